@@ -1,0 +1,61 @@
+# `make demo` and `make test` set everything up themselves: they need Python 3.10 or newer (with venv) and make.
+#   make test PYTHON=python3.12        another interpreter for the environment
+#   make test PYTEST_ARGS="-k masking" other arguments for pytest
+# On Linux, pip's torch brings CUDA along. For the smaller CPU build, point pip's own variable PIP_EXTRA_INDEX_URL at
+# PyTorch's CPU index before the first call.
+PYTHON ?= python3
+VENV ?= .venv
+EXTRAS ?= dev
+PYTEST_ARGS ?= -n 2 --dist loadfile
+DEMO_ARGS ?=
+
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CHECKED := dims_hf training tests
+
+# Nothing that runs here may fetch from the Hub. Two test processes of one thread each keep two cores busy.
+OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
+
+.PHONY: help venv install demo test test-fast quality style clean
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make demo       train a small teacher, distil it, compare the two (about 8 minutes on 2 CPU cores)"
+	@echo "make test       the whole test suite"
+	@echo "make test-fast  without the slow tests"
+	@echo "make quality    ruff: lint and format, checked"
+	@echo "make style      ruff: lint and format, fixed in place"
+	@echo "make venv       only the environment, in $(VENV)"
+	@echo "make clean      remove the environment, caches and builds"
+
+venv install: $(STAMP)
+
+# The stamp makes later calls free; it is older than the files below whenever one of them changes.
+$(STAMP): setup.cfg pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(None if v >= (3, 10) else \
+	    "dims_hf needs Python 3.10 or newer, $(PYTHON) is %d.%d. Name another: make PYTHON=python3.12" % v[:2])'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install -c constraints.txt -e ".[$(EXTRAS)]"
+	@touch $@
+
+demo: $(STAMP)
+	$(OFFLINE) $(BIN)/python training/demo.py $(DEMO_ARGS)
+
+test: $(STAMP)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS)
+
+test-fast: $(STAMP)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_ARGS)
+
+quality: $(STAMP)
+	$(BIN)/ruff check $(CHECKED)
+	$(BIN)/ruff format --check $(CHECKED)
+
+style: $(STAMP)
+	$(BIN)/ruff check --fix $(CHECKED)
+	$(BIN)/ruff format $(CHECKED)
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

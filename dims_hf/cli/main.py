@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Entry point of `dims-hf`: finds the subcommand and turns every error into one line."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+
+
+# name -> module with `main(argv)`, and what `dims-hf --help` says of it. Imported only when called.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("dims_hf.cli.train", "train a teacher from a recipe"),
+    "distill": ("dims_hf.cli.distill", "distil a teacher into a student that needs fewer passes"),
+    "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
+    "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
+    "import-fairseq": ("dims_hf.cli.import_fairseq", "convert a fairseq checkpoint"),
+    "phrasebook": ("dims_hf.cli.phrasebook", "show or write the embedded English-German corpus"),
+}
+
+# import name -> extra of this package that installs it
+_EXTRAS = {
+    "accelerate": "train",
+    "datasets": "train",
+    "yaml": "train",
+    "evaluate": "eval",
+    "rich": "eval",
+    "sacrebleu": "eval",
+    "matplotlib": "plot",
+    "onnx": "onnx",
+    "onnxruntime": "onnx",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """
+    Run one subcommand.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): words of the command line, defaults to `sys.argv[1:]`. `--debug` before the
+            subcommand or as the last word shows tracebacks.
+
+    Returns:
+        `int`: 0 on success, 2 for an error the user can mend, 1 for one we did not foresee, 130 when interrupted.
+    """
+    words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
+    if not words or words[0] in ("-h", "--help"):
+        sys.stdout.write(_usage())
+        return 0 if words else 2
+    try:
+        return _find_command(words[0])(words[1:]) or 0
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+    except BrokenPipeError:
+        # the reader (`| head`) has gone: nothing is left to say, and the flush at exit must not complain either
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if debug:
+            raise
+        line, code = _describe_error(error)
+        sys.stderr.write(f"error: {line}\n")
+        return code
+
+
+def _take_debug(words: list[str]) -> tuple[list[str], bool]:
+    # Only in these two places: `--debug VALUE` in between is an argument of the transformers Trainer.
+    if words and words[0] == "--debug":
+        return words[1:], True
+    if words and words[-1] == "--debug":
+        return words[:-1], True
+    return words, False
+
+
+def _usage() -> str:
+    width = max(map(len, COMMANDS))
+    listed = "\n".join(f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items())
+    return (
+        f"usage: dims-hf [--debug] COMMAND ...\n\n{listed}\n\n"
+        "`dims-hf COMMAND --help` lists a command's arguments. --debug, first or last, shows tracebacks.\n"
+    )
+
+
+def _find_command(name: str) -> Callable[[Sequence[str]], int | None]:
+    if name == "--version":
+        return _show_version
+    if name not in COMMANDS:
+        raise ValueError(f"Unknown command {name!r}. Commands: {', '.join(COMMANDS)}.")
+    return importlib.import_module(COMMANDS[name][0]).main
+
+
+def _show_version(_: Sequence[str]) -> None:
+    from dims_hf import __version__
+
+    sys.stdout.write(f"dims-hf {__version__}\n")
+
+
+def _describe_error(error: Exception) -> tuple[str, int]:
+    text = " ".join(str(error).split())
+    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
+        package = error.name.partition(".")[0]
+        return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
+    if isinstance(error, (ValueError, OSError)) and text:
+        return text, 2
+    return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

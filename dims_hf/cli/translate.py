@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`dims-hf translate --model MODEL [TEXT ...]`: sentences from arguments, a file or standard input, one per line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dims_hf.cli.parsing import CommandParser, load_model
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def main(argv: Sequence[str]) -> None:
+    """Translate line by line; blank lines stay blank, so that output and input lines match."""
+    arguments = _make_parser().parse_words(argv)
+    lines = _read_lines(arguments)
+    model, tokenizer = load_model(arguments.model, arguments.device)
+    write = _show_steps if arguments.show_steps else _translate
+    _write_lines(write(model, tokenizer, lines, arguments), arguments.output)
+
+
+def _make_parser() -> CommandParser:
+    parser = CommandParser("translate", "Translate sentences, one per argument or line.")
+    parser.add_argument("text", nargs="*", help="sentences; without any, they are read from --input")
+    parser.add_argument("--model", required=True, help="checkpoint folder or Hub model id")
+    parser.add_argument("--input", default="-", metavar="FILE", help="one sentence per line, - is standard input")
+    parser.add_argument("--output", default="-", metavar="FILE", help="where to write, - is standard output")
+    parser.add_argument("--num-iterations", type=int, help="decoder passes; the model's own number when not given")
+    parser.add_argument(
+        "--length-beam-size", type=int, help="target lengths tried; the model's own number when not given"
+    )
+    parser.add_argument(
+        "--max-tokens-per-batch", type=int, default=4096, help="tokens decoded at once, padding counted"
+    )
+    parser.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
+    parser.add_argument("--show-steps", action="store_true", help="print what every decoder pass decided")
+    parser.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
+    return parser
+
+
+def _read_lines(arguments: argparse.Namespace) -> list[str]:
+    if arguments.text:
+        if arguments.input != "-":
+            raise ValueError("Sentences were given as arguments and as --input. Give one of the two.")
+        return arguments.text
+    if arguments.input == "-":
+        return sys.stdin.read().splitlines()
+    path = Path(arguments.input)
+    if not path.is_file():
+        raise FileNotFoundError(f"Input file {path} does not exist. Give a text file with one sentence per line.")
+    return path.read_text(encoding="utf-8").splitlines()
+
+
+def _translate(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], arguments: argparse.Namespace
+) -> Iterator[str]:
+    from dims_hf.evaluation import translate
+
+    rows = [row for row, line in enumerate(lines) if line.strip()]
+    translations = [""] * len(lines)
+    if rows:
+        outputs = translate(
+            model,
+            tokenizer,
+            [lines[row] for row in rows],
+            num_iterations=arguments.num_iterations,
+            length_beam_size=arguments.length_beam_size,
+            max_tokens_per_batch=arguments.max_tokens_per_batch,
+            collapse_repeats=not arguments.keep_repeats,
+        )
+        for row, output in zip(rows, outputs):
+            translations[row] = output.text
+    yield from translations
+
+
+def _show_steps(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], arguments: argparse.Namespace
+) -> Iterator[str]:
+    """One block per sentence: a line for each pass, with the tokens it will predict again in square brackets."""
+    given = {"num_iterations": arguments.num_iterations, "length_beam_size": arguments.length_beam_size}
+    options = {name: value for name, value in given.items() if value is not None}
+    for line in filter(str.strip, lines):
+        inputs = tokenizer(line, return_tensors="pt").to(model.device)
+        output = model.generate(
+            inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            collapse_repeats=not arguments.keep_repeats,
+            return_dict_in_generate=True,
+            output_history=True,
+            **options,
+        )
+        yield f"source   {line}"
+        for number, step in enumerate(output.history, start=1):
+            yield f"pass {number:<3} {_format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())}"
+        yield f"result   {tokenizer.decode(output.sequences[0], skip_special_tokens=True)}"
+
+
+def _format_step(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], states: Sequence[int]) -> str:
+    from dims_hf.models.decoding_mask_predict import REMASKED
+
+    outside = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    shown = [
+        f"[{token}]" if state == REMASKED else token
+        for token_id, token, state in zip(token_ids, tokenizer.convert_ids_to_tokens(list(token_ids)), states)
+        if token_id not in outside
+    ]
+    return " ".join(shown)
+
+
+def _write_lines(lines: Iterator[str], target: str) -> None:
+    if target == "-":
+        for line in lines:
+            sys.stdout.write(line + "\n")
+        sys.stdout.flush()
+        return
+    temporary = Path(f"{target}.tmp")
+    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+    os.replace(temporary, target)

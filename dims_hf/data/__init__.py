@@ -1,0 +1,27 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Parallel corpora: reading and checking them, training tokenizers, encoding and batching."""
+
+from .collator import TranslationCollator
+from .corpora import corpus_fingerprint, load_corpus
+from .encoding import encode_corpus
+from .tokenizer import (
+    SPECIAL_TOKENS,
+    check_same_tokenizer,
+    save_tokenizer,
+    tokenizer_fingerprint,
+    train_tokenizer,
+)
+
+
+__all__ = [
+    "SPECIAL_TOKENS",
+    "TranslationCollator",
+    "check_same_tokenizer",
+    "corpus_fingerprint",
+    "encode_corpus",
+    "load_corpus",
+    "save_tokenizer",
+    "tokenizer_fingerprint",
+    "train_tokenizer",
+]

@@ -1,0 +1,561 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Reading parallel corpora (text files, JSONL, Hub data sets, the embedded corpus) and refusing bad ones.
+
+Nothing is repaired silently: a bad line is an error that names file, line, reason and fix.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .tokenizer import SPECIAL_TOKENS
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+
+EMBEDDED_CORPUS = "phrasebook"
+
+SIDE_COLUMNS = ("near",)
+"""Extra 0/1 columns taken along when a corpus has them (`test.near`, or the same name as a key or column)."""
+
+# Names under which other people's files and data sets keep our splits; the first is ours.
+_SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
+
+_JSONL_SUFFIXES = (".jsonl", ".json")
+
+_HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
+
+_SPECIAL = re.compile("|".join(re.escape(token) for token in SPECIAL_TOKENS))
+
+# Frequent words by which a language is told from another; words that two of them share are left out.
+_FUNCTION_WORDS = {
+    "de": "der das und ist nicht ich wir ein eine zu mit auf dem sie haben auch",
+    "en": "the and is not you we of that it to have are this with",
+    "es": "el los y es una por para como pero muy",
+    "fr": "le les et est pas je une vous dans pour avec",
+    "it": "il che non è un per di sono gli della",
+    "nl": "het een van ik niet dat zijn voor met je",
+}
+
+
+def load_corpus(
+    data: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    source_lang: str,
+    target_lang: str,
+    *,
+    splits: Sequence[str] = SPLITS,
+    required: Sequence[str] | None = None,
+    max_examples: Mapping[str, int] | None = None,
+    data_config: str | None = None,
+    drop_bad_rows: bool = False,
+) -> DatasetDict:
+    """
+    Reads and checks a parallel corpus.
+
+    Args:
+        data (`str`, `Path`, list or dict):
+            One of: `"phrasebook"`, the embedded English-German corpus; a folder with `train.en`, `train.de`,
+            `valid.*`, `test.*` (one sentence per line, UTF-8); a folder with `train.jsonl`, `valid.jsonl`,
+            `test.jsonl`, one `{"translation": {"en": …, "de": …}}` per line; such files themselves, as a list whose
+            names start with the split or a dict from split to file (a single file is the one split asked for, or
+            `train`); the id of a Hub data set with a `translation` column (`"name"` or `"name:config"`).
+            `validation` and `dev` are read as `valid`.
+        source_lang, target_lang (`str`):
+            File suffixes or keys of the two languages, e.g. `"en"` and `"de"`.
+        splits (`Sequence[str]`, *optional*, defaults to `("train", "valid", "test")`):
+            Splits to read.
+        required (`Sequence[str]`, *optional*):
+            Those of `splits` that must exist. Default: all of them, but `test` only when `train` is not asked for.
+        max_examples (`Mapping[str, int]`, *optional*):
+            Pairs to keep per split: the first ones. For `"phrasebook"`, the number to generate.
+        data_config (`str`, *optional*):
+            Configuration of a Hub data set; the same as `"name:config"`.
+        drop_bad_rows (`bool`, *optional*, defaults to `False`):
+            Leave out rows that are empty or hold a special token (their number is logged) instead of refusing them.
+            For data sets one cannot edit.
+
+    Returns:
+        `datasets.DatasetDict`: per split the columns `source` and `target` (str, without blanks at either end), and
+        `near` (int, 0 or 1) where the corpus has it.
+
+    Raises:
+        `ValueError`: naming file, line, reason and fix.
+    """
+    _check_request(source_lang, target_lang, splits, max_examples or {})
+    limits = dict(max_examples or {})
+    required = _default_required(splits) if required is None else required
+    found: dict[str, _Split] = {}
+    for split, rows in _read(data, source_lang, target_lang, splits, limits, data_config).items():
+        _check_not_swapped(rows, source_lang, target_lang)
+        rows = rows.first(limits.get(split))
+        found[split] = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
+    for split in required:
+        if split in splits and split not in found:
+            raise ValueError(
+                f"{_show(data)} has no split {split!r}; it has {_listed(found)}. Add the missing files, or ask for "
+                f"other splits."
+            )
+    return _as_datasets({split: found[split] for split in splits if split in found})
+
+
+def corpus_fingerprint(dataset: Dataset | Mapping[str, Dataset]) -> str:
+    """Twelve hexadecimal digits that change with any sentence of a data set (or of a dict of splits)."""
+    digest = hashlib.sha256()
+    parts = dataset.items() if isinstance(dataset, Mapping) else [("", dataset)]
+    for split, rows in parts:
+        digest.update(f"\0{split}\0{len(rows)}\0".encode())
+        for column in ("source", "target"):
+            # JSON keeps apart what joining would mix up, such as a line break inside a sentence.
+            digest.update(json.dumps(list(rows[column])).encode())
+    return digest.hexdigest()[:12]
+
+
+# ---- one split, and its checks ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Side:
+    """The sentences of one language, and how to say where one of them stands."""
+
+    texts: list[str]
+    name: str
+    locate: Callable[[int], str]
+
+
+@dataclass(frozen=True)
+class _Split:
+    """Source and target of one split, row by row, with extra columns."""
+
+    source: _Side
+    target: _Side
+    extra: dict[str, list[int]] = field(default_factory=dict)
+
+    def rows(self, keep: Sequence[int]) -> _Split:
+        """The split with these rows only. Error locations are those of the full split: check before."""
+        source, target = (
+            replace(side, texts=[side.texts[row] for row in keep]) for side in (self.source, self.target)
+        )
+        return _Split(source, target, {name: [values[row] for row in keep] for name, values in self.extra.items()})
+
+    def first(self, limit: int | None) -> _Split:
+        """The first `limit` rows (all when `None`)."""
+        size = len(self.source.texts)
+        return self if limit is None or limit >= size else self.rows(range(limit))
+
+
+def _default_required(splits: Sequence[str]) -> list[str]:
+    return [split for split in splits if split != "test" or "train" not in splits]
+
+
+def _check_request(source_lang: str, target_lang: str, splits: Sequence[str], max_examples: Mapping[str, int]) -> None:
+    for name, language in (("source_lang", source_lang), ("target_lang", target_lang)):
+        if not language or not isinstance(language, str):
+            raise ValueError(f"{name} is {language!r}. Give the language's file suffix or key, e.g. 'en'.")
+    if source_lang == target_lang:
+        raise ValueError(
+            f"source_lang and target_lang are both {source_lang!r}. Give two languages, e.g. 'en' and 'de'."
+        )
+    for split in (*splits, *max_examples):
+        if split not in SPLITS:
+            raise ValueError(f"Unknown split {split!r}. Use {_listed(SPLITS)}.")
+    for split, limit in max_examples.items():
+        if limit < 1:
+            raise ValueError(f"max_examples for {split!r} is {limit}. Use 1 or more, or leave it out for all pairs.")
+
+
+def _problem(text: str) -> str | None:
+    """What is wrong with a sentence, or `None`."""
+    if not text:
+        return "is empty"
+    special = _SPECIAL.search(text)
+    if special:
+        return f"contains {special[0]!r}, which the tokenizer would read as a special token"
+    return None
+
+
+def _checked(rows: _Split) -> _Split:
+    if not rows.source.texts:
+        raise ValueError(f"{rows.source.name} has no sentences. Put at least one pair into every split.")
+    for side in (rows.source, rows.target):
+        for row, text in enumerate(side.texts):
+            problem = _problem(text)
+            if problem:
+                raise ValueError(
+                    f"{side.locate(row)}: the sentence {problem}. Correct it, remove the pair on both sides, or load "
+                    f"with drop_bad_rows=True."
+                )
+    return rows
+
+
+def _without_bad_rows(rows: _Split) -> _Split:
+    pairs = list(zip(rows.source.texts, rows.target.texts, strict=True))
+    keep = [row for row, pair in enumerate(pairs) if not any(map(_problem, pair))]
+    if len(keep) < len(pairs):
+        logger.warning(
+            "Dropped %d of %d pairs of %s: empty or with a special token.",
+            len(pairs) - len(keep),
+            len(pairs),
+            rows.source.name,
+        )
+    return _checked(rows.rows(keep))
+
+
+def _check_not_swapped(rows: _Split, source_lang: str, target_lang: str) -> None:
+    """Refuses a split whose source looks like the target language and whose target looks like the source language."""
+    if not {source_lang[:2], target_lang[:2]} <= _FUNCTION_WORDS.keys():
+        return
+    scores = []
+    for side, claimed, other in (
+        (rows.source, source_lang, target_lang),
+        (rows.target, target_lang, source_lang),
+    ):
+        words = re.findall(r"\w+", " ".join(side.texts[:1000]).lower())
+        own, foreign = (_count_words(words, language) for language in (claimed, other))
+        scores.append(foreign >= 20 and foreign > 4 * own)
+    if all(scores):
+        raise ValueError(
+            f"{rows.source.name} should be {source_lang!r} but reads like {target_lang!r}, and {rows.target.name} the "
+            f"other way round: the languages look swapped. Exchange the file names or keys, or swap source_lang and "
+            f"target_lang."
+        )
+
+
+def _count_words(words: list[str], language: str) -> int:
+    wanted = set(_FUNCTION_WORDS[language[:2]].split())
+    return sum(word in wanted for word in words)
+
+
+def _as_datasets(found: Mapping[str, _Split]) -> DatasetDict:
+    from datasets import Dataset, DatasetDict
+
+    return DatasetDict(
+        {
+            split: Dataset.from_dict({"source": rows.source.texts, "target": rows.target.texts, **rows.extra})
+            for split, rows in found.items()
+        }
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(repr(str(name)) for name in names) or "nothing"
+
+
+def _show(data: Any) -> str:
+    return f"The corpus {str(data)!r}"
+
+
+# ---- finding out what `data` is -----------------------------------------------------------------------------------
+
+
+def _read(
+    data: str | Path | Sequence[str | Path] | Mapping[str, str | Path],
+    source_lang: str,
+    target_lang: str,
+    splits: Sequence[str],
+    limits: dict[str, int],
+    data_config: str | None,
+) -> dict[str, _Split]:
+    """Those of `splits` that exist."""
+    if isinstance(data, Mapping):
+        return _read_files(data, source_lang, target_lang, splits)
+    if isinstance(data, Sequence) and not isinstance(data, str):
+        return _read_files(_files_by_split(data), source_lang, target_lang, splits)
+    if data == EMBEDDED_CORPUS:
+        return _read_phrasebook(source_lang, target_lang, splits, limits)
+    path = Path(data).expanduser()
+    if path.is_dir():
+        return _read_directory(path, source_lang, target_lang, splits)
+    if path.is_file():
+        return _read_files({splits[0] if len(splits) == 1 else "train": path}, source_lang, target_lang, splits)
+    if _may_be_hub_id(str(data)):
+        return _read_hub(str(data), data_config, source_lang, target_lang, splits, limits)
+    raise ValueError(
+        f"There is no file or folder {str(data)!r}{_neighbours(path)}. Correct the path, or use "
+        f"{EMBEDDED_CORPUS!r} or a Hub data set id such as 'user/name'."
+    )
+
+
+def _may_be_hub_id(data: str) -> bool:
+    """Whether it is worth asking the Hub: not for "a/b/c", "x.jsonl", or "data/x" where a folder "data" is here."""
+    folder, _, _ = data.rpartition("/")
+    is_path = Path(data).suffix in _JSONL_SUFFIXES or (folder and Path(folder).is_dir())
+    return _HUB_ID.fullmatch(data) is not None and not is_path
+
+
+def _neighbours(path: Path) -> str:
+    """What stands beside a missing path, for its error message."""
+    if not path.parent.is_dir():
+        return f" (nor its folder {str(path.parent)!r})"
+    names = sorted(entry.name for entry in path.parent.iterdir() if not entry.name.startswith("."))
+    return f"; {str(path.parent)!r} holds {_listed(names[:20])}"
+
+
+def _files_by_split(files: Sequence[str | Path]) -> dict[str, str | Path]:
+    by_split: dict[str, str | Path] = {}
+    for file in files:
+        name = Path(file).name
+        split = next((ours for ours, names in _SPLIT_NAMES.items() if name.startswith(names)), None)
+        if split is None or split in by_split:
+            reason = "starts with no split name" if split is None else f"is a second file for split {split!r}"
+            raise ValueError(
+                f"{str(file)!r} {reason}. Name the files train*.jsonl, valid*.jsonl and test*.jsonl, or pass a dict "
+                f"from split to file."
+            )
+        by_split[split] = file
+    return by_split
+
+
+# ---- text files ---------------------------------------------------------------------------------------------------
+
+
+def _read_directory(folder: Path, source_lang: str, target_lang: str, splits: Sequence[str]) -> dict[str, _Split]:
+    found: dict[str, _Split] = {}
+    for split in splits:
+        stem = _find_stem(folder, split, source_lang, target_lang)
+        jsonl = _find_jsonl(folder, split)
+        if stem is not None:
+            found[split] = _read_text_pair(folder, stem, source_lang, target_lang)
+        elif jsonl is not None:
+            found[split] = _read_jsonl(jsonl, source_lang, target_lang)
+    if not found:
+        raise ValueError(
+            f"The folder {str(folder)!r} has no {_listed(splits)} in {source_lang!r} and {target_lang!r}: looked for "
+            f"'{splits[0]}.{source_lang}' with '{splits[0]}.{target_lang}', and for '{splits[0]}.jsonl'. It holds "
+            f"{_listed(sorted(entry.name for entry in folder.iterdir())[:20])}. Rename the files, or correct the path."
+        )
+    return found
+
+
+def _find_stem(folder: Path, split: str, source_lang: str, target_lang: str) -> str | None:
+    """The name under which a split's text files are kept; refuses a split with one or both languages missing."""
+    for stem in _SPLIT_NAMES[split]:
+        suffixes = sorted(path.name[len(stem) + 1 :] for path in folder.glob(f"{stem}.*"))
+        languages = [suffix for suffix in suffixes if suffix not in (*SIDE_COLUMNS, "jsonl", "json")]
+        missing = [language for language in (source_lang, target_lang) if language not in languages]
+        if not missing:
+            return stem
+        if languages and _find_jsonl(folder, split) is None:
+            raise ValueError(
+                f"{folder / f'{stem}.{missing[0]}'}: no such file. The folder has {stem} in {_listed(languages)}, but "
+                f"source_lang={source_lang!r} and target_lang={target_lang!r} were asked for. Add the file, or ask "
+                f"for languages that are there."
+            )
+    return None
+
+
+def _read_text_pair(folder: Path, stem: str, source_lang: str, target_lang: str) -> _Split:
+    source, target = (_read_lines(folder / f"{stem}.{language}") for language in (source_lang, target_lang))
+    if len(source.texts) != len(target.texts):
+        raise ValueError(
+            f"{source.name} has {len(source.texts)} lines but {target.name} has {len(target.texts)}. Line n of one "
+            f"must translate line n of the other: find the first pair that does not match (often a line that is "
+            f"missing or was broken in two) and make the counts equal."
+        )
+    extra = {}
+    for column in SIDE_COLUMNS:
+        path = folder / f"{stem}.{column}"
+        if path.is_file():
+            extra[column] = _read_side_column(path, len(source.texts), source.name)
+    return _Split(source, target, extra)
+
+
+def _read_lines(path: Path) -> _Side:
+    """
+    The stripped lines of a UTF-8 file. Only a line feed ends a line: `str.splitlines` would also break at U+0085 or
+    U+2028 inside a sentence and put every following pair out of step.
+    """
+    content = _decode(path).removeprefix("\ufeff")
+    lines = content.removesuffix("\n").split("\n") if content else []
+    return _Side([line.strip() for line in lines], str(path), lambda row: f"{path}:{row + 1}")
+
+
+def _decode(path: Path) -> str:
+    if not path.is_file():
+        raise ValueError(f"There is no file {str(path)!r}{_neighbours(path)}. Add it, or correct the path.")
+    raw = path.read_bytes()
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        raise ValueError(
+            f"{path}:{line}: not valid UTF-8 (byte 0x{raw[error.start]:02x}). Convert the file, e.g. "
+            f"`iconv -f latin1 -t utf-8`."
+        ) from error
+
+
+def _read_side_column(path: Path, num_rows: int, beside: str) -> list[int]:
+    side = _read_lines(path)
+    if len(side.texts) != num_rows:
+        raise ValueError(
+            f"{path} has {len(side.texts)} lines but {beside} has {num_rows}. Give it one 0 or 1 per pair, or remove "
+            f"it."
+        )
+    for row, text in enumerate(side.texts):
+        if text not in ("0", "1"):
+            raise ValueError(f"{side.locate(row)}: {text!r} is neither 0 nor 1. Correct the line, or remove the file.")
+    return [int(text) for text in side.texts]
+
+
+# ---- JSONL --------------------------------------------------------------------------------------------------------
+
+
+def _find_jsonl(folder: Path, split: str) -> Path | None:
+    candidates = (folder / f"{stem}{suffix}" for stem in _SPLIT_NAMES[split] for suffix in _JSONL_SUFFIXES)
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _read_files(
+    files: Mapping[str, str | Path], source_lang: str, target_lang: str, splits: Sequence[str]
+) -> dict[str, _Split]:
+    for split in files:
+        if split not in SPLITS:
+            raise ValueError(f"Unknown split {split!r} in data. Use {_listed(SPLITS)}.")
+    return {
+        split: _read_jsonl(Path(files[split]).expanduser(), source_lang, target_lang)
+        for split in splits
+        if split in files
+    }
+
+
+def _read_jsonl(path: Path, source_lang: str, target_lang: str) -> _Split:
+    content = _decode(path).removeprefix("\ufeff")
+    lines = content.removesuffix("\n").split("\n") if content else []
+    records = [_parse_record(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    return _split_from_records(records, source_lang, target_lang, str(path), lambda row: f"{path}:{row + 1}")
+
+
+def _parse_record(line: str, where: str) -> dict[str, Any]:
+    shape = 'one {"translation": {"en": "…", "de": "…"}} per line'
+    try:
+        record = json.loads(line)
+    except json.JSONDecodeError as error:
+        reason = "empty line" if not line.strip() else f"not valid JSON ({error.msg} at column {error.colno})"
+        raise ValueError(f"{where}: {reason}. The file must hold {shape}.") from error
+    if not isinstance(record, dict) or not isinstance(record.get("translation"), dict):
+        found = f"the keys {_listed(record)}" if isinstance(record, dict) else f"a {type(record).__name__}"
+        raise ValueError(f"{where}: no object under the key 'translation', only {found}. The file must hold {shape}.")
+    return record
+
+
+def _split_from_records(
+    records: Sequence[Mapping[str, Any]],
+    source_lang: str,
+    target_lang: str,
+    name: str,
+    locate: Callable[[int], str],
+) -> _Split:
+    """A split from rows with a `translation` dict, as JSONL files and Hub data sets have them."""
+    sides = []
+    for language in (source_lang, target_lang):
+        texts = [_translation(record, language, locate(row)) for row, record in enumerate(records)]
+        sides.append(_Side(texts, f"{name} ({language!r})", lambda row, key=language: f"{locate(row)} ({key!r})"))
+    extra = {}
+    for column in SIDE_COLUMNS:
+        if any(column in record for record in records):
+            extra[column] = [_flag(record, column, locate(row)) for row, record in enumerate(records)]
+    return _Split(sides[0], sides[1], extra)
+
+
+def _translation(record: Mapping[str, Any], language: str, where: str) -> str:
+    translation = record["translation"]
+    if language not in translation:
+        raise ValueError(
+            f"{where}: no language {language!r} in this row, only {_listed(translation)}. Add it, or ask for "
+            f"languages that are there."
+        )
+    text = translation[language]
+    if not isinstance(text, str):
+        raise ValueError(f"{where}: the {language!r} sentence is {text!r}, not a string. Put it in quotes.")
+    return text.strip()
+
+
+def _flag(record: Mapping[str, Any], column: str, where: str) -> int:
+    value = record.get(column)
+    if value not in (0, 1):
+        raise ValueError(f"{where}: {column!r} is {value!r}, neither 0 nor 1. Give every row a 0 or 1, or no row any.")
+    return int(value)
+
+
+# ---- the Hub and the embedded corpus ------------------------------------------------------------------------------
+
+
+def _read_hub(
+    data: str,
+    data_config: str | None,
+    source_lang: str,
+    target_lang: str,
+    splits: Sequence[str],
+    limits: Mapping[str, int],
+) -> dict[str, _Split]:
+    name, _, config = data.partition(":")
+    loaded = _download(name, data_config or config or None)
+    found: dict[str, _Split] = {}
+    for split in splits:
+        theirs = next((theirs for theirs in _SPLIT_NAMES[split] if theirs in loaded), None)
+        if theirs is None:
+            continue
+        rows, label = loaded[theirs], f"{name} [{theirs}]"
+        if "translation" not in rows.column_names:
+            raise ValueError(
+                f"The Hub data set {label} has no column 'translation', only {_listed(rows.column_names)}. Use a data "
+                f"set of pairs, or convert it to JSONL."
+            )
+        rows = rows.select(range(min(limits.get(split, len(rows)), len(rows))))
+        wanted = ("translation", *SIDE_COLUMNS)
+        rows = rows.select_columns([column for column in rows.column_names if column in wanted])
+        found[split] = _split_from_records(
+            list(rows), source_lang, target_lang, label, lambda row, label=label: f"{label} row {row}"
+        )
+    if not found:
+        raise ValueError(f"The Hub data set {name!r} has no split {_listed(splits)}; it has {_listed(loaded)}.")
+    return found
+
+
+def _download(name: str, config: str | None) -> Mapping[str, Dataset]:
+    import datasets
+
+    try:
+        return datasets.load_dataset(name, config)
+    # The library reports a missing id, a wrong config, no network and a broken script each by exceptions of its own.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"There is no file or folder {name!r}, and as a Hub data set it could not be loaded"
+            f"{f' (config {config!r})' if config else ''}: {type(error).__name__}: {reason}. Correct the path or the "
+            f"id ('user/name' or 'user/name:config'); the first use of a Hub data set needs the network."
+        ) from error
+
+
+def _read_phrasebook(
+    source_lang: str, target_lang: str, splits: Sequence[str], sizes: Mapping[str, int]
+) -> dict[str, _Split]:
+    from .phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
+
+    if (source_lang, target_lang) != tuple(PHRASEBOOK_LANGUAGES):
+        expected = " to ".join(map(repr, PHRASEBOOK_LANGUAGES))
+        raise ValueError(
+            f"The embedded corpus {EMBEDDED_CORPUS!r} translates {expected}, not {source_lang!r} to {target_lang!r}. "
+            f"Set source_lang and target_lang accordingly, or bring your own files."
+        )
+    found = {}
+    for split, pairs in phrasebook_corpus(**sizes).items():
+        if split in splits:
+            source, target = (
+                _Side([pair[side] for pair in pairs], f"{EMBEDDED_CORPUS} [{split}]", "row {}".format)
+                for side in (0, 1)
+            )
+            found[split] = _Split(source, target)
+    return found

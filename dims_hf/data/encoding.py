@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Turning a parallel corpus into token ids, and refusing ids or lengths the model has no row for."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+_BATCH_SIZE = 4096
+
+
+def encode_corpus(
+    dataset: Dataset,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_source_length: int,
+    max_target_length: int,
+    vocab_size: int,
+    drop_too_long: bool = False,
+) -> Dataset:
+    """
+    Encodes sources and targets as `<s> … </s>`.
+
+    Args:
+        dataset (`datasets.Dataset`):
+            Columns `source` and `target` (str).
+        tokenizer (`PreTrainedTokenizerBase`):
+            Adds `<s>` and `</s>` on both sides.
+        max_source_length, max_target_length (`int`):
+            Longest source and target the model can take, in tokens with `<s>` and `</s>`.
+        vocab_size (`int`):
+            Rows of the model's embedding table.
+        drop_too_long (`bool`, *optional*, defaults to `False`):
+            Leave out pairs that are too long (their number is logged) instead of refusing them.
+
+    Returns:
+        `datasets.Dataset`: `index` (int, the row of `dataset`), `input_ids` and `labels` (lists of int).
+
+    Raises:
+        `ValueError`: naming the row of a sentence that is too long, has an id the model has no row for, or no token
+            between `<s>` and `</s>`.
+    """
+    from datasets import Dataset
+
+    sources = _encode(list(dataset["source"]), tokenizer)
+    targets = _encode(list(dataset["target"]), tokenizer, as_target=True)
+    for side, rows in (("source", sources), ("target", targets)):
+        _check_ids(side, rows, tokenizer, vocab_size)
+        _log_unknown_rate(side, rows, tokenizer)
+    limits = (("source", sources, max_source_length), ("target", targets, max_target_length))
+    if not drop_too_long:
+        for side, rows, limit in limits:
+            _check_lengths(side, rows, limit)
+    kept = [
+        row
+        for row in range(len(sources))
+        if len(sources[row]) <= max_source_length and len(targets[row]) <= max_target_length
+    ]
+    if not kept:
+        raise ValueError(
+            f"None of the {len(sources)} pairs is left to encode. Pass a corpus with at least one pair of at most "
+            f"{max_source_length} source and {max_target_length} target tokens."
+        )
+    if len(kept) < len(sources):
+        logger.warning(
+            "Dropped %d of %d pairs longer than %d source or %d target tokens.",
+            len(sources) - len(kept),
+            len(sources),
+            max_source_length,
+            max_target_length,
+        )
+    return Dataset.from_dict(
+        {"index": kept, "input_ids": [sources[row] for row in kept], "labels": [targets[row] for row in kept]}
+    )
+
+
+def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, as_target: bool = False) -> list[list[int]]:
+    """Token ids of every text. No cache on disk: a stale one would silently train on another tokenizer's ids."""
+    rows: list[list[int]] = []
+    for start in range(0, len(texts), _BATCH_SIZE):
+        batch = texts[start : start + _BATCH_SIZE]
+        # verbose=False: lengths are checked below, with the row number.
+        side = {"text_target" if as_target else "text": batch}
+        encoded = tokenizer(**side, truncation=False, return_attention_mask=False, verbose=False)
+        rows.extend(encoded["input_ids"])
+    return rows
+
+
+def _check_ids(side: str, rows: list[list[int]], tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:
+    bos, eos = tokenizer.bos_token_id, tokenizer.eos_token_id
+    for row, ids in enumerate(rows):
+        if len(ids) < 2 or ids[0] != bos or ids[-1] != eos:
+            raise ValueError(
+                f"Row {row}: the {side} is not encoded as <s> … </s> but as ids {ids[:3]}…{ids[-2:]}. Use a tokenizer "
+                f"whose post-processor adds its bos ({bos}) and eos ({eos}) tokens, e.g. one from train_tokenizer."
+            )
+        if len(ids) == 2:
+            raise ValueError(f"Row {row}: the {side} has no token. Remove the pair from the corpus.")
+        largest = max(ids)
+        if largest >= vocab_size:
+            raise ValueError(
+                f"Row {row}: the {side} has token id {largest} ({tokenizer.convert_ids_to_tokens(largest)!r}), but "
+                f"the model's vocab_size is {vocab_size}. Use the tokenizer the model was made for, or "
+                f"vocab_size={len(tokenizer)}."
+            )
+
+
+def _check_lengths(side: str, rows: list[list[int]], limit: int) -> None:
+    too_long = [row for row, ids in enumerate(rows) if len(ids) > limit]
+    if too_long:
+        first = too_long[0]
+        raise ValueError(
+            f"Row {first}: the {side} has {len(rows[first])} tokens with <s> and </s>, the model takes at most "
+            f"{limit} ({len(too_long)} of {len(rows)} {side}s are too long). Shorten or remove these pairs, set "
+            f"drop_too_long=True, or use a model with more positions."
+        )
+
+
+def _log_unknown_rate(side: str, rows: list[list[int]], tokenizer: PreTrainedTokenizerBase) -> None:
+    unknown = sum(ids.count(tokenizer.unk_token_id) for ids in rows)
+    tokens = sum(len(ids) - 2 for ids in rows)
+    level = logging.WARNING if unknown else logging.INFO
+    logger.log(
+        level,
+        "%d %ss, %d tokens, %d of them <unk> (%.3f %%).",
+        len(rows),
+        side,
+        tokens,
+        unknown,
+        100 * unknown / max(tokens, 1),
+    )

@@ -1,0 +1,59 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Free choices of a translation: made once per target and kept wherever the same choice shows again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+Option = TypeVar("Option")
+
+
+def pick_below(rng: random.Random, count: int) -> int:
+    """A whole number in [0, count); rests on `random()` alone, whose sequence Python promises never to change."""
+    return int(rng.random() * count)
+
+
+class Modes:
+    """Answers `choose(name, options)`: the first time through `decide(count)`, afterwards as the first time."""
+
+    def __init__(self, decide: Callable[[int], int]) -> None:
+        self._decide = decide
+        self.chosen: dict[str, int] = {}
+
+    def choose(self, name: str, options: Sequence[Option]) -> Option:
+        if len(options) == 1:
+            return options[0]
+        if name not in self.chosen:
+            self.chosen[name] = self._decide(len(options))
+        return options[self.chosen[name]]
+
+
+def every_choice(build: Callable[[Modes], str]) -> Iterator[tuple[str, dict[str, int]]]:
+    """Runs `build` once for every combination of choices and yields its text with the choices made."""
+    script: list[list[int]] = []
+    while True:
+        position = -1
+
+        def decide(count: int) -> int:
+            nonlocal position
+            position += 1
+            if position == len(script):
+                script.append([0, count])
+            return script[position][0]
+
+        modes = Modes(decide)
+        text = build(modes)
+        yield text, modes.chosen
+        while script and script[-1][0] + 1 == script[-1][1]:
+            script.pop()
+        if not script:
+            return
+        script[-1][0] += 1
+
+
+def random_choice(build: Callable[[Modes], str], rng: random.Random) -> str:
+    """Runs `build` once, every choice drawn uniformly and independently."""
+    return build(Modes(lambda count: pick_below(rng, count)))

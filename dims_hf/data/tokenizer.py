@@ -1,0 +1,329 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Training, saving, comparing and fingerprinting the joint source-target subword tokenizer.
+
+The file it writes is a plain `tokenizer.json`: `AutoTokenizer` loads it with no code of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+logger = logging.getLogger(__name__)
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+"""The five special tokens; their position is their id (0 to 4), as the model configs expect by default."""
+
+BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
+"""Names of the 256 byte tokens, the spelling `tokenizers` looks up when `byte_fallback` is on."""
+
+SPACE = "▁"
+"""Stands for a blank inside a token (U+2581)."""
+
+# From this size on, 256 byte tokens are a price worth paying for a vocabulary with no unknown characters.
+BYTE_FALLBACK_MIN_VOCAB_SIZE = 4000
+
+# Share of the running characters that get a token of their own when bytes can spell the rest.
+CHARACTER_COVERAGE = 0.99999
+
+# What becomes a piece of its own, together with the blank before it: a run of the same punctuation mark or symbol, a
+# run of digits, an apostrophe that is not between two letters ("don't" stays whole). Runs are not cut further because
+# decoding may collapse equal neighbours: "..." or "2000" must be able to become one token. White space other than the
+# plain blank stands alone.
+_PIECE = (
+    rf"{SPACE}?(?:([\p{{P}}\p{{S}}&&[^{SPACE}'’]])\1*|(?<!\p{{L}})['’]+|['’]+(?!\p{{L}})|\p{{N}}+)"
+    r"|[^\S ]"
+)
+
+
+def train_tokenizer(
+    texts: Iterable[str],
+    vocab_size: int,
+    *,
+    kind: Literal["bpe", "unigram"] = "bpe",
+    max_length: int = 256,
+    byte_fallback: bool | None = None,
+) -> PreTrainedTokenizerFast:
+    """
+    Trains one subword tokenizer for both languages.
+
+    Text is put into Unicode form NFC and blanks become `▁`, so any text that is already in NFC, holds no `▁` and has
+    no blank at its start comes back exactly from `decode(encode(text), skip_special_tokens=True)`. (NFKC would not
+    round-trip: it rewrites "…", "½" or a no-break space.) Punctuation and numbers are separated from words, so "Haus."
+    and "Haus" share their tokens. The same texts give the same tokenizer, in any process and on any number of threads.
+
+    Args:
+        texts (`Iterable[str]`):
+            Sentences of both languages. Read once.
+        vocab_size (`int`):
+            Number of tokens wanted, with the five special tokens and the 256 byte tokens (if any). The result has
+            fewer, with a warning, when the texts are too small to fill it: size the model by `len(tokenizer)`.
+        kind (`str`, *optional*, defaults to `"bpe"`):
+            `"bpe"` or `"unigram"`.
+        max_length (`int`, *optional*, defaults to 256):
+            Longest sequence of the model in tokens, with `<s>` and `</s>`; stored as `model_max_length`.
+        byte_fallback (`bool`, *optional*):
+            Spell characters that have no token by their UTF-8 bytes. Costs 256 tokens. When off, every character of
+            `texts` has a token and any other becomes `<unk>`. Default: on if `vocab_size` is at least 4000.
+
+    Returns:
+        `PreTrainedTokenizerFast`: encodes to `<s> … </s>`; ids 0 to 4 are `<s> <pad> </s> <unk> <mask>`.
+
+    Raises:
+        `ValueError`: no text, an unknown `kind`, or a `vocab_size` too small for the alphabet.
+    """
+    if kind not in ("bpe", "unigram"):
+        raise ValueError(f"Unknown tokenizer kind {kind!r}. Use 'bpe' or 'unigram'.")
+    if byte_fallback is None:
+        byte_fallback = vocab_size >= BYTE_FALLBACK_MIN_VOCAB_SIZE
+    # Sorting makes the result independent of the order the texts come in, too.
+    texts = sorted(_normalize(texts))
+    # (The unigram trainer keeps every character, whatever it is told.)
+    alphabet = _alphabet(texts, coverage=CHARACTER_COVERAGE if byte_fallback and kind == "bpe" else 1.0)
+    num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
+    _check_vocab_size(vocab_size, len(alphabet), num_bytes)
+
+    tokenizer = _untrained(kind)
+    trainer = _trainer(kind, vocab_size - num_bytes, alphabet)
+    with _single_threaded():
+        tokenizer.train_from_iterator(texts, trainer=trainer, length=len(texts))
+    if kind == "unigram":
+        tokenizer = _with_canonical_scores(tokenizer)
+    if byte_fallback:
+        tokenizer = _with_byte_tokens(tokenizer)
+    if tokenizer.get_vocab_size() < vocab_size:
+        logger.warning(
+            "The texts fill only %d of the %d tokens asked for; the tokenizer has %d.",
+            tokenizer.get_vocab_size(),
+            vocab_size,
+            tokenizer.get_vocab_size(),
+        )
+    return _wrap(tokenizer, max_length)
+
+
+def _normalize(texts: Iterable[str]) -> list[str]:
+    from tokenizers import normalizers
+
+    normalized = [normalizers.NFC().normalize_str(text) for text in texts]
+    if not any(text.strip() for text in normalized):
+        raise ValueError("There is no text to train a tokenizer on. Pass the sentences of both languages.")
+    return normalized
+
+
+def _alphabet(texts: list[str], coverage: float) -> list[str]:
+    """The most frequent characters that together make up `coverage` of the text, and `▁`; ties by code point."""
+    counts = Counter("".join(texts))
+    counts.pop(" ", None)
+    wanted, covered, kept = coverage * sum(counts.values()), 0, {SPACE}
+    for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
+        if covered >= wanted:
+            break
+        kept.add(character)
+        covered += count
+    return sorted(kept)
+
+
+def _check_vocab_size(vocab_size: int, alphabet_size: int, num_bytes: int) -> None:
+    smallest = len(SPECIAL_TOKENS) + num_bytes + alphabet_size
+    if vocab_size < smallest:
+        parts = f"{len(SPECIAL_TOKENS)} special tokens, {num_bytes} byte tokens and {alphabet_size} characters"
+        raise ValueError(
+            f"vocab_size={vocab_size} is too small: {parts} need at least {smallest}. Raise vocab_size"
+            + (", or set byte_fallback=False." if num_bytes else " (byte_fallback=True covers rare characters).")
+        )
+
+
+def _untrained(kind: str) -> Tokenizer:
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+
+    tokenizer = Tokenizer(models.BPE(unk_token="<unk>") if kind == "bpe" else models.Unigram())
+    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
+            pre_tokenizers.Split(Regex(_PIECE), behavior="isolated"),
+        ]
+    )
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.ByteFallback(), decoders.Metaspace(replacement=SPACE, prepend_scheme="always")]
+    )
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    return tokenizer
+
+
+def _trainer(kind: str, vocab_size: int, alphabet: list[str]) -> Any:
+    from tokenizers import AddedToken, trainers
+
+    special_tokens = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
+    if kind == "unigram":
+        return trainers.UnigramTrainer(
+            vocab_size=vocab_size,
+            special_tokens=special_tokens,
+            unk_token="<unk>",
+            initial_alphabet=alphabet,
+            show_progress=False,
+        )
+    # With a limit equal to the given alphabet, `tokenizers` drops all other characters (and never has to break ties).
+    return trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special_tokens,
+        min_frequency=2,
+        initial_alphabet=alphabet,
+        limit_alphabet=len(alphabet),
+        show_progress=False,
+    )
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Keeps `tokenizers` on one thread: sums of floats in a fixed order are what makes unigram training repeatable."""
+    before = os.environ.get("TOKENIZERS_PARALLELISM")
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["TOKENIZERS_PARALLELISM"]
+        else:
+            os.environ["TOKENIZERS_PARALLELISM"] = before
+
+
+def _with_canonical_scores(tokenizer: Tokenizer) -> Tokenizer:
+    """
+    Removes what is left to chance in a trained unigram model: the last digits of the scores, the order of equal ones,
+    and the steps of 0.0001 that `tokenizers` gives in random order to characters it had to add back at the end.
+    """
+    from tokenizers import Tokenizer
+
+    spec = json.loads(tokenizer.to_str())
+    specials, pieces = spec["model"]["vocab"][: len(SPECIAL_TOKENS)], spec["model"]["vocab"][len(SPECIAL_TOKENS) :]
+    lowest = min(score for _, score in pieces)
+    added_back_below = lowest + 1e-4 * (sum(len(piece) == 1 for piece, _ in pieces) + 1)
+    canonical = [
+        [piece, round(lowest if len(piece) == 1 and score <= added_back_below else score, 6)]
+        for piece, score in pieces
+    ]
+    canonical.sort(key=lambda item: (-item[1], item[0]))
+    spec["model"]["vocab"] = specials + canonical
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def _with_byte_tokens(tokenizer: Tokenizer) -> Tokenizer:
+    """Inserts the byte tokens behind the special tokens. (As tokens of the trainer they would count as special.)"""
+    from tokenizers import Tokenizer
+
+    spec = json.loads(tokenizer.to_str())
+    model, first = spec["model"], len(SPECIAL_TOKENS)
+    model["byte_fallback"] = True
+    if model["type"] == "Unigram":
+        # The score is never compared: byte tokens are taken only for a character no other token covers.
+        model["vocab"][first:first] = [[token, -100.0] for token in BYTE_TOKENS]
+    else:
+        tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
+        tokens[first:first] = BYTE_TOKENS
+        model["vocab"] = {token: index for index, token in enumerate(tokens)}
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def _wrap(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
+    from transformers import PreTrainedTokenizerFast
+
+    names = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        model_input_names=["input_ids", "attention_mask"],
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+        **dict(zip(names, SPECIAL_TOKENS, strict=True)),
+    )
+
+
+def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathLike[str]) -> None:
+    """
+    Saves a tokenizer so that every transformers release can load it.
+
+    transformers 5 writes a class name that 4.x does not know (`TokenizersBackend`); it is replaced by
+    `PreTrainedTokenizerFast`, which both load. Tokenizers with code of their own keep their class.
+    """
+    directory = Path(directory)
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        # Traces of earlier calls with padding= or truncation= would be stored and applied by other readers.
+        backend.no_padding()
+        backend.no_truncation()
+    tokenizer.save_pretrained(directory)
+    path = directory / "tokenizer_config.json"
+    config = json.loads(path.read_text(encoding="utf-8"))
+    if config.get("tokenizer_class") == "TokenizersBackend":
+        config["tokenizer_class"] = "PreTrainedTokenizerFast"
+    # Where this copy was read from says nothing to its next reader.
+    config.pop("is_local", None)
+    partial = path.with_name(path.name + ".tmp")
+    partial.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    os.replace(partial, path)
+
+
+def check_same_tokenizer(
+    teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """
+    Checks that two tokenizers give the same ids to the same text.
+
+    Raises:
+        `ValueError`: naming the first id whose tokens differ, with both tokens and both sizes; or, when all tokens
+            agree, that the rules for splitting text differ.
+    """
+    teacher, student = _tokens(teacher_tokenizer), _tokens(student_tokenizer)
+    fix = "Use the teacher's tokenizer for the student (the one saved in the teacher's folder)."
+    for index in range(max(len(teacher), len(student))):
+        left = teacher[index] if index < len(teacher) else None
+        right = student[index] if index < len(student) else None
+        if left != right:
+            raise ValueError(
+                f"The student's tokenizer does not match the teacher's: id {index} is {_show(left)} in the teacher's "
+                f"vocabulary ({len(teacher)} tokens) and {_show(right)} in the student's ({len(student)} tokens). "
+                f"{fix}"
+            )
+    if tokenizer_fingerprint(teacher_tokenizer) != tokenizer_fingerprint(student_tokenizer):
+        raise ValueError(
+            f"The student's tokenizer has the teacher's {len(teacher)} tokens but other merges or scores, so the same "
+            f"text would get other ids. {fix}"
+        )
+
+
+def _show(token: str | None) -> str:
+    return "missing" if token is None else repr(token)
+
+
+def _tokens(tokenizer: PreTrainedTokenizerBase) -> list[str | None]:
+    """Token of every id, `None` where an id is not used."""
+    ids = {index: token for token, index in tokenizer.get_vocab().items()}
+    return [ids.get(index) for index in range(max(ids, default=-1) + 1)]
+
+
+def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
+    """Twelve hexadecimal digits that change with any token, id, merge or unigram score of the tokenizer."""
+    parts: list[Any] = [_tokens(tokenizer)]
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:
+        model = json.loads(backend.to_str())["model"]
+        merges = model.get("merges") or []
+        parts.append([merge.split(" ") if isinstance(merge, str) else merge for merge in merges])
+        if model["type"] == "Unigram":
+            parts.append(model["vocab"])
+    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()[:12]

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What makes a teacher: its moving average and its rollout."""
+
+from dims_hf.distillation.ema import EMATeacher
+from dims_hf.distillation.rollout import TeacherRollout, roll_out_teacher
+
+
+__all__ = ["EMATeacher", "TeacherRollout", "roll_out_teacher"]

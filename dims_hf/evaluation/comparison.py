@@ -1,0 +1,91 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Two systems side by side: share of the teacher's gap that a student closes, and paired bootstraps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .bleu import paired_bootstrap
+
+
+def find_record(
+    system: Mapping[str, Any], num_iterations: int, *, length_beam_size: int = 1, oracle_length: bool = False
+) -> dict[str, Any] | None:
+    """The record of a system at one decoding setting, or `None`."""
+    wanted = (num_iterations, length_beam_size, oracle_length)
+    for record in system["records"]:
+        if (record["num_iterations"], record["length_beam_size"], record["oracle_length"]) == wanted:
+            return record
+    return None
+
+
+def gap_closed(
+    teacher: Mapping[str, Any], student: Mapping[str, Any], *, metric: str = "bleu", length_beam_size: int = 1
+) -> dict[str, Any] | None:
+    """Share of the teacher's gain from iterating that the student reaches in one pass.
+
+    (student at 1 − teacher at 1) / (teacher at its most iterations − teacher at 1).
+
+    Args:
+        teacher (`Mapping[str, Any]`): result of `evaluate_model`.
+        student (`Mapping[str, Any]`): result of `evaluate_model`.
+        metric (`str`, *optional*, defaults to `"bleu"`): field of the records.
+        length_beam_size (`int`, *optional*, defaults to 1): which records to compare.
+
+    Returns:
+        `dict[str, Any]` or `None`: `metric`, `length_beam_size`, `teacher_one`, `teacher_most`, `most_iterations`,
+        `student_one`, `gap` and `closed` (1 = all of it); `None` where a record is missing or there is no gap.
+    """
+    most = max(record["num_iterations"] for record in teacher["records"])
+    records = [
+        find_record(system, count, length_beam_size=length_beam_size)
+        for system, count in ((teacher, 1), (teacher, most), (student, 1))
+    ]
+    if most == 1 or any(record is None or metric not in record for record in records):
+        return None
+    teacher_one, teacher_most, student_one = (record[metric] for record in records)
+    gap = teacher_most - teacher_one
+    if gap <= 0:
+        return None
+    return {
+        "metric": metric,
+        "length_beam_size": length_beam_size,
+        "teacher_one": teacher_one,
+        "teacher_most": teacher_most,
+        "most_iterations": most,
+        "student_one": student_one,
+        "gap": gap,
+        "closed": (student_one - teacher_one) / gap,
+    }
+
+
+def compare_with_bootstrap(
+    baseline: Mapping[int, Sequence[str]],
+    system: Mapping[int, Sequence[str]],
+    references: Sequence[str],
+    *,
+    names: tuple[str, str] = ("teacher", "student"),
+    num_samples: int = 1000,
+    seed: int = 12345,
+) -> list[dict[str, Any]]:
+    """Paired bootstraps of a system at its fewest iterations against a baseline at its fewest and its most.
+
+    Args:
+        baseline (`Mapping[int, Sequence[str]]`): number of iterations to hypotheses.
+        system (`Mapping[int, Sequence[str]]`): the same for the system under test.
+        references (`Sequence[str]`): one reference per hypothesis.
+        names (`tuple[str, str]`, *optional*): names of baseline and system.
+        num_samples (`int`, *optional*, defaults to 1000): resamples.
+        seed (`int`, *optional*, defaults to 12345): seed of the resampling.
+
+    Returns:
+        `list[dict[str, Any]]`: results of `paired_bootstrap`, systems named `{name}@{iterations}`.
+    """
+    fewest = min(system)
+    results = []
+    for count in sorted({min(baseline), max(baseline)}):
+        pair = {f"{names[0]}@{count}": baseline[count], f"{names[1]}@{fewest}": system[fewest]}
+        results.append(paired_bootstrap(pair, references, num_samples=num_samples, seed=seed))
+    return results

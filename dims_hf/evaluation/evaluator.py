@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""One model on one set: a record per decoding setting, and how well the model predicts lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+from .length import length_accuracy, length_top_k_accuracy, predict_lengths, reference_lengths
+from .metrics import METRICS, SystemOutput
+from .translation import Translation, translate, translate_timed
+from .validity import Judge
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+_LENGTH_KS = (1, 3, 5)
+_NUM_WARMUP_SENTENCES = 8
+
+
+def evaluate_model(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    references: Sequence[str],
+    *,
+    iterations: Sequence[int] = (1, 2, 4, 10),
+    length_beams: Sequence[int] = (1,),
+    judge: Judge | None = None,
+    subsets: Mapping[str, Sequence[bool]] | None = None,
+    oracle_length: bool = False,
+    collapse_repeats: bool = True,
+    max_tokens_per_batch: int = 4096,
+    callback: Callable[[dict[str, Any], list[Translation]], None] | None = None,
+) -> dict[str, Any]:
+    """Translates a set at every decoding setting and measures it with every entry of `METRICS`.
+
+    Args:
+        model (`PreTrainedModel`): the model.
+        tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
+        sources (`Sequence[str]`): source sentences, none blank.
+        references (`Sequence[str]`): one reference per source.
+        iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
+        length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates, combined with `iterations`.
+        judge (`Callable[[str, str], str]`, *optional*): says "valid", "mixture" or "wrong" of a source and its
+            translation, on a corpus that knows all its targets.
+        subsets (`Mapping[str, Sequence[bool]]`, *optional*): name to one flag per sentence; scored separately too.
+        oracle_length (`bool`, *optional*, defaults to `False`): add, for every number of iterations, a record decoded
+            with the reference's length (with the longest the model can write where the reference is longer).
+        collapse_repeats (`bool`, *optional*, defaults to `True`): drop a token equal to its right neighbour before
+            scoring. Repetition and mixtures are measured before that, validity both ways.
+        max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, candidates counted.
+        callback (`Callable[[dict, list[Translation]], None]`, *optional*): called with every record and its
+            translations, for example to write them.
+
+    Returns:
+        `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
+        length predictor) and `records`: the setting, `num_sentences`, the fields of `METRICS` (BLEU and chrF 0 to 100,
+        shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over sentences, at
+        `sentences_per_batch` sentences per batch on average) and `subsets`.
+
+    Raises:
+        ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting.
+    """
+    _check_sizes(sources, references, subsets or {})
+    lengths = reference_lengths(tokenizer, references)
+    settings = _settings(iterations, length_beams, oracle_length)
+    common = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
+    # the first calls pay for memory and kernels that the others find ready
+    translate(model, tokenizer, sources[:_NUM_WARMUP_SENTENCES], num_iterations=1, length_beam_size=1)
+    records = []
+    for setting in settings:
+        translations, timing = translate_timed(
+            model,
+            tokenizer,
+            sources,
+            num_iterations=setting["num_iterations"],
+            length_beam_size=setting["length_beam_size"],
+            target_lengths=_decodable(lengths, model) if setting["oracle_length"] else None,
+            **common,
+        )
+        output = SystemOutput(sources, references, translations, judge)
+        record = {**setting, **common, **measure(output)}
+        record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
+        record["sentences_per_batch"] = timing.sentences_per_batch
+        record["subsets"] = {name: measure(output.select(flags)) for name, flags in (subsets or {}).items()}
+        records.append(record)
+        if callback is not None:
+            callback(record, translations)
+    return {
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "dtype": str(model.dtype).removeprefix("torch."),
+        "device": str(model.device),
+        "length": measure_length(model, tokenizer, sources, lengths, max_tokens_per_batch=max_tokens_per_batch),
+        "records": records,
+    }
+
+
+def measure(output: SystemOutput) -> dict[str, Any]:
+    """Every entry of `METRICS` on one system output, after `num_sentences`."""
+    fields: dict[str, Any] = {"num_sentences": len(output.sources)}
+    for metric in METRICS.values():
+        fields.update(metric(output))
+    return fields
+
+
+def measure_length(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    lengths: Sequence[int],
+    *,
+    max_tokens_per_batch: int = 4096,
+) -> dict[str, float] | None:
+    """Length accuracies against reference lengths N, or `None` for a model that predicts no length."""
+    if not hasattr(model, "predict_length"):
+        return None
+    ranked = predict_lengths(
+        model, tokenizer, sources, top_k=max(_LENGTH_KS), max_tokens_per_batch=max_tokens_per_batch
+    )
+    accuracy = length_accuracy([candidates[0] for candidates in ranked], lengths)
+    return {**accuracy, **length_top_k_accuracy(ranked, lengths, ks=_LENGTH_KS)}
+
+
+def _settings(iterations: Sequence[int], length_beams: Sequence[int], oracle_length: bool) -> list[dict[str, Any]]:
+    if not iterations or not length_beams:
+        raise ValueError("iterations or length_beams is empty. Ask for at least one of each, for example (1,).")
+    pairs = [(count, beam, False) for beam, count in product(length_beams, iterations)]
+    # a given length leaves one candidate
+    pairs += [(count, 1, True) for count in iterations if oracle_length]
+    return [
+        {"num_iterations": count, "length_beam_size": beam, "oracle_length": oracle} for count, beam, oracle in pairs
+    ]
+
+
+def _decodable(lengths: Sequence[int], model: PreTrainedModel) -> list[int]:
+    """Lengths N moved into what the model can write: at least one token, at most its length classes and positions."""
+    longest = min(model.config.max_position_embeddings, model.config.max_target_length - 1) - 2
+    return [min(max(1, length), longest) for length in lengths]
+
+
+def _check_sizes(sources: Sequence[str], references: Sequence[str], subsets: Mapping[str, Sequence[bool]]) -> None:
+    """Before an hour of decoding, not after it."""
+    if not len(sources) or len(sources) != len(references):
+        raise ValueError(f"{len(sources)} sources for {len(references)} references. Give one of each, at least one.")
+    for name, flags in subsets.items():
+        if len(flags) != len(sources) or not any(flags):
+            raise ValueError(
+                f"Subset {name!r} has {len(flags)} flags, {sum(map(bool, flags))} of them true, for {len(sources)} "
+                "sources. Give one flag per source, at least one of them true."
+            )

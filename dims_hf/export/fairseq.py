@@ -1,0 +1,437 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Import of fairseq checkpoints: names and shapes of the weights, arguments, dictionary.
+
+A new family is one entry in `FAMILIES` (and one fewer in `NOT_YET_SUPPORTED`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import pickle
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from dims_hf.models.configuration_nat import NATConfig
+from dims_hf.models.modeling_cmlm import CMLMForConditionalGeneration
+from dims_hf.models.modeling_nat import NATPreTrainedModel
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+StateDict = Mapping[str, torch.Tensor]
+
+SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
+"""First four rows of every fairseq dictionary; `<unk>` doubles as the mask of these models."""
+
+OVERWRITE_FLAG = "#fairseq:overwrite"
+
+# One table under three names; which of the copies a checkpoint stores depends on the release that wrote it.
+TIED_NAMES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
+LENGTH_NAME = "decoder.embed_length.weight"
+
+# The names that differ in every family, ours -> fairseq's; all others only lose the prefix "model.".
+HEAD_NAMES = {
+    "model.shared.weight": TIED_NAMES[0],
+    "lm_head.weight": TIED_NAMES[2],
+    "length_head.weight": LENGTH_NAME,
+}
+
+# What generation with these weights must do to equal the reference implementation; without it (`legacy=False`) the
+# mask and the special tokens are merely never predicted.
+LEGACY_FIELDS = {"legacy_mask_logit": -1000.0, "suppress_special_tokens": False}
+SPECIAL_IDS = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "unk_token_id": 3, "mask_token_id": 3}
+
+
+@dataclass(frozen=True)
+class FairseqFamily:
+    """
+    How one kind of fairseq model becomes one of ours.
+
+    Args:
+        model_class (`type`): translation model to build.
+        fields (`Callable`): config fields of this family, from the state dict and `legacy`.
+        renamed (`dict[str, str]`): parts of parameter names that differ, ours -> fairseq's.
+    """
+
+    model_class: type[NATPreTrainedModel]
+    fields: Callable[[StateDict, bool], dict[str, Any]]
+    renamed: Mapping[str, str] = field(default_factory=dict)
+
+
+def _cmlm_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {"max_target_length": state_dict[LENGTH_NAME].shape[0], **(LEGACY_FIELDS if legacy else {})}
+
+
+FAMILIES: dict[str, FairseqFamily] = {
+    "cmlm": FairseqFamily(CMLMForConditionalGeneration, _cmlm_fields),
+}
+
+# family -> what its import lacks
+NOT_YET_SUPPORTED: dict[str, str] = {
+    "cmlmc": "This is a CMLMC checkpoint (its decoder has self_attn_unmasked layers), which cannot be imported yet.",
+    "imputer": f"This is an Imputer checkpoint (it has no {LENGTH_NAME}), which cannot be imported yet.",
+    "mask-predict": "This checkpoint has the layout of the original Mask-Predict code (in_proj_weight, gamma/beta), a "
+    "different architecture, which cannot be imported.",
+    "concat-prediction": "This checkpoint was trained with --concat-prediction (it has decoder.reduce_concat layers), "
+    "which cannot be imported.",
+}
+
+
+class ImportedCheckpoint(NamedTuple):
+    """Result of [`import_fairseq_checkpoint`]: the model in evaluation mode, its tokenizer, fairseq's arguments."""
+
+    model: NATPreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    arguments: dict[str, Any]
+
+
+def model_from_fairseq_state_dict(
+    state_dict: StateDict, *, attention_heads: int | tuple[int, int], legacy: bool = True, **config_fields: Any
+) -> NATPreTrainedModel:
+    """
+    Builds the model that a fairseq state dict belongs to, recognised by its parameter names, and fills it.
+
+    Sizes come from the shapes; half-precision weights become fp32. The mask token is `<unk>` (id 3), as in fairseq.
+
+    Args:
+        state_dict (`dict[str, torch.Tensor]`): entry `"model"` of a fairseq checkpoint.
+        attention_heads (`int` or `tuple[int, int]`): heads of every layer, or (encoder, decoder); no shape tells.
+        legacy (`bool`, *optional*, defaults to `True`): reproduce the reference implementation bit for bit where it is
+            odd: the mask's logit is -1000, and `<s>`, `<pad>`, `</s>` may be predicted inside a sentence.
+        config_fields: other config fields the weights cannot tell (`dropout`, `activation_function`,
+            `scale_embedding`, …).
+
+    Returns:
+        [`CMLMForConditionalGeneration`] in evaluation mode.
+
+    Raises:
+        NotImplementedError: for a recognised model that has no counterpart here (yet).
+        ValueError: for missing, unexpected or misshapen tensors (all of them in one message), copies of the tied
+            embedding that differ, or heads that do not divide the width.
+    """
+    name = _recognise(state_dict)
+    if name in NOT_YET_SUPPORTED:
+        raise NotImplementedError(f"{NOT_YET_SUPPORTED[name]} Supported: {', '.join(FAMILIES)}.")
+    weights = _with_tied_copies(state_dict)
+    family = FAMILIES[name]
+    fields = {**SPECIAL_IDS, **_sizes(weights, attention_heads), **family.fields(weights, legacy), **config_fields}
+    model = family.model_class(family.model_class.config_class(**fields))
+    _load(model, weights, family)
+    return model.eval()
+
+
+def _recognise(state_dict: StateDict) -> str:
+    """Family of a state dict, from its names alone."""
+    names = list(state_dict)
+    if any(name.endswith((".in_proj_weight", ".gamma", ".beta")) for name in names):
+        return "mask-predict"
+    if any(name.startswith("decoder.reduce_concat.") for name in names):
+        return "concat-prediction"
+    if any(".self_attn_unmasked." in name for name in names):
+        return "cmlmc"
+    for layer in ("encoder.layers.0", "decoder.layers.0"):
+        if not any(name.startswith(f"{layer}.") for name in names):
+            raise ValueError(
+                f"This is not the state dict of a fairseq translation model: it has no {layer}, but "
+                f"{', '.join(map(str, names[:3])) or 'nothing'}. Pass the entry 'model' of the checkpoint."
+            )
+    return "cmlm" if LENGTH_NAME in state_dict else "imputer"
+
+
+def _with_tied_copies(state_dict: StateDict) -> dict[str, torch.Tensor]:
+    """fp32 weights without version counters, with the embedding under all its names, after checking it is one."""
+    weights = {name: tensor.float() for name, tensor in state_dict.items() if not name.endswith(".version")}
+    present = [name for name in TIED_NAMES if name in weights]
+    if not present:
+        raise ValueError(f"The state dict has no token embedding ({TIED_NAMES[0]}). Pass a complete checkpoint.")
+    for name in present[1:]:
+        if not torch.equal(weights[name], weights[present[0]]):
+            raise ValueError(
+                f"{name} differs from {present[0]}, but these models share one embedding (--share-all-embeddings). "
+                "A checkpoint with separate tables cannot be imported."
+            )
+    return {**weights, **dict.fromkeys(TIED_NAMES, weights[present[0]])}
+
+
+def _sizes(weights: StateDict, attention_heads: int | tuple[int, int]) -> dict[str, Any]:
+    """Config fields that the shapes tell, with the heads."""
+    vocab_size, d_model = weights[TIED_NAMES[0]].shape
+    heads = (attention_heads, attention_heads) if isinstance(attention_heads, int) else tuple(attention_heads)
+    fields: dict[str, Any] = {"vocab_size": vocab_size, "d_model": d_model}
+    num_rows = {}
+    for side, side_heads in zip(("encoder", "decoder"), heads, strict=True):
+        positions = weights.get(f"{side}.embed_positions.weight")
+        if positions is None:
+            raise ValueError(
+                f"The state dict has no {side}.embed_positions.weight. Only learned positions are supported "
+                f"(--{side}-learned-pos)."
+            )
+        num_rows[side] = positions.shape[0]
+        layers = {int(match[1]) for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
+        inner = weights.get(f"{side}.layers.0.fc1.weight")
+        fields[f"{side}_layers"] = max(layers, default=-1) + 1
+        fields[f"{side}_attention_heads"] = side_heads
+        fields[f"{side}_ffn_dim"] = 1 if inner is None else inner.shape[0]
+    if num_rows["encoder"] != num_rows["decoder"]:
+        raise ValueError(
+            f"The position tables have {num_rows['encoder']} rows (encoder) and {num_rows['decoder']} (decoder). "
+            "Only equal --max-source-positions and --max-target-positions are supported."
+        )
+    return {**fields, "max_position_embeddings": num_rows["encoder"] - 2}
+
+
+def _load(model: NATPreTrainedModel, weights: Mapping[str, torch.Tensor], family: FairseqFamily) -> None:
+    """Copies the weights by name; everything that does not fit is reported at once."""
+    ours = {name: _fairseq_name(name, family.renamed) for name in model.state_dict()}
+    missing = sorted({name for name in ours.values() if name not in weights})
+    unexpected = sorted(set(weights) - set(ours.values()))
+    shapes = {ours[name]: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    misshapen = [
+        f"{name} {tuple(weights[name].shape)} instead of {shape}"
+        for name, shape in sorted(shapes.items())
+        if name in weights and tuple(weights[name].shape) != shape
+    ]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    listed = "; ".join(f"{what}: {', '.join(names)}" for what, names in problems.items() if names)
+    if listed:
+        raise ValueError(
+            f"The state dict does not fit {type(model).__name__}. {listed}. Only the plain architecture of a family "
+            "can be imported (post-norm, learned positions, shared embeddings)."
+        )
+    model.load_state_dict({name: weights[theirs] for name, theirs in ours.items()})
+
+
+def _fairseq_name(name: str, renamed: Mapping[str, str]) -> str:
+    """fairseq's name of one of our parameters."""
+    if name in HEAD_NAMES:
+        return HEAD_NAMES[name]
+    for mine, theirs in renamed.items():
+        name = name.replace(mine, theirs)
+    return name.removeprefix("model.")
+
+
+def import_fairseq_checkpoint(
+    path: str | os.PathLike[str],
+    dict_path: str | os.PathLike[str],
+    *,
+    attention_heads: int | tuple[int, int] | None = None,
+    legacy: bool = True,
+) -> ImportedCheckpoint:
+    """
+    Reads a fairseq checkpoint and its dictionary, without ever running code from the file.
+
+    Args:
+        path (`str` or `os.PathLike`): `checkpoint*.pt` as fairseq saved it.
+        dict_path (`str` or `os.PathLike`): `dict.xx.txt` of the joint vocabulary, from the data-bin folder.
+        attention_heads (`int` or `tuple[int, int]`, *optional*): heads of every layer or (encoder, decoder), for
+            checkpoints without arguments; taken from the arguments by default.
+        legacy (`bool`, *optional*, defaults to `True`): see [`model_from_fairseq_state_dict`].
+
+    Returns:
+        [`ImportedCheckpoint`]: `(model, tokenizer, arguments)`; `arguments` are fairseq's, as a flat `dict`.
+
+    Raises:
+        FileNotFoundError: for a missing file.
+        ValueError: for a checkpoint that holds more than data, lacks weights or arguments, or was trained with options
+            that have no counterpart here; for a dictionary that does not match the embedding table.
+        NotImplementedError: for a model family without counterpart.
+    """
+    for wanted in (path, dict_path):
+        if not Path(wanted).is_file():
+            raise FileNotFoundError(f"{wanted} does not exist. Give the checkpoint and the dict.txt of its data-bin.")
+    checkpoint = _read_checkpoint(path)
+    arguments = _arguments(checkpoint)
+    if attention_heads is None:
+        attention_heads = _attention_heads(arguments, path)
+    model = model_from_fairseq_state_dict(
+        checkpoint["model"], attention_heads=attention_heads, legacy=legacy, **_fields_from_arguments(arguments)
+    )
+    tokenizer = tokenizer_from_fairseq_dictionary(dict_path, max_length=model.config.max_position_embeddings)
+    _check_vocabulary(dict_path, len(tokenizer), model.config)
+    return ImportedCheckpoint(model, tokenizer, arguments)
+
+
+def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The checkpoint as data. `argparse.Namespace` is allowed: it only holds values."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise ValueError(_refusal(path, str(error))) from error
+    except (RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable torch checkpoint ({error}). Download or copy it again.") from error
+    if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
+        raise ValueError(
+            f"{path} has no entry 'model' with a state dict, so it is not a fairseq checkpoint. For a bare state dict "
+            "call model_from_fairseq_state_dict."
+        )
+    return checkpoint
+
+
+def _refusal(path: str | os.PathLike[str], reason: str) -> str:
+    """What a file needs beyond plain data, by name, and the way out."""
+    found = sorted(set(re.findall(r"GLOBAL ([\w.]+)", reason)))
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]):
+            found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or found
+    except (ValueError, RuntimeError):
+        pass  # written by an old torch, or damaged; the reason names what it met first
+    if not found:
+        return f"{path} cannot be read as plain data ({reason.splitlines()[0]}). Download or copy it again."
+    return (
+        f"{path} holds more than tensors and plain values ({', '.join(found)}), and reading such objects would run "
+        "code from the file. If you trust it, convert it once where fairseq is installed: `c = torch.load(path, "
+        "weights_only=False); a = c.get('args') or c['cfg']['model']; torch.save({'model': c['model'], "
+        "'args': vars(a)}, new_path)`, then import new_path."
+    )
+
+
+def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """fairseq's flat arguments; newer releases keep them under cfg.model."""
+    cfg = checkpoint.get("cfg")
+    candidates = (checkpoint.get("args"), cfg.get("model") if isinstance(cfg, Mapping) else cfg)
+    for candidate in candidates:
+        if isinstance(candidate, argparse.Namespace):
+            return dict(vars(candidate))
+        if isinstance(candidate, Mapping):
+            return dict(candidate)
+    return {}
+
+
+def _attention_heads(arguments: Mapping[str, Any], path: str | os.PathLike[str]) -> tuple[int, int]:
+    names = ("encoder_attention_heads", "decoder_attention_heads")
+    if not all(isinstance(arguments.get(name), int) for name in names):
+        raise ValueError(
+            f"{path} holds no arguments with {' and '.join(names)}, and no shape tells them. Pass attention_heads."
+        )
+    return arguments[names[0]], arguments[names[1]]
+
+
+def _fields_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Config fields that only the arguments tell; options that would change the computation are refused."""
+    refused = ("encoder_normalize_before", "decoder_normalize_before", "layernorm_embedding", "pred_length_offset")
+    used = [name for name in refused if arguments.get(name)]
+    activation = arguments.get("activation_fn", "relu")
+    if activation not in ("relu", "gelu"):
+        used.append(f"activation_fn={activation}")
+    if used:
+        options = ", ".join("--" + name.replace("_", "-") for name in used)
+        raise ValueError(f"The checkpoint was trained with {options}, which has no counterpart here.")
+    fields: dict[str, Any] = {"activation_function": activation}
+    if "no_scale_embedding" in arguments:
+        fields["scale_embedding"] = not arguments["no_scale_embedding"]
+    for name in ("dropout", "attention_dropout", "activation_dropout"):
+        if isinstance(arguments.get(name), (int, float)):
+            fields[name] = float(arguments[name])
+    return fields
+
+
+def _check_vocabulary(dict_path: str | os.PathLike[str], num_tokens: int, config: NATConfig) -> None:
+    if num_tokens != config.vocab_size:
+        raise ValueError(
+            f"{dict_path} gives {num_tokens} tokens (with the {len(SPECIAL_TOKENS)} special ones), but the embedding "
+            f"has {config.vocab_size} rows. Use the dict.txt of the data-bin folder the checkpoint was trained on, "
+            "with its madeupword lines."
+        )
+
+
+def tokenizer_from_fairseq_dictionary(
+    dict_path: str | os.PathLike[str], *, max_length: int = 1024
+) -> PreTrainedTokenizerFast:
+    """
+    Tokenizer over text that is already split into BPE pieces ("hel@@ lo world"), as fairseq reads it.
+
+    Words are what lies between blanks; unknown ones become `<unk>`. Encoding adds `<s> … </s>`; decoding joins the
+    pieces that end in `@@` to what follows.
+
+    Args:
+        dict_path (`str` or `os.PathLike`): `dict.xx.txt`, one "token count" per line; ids follow the four special
+            tokens in file order.
+        max_length (`int`): longest sequence of the model, `<s>` and `</s>` included.
+
+    Returns:
+        `PreTrainedTokenizerFast`, which `AutoTokenizer` loads with no code of ours.
+
+    Raises:
+        ValueError: for a line that is not "token count", or a repeated token without the overwrite flag.
+    """
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.WordLevel(read_fairseq_dictionary(dict_path), unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single="<s> $A </s>", pair="<s> $A </s> $B </s>", special_tokens=[("<s>", 0), ("</s>", 2)]
+    )
+    # A blank never begins a word, so the first decoder puts one before every token but the first.
+    tokenizer.decoder = decoders.Sequence(
+        [
+            decoders.WordPiece(prefix=" ", cleanup=False),
+            decoders.Fuse(),
+            decoders.Replace(Regex("@@( |$)"), ""),
+        ]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token="<s>",
+        pad_token="<pad>",
+        eos_token="</s>",
+        unk_token="<unk>",
+        mask_token="<unk>",
+        model_input_names=["input_ids", "attention_mask"],
+        model_max_length=max_length,
+        clean_up_tokenization_spaces=False,
+    )
+
+
+def read_fairseq_dictionary(dict_path: str | os.PathLike[str]) -> dict[str, int]:
+    """
+    Token -> id of a fairseq `dict.txt`, special tokens first.
+
+    A line flagged `#fairseq:overwrite` takes over its token; the earlier row stays in the table under a name that no
+    text contains. The special tokens themselves always keep their ids.
+
+    Raises:
+        ValueError: naming file, line number and reason.
+    """
+    ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
+    try:
+        with open(dict_path, encoding="utf-8") as lines:
+            for number, (token, overwrites) in enumerate(_dictionary_lines(lines, dict_path), start=1):
+                index = len(ids)
+                if token not in ids:
+                    ids[token] = index
+                elif not overwrites:
+                    raise ValueError(
+                        f"{dict_path}, line {number}: {token!r} is there twice (id {ids[token]} already). Remove the "
+                        f"line, or end it in {OVERWRITE_FLAG} if the model was trained with both rows."
+                    )
+                elif token in SPECIAL_TOKENS:
+                    ids[f"{token} {index}"] = index
+                else:
+                    ids[f"{token} {ids[token]}"] = ids[token]
+                    ids[token] = index
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{dict_path} is not UTF-8 ({error}). Use the dict.txt that fairseq wrote.") from error
+    return ids
+
+
+def _dictionary_lines(lines: Iterable[str], dict_path: str | os.PathLike[str]) -> Iterable[tuple[str, bool]]:
+    """(token, whether it overwrites) of each line."""
+    for number, line in enumerate(lines, start=1):
+        text = line.rstrip()
+        overwrites = text.endswith(" " + OVERWRITE_FLAG)
+        token, _, count = text.removesuffix(" " + OVERWRITE_FLAG).rpartition(" ")
+        if not token or not re.fullmatch(r"-?\d+", count):
+            raise ValueError(
+                f"{dict_path}, line {number}: {text[:60]!r} is not 'token count'. Use the dict.txt that fairseq wrote."
+            )
+        yield token, overwrites

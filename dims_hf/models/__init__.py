@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint."""
+
+from .configuration_cmlm import CMLMConfig
+from .configuration_nat import NATConfig
+from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
+from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
+from .modeling_nat import NATSeq2SeqLMOutput
+from .pipeline_translation import NATTranslationPipeline
+
+
+# model_type -> (configuration, base model, translation model); one line per new family.
+MODELS = {
+    "cmlm": (CMLMConfig, CMLMModel, CMLMForConditionalGeneration),
+}
+
+__all__ = [
+    "MODELS",
+    "CMLMConfig",
+    "CMLMForConditionalGeneration",
+    "CMLMModel",
+    "DecodingStep",
+    "NATConfig",
+    "NATGenerateOutput",
+    "NATGenerationMixin",
+    "NATSeq2SeqLMOutput",
+    "NATTranslationPipeline",
+]

@@ -1,0 +1,23 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Training objectives as pure functions: tensors in, `Loss(total, parts)` out."""
+
+from dims_hf.objectives.cmlm import cmlm_loss
+from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
+from dims_hf.objectives.length import length_classes, length_loss
+from dims_hf.objectives.reduction import Loss
+
+
+# model_type -> loss that trains a teacher of that family.
+OBJECTIVES = {"cmlm": cmlm_loss}
+
+__all__ = [
+    "OBJECTIVES",
+    "Loss",
+    "cmlm_loss",
+    "dims_loss",
+    "hidden_distance",
+    "length_classes",
+    "length_loss",
+    "soft_label_loss",
+]

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Callbacks around evaluation: best checkpoints, and a stop when the model's output has become constant."""
+
+from __future__ import annotations
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import ExportableState
+
+from dims_hf.trainers.checkpoints import BestCheckpoints
+
+
+class CollapseError(RuntimeError):
+    """The model translates (nearly) everything into the same sentence."""
+
+
+class KeepBestCheckpoints(TrainerCallback):
+    """Offers the model to [`BestCheckpoints`] after every evaluation, on the main process."""
+
+    def __init__(self, checkpoints: BestCheckpoints):
+        self.checkpoints = checkpoints
+
+    def on_train_begin(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        """A resumed run will make later checkpoints again; a fresh run in a used folder starts with none."""
+        if state.is_world_process_zero:
+            self.checkpoints.forget_after(state.global_step)
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model=None,
+        metrics: dict[str, float] | None = None,
+        **kwargs,
+    ) -> None:
+        """Keeps the model when its metric is among the best."""
+        name = args.metric_for_best_model
+        metric = (metrics or {}).get(name if name.startswith("eval_") else f"eval_{name}")
+        if metric is not None and state.is_world_process_zero and state.global_step > 0:
+            self.checkpoints.offer(model, state.global_step, metric)
+
+
+class DetectCollapse(TrainerCallback, ExportableState):
+    """
+    Stops training when evaluations in a row give nearly constant translations.
+
+    A model trained from scratch is constant at first; it counts as collapsed only once its output was varied before.
+
+    Args:
+        patience (`int`): constant evaluations in a row that are tolerated before the stop.
+        threshold (`float`): share of distinct translations among distinct sources below which output is constant.
+        has_been_varied (`bool`): whether the model is known to be trained already (a student).
+    """
+
+    def __init__(self, patience: int = 2, threshold: float = 0.1, has_been_varied: bool = False):
+        self.patience, self.threshold, self.has_been_varied = patience, threshold, has_been_varied
+        self.num_constant = 0
+
+    def state(self) -> dict:
+        """What a resumed run needs."""
+        return {
+            "args": {"patience": self.patience, "threshold": self.threshold, "has_been_varied": self.has_been_varied},
+            "attributes": {"num_constant": self.num_constant},
+        }
+
+    def on_evaluate(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float] | None = None,
+        **kwargs,
+    ) -> None:
+        """Counts constant evaluations and raises [`CollapseError`] when there are too many."""
+        share = (metrics or {}).get("eval_distinct_translations")
+        if share is None:
+            return
+        if share >= self.threshold:
+            self.has_been_varied, self.num_constant = True, 0
+            return
+        self.num_constant += 1
+        if self.has_been_varied and self.num_constant >= self.patience:
+            raise CollapseError(
+                f"Training collapsed: at step {state.global_step} only {100 * share:.1f} % of the translations differ, "
+                f"for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below collapse), "
+                "lower learning_rate, and resume from an earlier checkpoint."
+            )

@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Training arguments: teacher training and DiMS distillation, with the papers' values as defaults."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from transformers import Seq2SeqTrainingArguments
+
+from dims_hf.distillation.rollout import LABEL_MODES
+from dims_hf.models.masking import MASK_POLICIES
+
+
+REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
+
+
+def _check_range(name: str, value: float | None, low: float, high: float, hint: str) -> None:
+    if value is not None and not low <= value <= high:
+        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}. {hint}")
+
+
+@dataclass
+class NATTrainingArguments(Seq2SeqTrainingArguments):
+    r"""
+    Arguments that train a non-autoregressive teacher.
+
+    Defaults that differ from transformers': `learning_rate` 5e-4, `adam_beta2` 0.98, `adam_epsilon` 1e-8,
+    `weight_decay` 0.01, `max_grad_norm` 0 (no clipping), `warmup_steps` 10000, `lr_scheduler_type`
+    `fairseq_inverse_sqrt`, `remove_unused_columns` False, `ddp_find_unused_parameters` False. Source: fairseq's CMLM
+    recipe (Ghazvininejad et al. 2019).
+
+    > Parameters that control batches and masks
+
+    Args:
+        max_tokens_per_batch (`int`, *optional*): padded tokens of a device batch, the longer of source and target
+            counted; an update sees `max_tokens_per_batch · gradient_accumulation_steps · processes`. `None` uses
+            `per_device_train_batch_size` sentences instead.
+        mask_policy (`str`): distribution of masks: `uniform` or `full`.
+        mask_seed (`int`, *optional*): seed of the masks; default `seed`. A sentence's mask depends on (mask_seed,
+            optimiser step, corpus index) alone.
+
+    > Parameters that control the loss
+
+    Args:
+        label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation.
+        length_weight (`float`): weight of the length loss; 0.1 in the reference.
+        attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on a
+            CPU for short sentences (`sdpa`'s backward pass is slow there).
+        loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
+            so that accumulation and processes change nothing; `micro_batch` is the reference's mean of means.
+
+    > Parameters that control evaluation, stopping and the final model
+
+    Args:
+        eval_iterations (`list[int]`): decoder passes at which the validation BLEU is computed.
+        eval_length_beam_size (`int`): length candidates in validation; 1 in the paper.
+        early_stopping_patience (`int`, *optional*): stop after so many evaluations without a better single-step BLEU.
+        num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` are kept; their average
+            becomes the final model. 0 keeps the last weights.
+        collapse_patience (`int`): stop after so many evaluations in a row whose translations are (nearly) constant.
+    """
+
+    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "Second Adam decay; fairseq's value."})
+    adam_epsilon: float = field(default=1e-8, metadata={"help": "Adam epsilon; fairseq's value."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Decoupled weight decay."})
+    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip gradients to this norm; 0 does not clip."})
+    warmup_steps: float = field(default=10_000, metadata={"help": "Linear warm-up, in optimiser steps."})
+    lr_scheduler_type: str = field(
+        default=REFERENCE_SCHEDULE,
+        metadata={"help": f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or any transformers schedule."},
+    )
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: masks need the index."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
+    max_tokens_per_batch: int | None = field(
+        default=8192, metadata={"help": "Padded tokens per device batch; none = per_device_train_batch_size sentences."}
+    )
+    mask_policy: str = field(default="uniform", metadata={"help": f"One of {', '.join(MASK_POLICIES)}."})
+    mask_seed: int | None = field(default=None, metadata={"help": "Seed of the masks; default: seed."})
+    label_smoothing: float = field(default=0.1, metadata={"help": "Smoothing of the token loss, in [0, 1)."})
+    length_weight: float = field(default=0.1, metadata={"help": "Weight of the length loss."})
+    attn_implementation: str | None = field(
+        default=None, metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."}
+    )
+    loss_normalization: str = field(default="update", metadata={"help": "`update` or `micro_batch`."})
+    eval_iterations: list[int] = field(
+        default_factory=lambda: [1], metadata={"help": "Decoder passes at which validation BLEU is computed."}
+    )
+    eval_length_beam_size: int = field(default=1, metadata={"help": "Length candidates in validation."})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Evaluations without a better metric before training stops."}
+    )
+    num_best_checkpoints: int = field(default=5, metadata={"help": "Best checkpoints kept and averaged; 0 = none."})
+    collapse_patience: int = field(
+        default=2, metadata={"help": "Evaluations in a row with constant output before training stops."}
+    )
+
+    def __post_init__(self):
+        self._check_values()
+        # transformers knows its own schedules only; ours is put back once its checks are done.
+        wants_reference_schedule = str(self.lr_scheduler_type) == REFERENCE_SCHEDULE
+        if wants_reference_schedule:
+            self.lr_scheduler_type = "inverse_sqrt"
+        if self.metric_for_best_model is None:
+            self.metric_for_best_model = f"bleu_{min(self.eval_iterations)}"
+            self.greater_is_better = True
+        # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+        if wants_reference_schedule:
+            self.lr_scheduler_type = REFERENCE_SCHEDULE
+        if self.mask_seed is None:
+            self.mask_seed = self.seed
+
+    def _check_values(self) -> None:
+        if self.mask_policy not in MASK_POLICIES:
+            raise ValueError(f"mask_policy must be one of {', '.join(MASK_POLICIES)}, got {self.mask_policy!r}.")
+        if self.loss_normalization not in ("update", "micro_batch"):
+            raise ValueError(f"loss_normalization must be update or micro_batch, got {self.loss_normalization!r}.")
+        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
+            raise ValueError(f"max_tokens_per_batch must be >= 1, got {self.max_tokens_per_batch}. Try 4096.")
+        if not self.eval_iterations or min(self.eval_iterations) < 1:
+            raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
+        if self.eval_length_beam_size < 1:
+            raise ValueError(f"eval_length_beam_size must be >= 1, got {self.eval_length_beam_size}.")
+        if self.num_best_checkpoints < 0:
+            raise ValueError(f"num_best_checkpoints must be >= 0, got {self.num_best_checkpoints}. 0 averages nothing.")
+        if self.predict_with_generate:
+            raise ValueError("predict_with_generate has no effect: BLEU is computed for eval_iterations. Leave it out.")
+        if self.label_smoothing_factor:
+            raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns=True would drop the corpus index that masks depend on. Leave it out.")
+        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
+        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
+
+
+@dataclass
+class DiMSConfig(NATTrainingArguments):
+    r"""
+    Arguments of DiMS distillation; defaults are Table 8 of Norouzi et al. 2023 (arXiv 2206.02999).
+
+    Args:
+        teacher_iterations (`int`): teacher passes n that one student pass learns to match.
+        ema_decay (`float`, *optional*): momentum μ of the teacher's moving average; `None` keeps the teacher fixed.
+        hidden_weight (`float`): λ of the hidden-state distance.
+        hidden_squared (`bool`): squared distance, as in the paper's formula, instead of the distance.
+        temperature (`float`): divides the teacher's logits; 0.5 sharpens the labels.
+        student_temperature (`float`): divides the student's logits.
+        label_mode (`str`): `frozen` takes a token's label from the pass that reveals it, `last` from the last pass,
+            `auto` what the teacher's own decoding does.
+        disable_dropout (`bool`): no dropout in the student, as in the paper.
+    """
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (Table 8)."})
+    warmup_steps: float = field(default=1, metadata={"help": "1 reproduces the reference: 1e-7, then 1e-3/√(k−1)."})
+    label_smoothing: float = field(default=0.0, metadata={"help": "Soft labels are not smoothed; must stay 0."})
+    teacher_iterations: int = field(default=2, metadata={"help": "Teacher passes n (Table 8)."})
+    ema_decay: float | None = field(default=0.9992, metadata={"help": "Momentum of the teacher; none = fixed teacher."})
+    hidden_weight: float = field(default=0.7, metadata={"help": "Weight λ of the hidden-state loss (Table 8)."})
+    hidden_squared: bool = field(default=False, metadata={"help": "Squared hidden-state distance."})
+    temperature: float = field(default=0.5, metadata={"help": "Teacher temperature (Table 8)."})
+    student_temperature: float = field(default=1.0, metadata={"help": "Student temperature."})
+    label_mode: str = field(default="auto", metadata={"help": f"One of {', '.join(LABEL_MODES)}."})
+    disable_dropout: bool = field(default=True, metadata={"help": "Student without dropout (§4.1)."})
+
+    def _check_values(self) -> None:
+        super()._check_values()
+        if self.teacher_iterations < 1:
+            raise ValueError(f"teacher_iterations must be >= 1, got {self.teacher_iterations}. The paper uses 2.")
+        if self.label_mode not in LABEL_MODES:
+            raise ValueError(f"label_mode must be one of {', '.join(LABEL_MODES)}, got {self.label_mode!r}.")
+        if self.label_smoothing:
+            raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
+        for name in ("temperature", "student_temperature"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}. The paper uses 0.5 for the teacher.")
+        _check_range("ema_decay", self.ema_decay, 0, 1, "The paper uses 0.9992; none keeps the teacher fixed.")
+        _check_range("hidden_weight", self.hidden_weight, 0, float("inf"), "The paper uses 0.7.")

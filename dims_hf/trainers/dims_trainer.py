@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`DiMSTrainer`: distils several teacher iterations into one decoder pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+
+from dims_hf.distillation import EMATeacher, roll_out_teacher
+from dims_hf.objectives import Loss, dims_loss
+from dims_hf.trainers.config import DiMSConfig
+from dims_hf.trainers.masking import MaskedBatch
+from dims_hf.trainers.nat_trainer import NATTrainer
+
+
+EMA_FOLDER = "ema_teacher"
+
+
+class DiMSTrainer(NATTrainer):
+    """
+    Distillation of an iterative teacher into a student that needs one pass.
+
+    One step, as in §3 of Norouzi et al. 2023 (arXiv 2206.02999):
+    1. mask the references (as for any teacher);
+    2. the teacher fills the masks in `teacher_iterations` passes: soft labels and last hidden states;
+    3. the student sees the same masked references once;
+    4. loss = KL(teacher ‖ student) + λ · hidden-state distance + length loss;
+    5. after the optimiser's update, the teacher moves towards the student.
+
+    The teacher is not part of the student's state dict or optimiser; its moving average is saved in
+    `checkpoint-N/ema_teacher/` and restored on resume.
+
+    Args:
+        model (`PreTrainedModel`): student; start it from the teacher's weights.
+        teacher (`PreTrainedModel` or `str`, *optional*): model or path; default: a copy of the student.
+        args ([`DiMSConfig`]): settings; `ema_decay=None` keeps the teacher fixed.
+        kwargs: as [`NATTrainer`].
+
+    Raises:
+        ValueError: if the teacher's path does not exist or the two models do not fit together.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, teacher: PreTrainedModel | str | None = None, args: DiMSConfig = None, **kwargs
+    ):
+        if isinstance(teacher, str | Path):
+            teacher = load_teacher(teacher)
+        teacher = model if teacher is None else teacher
+        check_compatible(model, teacher)
+        # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
+        self.ema_teacher = EMATeacher(teacher, 1.0 if args.ema_decay is None else args.ema_decay)
+        super().__init__(model, args, **kwargs)
+        self.ema_teacher.model.to(self.args.device)
+        if args.ema_decay is not None:
+            self.add_callback(self.ema_teacher)
+
+    @property
+    def teacher(self) -> PreTrainedModel:
+        """The current teacher."""
+        return self.ema_teacher.model
+
+    @property
+    def starts_trained(self) -> bool:
+        """A student starts as its teacher."""
+        return True
+
+    def objective(
+        self,
+        model: torch.nn.Module,
+        inputs: MaskedBatch,
+        num_tokens: torch.Tensor | int | None,
+        num_sentences: torch.Tensor | int | None,
+    ) -> Loss:
+        """The DiMS loss of one masked batch; see the class for the steps."""
+        args = self.args
+        if args.disable_dropout:
+            self.accelerator.unwrap_model(model).eval()
+        with self.accelerator.autocast():
+            labels = roll_out_teacher(
+                self.teacher,
+                inputs["input_ids"],
+                inputs["attention_mask"],
+                inputs["decoder_input_ids"],
+                num_iterations=args.teacher_iterations,
+                label_mode=args.label_mode,
+            )
+        outputs, is_masked = self.forward_masked(model, inputs)
+        # A reference token that is itself the mask id has no label; nothing is dropped otherwise.
+        has_label = inputs["labels"][is_masked] != -100
+        token = dims_loss(
+            outputs.logits[has_label],
+            labels.logits[has_label],
+            outputs.decoder_last_hidden_state[is_masked][has_label],
+            labels.hidden_states[has_label],
+            inputs["labels"] != -100,
+            temperature=args.temperature,
+            student_temperature=args.student_temperature,
+            hidden_weight=args.hidden_weight,
+            hidden_squared=args.hidden_squared,
+            num_items=num_tokens,
+        )
+        return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
+
+    def total_of_parts(self, parts: dict[str, float]) -> float:
+        """The objective from its mean parts."""
+        return parts["kl"] + self.args.hidden_weight * parts["hidden"] + self.args.length_weight * parts["length"]
+
+    def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
+        super()._save_optimizer_and_scheduler(output_dir)
+        if self.args.ema_decay is not None and self.args.should_save:
+            self.teacher.save_pretrained(Path(output_dir) / EMA_FOLDER)
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        super()._load_optimizer_and_scheduler(checkpoint)
+        if checkpoint is None or self.args.ema_decay is None:
+            return
+        folder = Path(checkpoint) / EMA_FOLDER
+        if not folder.is_dir():
+            raise ValueError(
+                f"{checkpoint} has no {EMA_FOLDER} folder, so the teacher cannot be resumed. It was written with "
+                "save_only_model=True or ema_decay=none; start a new run from its weights instead."
+            )
+        saved = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
+        self.teacher.load_state_dict(saved.state_dict())
+
+
+def load_teacher(path: str | Path) -> PreTrainedModel:
+    """
+    Loads a teacher from a folder or the Hub, in fp32.
+
+    Raises:
+        ValueError: if there is nothing at that path.
+    """
+    looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") != 1
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise ValueError(f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py.")
+    try:
+        return AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32)
+    except OSError as error:
+        raise ValueError(f"No teacher could be loaded from {str(path)!r}: {error}") from error
+
+
+def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
+    """
+    Refuses a teacher whose labels the student could not match.
+
+    Raises:
+        ValueError: naming the first setting that differs.
+    """
+    for name in ("vocab_size", "d_model", "bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
+        ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
+        if ours != theirs:
+            raise ValueError(
+                f"Student and teacher differ in {name}: {ours} and {theirs}. Start the student from the teacher, or "
+                "use models trained with the same tokenizer and width."
+            )

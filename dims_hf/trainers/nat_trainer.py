@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`NATTrainer`: trains a teacher on partially masked targets, with translation quality at every evaluation."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+
+import torch
+from torch.utils.data import DataLoader, Dataset
+from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+
+from dims_hf.data import TranslationCollator
+from dims_hf.evaluation import score, translate
+from dims_hf.objectives import OBJECTIVES, Loss, length_classes, length_loss
+from dims_hf.trainers.batching import TokenBudgetBatchSampler
+from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints
+from dims_hf.trainers.checkpoints import BestCheckpoints
+from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
+from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch, mask_batch
+from dims_hf.trainers.schedules import FairseqInverseSqrt
+
+
+# Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
+_TOLERATED_FP16_OVERFLOWS = 20
+
+
+class SetSamplerEpoch(TrainerCallback):
+    """Tells the batch sampler which epoch starts; a resumed epoch does not reach it otherwise."""
+
+    def __init__(self, trainer: NATTrainer):
+        self.trainer = trainer
+
+    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+        """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
+        sampler = self.trainer.train_batch_sampler
+        sampler.set_epoch(state.global_step // sampler.num_updates)
+
+
+class NATTrainer(Trainer):
+    """
+    Trainer of non-autoregressive translation models.
+
+    Losses are divided by the number of masked tokens (of sentences, for the length loss) of the whole optimiser update
+    over all processes, so that neither gradient accumulation nor the number of processes changes the result; a
+    sentence's mask depends on (seed, step, corpus index) alone, so that resuming is exact.
+
+    Args:
+        model (`PreTrainedModel`): translation model of this package.
+        args ([`NATTrainingArguments`]): settings.
+        train_dataset, eval_dataset (`Dataset`): encoded pairs from [`encode_corpus`]: `index`, `input_ids`, `labels`.
+        processing_class (`PreTrainedTokenizerBase`): tokenizer of both languages.
+        eval_corpus (`Dataset`, *optional*): text pairs (`source`, `target`) that validation BLEU is computed on;
+            default: `eval_dataset`, decoded.
+        kwargs: as [`Trainer`].
+    """
+
+    # Tells Trainer that `compute_loss` already divides by the items of the whole update.
+    loss_is_scaled_for_ga = True
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        args: NATTrainingArguments,
+        train_dataset: Dataset | None = None,
+        eval_dataset: Dataset | None = None,
+        processing_class: PreTrainedTokenizerBase | None = None,
+        eval_corpus: Dataset | None = None,
+        **kwargs,
+    ):
+        if args.attn_implementation is not None:
+            model.set_attn_implementation(args.attn_implementation)
+        self.train_batch_sampler: TokenBudgetBatchSampler | None = None
+        self.eval_corpus = eval_corpus
+        self.best_checkpoints = BestCheckpoints(
+            f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
+        )
+        self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
+        self._num_target_tokens, self._num_updates_logged, self._log_time = 0, 0, time.perf_counter()
+        self._num_nonfinite = 0
+        super().__init__(
+            model,
+            args,
+            data_collator=kwargs.pop("data_collator", None) or TranslationCollator(model.config.pad_token_id),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            **kwargs,
+        )
+        self.add_callback(SetSamplerEpoch(self))
+        if eval_dataset is not None:
+            self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
+            self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
+        if args.early_stopping_patience is not None:
+            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+
+    @property
+    def starts_trained(self) -> bool:
+        """Whether the model is trained already when this trainer gets it."""
+        return False
+
+    # ---- data ----
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches of [`TokenBudgetBatchSampler`]; each process draws its own share, so accelerate shards nothing."""
+        if self.train_dataset is None:
+            raise ValueError("Training needs a train_dataset. Pass encode_corpus(...) of the training split.")
+        args = self.args
+        self.train_batch_sampler = TokenBudgetBatchSampler(
+            pair_lengths(self.train_dataset),
+            max_tokens=args.max_tokens_per_batch,
+            batch_size=args.per_device_train_batch_size,
+            seed=args.data_seed if args.data_seed is not None else args.seed,
+            accumulation_steps=args.gradient_accumulation_steps,
+            num_processes=args.world_size,
+            process_index=args.process_index,
+        )
+        return DataLoader(
+            self.train_dataset,
+            batch_sampler=self.train_batch_sampler,
+            collate_fn=self.data_collator,
+            num_workers=args.dataloader_num_workers,
+            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+        )
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[MaskedBatch], torch.Tensor]:
+        """Fetches an update's batches, masks them, and counts its masked tokens and sentences over all processes."""
+        batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        masked = [self.mask(batch, self.state.global_step) for batch in batches]
+        counts = torch.zeros(2, dtype=torch.long)
+        for batch in masked:
+            counts += torch.tensor([int((batch["labels"] != -100).sum()), batch["labels"].shape[0]])
+            self._num_target_tokens += int(batch["decoder_attention_mask"].sum())
+        counts = counts.to(device)
+        return masked, self.accelerator.reduce(counts) if self.args.world_size > 1 else counts
+
+    def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
+        """The batch as the model sees it at an optimiser step."""
+        return mask_batch(
+            batch, self.model.config, policy=self.args.mask_policy, seed=self.args.mask_seed, step=step
+        )
+
+    # ---- loss ----
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,
+        inputs: MaskedBatch,
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | None = None,
+    ) -> torch.Tensor | tuple[torch.Tensor, dict]:
+        """The objective on one masked batch, divided by the items of the whole update."""
+        normalizes_update = self.args.loss_normalization == "update" and num_items_in_batch is not None
+        num_tokens, num_sentences = num_items_in_batch if normalizes_update else (None, None)
+        loss = self.objective(model, inputs, num_tokens, num_sentences)
+        if normalizes_update:
+            # Data-parallel gradients are averaged; ours are shares of one sum.
+            total, share = loss.total * self.accelerator.num_processes, 1
+        else:
+            share = 1 / (self.current_gradient_accumulation_steps if self.model.training or model.training else 1)
+            total, share = loss.total * share, share / self.accelerator.num_processes
+        for name, part in loss.parts.items():
+            self._part_sums[name] = self._part_sums[name] + part * share
+        return (total, {"loss": total}) if return_outputs else total
+
+    def objective(
+        self,
+        model: torch.nn.Module,
+        inputs: MaskedBatch,
+        num_tokens: torch.Tensor | int | None,
+        num_sentences: torch.Tensor | int | None,
+    ) -> Loss:
+        """
+        Masked-token loss of the model's family plus the weighted length loss.
+
+        Args:
+            model: possibly wrapped.
+            inputs ([`MaskedBatch`]): the batch.
+            num_tokens, num_sentences (`int`, *optional*): denominators of the update; default: this batch's.
+        """
+        outputs, is_masked = self.forward_masked(model, inputs)
+        token = OBJECTIVES[self.model.config.model_type](
+            outputs.logits,
+            inputs["labels"][is_masked],
+            label_smoothing=self.args.label_smoothing,
+            num_items=num_tokens,
+        )
+        return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
+
+    def forward_masked(self, model: torch.nn.Module, inputs: MaskedBatch):
+        """Forward pass with the vocabulary projection at masked positions only; returns outputs and the mask (B, T)."""
+        is_masked = inputs["decoder_input_ids"] == self.model.config.mask_token_id
+        outputs = model(
+            input_ids=inputs["input_ids"],
+            attention_mask=inputs["attention_mask"],
+            decoder_input_ids=inputs["decoder_input_ids"],
+            decoder_attention_mask=inputs["decoder_attention_mask"],
+            logits_positions=is_masked,
+            return_length_logits=True,
+        )
+        return outputs, is_masked
+
+    def add_length_loss(
+        self, token: Loss, length_logits: torch.Tensor, inputs: MaskedBatch, num_sentences: torch.Tensor | int | None
+    ) -> Loss:
+        """Adds the weighted cross-entropy of the length predictor."""
+        lengths = length_classes(inputs["decoder_attention_mask"], self.model.config.max_target_length)
+        length = length_loss(length_logits, lengths, num_items=num_sentences)
+        return Loss(token.total + self.args.length_weight * length.total, {**token.parts, **length.parts})
+
+    def training_step(
+        self, model: torch.nn.Module, inputs: MaskedBatch, num_items_in_batch: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """One forward and backward pass; stops at once when the loss is no longer a number."""
+        loss = super().training_step(model, inputs, num_items_in_batch)
+        if bool(torch.isfinite(loss)):
+            self._num_nonfinite = 0
+            return loss
+        self._num_nonfinite += 1
+        if not self.args.fp16 or self._num_nonfinite > _TOLERATED_FP16_OVERFLOWS:
+            raise FloatingPointError(
+                f"The loss is {float(loss)} at step {self.state.global_step + 1}. Lower learning_rate, set "
+                "max_grad_norm (e.g. 1.0), or train in fp32 or bf16; then resume from the last checkpoint."
+            )
+        return torch.zeros_like(loss)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+        """The reference's schedule, or any of transformers'."""
+        if self.args.lr_scheduler_type != REFERENCE_SCHEDULE:
+            return super().create_scheduler(num_training_steps, optimizer)
+        if self.lr_scheduler is None:
+            warmup_steps = self.args.get_warmup_steps(num_training_steps)
+            self.lr_scheduler = FairseqInverseSqrt(optimizer or self.optimizer, warmup_steps)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    # ---- reporting ----
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Adds the loss parts (means over the updates since the last log) and the speed."""
+        if "loss" in logs and "learning_rate" in logs:
+            logs.update(self._training_report())
+        super().log(logs, start_time)
+
+    def _training_report(self) -> dict[str, float]:
+        num_updates = max(self.state.global_step - self._num_updates_logged, 1)
+        names = sorted(self._part_sums)
+        values = torch.stack([torch.as_tensor(self._part_sums[name]).float() for name in names])
+        values = torch.cat([values, torch.tensor([float(self._num_target_tokens)], device=values.device)])
+        if self.args.world_size > 1:
+            values = self.accelerator.reduce(values.to(self.args.device))
+        *parts, num_tokens = values.tolist()
+        seconds = time.perf_counter() - self._log_time
+        self._part_sums.clear()
+        self._num_target_tokens, self._num_updates_logged = 0, self.state.global_step
+        self._log_time = time.perf_counter()
+        report = {name: part / num_updates for name, part in zip(names, parts, strict=True)}
+        return {**report, "target_tokens_per_second": num_tokens / seconds}
+
+    # ---- evaluation ----
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        *,
+        num_iterations: int | list[int] | None = None,
+    ) -> dict[str, float]:
+        """
+        Validation loss (fixed masks) and BLEU/chrF of translations after the asked numbers of decoder passes.
+
+        Args:
+            eval_dataset (`Dataset`, *optional*): encoded pairs; default the trainer's.
+            ignore_keys: as [`Trainer`]; nothing to ignore here.
+            metric_key_prefix (`str`): prefix of the metrics' names.
+            num_iterations (`int` or `list[int]`, *optional*): decoder passes; default `args.eval_iterations`.
+
+        Returns:
+            `dict[str, float]`: `eval_loss`, its parts, `eval_bleu_K`, `eval_chrf_K` for K passes, and
+            `eval_distinct_translations` (share of distinct translations among distinct sources at the first K).
+        """
+        start = time.perf_counter()
+        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
+        if dataset is None:
+            raise ValueError("Evaluation needs an eval_dataset. Pass encode_corpus(...) of the validation split.")
+        corpus = self.eval_corpus if eval_dataset is None else None
+        iterations = self.args.eval_iterations if num_iterations is None else num_iterations
+        iterations = [iterations] if isinstance(iterations, int) else iterations
+        training_time = time.perf_counter() - self._log_time
+        metrics = {**self._evaluate_loss(dataset), **self._evaluate_translation(dataset, corpus, iterations)}
+        metrics["runtime"] = round(time.perf_counter() - start, 2)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        # Time spent here is not training time.
+        self._log_time = time.perf_counter() - training_time
+        return metrics
+
+    @torch.no_grad()
+    def _evaluate_loss(self, dataset: Dataset) -> dict[str, float]:
+        """Loss and parts over this process's share of the data, summed over processes."""
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        sampler = TokenBudgetBatchSampler(
+            pair_lengths(dataset),
+            max_tokens=self.args.max_tokens_per_batch,
+            batch_size=self.args.per_device_eval_batch_size,
+        )
+        sums: dict[str, float] = defaultdict(float)
+        counts = torch.zeros(2)
+        for number, rows in enumerate(sampler):
+            if number % self.args.world_size != self.args.process_index:
+                continue
+            batch = self.mask(self.data_collator([dataset[row] for row in rows]), EVALUATION_STEP)
+            batch = self._prepare_inputs(batch)
+            with self.accelerator.autocast():
+                loss = self.objective(model, batch, 1, 1)
+            counts += torch.tensor([float((batch["labels"] != -100).sum()), float(len(rows))])
+            for name, part in loss.parts.items():
+                sums[name] += float(part)
+        model.train(was_training)
+        return self._mean_parts(dict(sums), counts)
+
+    def _mean_parts(self, sums: dict[str, float], counts: torch.Tensor) -> dict[str, float]:
+        names = sorted(sums)
+        values = torch.cat([torch.tensor([sums[name] for name in names]), counts]).to(self.args.device)
+        if self.args.world_size > 1:
+            values = self.accelerator.reduce(values)
+        *parts, num_tokens, num_sentences = values.tolist()
+        means = {
+            name: part / (num_sentences if name == "length" else max(num_tokens, 1))
+            for name, part in zip(names, parts, strict=True)
+        }
+        return {"loss": self.total_of_parts(means), **means}
+
+    def total_of_parts(self, parts: dict[str, float]) -> float:
+        """The objective from its mean parts."""
+        return parts["token"] + self.args.length_weight * parts["length"]
+
+    def _evaluate_translation(
+        self, dataset: Dataset, corpus: Dataset | None, iterations: list[int]
+    ) -> dict[str, float]:
+        """BLEU and chrF at each number of passes; every process translates its share."""
+        sources, references = self._texts(dataset, corpus)
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        metrics: dict[str, float] = {}
+        for num_iterations in iterations:
+            share = slice(self.args.process_index, None, self.args.world_size)
+            texts = [
+                translation.text
+                for translation in translate(
+                    model,
+                    self.processing_class,
+                    sources[share],
+                    num_iterations=num_iterations,
+                    length_beam_size=self.args.eval_length_beam_size,
+                )
+            ]
+            hypotheses = self._gather_texts(texts)
+            scores = score(hypotheses, references)
+            metrics[f"bleu_{num_iterations}"] = round(scores["bleu"], 3)
+            metrics[f"chrf_{num_iterations}"] = round(scores["chrf"], 3)
+            if num_iterations == iterations[0]:
+                metrics["distinct_translations"] = len(set(hypotheses)) / len(set(sources))
+        model.train(was_training)
+        return metrics
+
+    def _texts(self, dataset: Dataset, corpus: Dataset | None) -> tuple[list[str], list[str]]:
+        if corpus is not None:
+            return list(corpus["source"]), list(corpus["target"])
+        decode = self.processing_class.batch_decode
+        return tuple(decode(list(dataset[name]), skip_special_tokens=True) for name in ("input_ids", "labels"))
+
+    def _gather_texts(self, texts: list[str]) -> list[str]:
+        """Interleaves the processes' translations back into corpus order."""
+        if self.args.world_size == 1:
+            return texts
+        shares: list[list[str] | None] = [None] * self.args.world_size
+        torch.distributed.all_gather_object(shares, texts)
+        gathered = [""] * sum(len(share) for share in shares)
+        for process_index, share in enumerate(shares):
+            gathered[process_index :: self.args.world_size] = share
+        return gathered
+
+    def average_best_checkpoints(self) -> list[dict]:
+        """Sets the model to the average of its best checkpoints, on every process; returns their records."""
+        self.accelerator.wait_for_everyone()
+        return self.best_checkpoints.load_average(self.accelerator.unwrap_model(self.model))
+
+
+def pair_lengths(dataset: Dataset) -> list[int]:
+    """Tokens of each pair, the longer side counted: what a padded batch costs."""
+    return [
+        max(len(source), len(target))
+        for source, target in zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True)
+    ]

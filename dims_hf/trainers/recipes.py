@@ -1,0 +1,382 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Recipes: a YAML file plus command-line overrides becomes dataclass instances, and nothing is parsed and ignored."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+import sys
+import types
+import typing
+from collections.abc import Sequence
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal, NoReturn, Union
+
+import yaml
+
+
+_WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
+_SCALARS = (bool, int, float, str)
+
+
+class _RecipeLoader(yaml.SafeLoader):
+    """YAML as people write it in recipes: `1e-3` is a number, and a key that stands twice is an error."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = []
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *defaults` may stand more than once
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if key in seen:
+                line = key_node.start_mark.line + 1
+                raise ValueError(f"{key!r} is set twice (again in line {line}). Keep one of the two.")
+            seen.append(key)
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1, which PyYAML reads, wants a dot and a signed exponent in a float: it takes 1e-3 for text.
+_RecipeLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """One settable value: where it belongs and what it may be."""
+
+    name: str
+    hint: Any
+    owner: type
+    required: bool
+    default: Any
+    help: str
+    choices: tuple | None
+
+    @property
+    def is_bool(self) -> bool:
+        """Whether true and false are among its values, so that `--name` and `--no_name` mean something."""
+        return bool in _members(self.hint)
+
+    @property
+    def takes_many(self) -> bool:
+        """Whether several words may follow it on the command line."""
+        return any(_sequence_type(member) is not None for member in _members(self.hint))
+
+
+def parse_recipe(dataclass_types: type | Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
+    """
+    Read a recipe and its command-line overrides into dataclass instances.
+
+    The command line is `[RECIPE.yaml] [--name value …] [--flag] [--no_flag] [--list a b c] [--name=value]`; dashes and
+    underscores in a name are the same. What the command line says wins over the recipe, which wins over the defaults.
+    Paths in a recipe are relative to the working directory.
+
+    Args:
+        dataclass_types (`type` or `Sequence[type]`): dataclasses whose fields are the valid names, each in one of
+            them only.
+        argv (`Sequence[str]`, *optional*): words of the command line, defaults to `sys.argv[1:]`.
+
+    Returns:
+        `tuple`: one instance for each of `dataclass_types`, in their order.
+
+    Raises:
+        ValueError: an unknown name (the closest valid one is named), a value of the wrong type, a name set twice, a
+            required name that is missing, a recipe that is no YAML mapping; and what a dataclass itself refuses.
+        FileNotFoundError: the recipe does not exist.
+
+    Example:
+
+    ```python
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Run:
+    ...     ema_decay: float = 0.9992
+    ...     unsupervised: bool = False
+    >>> parse_recipe(Run, ["--ema_decay", "0.999", "--unsupervised"])
+    (Run(ema_decay=0.999, unsupervised=True),)
+
+    ```
+    """
+    owners = (dataclass_types,) if isinstance(dataclass_types, type) else tuple(dataclass_types)
+    fields = _collect_fields(owners)
+    words = list(sys.argv[1:] if argv is None else argv)
+    if "--help" in words or "-h" in words:
+        _show_help(owners, fields)
+    values: dict[str, Any] = {}
+    if words and not words[0].startswith("-"):
+        values.update(_read_recipe(Path(words.pop(0)), fields))
+    values.update(_read_overrides(words, fields))
+    _check_required(values, fields)
+    return tuple(_build(owner, values, fields) for owner in owners)
+
+
+def _collect_fields(owners: Sequence[type]) -> dict[str, _Field]:
+    fields: dict[str, _Field] = {}
+    for owner in owners:
+        hints = typing.get_type_hints(owner)
+        for field in dataclasses.fields(owner):
+            if not field.init:
+                continue
+            if field.name in fields:
+                first = fields[field.name].owner.__name__
+                raise ValueError(f"{first} and {owner.__name__} both have a field {field.name!r}. Rename one of them.")
+            missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+            fields[field.name] = _Field(
+                name=field.name,
+                hint=hints[field.name],
+                owner=owner,
+                required=missing,
+                default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
+                help=str(field.metadata.get("help", "")),
+                choices=tuple(field.metadata["choices"]) if field.metadata.get("choices") else None,
+            )
+    return fields
+
+
+def _build(owner: type, values: dict[str, Any], fields: dict[str, _Field]) -> Any:
+    return owner(**{name: value for name, value in values.items() if fields[name].owner is owner})
+
+
+def _check_required(values: dict[str, Any], fields: dict[str, _Field]) -> None:
+    missing = [name for name, field in fields.items() if field.required and name not in values]
+    if missing:
+        listed = ", ".join(missing)
+        raise ValueError(f"No value for {listed}. Set it in the recipe or with --{missing[0]} on the command line.")
+
+
+def _read_recipe(path: Path, fields: dict[str, _Field]) -> dict[str, Any]:
+    if not path.is_file():
+        raise FileNotFoundError(f"Recipe {path} does not exist. The first argument is the path of a YAML file.")
+    try:
+        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    if recipe is None:
+        return {}
+    if not isinstance(recipe, dict):
+        raise ValueError(f"{path} holds a {type(recipe).__name__}. A recipe is a mapping of names to values.")
+    values = {}
+    for key, value in recipe.items():
+        field = fields.get(key) or _refuse_unknown(str(key), fields, f"in {path}")
+        values[field.name] = _checked(field, value, f"{path}: {field.name}", from_text=False)
+    return values
+
+
+def _read_overrides(words: Sequence[str], fields: dict[str, _Field]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for option, arguments in _split_options(words):
+        name, _, inline = option[2:].partition("=")
+        if "=" in option:
+            arguments = [inline, *arguments]
+        name = name.replace("-", "_")
+        field, negated = _find_option(name, fields)
+        if field.name in values:
+            raise ValueError(f"--{field.name} is given twice. Keep one of the two.")
+        values[field.name] = _override(field, negated, arguments)
+    return values
+
+
+def _split_options(words: Sequence[str]) -> list[tuple[str, list[str]]]:
+    options: list[tuple[str, list[str]]] = []
+    for word in words:
+        if word.startswith("--") and len(word) > 2:
+            options.append((word, []))
+        elif not options:
+            raise ValueError(f"Unexpected argument {word!r}. One recipe comes first, then options that start with --.")
+        else:
+            options[-1][1].append(word)
+    return options
+
+
+def _find_option(name: str, fields: dict[str, _Field]) -> tuple[_Field, bool]:
+    if name in fields:
+        return fields[name], False
+    positive = fields.get(name[3:]) if name.startswith("no_") else None
+    if positive is not None and positive.is_bool:
+        return positive, True
+    return _refuse_unknown(name, fields, "on the command line", prefix="--"), False
+
+
+def _override(field: _Field, negated: bool, arguments: list[str]) -> Any:
+    option = f"--no_{field.name}" if negated else f"--{field.name}"
+    if negated and arguments:
+        raise ValueError(f"{option} takes no value, got {' '.join(arguments)!r}. Say {option} or --{field.name}.")
+    if field.is_bool and not arguments:
+        return not negated
+    if not arguments:
+        raise ValueError(f"{option} has no value. Expected {_describe(field.hint)}.")
+    if len(arguments) == 1:
+        return _checked(field, arguments[0], option, from_text=True)
+    if not field.takes_many:
+        raise ValueError(
+            f"{option} takes one value, got {len(arguments)}: {' '.join(arguments)!r}. Quote a value with spaces."
+        )
+    return _checked(field, arguments, option, from_text=True)
+
+
+def _refuse_unknown(name: str, fields: dict[str, _Field], where: str, prefix: str = "") -> NoReturn:
+    close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
+    advice = f"Did you mean {prefix}{close[0]}?" if close else "Call with --help for the valid names."
+    raise ValueError(f"Unknown name {prefix}{name} {where}. {advice}")
+
+
+def _checked(field: _Field, value: Any, where: str, *, from_text: bool) -> Any:
+    try:
+        result = _coerce(field.hint, value, from_text)
+    except (TypeError, ValueError):
+        quote = " Put quotes around it to make it text." if str in _members(field.hint) and not from_text else ""
+        raise ValueError(f"{where} must be {_describe(field.hint)}, got {value!r}.{quote}") from None
+    if field.choices and result not in field.choices:
+        listed = ", ".join(map(str, field.choices))
+        raise ValueError(f"{where} must be one of {listed}, got {value!r}.")
+    return result
+
+
+def _members(hint: Any) -> tuple:
+    if typing.get_origin(hint) in (Union, types.UnionType):
+        return typing.get_args(hint)
+    return (hint,)
+
+
+def _sequence_type(hint: Any) -> type | None:
+    origin = typing.get_origin(hint) or hint
+    if origin in (list, tuple):
+        return origin
+    return list if isinstance(origin, type) and origin is not str and issubclass(origin, Sequence) else None
+
+
+def _coerce(hint: Any, value: Any, from_text: bool) -> Any:
+    """The value as the first member of `hint` that takes it; words of the command line are tried as text last."""
+    for member in _in_order_of_trial(_members(hint), value, from_text):
+        try:
+            return _coerce_one(member, value, from_text)
+        except (TypeError, ValueError):
+            continue
+    raise ValueError(f"{value!r} is not {_describe(hint)}")
+
+
+def _in_order_of_trial(members: tuple, value: Any, from_text: bool) -> list:
+    if not from_text:  # an exact match first: 3 for `float | int` stays an int
+        return sorted(members, key=lambda member: type(value) is not member)
+    # Every word is text, so text is tried late, but before a list of one; and where text is possible `none` is a word
+    # (`--report_to none`), `null` is not.
+    if str in members and value == "none":
+        members = tuple(member for member in members if member is not type(None))
+    one_word = isinstance(value, str) and not value.startswith("[")
+    return sorted(members, key=lambda member: 2 * (one_word and _sequence_type(member) is not None) + (member is str))
+
+
+def _coerce_one(hint: Any, value: Any, from_text: bool) -> Any:
+    if hint is Any:
+        return value
+    if hint in (None, type(None)):
+        return _coerce_none(value, from_text)
+    if typing.get_origin(hint) is Literal:
+        return _coerce_literal(hint, value, from_text)
+    if _sequence_type(hint) is not None:
+        return _coerce_sequence(hint, value, from_text)
+    if (typing.get_origin(hint) or hint) is dict:
+        return _coerce_mapping(value, from_text)
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return hint(value)
+    if hint in _SCALARS:
+        return _coerce_scalar(hint, value, from_text)
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    raise TypeError(f"{hint} cannot be set from a recipe")
+
+
+def _coerce_none(value: Any, from_text: bool) -> None:
+    if value is None or (from_text and isinstance(value, str) and value.lower() in ("none", "null")):
+        return
+    raise ValueError(value)
+
+
+def _coerce_literal(hint: Any, value: Any, from_text: bool) -> Any:
+    for choice in typing.get_args(hint):
+        if type(choice) is type(value) and choice == value:
+            return choice
+        if from_text and str(choice).lower() == str(value).lower():
+            return choice
+    raise ValueError(value)
+
+
+def _coerce_sequence(hint: Any, value: Any, from_text: bool) -> Any:
+    kind, arguments = _sequence_type(hint), typing.get_args(hint)
+    if from_text and isinstance(value, str):
+        from_text = not value.startswith("[")
+        value = [value] if from_text else _yaml_value(value)
+    if not isinstance(value, list):
+        raise ValueError(value)
+    if kind is tuple and arguments and Ellipsis not in arguments:
+        if len(arguments) != len(value):
+            raise ValueError(value)
+        return tuple(_coerce(item, each, from_text) for item, each in zip(arguments, value))
+    return kind(_coerce(arguments[0] if arguments else Any, each, from_text) for each in value)
+
+
+def _coerce_mapping(value: Any, from_text: bool) -> dict:
+    if from_text and isinstance(value, str) and value.startswith("{"):
+        value = _yaml_value(value)
+    if not isinstance(value, dict):
+        raise ValueError(value)
+    return value
+
+
+def _coerce_scalar(hint: type, value: Any, from_text: bool) -> Any:
+    if from_text and isinstance(value, str) and hint is not str:
+        value = _WORDS[value.lower()] if value.lower() in _WORDS else _yaml_value(value)
+    if hint in (bool, str):
+        if isinstance(value, hint):
+            return value
+        raise ValueError(value)
+    if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
+        raise ValueError(value)
+    if hint is int and not float(value).is_integer():  # 1e5 is a fine number of steps, 1.5 is not
+        raise ValueError(value)
+    return hint(value)
+
+
+def _yaml_value(text: str) -> Any:
+    try:
+        return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise ValueError(str(error)) from None
+
+
+def _describe(hint: Any) -> str:
+    return " or ".join(_describe_one(member) for member in _members(hint))
+
+
+def _describe_one(hint: Any) -> str:
+    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", type(None): "none"}
+    if hint in names:
+        return names[hint]
+    if typing.get_origin(hint) is Literal:
+        return " or ".join(map(repr, typing.get_args(hint)))
+    if _sequence_type(hint) is not None:
+        arguments = [each for each in typing.get_args(hint) if each is not Ellipsis]
+        return f"a list of {_describe(arguments[0])}" if arguments else "a list"
+    if isinstance(hint, type) and issubclass(hint, Enum):
+        return "one of " + ", ".join(str(member.value) for member in hint)
+    return "a mapping" if (typing.get_origin(hint) or hint) is dict else str(getattr(hint, "__name__", hint))
+
+
+def _show_help(owners: Sequence[type], fields: dict[str, _Field]) -> NoReturn:
+    lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag]", ""]
+    for owner in owners:
+        lines.append(f"{owner.__name__}:")
+        for field in fields.values():
+            if field.owner is owner:
+                default = "required" if field.required else f"default {field.default!r}"
+                lines.append(f"  --{field.name}: {_describe(field.hint)} ({default}). {' '.join(field.help.split())}")
+        lines.append("")
+    sys.stdout.write("\n".join(lines))
+    raise SystemExit(0)

@@ -1,0 +1,254 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Whole training runs from a recipe: corpus, tokenizer, model, trainer, final model. Scripts and commands call these."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from dims_hf.data import (
+    check_same_tokenizer,
+    corpus_fingerprint,
+    encode_corpus,
+    load_corpus,
+    save_tokenizer,
+    tokenizer_fingerprint,
+    train_tokenizer,
+)
+from dims_hf.models import MODELS
+from dims_hf.trainers.checkpoints import last_complete_checkpoint
+from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
+from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
+from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.recipes import parse_recipe
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
+
+TRAINING_SUMMARY = "training_summary.json"
+
+
+@dataclass
+class CorpusArguments:
+    """Where the sentence pairs come from."""
+
+    data: str = field(metadata={"help": "`phrasebook`, a folder of text files, JSONL, or a Hub dataset id."})
+    source_lang: str = field(metadata={"help": "Source language: file suffix or key of the translation feature."})
+    target_lang: str = field(metadata={"help": "Target language."})
+    data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
+    max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
+    drop_too_long: bool = field(default=True, metadata={"help": "Drop pairs that do not fit the model, and count them."})
+
+
+@dataclass
+class ModelArguments:
+    """Architecture of a model trained from scratch, and its tokenizer."""
+
+    model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
+    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one on the corpus."})
+    tokenizer_kind: str = field(default="bpe", metadata={"help": "`bpe` or `unigram`."})
+    vocab_size: int = field(default=8000, metadata={"help": "Tokens of a newly trained tokenizer."})
+    d_model: int = field(default=512, metadata={"help": "Width."})
+    encoder_layers: int = field(default=6, metadata={"help": "Encoder layers."})
+    decoder_layers: int = field(default=6, metadata={"help": "Decoder layers."})
+    attention_heads: int = field(default=8, metadata={"help": "Heads of every attention."})
+    ffn_dim: int = field(default=2048, metadata={"help": "Width of the feed-forward sublayers."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of teacher training."})
+    max_position_embeddings: int = field(default=256, metadata={"help": "Longest sentence in tokens."})
+
+    def __post_init__(self):
+        if self.model_type not in MODELS:
+            raise ValueError(f"model_type must be one of {', '.join(MODELS)}, got {self.model_type!r}.")
+
+
+@dataclass
+class DistillationArguments:
+    """The models of a distillation."""
+
+    teacher: str = field(metadata={"help": "Folder or Hub id of the teacher; its tokenizer is used."})
+    student: str | None = field(default=None, metadata={"help": "Model the student starts from; default: the teacher."})
+
+
+def train_teacher(argv: Sequence[str] | None = None) -> Path:
+    """
+    Trains a teacher as a recipe says: tokenizer, model, training (resumed if the output folder has a checkpoint),
+    average of the best checkpoints.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: folder of the final model.
+
+    Raises:
+        ValueError: for a bad recipe or corpus, before any training.
+    """
+    corpus_args, model_args, args = parse_recipe((CorpusArguments, ModelArguments, NATTrainingArguments), argv)
+    start_logging(args)
+    corpus = read_corpus(corpus_args)
+    with args.main_process_first(desc="tokenizer"):
+        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir))
+    set_seed(args.seed)
+    model = make_model(model_args, tokenizer)
+    trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
+    return run_training(trainer, corpus, [corpus_args, model_args])
+
+
+def distill(argv: Sequence[str] | None = None) -> Path:
+    """
+    Distils a teacher into a single-step student as a recipe says; resumes if the output folder has a checkpoint.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: folder of the student.
+
+    Raises:
+        ValueError: for a bad recipe, corpus or teacher, before any training.
+    """
+    corpus_args, model_args, args = parse_recipe((CorpusArguments, DistillationArguments, DiMSConfig), argv)
+    start_logging(args)
+    teacher = load_teacher(model_args.teacher)
+    tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
+    student_path = model_args.student or model_args.teacher
+    if student_path != model_args.teacher:
+        check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
+    student = AutoModelForSeq2SeqLM.from_pretrained(student_path, dtype="float32")
+    student.generation_config.num_iterations = 1
+    corpus = read_corpus(corpus_args)
+    trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
+    return run_training(trainer, corpus, [corpus_args, model_args])
+
+
+def start_logging(args: NATTrainingArguments) -> None:
+    """Shows what runs do on the main process."""
+    level = logging.INFO if args.should_log else logging.WARNING
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dims_hf").setLevel(level)
+
+
+def read_corpus(args: CorpusArguments) -> DatasetDict:
+    """Training and validation pairs, checked."""
+    limits = {"train": args.max_train_examples, "valid": args.max_valid_examples}
+    return load_corpus(
+        args.data,
+        args.source_lang,
+        args.target_lang,
+        splits=("train", "valid"),
+        max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
+        data_config=args.data_config,
+    )
+
+
+def make_tokenizer(args: ModelArguments, corpus: DatasetDict, output_dir: Path) -> PreTrainedTokenizerBase:
+    """Loads the tokenizer that was asked for or is in the output folder already, else trains one and saves it there."""
+    folder = args.tokenizer or (output_dir if (output_dir / "tokenizer.json").is_file() else None)
+    if folder is not None:
+        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
+    tokenizer = train_tokenizer(
+        texts, args.vocab_size, kind=args.tokenizer_kind, max_length=args.max_position_embeddings
+    )
+    save_tokenizer(tokenizer, output_dir)
+    logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
+    return tokenizer
+
+
+def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A model with fresh weights and the tokenizer's vocabulary."""
+    config_class, _, model_class = MODELS[args.model_type]
+    config = config_class(
+        vocab_size=len(tokenizer),
+        d_model=args.d_model,
+        encoder_layers=args.encoder_layers,
+        decoder_layers=args.decoder_layers,
+        encoder_attention_heads=args.attention_heads,
+        decoder_attention_heads=args.attention_heads,
+        encoder_ffn_dim=args.ffn_dim,
+        decoder_ffn_dim=args.ffn_dim,
+        dropout=args.dropout,
+        max_position_embeddings=args.max_position_embeddings,
+        max_target_length=min(256, args.max_position_embeddings + 1),
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        unk_token_id=tokenizer.unk_token_id,
+        mask_token_id=tokenizer.mask_token_id,
+    )
+    return model_class(config)
+
+
+def encode_splits(
+    corpus: DatasetDict, args: CorpusArguments, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Dataset | PreTrainedTokenizerBase]:
+    """The trainer's data arguments."""
+    config = model.config
+    encoded = {
+        split: encode_corpus(
+            corpus[split],
+            tokenizer,
+            max_source_length=config.max_position_embeddings,
+            max_target_length=min(config.max_position_embeddings, config.max_target_length - 1),
+            vocab_size=config.vocab_size,
+            drop_too_long=args.drop_too_long,
+        )
+        for split in ("train", "valid")
+    }
+    return {
+        "train_dataset": encoded["train"],
+        "eval_dataset": encoded["valid"],
+        "eval_corpus": corpus["valid"],
+        "processing_class": tokenizer,
+    }
+
+
+def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> Path:
+    """Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary."""
+    args, output_dir = trainer.args, Path(trainer.args.output_dir)
+    checkpoint = args.resume_from_checkpoint or last_complete_checkpoint(output_dir)
+    if checkpoint:
+        logger.info("Resuming from %s.", checkpoint)
+    result = trainer.train(resume_from_checkpoint=checkpoint)
+    averaged = trainer.average_best_checkpoints()
+    metrics = trainer.evaluate(metric_key_prefix="final")
+    trainer.save_model()
+    if args.should_save:
+        save_tokenizer(trainer.processing_class, output_dir)
+        write_summary(
+            output_dir / TRAINING_SUMMARY,
+            {
+                "steps": trainer.state.global_step,
+                "epochs": trainer.state.epoch,
+                "train_runtime": result.metrics.get("train_runtime"),
+                "padding_share": trainer.train_batch_sampler.padding_share,
+                "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
+                "metrics": metrics,
+                "corpus_fingerprint": corpus_fingerprint(corpus),
+                "tokenizer_fingerprint": tokenizer_fingerprint(trainer.processing_class),
+                "arguments": {type(part).__name__: asdict(part) for part in arguments},
+                "training_arguments": args.to_sanitized_dict(),
+                "log": trainer.state.log_history,
+            },
+        )
+        logger.info("Saved the model in %s: %s", output_dir, metrics)
+    return output_dir
+
+
+def write_summary(path: Path, summary: dict) -> None:
+    """Writes JSON under a temporary name first, so that a reader never sees half of it."""
+    staging = path.with_suffix(".tmp")
+    staging.write_text(json.dumps(summary, indent=1, default=str))
+    os.replace(staging, path)

@@ -1,0 +1,210 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Round trips, determinism, special tokens, saving and comparing of the tokenizer."""
+
+from __future__ import annotations
+
+import json
+import logging
+import subprocess
+import sys
+import unicodedata
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from dims_hf.data import (
+    SPECIAL_TOKENS,
+    check_same_tokenizer,
+    save_tokenizer,
+    tokenizer_fingerprint,
+    train_tokenizer,
+)
+
+
+ROOT = Path(__file__).parents[3]
+
+UNICODE = {
+    "plain": "Tom bought the old house.",
+    "umlauts": "Größenwahn übermalt die Hündin – ÄÖÜ äöü ß ẞ",
+    "quotes": "„Haus“, ‚Haus‘, “Haus”, «Haus», 'Haus', \"Haus\"",
+    "apostrophes": "Don't! 'tis the dogs' l''x rock 'n' roll Tom’s ’round",
+    "punctuation": "Was?! ... -- !!! (a/b) [c] {d} e_f #g @h 50%; a:b",
+    "digits": "2000 77 1,000.50 3½ 1990er A4 ٣٤",
+    "emoji": "Hallo 😀👩🏽‍🚀 🇩🇪!",
+    "cjk": "漢字とかな 한국어，中文。",
+    "symbols": "€5 + $3 = <x> ~ ^ | \\ ° ₂ ²",
+    "white space": "a  b   c\td\u00a0e\u2028f\u0085g",
+    "control and rare": "a\u200db\ufeffc\U0001d456 ĳ ﬁ …",
+    "looks like a byte token": "<0x41> <0xE2>",
+    "one character": "x",
+    "one mark": ".",
+}
+
+
+@pytest.mark.parametrize("text", UNICODE.values(), ids=UNICODE.keys())
+def test_decode_of_encoded_unicode_returns_the_text(tokenizer, text):
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == text
+    assert tokenizer.unk_token_id not in ids
+
+
+def test_decode_of_decomposed_text_returns_it_composed(tokenizer):
+    text = unicodedata.normalize("NFD", "Größe über é")
+    decoded = tokenizer.decode(tokenizer(text)["input_ids"], skip_special_tokens=True)
+    assert text != decoded == unicodedata.normalize("NFC", text)
+
+
+def test_character_without_token_or_bytes_becomes_unk(bpe):
+    ids = bpe("Tom 漢 Tom")["input_ids"]
+    assert ids.count(bpe.unk_token_id) == 1
+    assert not any(token.startswith("<0x") for token in bpe.get_vocab())
+
+
+def test_special_tokens_have_the_five_first_ids(tokenizer):
+    assert (
+        tokenizer.convert_ids_to_tokens(range(5))
+        == list(SPECIAL_TOKENS)
+        == ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    ids = [tokenizer.bos_token_id, tokenizer.pad_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id]
+    assert [*ids, tokenizer.mask_token_id] == [0, 1, 2, 3, 4]
+    assert set(tokenizer.all_special_tokens) == set(SPECIAL_TOKENS)
+
+
+def test_call_adds_bos_and_eos_on_both_sides(tokenizer):
+    encoded = tokenizer("Tom", text_target="Maria!")
+    assert set(encoded) == {"input_ids", "attention_mask", "labels"}
+    for key in ("input_ids", "labels"):
+        ids = encoded[key]
+        assert (ids[0], ids[-1]) == (0, 2)
+        assert not set(ids[1:-1]) & {0, 1, 2, 3, 4}
+    assert tokenizer("<mask>")["input_ids"][1:-1] == [4]
+
+
+def test_word_has_the_same_token_with_and_without_punctuation(bpe):
+    for text in ("Haus Haus. Haus! Haus, Haus... Haus? Haus: Haus; Haus) Haus“",):
+        tokens = bpe.tokenize(text)
+        assert tokens.count("▁Haus") == 10
+    assert bpe.tokenize("like doesn't like")[1:2] == ["▁doesn't"]
+
+
+@pytest.mark.parametrize("kind", ["bpe", "unigram"])
+def test_training_twice_in_other_processes_and_orders_gives_the_same_tokenizer(sentences, tmp_path, kind):
+    path = tmp_path / "texts.json"
+    path.write_text(json.dumps(sentences[::-1]), encoding="utf-8")
+    program = (
+        "import json, sys; from dims_hf.data import train_tokenizer, tokenizer_fingerprint\n"
+        "texts = json.load(open(sys.argv[1], encoding='utf-8'))\n"
+        "print(tokenizer_fingerprint(train_tokenizer(texts, 450, kind=sys.argv[2], byte_fallback=True)))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(path), kind], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    here = train_tokenizer(sentences, 450, kind=kind, byte_fallback=True)
+    assert run.stdout.strip() == tokenizer_fingerprint(here)
+
+
+def test_vocab_size_is_met_when_the_texts_suffice(sentences, bpe):
+    assert len(bpe) == 200
+    assert len(train_tokenizer(sentences, 420, byte_fallback=True)) == 420
+
+
+def test_vocab_size_too_large_for_the_texts_gives_a_smaller_vocabulary_and_says_so(caplog):
+    with caplog.at_level(logging.WARNING):
+        tokenizer = train_tokenizer(["ab ab"], 100)
+    assert tokenizer.convert_ids_to_tokens(range(5, len(tokenizer))) == ["a", "b", "▁", "ab", "▁ab"]
+    assert "only 10 of the 100 tokens" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        (
+            {"vocab_size": 8},
+            r"vocab_size=8 is too small: 5 special tokens, 0 byte tokens and 4 characters need at least 9",
+        ),
+        (
+            {"vocab_size": 264, "byte_fallback": True},
+            r"256 byte tokens and 4 characters need at least 265.*byte_fallback",
+        ),
+        ({"vocab_size": 50, "kind": "wordpiece"}, r"Unknown tokenizer kind 'wordpiece'. Use 'bpe' or 'unigram'"),
+        ({"vocab_size": 50, "texts": []}, r"no text to train"),
+        ({"vocab_size": 50, "texts": [" ", ""]}, r"no text to train"),
+    ],
+)
+def test_train_tokenizer_impossible_request_is_refused(kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        train_tokenizer(**{"texts": ["abc abc"], **kwargs})
+
+
+def test_byte_fallback_is_the_default_from_4000_tokens_on(sentences):
+    assert "<0x00>" in train_tokenizer(sentences, 4000).get_vocab()
+    assert "<0x00>" not in train_tokenizer(sentences, 3999).get_vocab()
+
+
+def test_saved_tokenizer_loads_with_auto_tokenizer_and_gives_the_same_ids(tokenizer, tmp_path):
+    tokenizer(["a", "a b c"], padding=True, truncation=True, max_length=3)
+    save_tokenizer(tokenizer, tmp_path)
+    config = json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8"))
+    assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
+    assert not {"auto_map", "is_local"} & set(config)
+    stored = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert stored["padding"] is None and stored["truncation"] is None
+    assert not list(tmp_path.glob("*.tmp"))
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    check_same_tokenizer(tokenizer, loaded)
+    assert loaded.model_max_length == 256
+    for text in UNICODE.values():
+        assert loaded(text).data == tokenizer(text).data
+        assert loaded.decode(loaded(text)["input_ids"], skip_special_tokens=True) == text
+
+
+def test_saved_tokenizer_loads_where_dims_hf_is_not_importable(bpe, tmp_path):
+    save_tokenizer(bpe, tmp_path)
+    program = (
+        "import sys; sys.modules['dims_hf'] = None; from transformers import AutoTokenizer\n"
+        "print(AutoTokenizer.from_pretrained(sys.argv[1])('Tom bought the red car.')['input_ids'])"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path)], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(run.stdout) == bpe("Tom bought the red car.")["input_ids"]
+
+
+def test_check_same_tokenizer_accepts_equal_and_names_the_first_difference(sentences, bpe):
+    check_same_tokenizer(bpe, train_tokenizer(sentences, 200, max_length=64))
+    other = train_tokenizer([text.replace("T", "Q") for text in sentences], 200)
+    teacher, student = bpe.convert_ids_to_tokens(range(200)), other.convert_ids_to_tokens(range(200))
+    first = next(index for index in range(200) if teacher[index] != student[index])
+    assert first > 5
+    message = rf"id {first} is {teacher[first]!r} in the teacher's vocabulary \(200 tokens\) and {student[first]!r} in"
+    with pytest.raises(ValueError, match=message):
+        check_same_tokenizer(bpe, other)
+
+
+def test_check_same_tokenizer_shorter_vocabulary_names_the_first_missing_token(sentences, bpe):
+    shorter = train_tokenizer(sentences, 190)
+    token = bpe.convert_ids_to_tokens(190)
+    with pytest.raises(ValueError, match=rf"id 190 is {token!r} .*200 tokens.* and missing in .*190 tokens.*Use the"):
+        check_same_tokenizer(bpe, shorter)
+
+
+def test_check_same_tokenizer_same_tokens_other_merges_is_refused(bpe):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    spec = json.loads(bpe.backend_tokenizer.to_str())
+    spec["model"]["merges"] = spec["model"]["merges"][::-1]
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(spec)))
+    with pytest.raises(ValueError, match="other merges or scores"):
+        check_same_tokenizer(bpe, other)
+
+
+def test_tokenizer_fingerprint_depends_on_the_vocabulary_only(sentences, bpe):
+    fingerprint = tokenizer_fingerprint(bpe)
+    assert len(fingerprint) == 12 and int(fingerprint, 16) >= 0
+    bpe(["a", "b c"], padding=True)
+    assert tokenizer_fingerprint(bpe) == fingerprint
+    assert tokenizer_fingerprint(train_tokenizer(sentences, 199)) != fingerprint

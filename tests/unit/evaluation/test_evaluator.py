@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Records of `evaluate_model`: settings, what is measured before and after repeats are collapsed, subsets."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from dims_hf.evaluation import METRICS, evaluate_model
+
+
+def _judge(source: str, hypothesis: str) -> str:
+    """Valid is the source itself; its first word doubled is called a mixture."""
+    doubled = f"{source.split()[0]} {source}"
+    return {source: "valid", doubled: "mixture"}.get(hypothesis, "wrong")
+
+
+def test_evaluate_model_echo_is_measured_before_and_after_collapsing(echo_model, word_tokenizer, sources):
+    result = evaluate_model(
+        echo_model,
+        word_tokenizer,
+        sources,
+        sources,
+        iterations=(1,),
+        judge=_judge,
+        subsets={"cats": [True] * 2 + [False] * 4},
+    )
+    (record,) = result["records"]
+    num_tokens = sum(len(word_tokenizer(source)["input_ids"]) - 2 for source in sources)
+    assert record["bleu"] == pytest.approx(100.0)
+    assert (record["valid"], record["valid_before_collapse"], record["mixture_before_collapse"]) == (1.0, 0.0, 1.0)
+    assert record["repeated_tokens"] == pytest.approx(6 / (num_tokens + 6))
+    assert record["repeated_sentences"] == 1.0
+    assert record["collapse_repeats"] is True
+    assert record["milliseconds_per_sentence"] > 0 and record["sentences_per_batch"] == 6
+    assert record["subsets"]["cats"]["num_sentences"] == 2
+    assert record["subsets"]["cats"]["bleu"] == pytest.approx(100.0)
+    assert result["length"] is None and result["num_parameters"] == 3
+    json.dumps(result, allow_nan=False)
+
+
+def test_evaluate_model_kept_repeats_are_scored(echo_model, word_tokenizer, sources):
+    options = {"iterations": (1,), "judge": _judge, "collapse_repeats": False}
+    (record,) = evaluate_model(echo_model, word_tokenizer, sources, sources, **options)["records"]
+    assert record["collapse_repeats"] is False
+    assert record["bleu"] < 90
+    assert (record["valid"], record["mixture_before_collapse"]) == (0.0, 1.0)
+
+
+def test_evaluate_model_every_setting_has_a_record_and_a_callback(echo_model, word_tokenizer, sources):
+    seen = []
+    result = evaluate_model(
+        echo_model,
+        word_tokenizer,
+        sources,
+        sources,
+        iterations=(1, 4),
+        length_beams=(1, 3),
+        oracle_length=True,
+        callback=lambda record, translations: seen.append((record["num_iterations"], len(translations))),
+    )
+    fields = ("num_iterations", "length_beam_size", "oracle_length")
+    assert [tuple(record[field] for field in fields) for record in result["records"]] == [
+        (1, 1, False),
+        (4, 1, False),
+        (1, 3, False),
+        (4, 3, False),
+        (1, 1, True),
+        (4, 1, True),
+    ]
+    assert seen == [(1, 6), (4, 6), (1, 6), (4, 6), (1, 6), (4, 6)]
+    calls = echo_model.calls[1:]  # the first warms up
+    assert [(call["num_iterations"], call["length_beam_size"]) for call in calls] == [
+        (1, 1), (4, 1), (1, 3), (4, 3), (1, 1), (4, 1)
+    ]  # fmt: skip
+    assert [call["target_lengths"] is None for call in calls] == [True] * 4 + [False] * 2
+
+
+def test_evaluate_model_oracle_length_is_the_reference_s_within_what_the_model_can_write(echo_model, word_tokenizer):
+    echo_model.config.max_target_length = 7  # at most six tokens with the specials, four without
+    references = ["a cat .", "", "the small dog sees the old cat ."]
+    evaluate_model(echo_model, word_tokenizer, ["a cat"] * 3, references, iterations=(1,), oracle_length=True)
+    assert sorted(echo_model.calls[-1]["target_lengths"]) == [1, 3, 4]
+
+
+def test_evaluate_model_real_model_reports_lengths_and_parameters(tiny_model, tiny_tokenizer, sources):
+    result = evaluate_model(tiny_model, tiny_tokenizer, sources, sources, iterations=(1, 2), oracle_length=True)
+    assert set(result["length"]) == {
+        "length_accuracy", "length_within_1", "length_within_2", "length_bias", "length_top_1", "length_top_3",
+        "length_top_5",
+    }  # fmt: skip
+    assert result["length"]["length_top_1"] == result["length"]["length_accuracy"]
+    assert result["num_parameters"] == sum(parameter.numel() for parameter in tiny_model.parameters())
+    assert len(result["records"]) == 4
+    assert all(0 <= record["bleu"] <= 100 for record in result["records"])
+
+
+def test_metrics_new_entry_appears_in_every_record(echo_model, word_tokenizer, sources, monkeypatch):
+    monkeypatch.setitem(METRICS, "count", lambda output: {"num_words": sum(len(t.split()) for t in output.texts)})
+    subsets = {"first": [True] + [False] * 5}
+    result = evaluate_model(echo_model, word_tokenizer, sources, sources, iterations=(1,), subsets=subsets)
+    assert result["records"][0]["num_words"] == sum(len(source.split()) for source in sources)
+    assert result["records"][0]["subsets"]["first"]["num_words"] == len(sources[0].split())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"references": ["a"]}, "6 sources for 1 references"),
+        ({"sources": [], "references": []}, "0 sources for 0 references"),
+        ({"subsets": {"none": [False] * 6}}, "Subset 'none' has 6 flags, 0 of them true"),
+        ({"subsets": {"short": [True]}}, "Subset 'short' has 1 flags"),
+        ({"iterations": ()}, "iterations or length_beams is empty"),
+        ({"length_beams": ()}, "iterations or length_beams is empty"),
+    ],
+)
+def test_evaluate_model_impossible_requests_are_refused_before_decoding(
+    echo_model, word_tokenizer, sources, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        evaluate_model(
+            **{"model": echo_model, "tokenizer": word_tokenizer, "sources": sources, "references": sources, **options}
+        )
+    assert echo_model.calls == []

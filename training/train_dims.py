@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Distil a teacher: `accelerate launch training/train_dims.py RECIPE.yaml [--name value ...]`."""
+
+import sys
+
+from dims_hf.trainers.runs import distill
+
+
+if __name__ == "__main__":
+    distill(sys.argv[1:])

@@ -1,0 +1,11 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Train a teacher: `accelerate launch training/train_teacher.py RECIPE.yaml [--name value ...]`."""
+
+import sys
+
+from dims_hf.trainers.runs import train_teacher
+
+
+if __name__ == "__main__":
+    train_teacher(sys.argv[1:])
