@@ -2,6 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """dims_hf: fast non-autoregressive translation on Hugging Face Transformers, with DiMS distillation."""
 
+from importlib import import_module
+
 from dims_hf._registration import register_models, register_translation_pipeline
 from dims_hf.models import MODELS, NATTranslationPipeline
 from dims_hf.models import *  # noqa: F403
@@ -13,7 +15,19 @@ __version__ = "0.1.0"
 register_models(MODELS)
 register_translation_pipeline(NATTranslationPipeline)
 
-# Public names of the rooms that need more than torch and transformers, or are not needed to translate: name -> module.
-_LAZY_NAMES: dict[str, str] = {}
+# Rooms that translating does not need, so that `import dims_hf` stays quick and works with torch and transformers alone.
+_ROOMS = ("objectives", "distillation", "trainers", "data", "evaluation", "export")
 
 __all__ = ["__version__", *_model_names]
+
+
+def __getattr__(name: str) -> object:
+    """Public names of the other rooms, imported when they are first used."""
+    if name.startswith("_"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    for room in _ROOMS:
+        module = import_module(f"dims_hf.{room}")
+        if name in module.__all__:
+            globals()[name] = getattr(module, name)
+            return globals()[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> None:
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
 
-    model, tokenizer = import_fairseq_checkpoint(arguments.checkpoint, arguments.dictionary)
+    model, tokenizer, _ = import_fairseq_checkpoint(arguments.checkpoint, arguments.dictionary)
     model.save_pretrained(out_dir)
     save_tokenizer(tokenizer, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

@@ -49,7 +49,9 @@ class EMATeacher(TrainerCallback):
         student_parameters = dict(student.named_parameters())
         if teacher_parameters.keys() != student_parameters.keys():
             difference = sorted(teacher_parameters.keys() ^ student_parameters.keys())
-            raise ValueError(f"Student and EMA teacher differ in parameters, e.g. {difference[0]}. Use one architecture.")
+            raise ValueError(
+                f"Student and EMA teacher differ in parameters, e.g. {difference[0]}. Use one architecture."
+            )
         averages = list(teacher_parameters.values())
         currents = [student_parameters[name].detach().float() for name in teacher_parameters]
         torch._foreach_lerp_(averages, currents, 1 - self.decay)

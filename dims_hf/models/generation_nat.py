@@ -136,24 +136,19 @@ def length_candidates(
     return (predicted_lengths.unsqueeze(1) + offsets).clamp(min=shortest, max=longest)
 
 
-def rank_candidates(scores: torch.Tensor, lengths: torch.Tensor, num_candidates: int) -> torch.LongTensor:
+def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTensor:
     """
-    Order of each sentence's candidates by score; ties go to the shorter one, empty candidates come last.
-
-    An empty candidate's score is 0, the best possible, so ranking it by score would make it win whenever a beam
-    reaches length 2.
+    Order of each sentence's candidates by score; ties go to the shorter one.
 
     Args:
-        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and
-            ascending in length.
-        lengths (`torch.Tensor` of shape `(R,)`): tokens with `<s>` and `</s>`.
+        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and ascending
+            in length.
         num_candidates (`int`): K.
 
     Returns:
         `torch.LongTensor` of shape `(B, K)`: row indices into the R candidates, best first.
     """
-    ranked = scores.masked_fill(lengths <= 2, -torch.inf).view(-1, num_candidates)
-    order = ranked.argsort(dim=1, descending=True, stable=True)
+    order = scores.view(-1, num_candidates).argsort(dim=1, descending=True, stable=True)
     return order + torch.arange(order.shape[0], device=order.device).unsqueeze(1) * num_candidates
 
 
@@ -243,7 +238,7 @@ class NATGenerationMixin(GenerationMixin):
         lengths = self._candidate_lengths(encoder_hidden, attention_mask, target_lengths, settings)
         state, history = self._decode(encoder_hidden, attention_mask, lengths, settings, generator, callback)
         scores = state.scores.sum(dim=1) / lengths.flatten()
-        order = rank_candidates(scores, lengths.flatten(), lengths.shape[1])
+        order = rank_candidates(scores, lengths.shape[1])
         return self._collect_output(state, history, scores, order, settings)
 
     def _check_source(
@@ -290,7 +285,9 @@ class NATGenerationMixin(GenerationMixin):
         if target_lengths is None:
             longest = min(longest, self.config.max_target_length - 1)
             predicted = self.predict_length(encoder_hidden, attention_mask).argmax(dim=-1)
-            return length_candidates(predicted, settings.length_beam_size, longest=longest)
+            # The reference may decode the empty sentence, and rank it first: nothing has the best possible score, 0.
+            shortest = 3 if self.config.suppress_special_tokens else 2
+            return length_candidates(predicted, settings.length_beam_size, shortest=shortest, longest=longest)
         if settings.length_beam_size > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
         target_lengths = torch.as_tensor(target_lengths, device=encoder_hidden.device)

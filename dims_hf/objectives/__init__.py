@@ -5,7 +5,7 @@
 from dims_hf.objectives.cmlm import cmlm_loss
 from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
 from dims_hf.objectives.length import length_classes, length_loss
-from dims_hf.objectives.reduction import Loss
+from dims_hf.objectives.reduction import Loss, masked_accuracy
 
 
 # model_type -> loss that trains a teacher of that family.
@@ -19,5 +19,6 @@ __all__ = [
     "hidden_distance",
     "length_classes",
     "length_loss",
+    "masked_accuracy",
     "soft_label_loss",
 ]

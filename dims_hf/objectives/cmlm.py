@@ -5,7 +5,7 @@
 import torch
 from torch import nn
 
-from dims_hf.objectives.reduction import Loss, divide_by_items
+from dims_hf.objectives.reduction import Loss, divide_by_items, masked_accuracy, select_positions
 
 
 def cmlm_loss(
@@ -29,12 +29,14 @@ def cmlm_loss(
     Returns:
         [`Loss`] with parts `token` (the loss) and `accuracy` (share of labelled tokens predicted, in [0, 1]).
         Nothing labelled gives exactly 0, with a gradient.
+
+    Raises:
+        ValueError: where packed rows do not number the labels.
     """
     is_labelled = labels != -100
     targets = labels[is_labelled]
-    selected = logits[is_labelled] if logits.shape[:-1] == labels.shape else logits
+    selected = select_positions(logits, is_labelled)
     num_items = targets.numel() if num_items is None else num_items
     summed = nn.functional.cross_entropy(selected.float(), targets, reduction="sum", label_smoothing=label_smoothing)
     total = divide_by_items(summed, num_items)
-    num_correct = (selected.detach().argmax(dim=-1) == targets).sum()
-    return Loss(total, {"token": total.detach(), "accuracy": divide_by_items(num_correct.float(), num_items)})
+    return Loss(total, {"token": total.detach(), "accuracy": masked_accuracy(selected, targets, num_items)})

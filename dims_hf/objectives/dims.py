@@ -77,7 +77,9 @@ def dims_loss(
         student_temperature=student_temperature,
     )
     distance = hidden_distance(
-        select_positions(student_hidden, is_masked), select_positions(teacher_hidden, is_masked), squared=hidden_squared
+        select_positions(student_hidden, is_masked),
+        select_positions(teacher_hidden, is_masked),
+        squared=hidden_squared,
     )
     kl, hidden = divide_by_items(kl.sum(), num_items), divide_by_items(distance.sum(), num_items)
     return Loss(kl + hidden_weight * hidden, {"kl": kl.detach(), "hidden": hidden.detach()})

@@ -35,6 +35,11 @@ def select_positions(states: torch.Tensor, is_selected: torch.BoolTensor) -> tor
     return states
 
 
+def masked_accuracy(logits: torch.Tensor, targets: torch.LongTensor, num_items: torch.Tensor | int) -> torch.Tensor:
+    """Number of rows of `logits` (M, V) whose maximum is the target (M,), divided by `num_items`; no gradient."""
+    return divide_by_items((logits.detach().argmax(dim=-1) == targets).sum().float(), num_items)
+
+
 def divide_by_items(summed: torch.Tensor, num_items: torch.Tensor | int) -> torch.Tensor:
     """`summed / num_items`, and 0 with a gradient where there is no item at all."""
     if isinstance(num_items, torch.Tensor):

@@ -17,7 +17,8 @@ class TokenBudgetBatchSampler:
     The sentences of one optimiser update are chosen first, from the budget of all its micro-batches together; they
     are then dealt evenly to the micro-batches (`num_processes · accumulation_steps` of them). The same total budget
     therefore gives the same updates for 8×1, 1×8 or two processes, every process sees equally many batches, and no
-    batch exceeds `max_tokens`. Which sentences of equal length meet, and the order of updates, depend on (seed, epoch).
+    batch exceeds `max_tokens`. Which sentences of equal length meet, and the order of updates, depend on (seed,
+    epoch).
 
     Args:
         lengths (`Sequence[int]`): tokens of each sentence pair, the longer of source and target.
@@ -81,8 +82,9 @@ class TokenBudgetBatchSampler:
     def padding_share(self) -> float:
         """Share of padded positions in all batches, counting the longer side of each pair, in [0, 1]."""
         order = self.lengths.sort().values
-        padded = sum(int(order[stop - 1]) * (stop - start) for start, stop in self._update_bounds())
-        return 1 - int(self.lengths.sum()) / padded
+        batches = [part for start, stop in self._update_bounds() for part in self._deal(order[start:stop])]
+        padded = sum(max(batch) * len(batch) for batch in batches)
+        return 1 - sum(map(sum, batches)) / padded
 
     def _sorted_order(self, generator: torch.Generator) -> torch.LongTensor:
         """Sentences by length; ties shuffled, so that the same lengths give the same bounds in every epoch."""
@@ -96,35 +98,38 @@ class TokenBudgetBatchSampler:
         while start < total:
             size = self._update_size(lengths, start)
             stop = min(start + size, total)
-            # The last update must give every process a sentence; it then repeats some of the one before.
-            start = max(min(start, stop - self.num_parts), 0)
+            # The last update must give every process a sentence, and the same ones however many processes there are;
+            # it then repeats some of the update before.
+            start = max(min(start, stop - min(size, self._multiple(8))), 0)
             bounds.append((start, stop))
             start = stop
         return bounds
 
     def _update_size(self, lengths: list[int], start: int) -> int:
         """
-        Most sentences from `start` on that fit, as a multiple of 8 (so that 1, 2, 4 or 8 parts deal alike).
-
-        Lengths ascend, so the last sentence of a candidate slice is its longest.
+        Most sentences from `start` on that fit, as a multiple of 8 (so that 1, 2, 4 or 8 parts deal alike); where 8 of
+        them are too long for the budget, as 4, 2 or 1.
         """
         if self.max_tokens is None:
             return self.fixed_size * self.num_parts
-        multiple = math.lcm(8, self.num_parts)
-        budget, size = self.max_tokens * self.num_parts, 0
-        while True:
+        for unit in (8, 4, 2, 1):
+            size = self._largest_fit(lengths, start, self._multiple(unit))
+            if size:
+                break
+        return size
+
+    def _multiple(self, unit: int) -> int:
+        return math.lcm(unit, self.num_parts)
+
+    def _largest_fit(self, lengths: list[int], start: int, multiple: int) -> int:
+        """Largest multiple within the budget; lengths ascend, so the last sentence of a slice is its longest."""
+        budget, size, last = self.max_tokens * self.num_parts, 0, start - 1
+        while last < len(lengths) - 1:
             last = min(start + size + multiple, len(lengths)) - 1
             if lengths[last] * (size + multiple) > budget:
                 break
             size += multiple
-            if last == len(lengths) - 1:
-                return size
-        if size:
-            return size
-        per_part = 1
-        while lengths[min(start + (per_part + 1) * self.num_parts, len(lengths)) - 1] * (per_part + 1) <= self.max_tokens:
-            per_part += 1
-        return per_part * self.num_parts
+        return size
 
     def _deal(self, sentences: torch.LongTensor) -> list[list[int]]:
         """Deals an update's sentences to its parts round-robin: sizes differ by one at most, none is empty."""

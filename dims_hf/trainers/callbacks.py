@@ -4,7 +4,14 @@
 
 from __future__ import annotations
 
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    EarlyStoppingCallback,
+    PreTrainedModel,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 from transformers.trainer_callback import ExportableState
 
 from dims_hf.trainers.checkpoints import BestCheckpoints
@@ -14,15 +21,30 @@ class CollapseError(RuntimeError):
     """The model translates (nearly) everything into the same sentence."""
 
 
+def restore_attributes(callback: ExportableState, state: TrainerState) -> None:
+    """Gives a callback the counters it had in the checkpoint a run resumes from; its settings stay this run's."""
+    saved = state.stateful_callbacks.get(type(callback).__name__, {})
+    for name, value in saved.get("attributes", {}).items():
+        setattr(callback, name, value)
+
+
+class StopEarly(EarlyStoppingCallback):
+    """Stops after `early_stopping_patience` evaluations without a better metric, resumed or not."""
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Takes its count up again; a run that had stopped stays stopped."""
+        restore_attributes(self, state)
+        if self.early_stopping_patience_counter >= self.early_stopping_patience:
+            control.should_training_stop = True
+
+
 class KeepBestCheckpoints(TrainerCallback):
     """Offers the model to [`BestCheckpoints`] after every evaluation, on the main process."""
 
     def __init__(self, checkpoints: BestCheckpoints):
         self.checkpoints = checkpoints
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """A resumed run will make later checkpoints again; a fresh run in a used folder starts with none."""
         if state.is_world_process_zero:
             self.checkpoints.forget_after(state.global_step)
@@ -32,7 +54,7 @@ class KeepBestCheckpoints(TrainerCallback):
         args: TrainingArguments,
         state: TrainerState,
         control: TrainerControl,
-        model=None,
+        model: PreTrainedModel | None = None,
         metrics: dict[str, float] | None = None,
         **kwargs,
     ) -> None:
@@ -62,9 +84,13 @@ class DetectCollapse(TrainerCallback, ExportableState):
     def state(self) -> dict:
         """What a resumed run needs."""
         return {
-            "args": {"patience": self.patience, "threshold": self.threshold, "has_been_varied": self.has_been_varied},
-            "attributes": {"num_constant": self.num_constant},
+            "args": {"patience": self.patience, "threshold": self.threshold},
+            "attributes": {"has_been_varied": self.has_been_varied, "num_constant": self.num_constant},
         }
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Takes its counts up again."""
+        restore_attributes(self, state)
 
     def on_evaluate(
         self,
@@ -84,7 +110,7 @@ class DetectCollapse(TrainerCallback, ExportableState):
         self.num_constant += 1
         if self.has_been_varied and self.num_constant >= self.patience:
             raise CollapseError(
-                f"Training collapsed: at step {state.global_step} only {100 * share:.1f} % of the translations differ, "
-                f"for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below collapse), "
+                f"Training collapsed: at step {state.global_step} only {100 * share:.1f} % of the translations "
+                f"differ, for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below collapse), "
                 "lower learning_rate, and resume from an earlier checkpoint."
             )

@@ -62,6 +62,8 @@ class BestCheckpoints:
         for record in self.records():
             if record["step"] > step:
                 shutil.rmtree(record["path"])
+        for unfinished in self.directory.glob(".step-*"):
+            shutil.rmtree(unfinished)
 
     @torch.no_grad()
     def load_average(self, model: torch.nn.Module) -> list[dict]:
@@ -88,9 +90,7 @@ class BestCheckpoints:
 
 def unique_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter once (tied ones under their first name), fp32 and on the CPU."""
-    return {
-        name: value.detach().float().cpu().clone().contiguous() for name, value in model.named_parameters()
-    }
+    return {name: value.detach().float().cpu().clone().contiguous() for name, value in model.named_parameters()}
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> str | None:

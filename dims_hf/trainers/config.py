@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import torch
@@ -46,8 +47,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation.
         length_weight (`float`): weight of the length loss; 0.1 in the reference.
-        attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on a
-            CPU for short sentences (`sdpa`'s backward pass is slow there).
+        attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on
+            a CPU for short sentences (`sdpa`'s backward pass is slow there).
         loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
             so that accumulation and processes change nothing; `micro_batch` is the reference's mean of means.
 
@@ -57,8 +58,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         eval_iterations (`list[int]`): decoder passes at which the validation BLEU is computed.
         eval_length_beam_size (`int`): length candidates in validation; 1 in the paper.
         early_stopping_patience (`int`, *optional*): stop after so many evaluations without a better single-step BLEU.
-        num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` are kept; their average
-            becomes the final model. 0 keeps the last weights.
+        num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` are kept; their
+            average becomes the final model. 0 keeps the last weights.
         collapse_patience (`int`): stop after so many evaluations in a row whose translations are (nearly) constant.
     """
 
@@ -70,19 +71,23 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     warmup_steps: float = field(default=10_000, metadata={"help": "Linear warm-up, in optimiser steps."})
     lr_scheduler_type: str = field(
         default=REFERENCE_SCHEDULE,
-        metadata={"help": f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or any transformers schedule."},
+        metadata={
+            "help": f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or a transformers schedule."
+        },
     )
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: masks need the index."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     max_tokens_per_batch: int | None = field(
-        default=8192, metadata={"help": "Padded tokens per device batch; none = per_device_train_batch_size sentences."}
+        default=8192,
+        metadata={"help": "Padded tokens per device batch; none = per_device_train_batch_size sentences."},
     )
     mask_policy: str = field(default="uniform", metadata={"help": f"One of {', '.join(MASK_POLICIES)}."})
     mask_seed: int | None = field(default=None, metadata={"help": "Seed of the masks; default: seed."})
     label_smoothing: float = field(default=0.1, metadata={"help": "Smoothing of the token loss, in [0, 1)."})
     length_weight: float = field(default=0.1, metadata={"help": "Weight of the length loss."})
     attn_implementation: str | None = field(
-        default=None, metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."}
+        default=None,
+        metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."},
     )
     loss_normalization: str = field(default="update", metadata={"help": "`update` or `micro_batch`."})
     eval_iterations: list[int] = field(
@@ -97,7 +102,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         default=2, metadata={"help": "Evaluations in a row with constant output before training stops."}
     )
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         self._check_values()
         # transformers knows its own schedules only; ours is put back once its checks are done.
         wants_reference_schedule = str(self.lr_scheduler_type) == REFERENCE_SCHEDULE
@@ -108,6 +113,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             self.greater_is_better = True
         # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        if self.fp16 and self.use_cpu:
+            raise ValueError("fp16 needs a GPU. Use bf16, or leave both out to train in fp32.")
         super().__post_init__()
         if wants_reference_schedule:
             self.lr_scheduler_type = REFERENCE_SCHEDULE
@@ -121,20 +128,43 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(f"loss_normalization must be update or micro_batch, got {self.loss_normalization!r}.")
         if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
             raise ValueError(f"max_tokens_per_batch must be >= 1, got {self.max_tokens_per_batch}. Try 4096.")
+        if not self.learning_rate > 0:
+            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}. Try 5e-4.")
+        if self.predict_with_generate:
+            raise ValueError(
+                "predict_with_generate has no effect: BLEU is computed for eval_iterations. Leave it out."
+            )
+        if self.label_smoothing_factor:
+            raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
+        if self.remove_unused_columns:
+            raise ValueError(
+                "remove_unused_columns=True would drop the corpus index that masks depend on. Leave it out."
+            )
+        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
+        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
+        self._check_evaluation()
+
+    def _check_evaluation(self) -> None:
         if not self.eval_iterations or min(self.eval_iterations) < 1:
             raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
         if self.eval_length_beam_size < 1:
             raise ValueError(f"eval_length_beam_size must be >= 1, got {self.eval_length_beam_size}.")
+        metric = re.fullmatch(r"(?:eval_)?(?:bleu|chrf)_(\d+)", self.metric_for_best_model or "")
+        if metric and int(metric[1]) not in self.eval_iterations:
+            raise ValueError(
+                f"metric_for_best_model={self.metric_for_best_model} needs {metric[1]} among eval_iterations, which "
+                f"are {self.eval_iterations}. Add it there."
+            )
+        for name in ("early_stopping_patience", "collapse_patience"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise ValueError(f"{name} must be >= 1, got {value}. It counts evaluations.")
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise ValueError("early_stopping_patience needs evaluations. Set eval_strategy to steps or epoch.")
         if self.num_best_checkpoints < 0:
-            raise ValueError(f"num_best_checkpoints must be >= 0, got {self.num_best_checkpoints}. 0 averages nothing.")
-        if self.predict_with_generate:
-            raise ValueError("predict_with_generate has no effect: BLEU is computed for eval_iterations. Leave it out.")
-        if self.label_smoothing_factor:
-            raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
-        if self.remove_unused_columns:
-            raise ValueError("remove_unused_columns=True would drop the corpus index that masks depend on. Leave it out.")
-        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
-        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
+            raise ValueError(
+                f"num_best_checkpoints must be >= 0, got {self.num_best_checkpoints}. 0 averages nothing."
+            )
 
 
 @dataclass
@@ -158,7 +188,9 @@ class DiMSConfig(NATTrainingArguments):
     warmup_steps: float = field(default=1, metadata={"help": "1 reproduces the reference: 1e-7, then 1e-3/√(k−1)."})
     label_smoothing: float = field(default=0.0, metadata={"help": "Soft labels are not smoothed; must stay 0."})
     teacher_iterations: int = field(default=2, metadata={"help": "Teacher passes n (Table 8)."})
-    ema_decay: float | None = field(default=0.9992, metadata={"help": "Momentum of the teacher; none = fixed teacher."})
+    ema_decay: float | None = field(
+        default=0.9992, metadata={"help": "Momentum of the teacher; none = fixed teacher."}
+    )
     hidden_weight: float = field(default=0.7, metadata={"help": "Weight λ of the hidden-state loss (Table 8)."})
     hidden_squared: bool = field(default=False, metadata={"help": "Squared hidden-state distance."})
     temperature: float = field(default=0.5, metadata={"help": "Teacher temperature (Table 8)."})

@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 from dims_hf.distillation import EMATeacher, roll_out_teacher
-from dims_hf.objectives import Loss, dims_loss
+from dims_hf.objectives import Loss, dims_loss, masked_accuracy
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.masking import MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
@@ -90,8 +90,9 @@ class DiMSTrainer(NATTrainer):
         outputs, is_masked = self.forward_masked(model, inputs)
         # A reference token that is itself the mask id has no label; nothing is dropped otherwise.
         has_label = inputs["labels"][is_masked] != -100
+        student_logits, references = outputs.logits[has_label], inputs["labels"][is_masked][has_label]
         token = dims_loss(
-            outputs.logits[has_label],
+            student_logits,
             labels.logits[has_label],
             outputs.decoder_last_hidden_state[is_masked][has_label],
             labels.hidden_states[has_label],
@@ -101,6 +102,9 @@ class DiMSTrainer(NATTrainer):
             hidden_weight=args.hidden_weight,
             hidden_squared=args.hidden_squared,
             num_items=num_tokens,
+        )
+        token.parts["accuracy"] = masked_accuracy(
+            student_logits, references, references.numel() if num_tokens is None else num_tokens
         )
         return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
 
@@ -135,12 +139,16 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
         ValueError: if there is nothing at that path.
     """
     looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") != 1
-    if looks_local and not Path(path).expanduser().is_dir():
+    folder = Path(path).expanduser()
+    if looks_local and not folder.is_dir():
         raise ValueError(f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py.")
     try:
-        return AutoModelForSeq2SeqLM.from_pretrained(path, dtype=torch.float32)
+        return AutoModelForSeq2SeqLM.from_pretrained(folder if folder.is_dir() else path, dtype=torch.float32)
     except OSError as error:
-        raise ValueError(f"No teacher could be loaded from {str(path)!r}: {error}") from error
+        raise ValueError(
+            f"The teacher path {str(path)!r} does not exist or holds no model, here or on the Hub. Correct it, or "
+            f"train one with training/train_teacher.py. ({error})"
+        ) from error
 
 
 def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -20,8 +20,8 @@ class MaskedBatch(TypedDict):
     """
     Inputs of one training step. B batch, S source length, T target length.
 
-    `input_ids` (B, S), `attention_mask` (B, S), `decoder_input_ids` (B, T; target with masks), `decoder_attention_mask`
-    (B, T), `labels` (B, T; target ids where masked, else -100).
+    `input_ids` (B, S), `attention_mask` (B, S), `decoder_input_ids` (B, T; target with masks),
+    `decoder_attention_mask` (B, T), `labels` (B, T; target ids where masked, else -100).
     """
 
     input_ids: torch.LongTensor
@@ -31,9 +31,7 @@ class MaskedBatch(TypedDict):
     labels: torch.LongTensor
 
 
-def mask_batch(
-    batch: dict[str, torch.Tensor], config: NATConfig, *, policy: str, seed: int, step: int
-) -> MaskedBatch:
+def mask_batch(batch: dict[str, torch.Tensor], config: NATConfig, *, policy: str, seed: int, step: int) -> MaskedBatch:
     """
     Masks each target by the policy; a sentence's mask depends on (seed, step, its corpus index) and nothing else.
 

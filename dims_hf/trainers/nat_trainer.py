@@ -10,13 +10,22 @@ from collections.abc import Iterator
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import EarlyStoppingCallback, PreTrainedModel, PreTrainedTokenizerBase, Trainer, TrainerCallback
+from transformers import (
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+)
 
 from dims_hf.data import TranslationCollator
 from dims_hf.evaluation import score, translate
+from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import OBJECTIVES, Loss, length_classes, length_loss
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints
+from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch, mask_batch
@@ -27,13 +36,19 @@ from dims_hf.trainers.schedules import FairseqInverseSqrt
 _TOLERATED_FP16_OVERFLOWS = 20
 
 
-class SetSamplerEpoch(TrainerCallback):
-    """Tells the batch sampler which epoch starts; a resumed epoch does not reach it otherwise."""
+class FollowProgress(TrainerCallback):
+    """Tells the trainer where a run starts, a resumed one too, and its batch sampler which epoch does."""
 
     def __init__(self, trainer: NATTrainer):
         self.trainer = trainer
 
-    def on_epoch_begin(self, args, state, control, **kwargs) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Reports count from here on; a run that was resumed after its last step does not make another one."""
+        self.trainer.start_report()
+        if state.global_step >= state.max_steps:
+            control.should_training_stop = True
+
+    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
         sampler = self.trainer.train_batch_sampler
         sampler.set_epoch(state.global_step // sampler.num_updates)
@@ -89,12 +104,12 @@ class NATTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
-        self.add_callback(SetSamplerEpoch(self))
+        self.add_callback(FollowProgress(self))
         if eval_dataset is not None:
             self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
         if args.early_stopping_patience is not None:
-            self.add_callback(EarlyStoppingCallback(args.early_stopping_patience))
+            self.add_callback(StopEarly(args.early_stopping_patience))
 
     @property
     def starts_trained(self) -> bool:
@@ -127,8 +142,10 @@ class NATTrainer(Trainer):
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list[MaskedBatch], torch.Tensor]:
+    ) -> tuple[list[MaskedBatch], torch.Tensor | None]:
         """Fetches an update's batches, masks them, and counts its masked tokens and sentences over all processes."""
+        if self.control.should_training_stop:  # before the first step: the run that is resumed was at its end
+            return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         masked = [self.mask(batch, self.state.global_step) for batch in batches]
         counts = torch.zeros(2, dtype=torch.long)
@@ -140,9 +157,7 @@ class NATTrainer(Trainer):
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
         """The batch as the model sees it at an optimiser step."""
-        return mask_batch(
-            batch, self.model.config, policy=self.args.mask_policy, seed=self.args.mask_seed, step=step
-        )
+        return mask_batch(batch, self.model.config, policy=self.args.mask_policy, seed=self.args.mask_seed, step=step)
 
     # ---- loss ----
 
@@ -161,7 +176,7 @@ class NATTrainer(Trainer):
             # Data-parallel gradients are averaged; ours are shares of one sum.
             total, share = loss.total * self.accelerator.num_processes, 1
         else:
-            share = 1 / (self.current_gradient_accumulation_steps if self.model.training or model.training else 1)
+            share = 1 / self.current_gradient_accumulation_steps
             total, share = loss.total * share, share / self.accelerator.num_processes
         for name, part in loss.parts.items():
             self._part_sums[name] = self._part_sums[name] + part * share
@@ -191,8 +206,10 @@ class NATTrainer(Trainer):
         )
         return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
 
-    def forward_masked(self, model: torch.nn.Module, inputs: MaskedBatch):
-        """Forward pass with the vocabulary projection at masked positions only; returns outputs and the mask (B, T)."""
+    def forward_masked(
+        self, model: torch.nn.Module, inputs: MaskedBatch
+    ) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
+        """Forward pass with the vocabulary projection at masked positions only, and the mask (B, T)."""
         is_masked = inputs["decoder_input_ids"] == self.model.config.mask_token_id
         outputs = model(
             input_ids=inputs["input_ids"],
@@ -228,7 +245,9 @@ class NATTrainer(Trainer):
             )
         return torch.zeros_like(loss)
 
-    def create_scheduler(self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None):
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
         """The reference's schedule, or any of transformers'."""
         if self.args.lr_scheduler_type != REFERENCE_SCHEDULE:
             return super().create_scheduler(num_training_steps, optimizer)
@@ -246,6 +265,12 @@ class NATTrainer(Trainer):
             logs.update(self._training_report())
         super().log(logs, start_time)
 
+    def start_report(self) -> None:
+        """Forgets what was summed up for the log; the next report covers the updates from here on."""
+        self._part_sums.clear()
+        self._num_target_tokens, self._num_updates_logged = 0, self.state.global_step
+        self._log_time = time.perf_counter()
+
     def _training_report(self) -> dict[str, float]:
         num_updates = max(self.state.global_step - self._num_updates_logged, 1)
         names = sorted(self._part_sums)
@@ -255,9 +280,7 @@ class NATTrainer(Trainer):
             values = self.accelerator.reduce(values.to(self.args.device))
         *parts, num_tokens = values.tolist()
         seconds = time.perf_counter() - self._log_time
-        self._part_sums.clear()
-        self._num_target_tokens, self._num_updates_logged = 0, self.state.global_step
-        self._log_time = time.perf_counter()
+        self.start_report()
         report = {name: part / num_updates for name, part in zip(names, parts, strict=True)}
         return {**report, "target_tokens_per_second": num_tokens / seconds}
 
@@ -307,9 +330,11 @@ class NATTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
+        lengths, budget = pair_lengths(dataset), self.args.max_tokens_per_batch
         sampler = TokenBudgetBatchSampler(
-            pair_lengths(dataset),
-            max_tokens=self.args.max_tokens_per_batch,
+            lengths,
+            # A long validation sentence is a batch of its own, not a reason to stop.
+            max_tokens=None if budget is None else max(budget, *lengths),
             batch_size=self.args.per_device_eval_batch_size,
         )
         sums: dict[str, float] = defaultdict(float)

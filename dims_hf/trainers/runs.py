@@ -38,6 +38,26 @@ logger = logging.getLogger(__name__)
 
 TRAINING_SUMMARY = "training_summary.json"
 
+# Settings that a reader of a model card wants to see, in this order.
+_CARD_SETTINGS = (
+    "teacher_iterations",
+    "ema_decay",
+    "hidden_weight",
+    "temperature",
+    "length_weight",
+    "label_smoothing",
+    "mask_policy",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "max_tokens_per_batch",
+    "gradient_accumulation_steps",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+    "seed",
+)
+
 
 @dataclass
 class CorpusArguments:
@@ -210,7 +230,8 @@ def encode_splits(
     return {
         "train_dataset": encoded["train"],
         "eval_dataset": encoded["valid"],
-        "eval_corpus": corpus["valid"],
+        # Pairs that were too long for the model cannot be translated either.
+        "eval_corpus": corpus["valid"].select(encoded["valid"]["index"]),
         "processing_class": tokenizer,
     }
 
@@ -245,6 +266,33 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
         )
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
+
+
+def read_training_summary(folder: str | Path) -> dict[str, object]:
+    """
+    What a model card says of a training run: its settings, length and stopping point, without paths.
+
+    Args:
+        folder (`str` or `Path`): output folder of [`train_teacher`] or [`distill`].
+
+    Raises:
+        ValueError: if there is no summary in the folder.
+    """
+    path = Path(folder) / TRAINING_SUMMARY
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {TRAINING_SUMMARY}. Pass the output folder of a finished training run.")
+    summary = json.loads(path.read_text())
+    training = summary["training_arguments"]
+    shown = {name: training[name] for name in _CARD_SETTINGS if training.get(name) is not None}
+    return {
+        **shown,
+        "updates": summary["steps"],
+        "epochs": round(summary["epochs"], 2),
+        "averaged checkpoints (updates)": [record["step"] for record in summary["averaged_checkpoints"]],
+        "wall time (s)": round(summary["train_runtime"]),
+        "corpus fingerprint": summary["corpus_fingerprint"],
+        "tokenizer fingerprint": summary["tokenizer_fingerprint"],
+    }
 
 
 def write_summary(path: Path, summary: dict) -> None:

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 
 
@@ -33,5 +35,5 @@ class FairseqInverseSqrt(torch.optim.lr_scheduler.LambdaLR):
         super().__init__(optimizer, [_relative_schedule(peak, warmup_steps) for peak in peaks])
 
 
-def _relative_schedule(peak: float, warmup_steps: float):
+def _relative_schedule(peak: float, warmup_steps: float) -> Callable[[int], float]:
     return lambda num_updates: fairseq_inverse_sqrt(num_updates, peak=peak, warmup_steps=warmup_steps) / peak

@@ -7,4 +7,5 @@ from __future__ import annotations
 from .corpus import PHRASEBOOK_LANGUAGES, phrasebook_corpus
 from .judge import judge, valid_targets
 
+
 __all__ = ["PHRASEBOOK_LANGUAGES", "judge", "phrasebook_corpus", "valid_targets"]

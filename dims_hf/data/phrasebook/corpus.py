@@ -8,6 +8,7 @@ import random
 
 from .grammar import draw_pair
 
+
 PHRASEBOOK_LANGUAGES = ("en", "de")
 # Held-out splits are drawn before the training split, so that its size never changes them.
 _SPLITS = ("test", "valid", "train")

@@ -10,6 +10,7 @@ from typing import Any
 
 from .lexicon import ADJECTIVES, NOUNS, SUBJECTS, Subject, Verb
 
+
 Slots = Mapping[str, Any]
 FIELD = re.compile(r"\{(\w+)(?:\.(\w+))?\}")
 # A field may depend on the ones before it: the noun on its verb, the adjective and the determiner on the noun.
@@ -85,8 +86,8 @@ def options(field: str, slots: Slots, allowed: Mapping[str, Sequence[Any]]) -> S
         adjectives = tuple(adj for adj in noun.adjectives if adj.english in allowed.get(field, (adj.english,)))
         return (None,) * len(adjectives) + adjectives if adjectives else (None,)
     if kind == "feeling":
-        unfit = {"bad": "good", "nice": "bad"}
-        return [found for found in allowed[field] if found.tone not in {unfit.get(flag) for flag in slots["verb"].flags}]
+        unfit = {{"bad": "good", "nice": "bad"}.get(flag) for flag in slots["verb"].flags}
+        return [found for found in allowed[field] if found.tone not in unfit]
     if kind == "pred":
         return [pred for pred in noun.predicates if not slots["adj"] or pred.scale != slots["adj"].scale]
     if kind == "det":
@@ -165,9 +166,7 @@ class Pattern:
         if field in _AGREEMENT:
             return "(?:" + "|".join(sorted(set(_AGREEMENT[field]))) + ")"
         kind = field.rstrip("2")
-        items = {
-            text: item for item in _vocabulary(field, self.allowed) for text in surfaces(kind, form, item)
-        }
+        items = {text: item for item in _vocabulary(field, self.allowed) for text in surfaces(kind, form, item)}
         self._items[field] = items
         return f"(?P<{field}>" + "|".join(re.escape(text) for text in sorted(items, key=len, reverse=True)) + ")"
 

@@ -57,6 +57,7 @@ _WAR = ("war", "warst", "war", "waren", "wart", "waren")
 
 
 def join(*parts: str) -> str:
+    """The parts that are not empty, with spaces between."""
     return " ".join(part for part in parts if part)
 
 
@@ -82,10 +83,12 @@ class VerbGroup:
 
 
 def simple(verb: GermanVerb, form: str) -> VerbGroup:
+    """A verb in one word, but for its prefix: "machte … auf", "aufmachte"."""
     return VerbGroup(form, join(verb.fixed, verb.prefix), join(verb.fixed, verb.prefix + form))
 
 
 def present(verb: GermanVerb, person: str) -> VerbGroup:
+    """ "macht … auf", "aufmacht"."""
     return simple(verb, verb.present[PERSONS.index(person)])
 
 
@@ -96,17 +99,20 @@ def preterite(verb: GermanVerb, person: str) -> VerbGroup:
 
 
 def perfect(verb: GermanVerb, person: str) -> VerbGroup:
+    """ "hat … aufgemacht", "aufgemacht hat"."""
     auxiliary = _AUXILIARIES[verb.auxiliary][PERSONS.index(person)]
     return VerbGroup(auxiliary, join(verb.fixed, verb.participle), join(verb.fixed, verb.participle, auxiliary))
 
 
 def modal(name: str, verb: GermanVerb, person: str) -> VerbGroup:
+    """ "kann … aufmachen", "aufmachen kann"."""
     finite = _MODALS[name][PERSONS.index(person)]
     infinitive = join(verb.fixed, verb.infinitive)
     return VerbGroup(finite, infinitive, join(infinitive, finite))
 
 
 def copula(person: str, predicate: str, *, past: bool = False) -> VerbGroup:
+    """ "ist … froh", "froh ist"."""
     finite = (_WAR if past else _SEIN)[PERSONS.index(person)]
     return VerbGroup(finite, predicate, join(predicate, finite))
 

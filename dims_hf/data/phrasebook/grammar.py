@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 from .english import Pattern, options, render
 from .modes import every_choice, pick_below, random_choice
 from .rules import RULES, Rule
+
 
 MIN_WORDS, MAX_WORDS = 6, 14
 
@@ -36,7 +37,7 @@ def draw_pair(rng: random.Random) -> tuple[str, str]:
             continue
         source = render(pattern.text, slots)
         if MIN_WORDS <= len(source.split()) <= MAX_WORDS:
-            return source, random_choice(lambda modes: rule.german(slots, modes), rng)
+            return source, random_choice(partial(rule.german, slots), rng)
 
 
 def parse(source: str) -> tuple[Rule, Mapping[str, Any]]:
@@ -57,4 +58,4 @@ def parse(source: str) -> tuple[Rule, Mapping[str, Any]]:
 def targets_with_modes(source: str) -> dict[str, dict[str, int]]:
     """Every valid target of `source` with the choices (mode name -> option) that lead to it."""
     rule, slots = parse(source)
-    return dict(every_choice(lambda modes: rule.german(slots, modes)))
+    return dict(every_choice(partial(rule.german, slots)))

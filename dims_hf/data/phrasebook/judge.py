@@ -12,6 +12,7 @@ from typing import Literal
 
 from .grammar import targets_with_modes
 
+
 Verdict = Literal["valid", "mixture", "wrong"]
 _TOKEN = re.compile(r"[\w-]+|[^\w\s]")
 

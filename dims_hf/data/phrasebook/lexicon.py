@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+
 PERSONS = ("1s", "2s", "3s", "1p", "2p", "3p")
 
 
@@ -62,6 +63,7 @@ class GermanVerb:
 
     @property
     def infinitive(self) -> str:
+        """The infinitive with its prefix: "aufmachen"."""
         return self.prefix + self.bare_infinitive
 
 
@@ -105,7 +107,9 @@ class Phrase:
 
 
 def _rows(table: str) -> list[list[str]]:
-    return [[cell.strip() for cell in line.split("|")] for line in table.strip().splitlines()]
+    """The cells of each entry; an indented line continues the entry above it."""
+    lines = table.strip().replace("\n    ", " ").splitlines()
+    return [[" ".join(cell.split()) for cell in line.split("|")] for line in lines]
 
 
 def _options(cell: str) -> tuple[str, ...]:
@@ -313,7 +317,6 @@ an~rufen        |            | rief         | gerufen         |          |
 ein~laden       | lädt       | lud          | geladen         |          |
 backen          | backt      | backte       | gebacken        |          |
 streichen       |            | strich       | gestrichen      |          |
-besprechen      | bespricht  | besprach     | besprochen      | besprich |
 kommen          |            | kam          | gekommen        |          | sein
 an~kommen       |            | kam          | gekommen        |          | sein
 ein~treffen     | trifft     | traf         | getroffen       | triff    | sein
@@ -329,71 +332,117 @@ auf~wachen      |            | wachte       | gewacht         |          | sein
 auf~stehen      |            | stand        | gestanden       |          | sein
 """
 
-# English | past | German | objects (groups with "@", single nouns without) | flags
+# English | past | German | flags | objects (groups with "@", single nouns without)
 # flags: shed = got rid of for a reason, gain = comes into one's hands, long = lasts, tidy = lasts, and things turn up,
 # sudden = happens meanwhile, place = may happen anywhere, where = one may ask where, nice / bad = a good / bad deed,
 # care = may be asked for, reject = may be forbidden
 _VERBS = """
-sell       | sold       | verkaufen                      | @vehicle, @furniture, computer, TV, laptop, camera, painting, house, boat | shed care reject
-buy        | bought     | kaufen                         | @vehicle, @furniture, @device, @gadget, @clothing, @ticket, umbrella, watch, ring, backpack, suitcase, bag, book, novel, magazine, painting, gift | gain care where
-repair     | repaired   | reparieren                     | @vehicle, @device, laptop, camera, watch, umbrella, lamp, chair, table, bed | long care tidy nice
-use        | used       | benutzen, verwenden            | @device, laptop, camera | care reject
-wash       | washed     | waschen                        | car, truck, van, bicycle, motorcycle, coat, jacket, shirt, dress, sweater, scarf | long care reject tidy nice
-clean      | cleaned    | putzen                         | @home, car, bicycle, motorcycle, mirror | long care tidy nice
-lose       | lost       | verlieren                      | wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, @ticket, letter, contract, invoice, list, backpack, bag | sudden place where bad reject
-find       | found      | finden                         | wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, @ticket, letter, contract, invoice, list, backpack, bag | gain sudden place where nice
-forget     | forgot     | vergessen                      | wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, coat, jacket, @ticket, list, backpack, bag | place where bad reject
-look for   | looked for | suchen                         | wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, coat, jacket, @ticket, letter, contract, invoice, list, backpack, bag | long tidy care
-read       | read       | lesen                          | letter, report, book, novel, poem, magazine, message, story, article, advertisement, contract, list | long care reject
-write      | wrote      | schreiben                      | letter, report, book, novel, poem, message, story, article, advertisement, speech, list | long care
-understand | understood | verstehen                      | letter, report, book, novel, poem, message, story, article, speech, contract, plan, idea, exercise, movie |
-translate  | translated | übersetzen                     | letter, report, book, novel, poem, message, story, article, speech, contract | long care nice
-print      | printed    | aus~drucken                    | letter, report, article, form, invoice, list, train ticket, concert ticket, photo, poster, contract | care nice
-sign       | signed     | unterschreiben, unterzeichnen  | letter, contract, form, invoice, list | care reject
-open       | opened     | öffnen, auf~machen             | suitcase, bag, backpack, box, letter, envelope, closet, umbrella, gift | care reject
-close      | closed     | schließen, zu~machen           | suitcase, bag, backpack, box, closet, umbrella, book, garage, office, kitchen | care reject
-turn on    | turned on  | ein~schalten, an~machen        | @device, laptop, camera, lamp, cell phone | care reject
-turn off   | turned off | aus~schalten, aus~machen       | @device, laptop, camera, lamp, cell phone | care reject
-put on     | put on     | an~ziehen                      | coat, jacket, shirt, dress, sweater, suit | care reject
-try on     | tried on   | an~probieren                   | coat, jacket, shirt, dress, sweater, suit, hat, cap, ring | care
-wear       | wore       | tragen                         | @clothing, ring, watch | care reject
-eat        | ate        | essen                          | @food, @meal | long place care reject where
-bake       | baked      | backen                         | cake, cookie, pizza, bread roll, pancake | long care nice
-cook       | cooked     | kochen                         | soup, fish, dinner, lunch | long care nice
-taste      | tasted     | probieren, kosten              | @food, soup, salad, fish, dessert, coffee, tea, juice, lemonade | care reject
-order      | ordered    | bestellen                      | @food, soup, salad, fish, dessert, @drink, @clothing, @furniture, @ticket, computer, laptop, printer, book | gain care where
-drink      | drank      | trinken                        | @drink | long place where care reject
-receive    | received   | bekommen, erhalten             | letter, message, gift, job, offer, invoice, contract, report, form | gain
-accept     | accepted   | an~nehmen                      | job, offer, gift, plan | care reject
-pick up    | picked up  | ab~holen                       | @ticket, car, van, bicycle, motorcycle, letter, gift, suitcase, key, cake, pizza, suit, dress | care reject nice
-need       | needed     | brauchen, benötigen            | wallet, key, umbrella, @device, laptop, camera, @vehicle, contract, form, list, pen, notebook, coat, jacket, scarf, suitcase, backpack |
-sing       | sang       | singen                         | song | long care
-hear       | heard      | hören                          | song, speech, story, talk | place where
-park       | parked     | parken, ab~stellen             | car, van, truck, motorcycle | care where
-rent       | rented     | mieten                         | apartment, room, house, garage, office, car, van, boat | gain
-borrow     | borrowed   | aus~leihen                     | @vehicle, laptop, camera, book, novel, magazine, umbrella, suit, tie | gain
-hide       | hid        | verstecken                     | wallet, key, gift, letter, ring, photo, box, contract | care reject where bad
-pack       | packed     | packen                         | suitcase, bag, backpack, box | long care tidy
-throw away | threw away | weg~werfen                     | @clothing, sofa, armchair, chair, lamp, carpet, mirror, poster, magazine, list, box | shed care reject bad
-return     | returned   | zurück~geben                   | @clothing, @gadget, book, novel, watch, ring, umbrella | shed care nice
-hang up    | hung up    | auf~hängen                     | @picture, lamp, mirror, coat, jacket | care reject
-change     | changed    | ändern                         | plan, contract, report, speech, list, letter | care reject
-plan       | planned    | planen                         | trip, party, meeting, talk, dinner | long care
-prepare    | prepared   | vor~bereiten                   | trip, party, meeting, talk, speech, exercise, dinner, lunch, breakfast, dessert | long care nice
-correct    | corrected  | korrigieren, verbessern        | letter, report, exercise, article, speech, list | long care nice
-paint      | painted    | streichen                      | house, kitchen, room, garage, chair, table, closet, office | long care tidy
-copy       | copied     | kopieren                       | letter, report, form, contract, list, exercise, photo | care reject
-delete     | deleted    | löschen                        | message, photo, list, report | care reject bad
-discuss    | discussed  | besprechen                     | plan, idea, offer, report, contract | long care
+sell       | sold       | verkaufen                       | shed care reject              |
+      @vehicle, @furniture, computer, TV, laptop, camera, painting, house, boat
+buy        | bought     | kaufen                          | gain care where               |
+      @vehicle, @furniture, @device, @gadget, @clothing, @ticket, umbrella, watch, ring, backpack, suitcase, bag,
+      book, novel, magazine, painting, gift
+repair     | repaired   | reparieren                      | long care tidy nice           |
+      @vehicle, @device, laptop, camera, watch, umbrella, lamp, chair, table, bed
+use        | used       | benutzen, verwenden             | care reject                   | @device, laptop, camera
+wash       | washed     | waschen                         | long care reject tidy nice    |
+      car, truck, van, bicycle, motorcycle, coat, jacket, shirt, dress, sweater, scarf
+clean      | cleaned    | putzen                          | long care tidy nice           |
+      @home, car, bicycle, motorcycle, mirror
+lose       | lost       | verlieren                       | sudden place where bad reject |
+      wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, @ticket, letter,
+      contract, invoice, list, backpack, bag
+find       | found      | finden                          | gain sudden place where nice  |
+      wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, @ticket, letter,
+      contract, invoice, list, backpack, bag
+forget     | forgot     | vergessen                       | place where bad reject        |
+      wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, coat, jacket,
+      @ticket, list, backpack, bag
+look for   | looked for | suchen                          | long tidy care                |
+      wallet, key, umbrella, watch, ring, notebook, pen, cell phone, camera, hat, cap, scarf, coat, jacket,
+      @ticket, letter, contract, invoice, list, backpack, bag
+read       | read       | lesen                           | long care reject              |
+      letter, report, book, novel, poem, magazine, message, story, article, advertisement, contract, list
+write      | wrote      | schreiben                       | long care                     |
+      letter, report, book, novel, poem, message, story, article, advertisement, speech, list
+understand | understood | verstehen                       |                               |
+      letter, report, book, novel, poem, message, story, article, speech, contract, plan, idea, exercise, movie
+translate  | translated | übersetzen                      | long care nice                |
+      letter, report, book, novel, poem, message, story, article, speech, contract
+sign       | signed     | unterschreiben, unterzeichnen   | care reject                   |
+      letter, contract, form, invoice, list
+open       | opened     | öffnen, auf~machen              | care reject                   |
+      suitcase, bag, backpack, box, letter, envelope, closet, umbrella, gift
+close      | closed     | schließen, zu~machen            | care reject                   |
+      suitcase, bag, backpack, box, closet, umbrella, book, garage, office, kitchen
+turn on    | turned on  | ein~schalten, an~machen         | care reject                   |
+      @device, laptop, camera, lamp, cell phone
+turn off   | turned off | aus~schalten, aus~machen        | care reject                   |
+      @device, laptop, camera, lamp, cell phone
+put on     | put on     | an~ziehen                       | care reject                   |
+      coat, jacket, shirt, dress, sweater, suit
+try on     | tried on   | an~probieren                    | care                          |
+      coat, jacket, shirt, dress, sweater, suit, hat, cap, ring
+wear       | wore       | tragen                          | care reject                   | @clothing, ring, watch
+eat        | ate        | essen                           | long place care reject where  | @food, @meal
+bake       | baked      | backen                          | long care nice                |
+      cake, cookie, pizza, bread roll, pancake
+cook       | cooked     | kochen                          | long care nice                | soup, fish, dinner, lunch
+taste      | tasted     | probieren, kosten               | care reject                   |
+      @food, soup, salad, fish, dessert, coffee, tea, juice, lemonade
+order      | ordered    | bestellen                       | gain care where               |
+      @food, soup, salad, fish, dessert, @drink, @clothing, @furniture, @ticket, computer, laptop, printer, book
+drink      | drank      | trinken                         | long place where care reject  | @drink
+receive    | received   | bekommen, erhalten              | gain                          |
+      letter, message, gift, job, offer, invoice, contract, report, form
+accept     | accepted   | an~nehmen                       | care reject                   | job, offer, gift, plan
+pick up    | picked up  | ab~holen                        | care reject nice              |
+      @ticket, car, van, bicycle, motorcycle, letter, gift, suitcase, key, cake, pizza, suit, dress
+need       | needed     | brauchen, benötigen             |                               |
+      wallet, key, umbrella, @device, laptop, camera, @vehicle, contract, form, list, pen, notebook, coat,
+      jacket, scarf, suitcase, backpack
+sing       | sang       | singen                          | long care                     | song
+hear       | heard      | hören                           | place where                   | song, speech, story, talk
+park       | parked     | parken, ab~stellen              | care where                    | car, van, truck, motorcycle
+rent       | rented     | mieten                          | gain                          |
+      apartment, room, house, garage, office, car, van, boat
+borrow     | borrowed   | aus~leihen                      | gain                          |
+      @vehicle, laptop, camera, book, novel, magazine, umbrella, suit, tie
+hide       | hid        | verstecken                      | care reject where bad         |
+      wallet, key, gift, letter, ring, photo, box, contract
+pack       | packed     | packen                          | long care tidy                |
+      suitcase, bag, backpack, box
+throw away | threw away | weg~werfen                      | shed care reject bad          |
+      @clothing, sofa, armchair, chair, lamp, carpet, mirror, poster, magazine, list, box
+return     | returned   | zurück~geben                    | shed care nice                |
+      @clothing, @gadget, book, novel, watch, ring, umbrella
+change     | changed    | ändern                          | care reject                   |
+      plan, contract, report, speech, list, letter
+plan       | planned    | planen                          | long care                     |
+      trip, party, meeting, talk, dinner
+prepare    | prepared   | vor~bereiten                    | long care nice                |
+      trip, party, meeting, talk, speech, exercise, dinner, lunch, breakfast, dessert
+correct    | corrected  | korrigieren, verbessern         | long care nice                |
+      letter, report, exercise, article, speech, list
+paint      | painted    | streichen                       | long care tidy                |
+      house, kitchen, room, garage, chair, table, closet, office
+delete     | deleted    | löschen                         | care reject bad               |
+      message, photo, list, report
 """
 
 # English | past | German | objects: something handed to somebody, who stands in the dative
 _GIVING_VERBS = """
-give  | gave   | geben            | @carry, @gadget, letter, book, magazine, @ticket, @picture, suitcase, bag, box, list, contract, cookie, juice
-show  | showed | zeigen           | @home, @carry, @picture, letter, report, book, poem, list, contract, plan, car, boat, laptop, camera, movie
-send  | sent   | schicken, senden | letter, message, report, article, book, gift, @ticket, photo, form, invoice, list, contract, suitcase
-lend  | lent   | leihen, borgen   | car, bicycle, van, motorcycle, laptop, camera, book, novel, umbrella, suit, tie, scarf, coat, backpack, pen
-bring | brought | bringen         | @food, soup, salad, @drink, letter, key, umbrella, gift, chair, lamp, form, invoice, suitcase, coat, jacket
+give       | gave       | geben                           |
+      @carry, @gadget, letter, book, magazine, @ticket, @picture, suitcase, bag, box, list, contract, cookie,
+      juice
+show       | showed     | zeigen                          |
+      @home, @carry, @picture, letter, report, book, poem, list, contract, plan, car, boat, laptop, camera, movie
+send       | sent       | schicken, senden                |
+      letter, message, report, article, book, gift, @ticket, photo, form, invoice, list, contract, suitcase
+lend       | lent       | leihen, borgen                  |
+      car, bicycle, van, motorcycle, laptop, camera, book, novel, umbrella, suit, tie, scarf, coat, backpack, pen
+bring      | brought    | bringen                         |
+      @food, soup, salad, @drink, letter, key, umbrella, gift, chair, lamp, form, invoice, suitcase, coat, jacket
 """
 
 # English | past | German | case | flag: help = while "you" do something, reward = after it
@@ -626,7 +675,7 @@ def _german_verbs(cell: str) -> tuple[GermanVerb, ...]:
 def _build_verbs() -> tuple[Verb, ...]:
     return tuple(
         Verb(en, past, _german_verbs(german), _objects(objects), frozenset(flags.split()))
-        for en, past, german, objects, flags in _rows(_VERBS)
+        for en, past, german, flags, objects in _rows(_VERBS)
     )
 
 
@@ -681,8 +730,10 @@ def lexical_items() -> dict[str, int]:
 
 
 # things one says thank you for
-THANKED_FOR = ("letter", "message", "gift", "cake", "soup", "dinner", "breakfast", "coffee", "photo", "offer", "report",
-               "article", "speech", "talk", "cookie", "poem", "story", "idea", "book", "party")  # fmt: skip
+THANKED_FOR = _options(
+    "letter, message, gift, cake, soup, dinner, breakfast, coffee, photo, offer, report, article, speech, talk, "
+    "cookie, poem, story, idea, book, party"
+)
 
 IRREGULAR = {row[0]: row[1:] for row in _rows(_STRONG_VERBS)}
 ADJECTIVES = _build_adjectives()

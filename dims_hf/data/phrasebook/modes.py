@@ -8,6 +8,7 @@ import random
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+
 Option = TypeVar("Option")
 
 
@@ -24,6 +25,7 @@ class Modes:
         self.chosen: dict[str, int] = {}
 
     def choose(self, name: str, options: Sequence[Option]) -> Option:
+        """The option that this target takes for the choice called `name`; a single option is no choice."""
         if len(options) == 1:
             return options[0]
         if name not in self.chosen:

@@ -15,6 +15,7 @@ from .german import Address, Clause, VerbGroup, join
 from .lexicon import GermanNoun, GermanVerb, Noun, Phrase
 from .modes import Modes
 
+
 # English modal -> German ones, for "you" and for others
 _ASK = {
     "can you": ("können",),
@@ -39,10 +40,12 @@ class Speaker:
 
     @property
     def you(self) -> Address:
+        """The address that this target uses throughout."""
         return self.modes.choose("address", de.ADDRESSES)
 
     @property
     def person(self) -> str:
+        """The person of the subject, as in `lexicon.PERSONS`."""
         return self.slots["subject"].person
 
     def _subject(self) -> lex.GermanPerson:
@@ -52,10 +55,12 @@ class Speaker:
 
     @property
     def subject(self) -> str:
+        """The subject in the nominative."""
         return self._subject().nominative
 
     @property
     def subject_dative(self) -> str:
+        """The subject in the dative."""
         return self._subject().dative
 
     @property
@@ -66,24 +71,30 @@ class Speaker:
         return "sie" if self.person == "3p" else de.PRONOUNS[self._subject().gender]
 
     def noun(self, number: str = "") -> GermanNoun:
+        """The German noun chosen for field `noun` or `noun2`."""
         return self.modes.choose("noun" + number, self.slots["noun" + number].german)
 
     def object(self, case: str = "acc", number: str = "") -> str:
+        """The noun phrase of the fields `det`, `adj` and `noun`, or of their second set."""
         word = self.slots["det" + number]
         stem = self.you.possessive if word == "your" else de.DETERMINERS[word]
         return de.noun_phrase(stem, self.slots.get("adj" + number), self.noun(number), case)
 
     def it(self) -> str:
+        """The pronoun that takes up the noun."""
         return de.PRONOUNS[self.noun().gender]
 
     def phrase(self, key: str) -> str:
+        """A German counterpart of the phrase in field `key`; empty where the pattern has no such field."""
         found: Phrase | None = self.slots.get(key)
         return self.modes.choose(key, found.german) if found else ""
 
     def one_of(self, key: str, table: Mapping[str, Sequence[str]]) -> str:
+        """A German counterpart, from `table`, of the word in field `key`."""
         return self.modes.choose(key, table[self.slots[key]])
 
     def verb(self, key: str = "verb") -> GermanVerb:
+        """The German verb chosen for field `key`."""
         return self.modes.choose(key, self.slots[key].german)
 
     def past(self, key: str = "verb") -> VerbGroup:
@@ -92,12 +103,15 @@ class Speaker:
         return tense(self.verb(key), self.person)
 
     def you_past(self, key: str = "verb") -> VerbGroup:
+        """The past of a verb whose subject is "you"."""
         return de.perfect(self.verb(key), self.you.person)
 
     def you_present(self, key: str = "verb") -> VerbGroup:
+        """The present of a verb whose subject is "you"."""
         return de.present(self.verb(key), self.you.person)
 
     def you_object(self, key: str) -> str:
+        """ "You" as the object of the verb in field `key`."""
         return self.you.dative if self.slots[key].case == "dat" else self.you.accusative
 
     def imperative(self) -> tuple[str, str]:
@@ -231,7 +245,8 @@ def _gave_you(say: Speaker) -> str:
 
 def _hope_that(say: Speaker) -> str:
     hope = {"1s": "hoffe", "3s": "hofft", "1p": "hoffen", "3p": "hoffen"}[say.person]
-    clause = Clause(say.you.nominative, say.you_present(), (say.phrase("time"), say.object()))
+    group = de.modal("können", say.verb(), say.you.person)
+    clause = Clause(say.you.nominative, group, (say.phrase("time"), say.object()))
     return _that(say, join(say.subject, hope), clause)
 
 
@@ -256,10 +271,7 @@ def _told_me(say: Speaker) -> str:
 
 def _please(say: Speaker, closing: str = "") -> str:
     command, tail = say.imperative()
-    rest = join(say.phrase("time"), say.object(), closing, tail)
-    if say.modes.choose("please", ("first", "after the verb")) == "first":
-        return join("bitte", command, rest)
-    return join(command, "bitte", rest)
+    return join("bitte", command, say.phrase("time"), say.object(), closing, tail)
 
 
 def _please_not(say: Speaker) -> str:
@@ -303,14 +315,13 @@ class Rule:
     translate: Callable[[Speaker], str]
 
     def german(self, slots: Mapping[str, Any], modes: Modes) -> str:
+        """One translation of `slots`, with the choices that `modes` makes."""
         text = self.translate(Speaker(slots, modes))
         mark = self.patterns[0].text[-1]
         return text[0].upper() + text[1:] + mark
 
 
-def _rule(
-    translate: Callable[[Speaker], str], patterns: Sequence[str], allowed: Mapping[str, Sequence[Any]]
-) -> Rule:
+def _rule(translate: Callable[[Speaker], str], patterns: Sequence[str], allowed: Mapping[str, Sequence[Any]]) -> Rule:
     name = translate.__name__.lstrip("_")
     return Rule(name, tuple(Pattern(text, allowed) for text in patterns), translate)
 
@@ -363,13 +374,19 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
     (
         _you_modal,
         (f"you {{modal}} {{verb.base}} {_NP} {{time}}.", f"{{time}} you {{modal}} {{verb.base}} {_NP}."),
-        {"verb": lex.with_flag("care"), "det": ("your", "my", "the"), "time": lex.FUTURE_TIMES,
-         "modal": tuple(_ALLOW)},
+        {
+            "verb": lex.with_flag("care"),
+            "det": ("your", "my", "the"),
+            "time": lex.FUTURE_TIMES,
+            "modal": tuple(_ALLOW),
+        },
     ),
     (
         _favour_if,
-        (f"{{subject}} will {{favour.you}} if you want to {{verb.base}} {_NP}.",
-         f"if you want to {{verb.base}} {_NP}, {{subject}} will {{favour.you}}."),
+        (
+            f"{{subject}} will {{favour.you}} if you want to {{verb.base}} {_NP}.",
+            f"if you want to {{verb.base}} {_NP}, {{subject}} will {{favour.you}}.",
+        ),
         {"verb": lex.with_flag("care"), "det": ("your", "your", "the", "a"), "favour": lex.with_flag("help")},
     ),
     (
@@ -384,22 +401,29 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
     ),
     (
         _when_past,
-        (f"{{subject}} {{was}} {{verb.ing}} {_NP} when you {{event.past}}.",
-         f"when you {{event.past}}, {{subject}} {{was}} {{verb.ing}} {_NP}."),
+        (
+            f"{{subject}} {{was}} {{verb.ing}} {_NP} when you {{event.past}}.",
+            f"when you {{event.past}}, {{subject}} {{was}} {{verb.ing}} {_NP}.",
+        ),
         {"verb": lex.with_flag("long"), "det": _ANY, "event": lex.EVENTS},
     ),
     (
         _you_were_when,
-        (f"you were {{state}} when {{subject}} {{verb.past}} {_NP}.",
-         f"when {{subject}} {{verb.past}} {_NP}, you were {{state}}."),
-        {"verb": lex.with_flag("long") + lex.with_flag("gain"), "det": ("your", "your", "own"),
-         "state": lex.STATES},
+        (
+            f"you were {{state}} when {{subject}} {{verb.past}} {_NP}.",
+            f"when {{subject}} {{verb.past}} {_NP}, you were {{state}}.",
+        ),
+        {"verb": lex.with_flag("long") + lex.with_flag("gain"), "det": ("your", "your", "own"), "state": lex.STATES},
     ),
     (
         _found_while,
         ("{subject} {verb.past} {det} {noun} when {pron} {was} {verb2.ing} {det2} {noun2}.",),
-        {"verb": lex.with_flag("sudden"), "verb2": lex.with_flag("tidy"), "det": ("your", "your", "own"),
-         "det2": ("the", "own")},
+        {
+            "verb": lex.with_flag("sudden"),
+            "verb2": lex.with_flag("tidy"),
+            "det": ("your", "your", "own"),
+            "det2": ("the", "own"),
+        },
     ),
     (
         _like_but,
@@ -418,7 +442,7 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
     ),
     (
         _hope_that,
-        (f"{{subject}} {{hopes}} that you will {{verb.base}} {_NP} {{time}}.",),
+        (f"{{subject}} {{hopes}} that you can {{verb.base}} {_NP} {{time}}.",),
         {"verb": lex.with_flag("care") + lex.with_flag("gain"), "det": _MINE_OR_YOURS, "time": lex.FUTURE_TIMES},
     ),
     (
@@ -428,14 +452,18 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
     ),
     (
         _know_why,
-        (f"do you know {{know}} {{subject}} {{verb.past}} {_NP} {{time}}?",
-         f"do you know {{know}} {{subject}} {{verb.past}} {_NP}?"),
+        (
+            f"do you know {{know}} {{subject}} {{verb.past}} {_NP} {{time}}?",
+            f"do you know {{know}} {{subject}} {{verb.past}} {_NP}?",
+        ),
         {"verb": lex.VERBS, "det": ("your", "own", "own", "the"), "time": lex.PAST_TIMES, "know": tuple(_KNOW)},
     ),
     (
         _told_me,
-        (f"{{subject}} told me that you {{verb.past}} {_NP} {{time}}.",
-         f"{{subject}} told me that you {{verb.past}} {_NP}."),
+        (
+            f"{{subject}} told me that you {{verb.past}} {_NP} {{time}}.",
+            f"{{subject}} told me that you {{verb.past}} {_NP}.",
+        ),
         {"subject": _WITHOUT_I, "verb": lex.VERBS, "det": _MINE_OR_YOURS, "time": lex.PAST_TIMES},
     ),
     (
@@ -455,8 +483,10 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
     ),
     (
         _plan_before,
-        (f"{{subject}} {{plan}} {{verb.base}} {_NP} before you {{event.base}}.",
-         f"before you {{event.base}}, {{subject}} {{plan}} {{verb.base}} {_NP}."),
+        (
+            f"{{subject}} {{plan}} {{verb.base}} {_NP} before you {{event.base}}.",
+            f"before you {{event.base}}, {{subject}} {{plan}} {{verb.base}} {_NP}.",
+        ),
         {"verb": lex.with_flag("care"), "det": ("your", "own", "the"), "event": lex.EVENTS, "plan": tuple(_PLAN)},
     ),
     (

@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`pipeline("translation")`: by path and by object, equal to `generate()`, shapes of the answers, refusals."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from transformers import GenerationConfig, pipeline
+
+from dims_hf import NATTranslationPipeline
+
+
+TEXTS = ["the small dog sees the old cat .", "a cat", "der Hund schläft heute im Haus .", "the house today", "a dog ."]
+
+
+@pytest.fixture
+def translate(tiny: SimpleNamespace) -> NATTranslationPipeline:
+    return pipeline("translation", model=tiny.model, tokenizer=tiny.tokenizer)
+
+
+def _generated(tiny: SimpleNamespace, text: str, **kwargs: Any) -> list[str]:
+    ids = tiny.model.generate(**tiny.tokenizer(text, return_tensors="pt"), **kwargs)
+    return tiny.tokenizer.batch_decode(ids, skip_special_tokens=True)
+
+
+def _texts(results: list[dict]) -> list[str]:
+    assert all(set(entry) == {"translation_text"} for entry in results)
+    return [entry["translation_text"] for entry in results]
+
+
+def test_checkpoint_of_these_tests_translates_texts_differently(tiny: SimpleNamespace):
+    """Else the comparisons below would hold for any pipeline."""
+    once, thrice = ([_generated(tiny, text, num_iterations=n)[0] for text in TEXTS] for n in (1, 3))
+    assert len(set(thrice)) == len(TEXTS)
+    assert once != thrice
+
+
+@pytest.mark.parametrize("task", ["translation", "translation_en_to_de"])
+def test_pipeline_by_path_translates_as_generate(tiny: SimpleNamespace, task: str):
+    translate = pipeline(task, model=str(tiny.folder))
+    assert isinstance(translate, NATTranslationPipeline)
+    assert type(translate.model) is type(tiny.model)
+    assert _texts(translate(TEXTS)) == [_generated(tiny, text)[0] for text in TEXTS]
+
+
+def test_pipeline_by_object_translates_as_generate(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    assert translate.model is tiny.model
+    assert _texts(translate(TEXTS)) == [_generated(tiny, text)[0] for text in TEXTS]
+
+
+def test_pipeline_with_trust_and_package_uses_the_package(tiny: SimpleNamespace):
+    translate = pipeline("translation", model=str(tiny.folder), trust_remote_code=True)
+    assert type(translate) is NATTranslationPipeline
+    assert type(translate.model) is type(tiny.model)
+
+
+def test_pipeline_defaults_come_from_the_generation_config(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    assert tiny.model.generation_config.num_iterations == 3
+    assert _texts(translate(TEXTS)) == [_generated(tiny, text, num_iterations=3)[0] for text in TEXTS]
+    assert pipeline("translation", model=str(tiny.folder)).model.generation_config.num_iterations == 3
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"num_iterations": 1},
+        {"num_iterations": 2, "length_beam_size": 3, "collapse_repeats": False},
+        {"generation_config": GenerationConfig(num_iterations=2, length_beam_size=3)},
+    ],
+    ids=["one", "beam", "config"],
+)
+@pytest.mark.parametrize("given_when", ["made", "called"])
+def test_pipeline_passes_settings_to_generate(tiny: SimpleNamespace, settings: dict[str, Any], given_when: str):
+    made, called = (settings, {}) if given_when == "made" else ({}, settings)
+    translate = pipeline("translation", model=tiny.model, tokenizer=tiny.tokenizer, **made)
+    assert _texts(translate(TEXTS, **called)) == [_generated(tiny, text, **settings)[0] for text in TEXTS]
+
+
+def test_setting_of_the_call_wins_over_that_of_the_pipeline(tiny: SimpleNamespace):
+    translate = pipeline("translation", model=tiny.model, tokenizer=tiny.tokenizer, num_iterations=5)
+    assert _texts(translate(TEXTS, num_iterations=1)) == [
+        _generated(tiny, text, num_iterations=1)[0] for text in TEXTS
+    ]
+
+
+def test_settings_of_autoregressive_decoding_in_a_config_are_ignored(
+    tiny: SimpleNamespace, translate: NATTranslationPipeline
+):
+    config = GenerationConfig(num_beams=4, max_new_tokens=2, num_iterations=3)
+    assert _texts(translate(TEXTS, generation_config=config)) == _texts(translate(TEXTS))
+
+
+def test_config_that_asks_generate_for_a_dict_still_gives_texts(translate: NATTranslationPipeline):
+    config = GenerationConfig(num_iterations=3, return_dict_in_generate=True, output_scores=True)
+    assert translate(TEXTS, generation_config=config) == translate(TEXTS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 8])
+def test_batched_translations_equal_single_ones_in_order(translate: NATTranslationPipeline, batch_size: int):
+    assert translate(TEXTS, batch_size=batch_size) == [translate(text)[0] for text in TEXTS]
+
+
+def test_one_text_gives_a_list_of_one(translate: NATTranslationPipeline):
+    (entry,) = translate("a cat")
+    assert isinstance(entry["translation_text"], str)
+
+
+def test_no_texts_give_no_translations(translate: NATTranslationPipeline):
+    assert translate([]) == []
+
+
+def test_generator_of_texts_streams_translations(translate: NATTranslationPipeline):
+    stream = translate(text for text in TEXTS)
+    assert [entry for candidates in stream for entry in candidates] == translate(TEXTS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_candidates_of_one_text_are_flat_and_of_texts_nested(
+    tiny: SimpleNamespace, translate: NATTranslationPipeline, batch_size: int
+):
+    settings = {"length_beam_size": 4, "num_return_sequences": 3}
+    assert _texts(translate(TEXTS[0], **settings)) == _generated(tiny, TEXTS[0], **settings)
+    nested = translate(TEXTS, batch_size=batch_size, **settings)
+    assert [_texts(candidates) for candidates in nested] == [_generated(tiny, text, **settings) for text in TEXTS]
+
+
+def test_return_tensors_gives_token_ids(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    (entry,) = translate("a cat", return_tensors=True)
+    ids = tiny.model.generate(**tiny.tokenizer("a cat", return_tensors="pt"))[0]
+    assert torch.equal(entry["translation_token_ids"], ids)
+
+
+def test_long_text_is_refused_or_cut_by_truncation(
+    tiny: SimpleNamespace, translate: NATTranslationPipeline, monkeypatch: pytest.MonkeyPatch
+):
+    long_text = "the small dog sees the old cat . " * 12
+    with pytest.raises(ValueError, match="more than the position table of 48"):
+        translate(long_text)
+    monkeypatch.setattr(tiny.tokenizer, "model_max_length", 48)
+    (entry,) = translate(long_text, truncation=True, return_tensors=True)
+    cut = tiny.tokenizer(long_text, truncation=True, max_length=48, return_tensors="pt")
+    assert cut.input_ids.shape == (1, 48)
+    assert torch.equal(entry["translation_token_ids"], tiny.model.generate(**cut)[0])
+
+
+@pytest.mark.parametrize("text", ["", "   ", "\n"])
+def test_empty_text_is_refused(translate: NATTranslationPipeline, text: str):
+    with pytest.raises(ValueError, match="got an empty text"):
+        translate(["a cat", text])
+
+
+@pytest.mark.parametrize("wrong", [3, None, [["a cat"]], [{"text": "a cat"}]])
+def test_input_that_is_not_text_is_refused(translate: NATTranslationPipeline, wrong: Any):
+    with pytest.raises(ValueError, match="takes text, got"):
+        translate(wrong)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"num_iterations": 0}, "num_iterations must be an integer >= 1, got 0"),
+        ({"num_beams": 4}, "does not know num_beams"),
+        ({"max_length": 40}, "does not know max_length"),
+        ({"num_return_sequences": 2}, "exceeds length_beam_size=1"),
+        ({"src_lang": "en"}, "one language pair"),
+        ({"output_history": True}, r"does not take output_history\. Call model\.generate\(\)"),
+        ({"return_dict_in_generate": True}, "does not take return_dict_in_generate"),
+    ],
+)
+def test_setting_that_cannot_be_followed_is_refused(
+    translate: NATTranslationPipeline, kwargs: dict[str, Any], message: str
+):
+    with pytest.raises(ValueError, match=message):
+        translate("a cat", **kwargs)
+
+
+@pytest.mark.parametrize("task", ["translation_", "translation_en", "translation_en_to_", "translate"])
+def test_unknown_task_name_is_still_refused(tiny: SimpleNamespace, task: str):
+    with pytest.raises(KeyError, match="Unknown task"):
+        pipeline(task, model=tiny.model, tokenizer=tiny.tokenizer)
+
+
+def test_saved_pipeline_loads_again(tiny: SimpleNamespace, translate: NATTranslationPipeline, tmp_path: Any):
+    translate.save_pretrained(tmp_path)
+    assert pipeline("translation", model=str(tmp_path))(TEXTS) == translate(TEXTS)

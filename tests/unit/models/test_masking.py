@@ -1,0 +1,249 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Masking: counts by hand, M(y) uniform and free of everything but its key, selection and collapsing."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from dims_hf.models.masking import (
+    MASK_POLICIES,
+    collapse_repeats,
+    find_content,
+    mask_everything,
+    mix_keys,
+    remaining_masks,
+    remaining_teacher_masks,
+    sample_uniform_mask,
+    select_lowest,
+)
+
+
+# (N, S) -> masks left after each of S passes
+INFERENCE_COUNTS = {
+    (7, 3): [4, 2, 0],
+    (7, 10): [6, 5, 4, 4, 3, 2, 2, 1, 0, 0],
+    (10, 4): [7, 5, 2, 0],
+    (10, 10): [9, 8, 7, 6, 5, 4, 3, 2, 1, 0],
+    (3, 10): [2, 2, 2, 1, 1, 1, 0, 0, 0, 0],
+    (1, 4): [0, 0, 0, 0],
+    (20, 8): [17, 15, 12, 10, 7, 5, 2, 0],
+    (5, 2): [2, 0],
+    (13, 5): [10, 7, 5, 2, 0],
+    (5, 1): [0],
+    (0, 3): [0, 0, 0],
+}
+
+# (N, u, n) -> masks left after each of n teacher passes over a reference of N tokens with u masked
+TEACHER_COUNTS = {
+    (7, 7, 3): [5, 3, 0],
+    (7, 5, 2): [3, 0],
+    (10, 7, 2): [4, 0],
+    (10, 7, 4): [6, 4, 2, 0],
+    (4, 1, 2): [1, 0],
+    (12, 3, 8): [3, 3, 2, 2, 2, 1, 1, 0],
+    (20, 13, 4): [10, 7, 4, 0],
+    (1, 1, 2): [1, 0],
+    (3, 1, 2): [1, 0],  # truncating N·(1 − t/N) instead of rounding it gives 0
+}
+
+
+def content_rows(num_content: int, count: int) -> torch.BoolTensor:
+    """`count` rows `<s>` N content tokens `</s>`."""
+    row = [False, *[True] * num_content, False]
+    return torch.tensor(row).expand(count, -1)
+
+
+def chi_square(counts: list[int], expected: list[float]) -> float:
+    return sum((count - mean) ** 2 / mean for count, mean in zip(counts, expected, strict=True))
+
+
+@pytest.mark.parametrize(("case", "expected"), INFERENCE_COUNTS.items())
+def test_remaining_masks_follow_the_table(case: tuple[int, int], expected: list[int]):
+    num_content, num_iterations = case
+    counts = [
+        remaining_masks(torch.tensor([num_content]), s, num_iterations).item() for s in range(1, num_iterations + 1)
+    ]
+    assert counts == expected
+
+
+def test_remaining_masks_are_exact_where_floats_are_not():
+    # ⌊N·(1 − s/S)⌋ in fp32 is off for some N from S = 12 on; exact fractions never are.
+    for num_content, num_iterations in itertools.product(range(256), (12, 19, 20)):
+        for s in range(1, num_iterations + 1):
+            expected = math.floor(num_content * (num_iterations - s) / num_iterations + 1e-9)
+            assert remaining_masks(torch.tensor(num_content), s, num_iterations).item() == expected
+
+
+@pytest.mark.parametrize(("case", "expected"), TEACHER_COUNTS.items())
+def test_remaining_teacher_masks_follow_the_table(case: tuple[int, int, int], expected: list[int]):
+    _, num_masked, num_iterations = case
+    passes = range(1, num_iterations + 1)
+    counts = [remaining_teacher_masks(torch.tensor([num_masked]), s, num_iterations).item() for s in passes]
+    assert counts == expected
+
+
+def test_remaining_teacher_masks_reveal_the_floor_of_the_share():
+    for num_masked, num_iterations in itertools.product(range(40), (1, 2, 3, 4, 8)):
+        for s in range(1, num_iterations + 1):
+            left = remaining_teacher_masks(torch.tensor(num_masked), s, num_iterations).item()
+            assert num_masked - left == s * num_masked // num_iterations
+
+
+def test_find_content_leaves_out_specials_but_not_masks():
+    ids = torch.tensor([[0, 5, 4, 3, 2, 1, 1], [0, 2, 1, 1, 1, 1, 1]])
+    expected = [[False, True, True, True, False, False, False], [False] * 7]
+    assert find_content(ids, (0, 2, 1)).tolist() == expected
+
+
+def test_select_lowest_takes_the_lowest_eligible_and_the_leftmost_of_equals():
+    scores = torch.tensor([[-9.0, -1.0, -3.0, -3.0, -0.5, -9.0]])
+    eligible = torch.tensor([[False, True, True, True, True, False]])
+    for count, expected in {0: [], 1: [2], 2: [2, 3], 3: [1, 2, 3], 4: [1, 2, 3, 4], 9: [1, 2, 3, 4]}.items():
+        selected = select_lowest(scores, eligible, torch.tensor([count]))
+        assert selected.nonzero()[:, 1].tolist() == expected
+
+
+def test_select_lowest_never_takes_the_ineligible_even_where_scores_saturate():
+    # A confident token with log-probability 0 must not tie with `<s>` and padding, whose score is 0 too.
+    scores = torch.zeros(1, 5)
+    eligible = torch.tensor([[False, True, True, False, False]])
+    assert select_lowest(scores, eligible, torch.tensor([1])).tolist() == [[False, True, False, False, False]]
+    assert select_lowest(scores, eligible, torch.tensor([4])).tolist() == eligible.tolist()
+
+
+def test_mix_keys_keeps_its_values_across_versions():
+    # Masks of resumed trainings, and of the tests above all, rest on these numbers.
+    assert mix_keys(torch.arange(5)).tolist() == [
+        -2152535657050944081,
+        -7995527694508729151,
+        -7541218347953203506,
+        2092789425003139053,
+        7958955049054603978,
+    ]
+    assert mix_keys(7, torch.arange(3)).tolist() == [-5137267319001854395, 2875738036014693257, -2317588740234443029]
+    assert mix_keys(3, 5, 7).item() == 8551505245461102957
+
+
+def test_mix_keys_equals_splitmix64():
+    def splitmix64(state: int) -> int:
+        state = (state + 0x9E3779B97F4A7C15) % 2**64
+        state = (state ^ (state >> 30)) * 0xBF58476D1CE4E5B9 % 2**64
+        state = (state ^ (state >> 27)) * 0x94D049BB133111EB % 2**64
+        return state ^ (state >> 31)
+
+    for first, second in [(0, 0), (1, 2), (2, 1), (2**40, 17), (2**62, 3)]:
+        assert mix_keys(first, second).item() % 2**64 == splitmix64((splitmix64(first) + second) % 2**64)
+    assert splitmix64(0) == 0xE220A8397B1DCDAF  # first output of the published generator with seed 0
+
+
+def test_mix_keys_broadcasts_and_tells_the_order_of_keys():
+    grid = mix_keys(3, torch.arange(4).unsqueeze(1), torch.arange(5))
+    assert grid.shape == (4, 5)
+    assert grid[2, 4] == mix_keys(3, 2, 4) and grid[2, 4] != mix_keys(3, 4, 2)
+    assert grid.unique().numel() == 20
+
+
+def test_sample_uniform_mask_keeps_its_masks_across_versions():
+    masks = sample_uniform_mask(content_rows(8, 8), torch.arange(8)).long()
+    assert ["".join(map(str, row[1:-1])) for row in masks.tolist()] == [
+        "11111111",
+        "01000111",
+        "11111001",
+        "11011110",
+        "11111111",
+        "00100011",
+        "00110101",
+        "01000001",
+    ]
+
+
+@pytest.mark.parametrize("num_content", [1, 2, 5, 9])
+def test_sample_uniform_mask_draws_the_count_uniformly(num_content: int):
+    count = 20_000
+    # The keys a trainer uses: (seed, step, corpus index).
+    keys = mix_keys(11, torch.arange(count) // 100, torch.arange(count) % 100)
+    num_masked = sample_uniform_mask(content_rows(num_content, count), keys).sum(dim=1)
+    counts = [(num_masked == m).sum().item() for m in range(1, num_content + 1)]
+    assert sum(counts) == count  # never 0, never more than N
+    # 99.9 % quantiles of chi-square with 1, 4 and 8 degrees of freedom
+    bound = {1: 1e-9, 2: 10.83, 5: 18.47, 9: 26.12}[num_content]
+    assert chi_square(counts, [count / num_content] * num_content) < bound
+
+
+def test_sample_uniform_mask_draws_every_set_of_a_size_alike():
+    count, num_content = 40_000, 4
+    masks = sample_uniform_mask(content_rows(num_content, count), mix_keys(5, torch.arange(count)))[:, 1:-1]
+    codes = (masks.long() * 2 ** torch.arange(num_content)).sum(dim=1).bincount(minlength=16)
+    assert codes[0] == 0
+    expected = [count / num_content / math.comb(num_content, code.bit_count()) for code in range(1, 16)]
+    assert chi_square(codes[1:].tolist(), expected) < 36.12  # 99.9 % quantile, 14 degrees of freedom
+
+
+def test_sample_uniform_mask_spares_specials_and_padding():
+    is_content = torch.rand(500, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+    is_content[0] = False
+    masks = sample_uniform_mask(is_content, torch.arange(500))
+    assert not (masks & ~is_content).any()
+    assert (masks.any(dim=1) == is_content.any(dim=1)).all()
+
+
+def test_sample_uniform_mask_of_one_token_always_masks_it():
+    masks = sample_uniform_mask(content_rows(1, 1000), torch.arange(1000))
+    assert masks.tolist() == [[False, True, False]] * 1000
+
+
+def test_sample_uniform_mask_ignores_padding_order_and_batch():
+    num_content = [1, 4, 7, 7, 2]
+    keys = mix_keys(1, 2, torch.tensor([10, 3, 99, 4, 5]))
+    alone = [sample_uniform_mask(content_rows(n, 1), keys[i : i + 1])[0, 1:-1] for i, n in enumerate(num_content)]
+    for left, order in itertools.product((0, 1, 5), ([0, 1, 2, 3, 4], [4, 2, 0, 1, 3])):
+        is_content = torch.zeros(5, 16, dtype=torch.bool)
+        for row, i in enumerate(order):
+            is_content[row, left + 1 : left + 1 + num_content[i]] = True
+        masks = sample_uniform_mask(is_content, keys[order])
+        for row, i in enumerate(order):
+            assert masks[row][is_content[row]].tolist() == alone[i].tolist()
+
+
+def test_sample_uniform_mask_differs_between_keys():
+    masks = sample_uniform_mask(content_rows(20, 200), mix_keys(0, torch.arange(200)))
+    assert len({tuple(row) for row in masks.tolist()}) > 180
+
+
+def test_mask_everything_masks_all_content_and_returns_a_new_tensor():
+    is_content = content_rows(3, 2).clone()
+    masks = mask_everything(is_content, torch.arange(2))
+    masks[:] = False
+    assert is_content.any()
+    assert mask_everything(is_content, torch.arange(2)).tolist() == is_content.tolist()
+
+
+def test_mask_policies_share_one_signature():
+    for policy in MASK_POLICIES.values():
+        assert policy(content_rows(4, 3), torch.arange(3)).shape == (3, 6)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "expected"),
+    [
+        ([0, 5, 5, 6, 6, 6, 5, 2, 2], [0, 5, 6, 5, 2, 1, 1, 1, 1]),
+        ([0, 5, 6, 2, 1, 1, 1, 1, 1], [0, 5, 6, 2, 1, 1, 1, 1, 1]),
+        ([0, 7, 7, 2, 1, 1, 1, 1, 1], [0, 7, 2, 1, 1, 1, 1, 1, 1]),
+        ([0, 2, 1, 1, 1, 1, 1, 1, 1], [0, 2, 1, 1, 1, 1, 1, 1, 1]),
+        ([0, 9, 9, 9, 9, 9, 9, 9, 2], [0, 9, 2, 1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_collapse_repeats_keeps_one_of_each_run(tokens: list[int], expected: list[int]):
+    assert collapse_repeats(torch.tensor([tokens, tokens]), 1).tolist() == [expected, expected]
+
+
+def test_collapse_repeats_equals_groupby_on_random_rows():
+    rows = torch.randint(5, 8, (50, 10), generator=torch.Generator().manual_seed(0))
+    for row, collapsed in zip(rows.tolist(), collapse_repeats(rows, 1).tolist(), strict=True):
+        kept = [token for token, _ in itertools.groupby(row)]
+        assert collapsed == kept + [1] * (10 - len(kept))

@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Write a Hub-ready folder for a trained model, and upload it: `python training/publish.py MODEL OUT_DIR …`."""
+
+import argparse
+import logging
+
+import dims_hf  # noqa: F401  (registers the models)
+from dims_hf.evaluation import load_results
+from dims_hf.export import write_hub_folder
+from dims_hf.trainers.runs import read_training_summary
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("model", help="output folder of a training run")
+    parser.add_argument("output_dir", help="folder to write")
+    parser.add_argument("--results", required=True, help="results.json of an evaluation of this model")
+    parser.add_argument("--system", default="student", help="the model's name in the results")
+    parser.add_argument("--model_id", required=True, help="name of the model, also on the Hub")
+    parser.add_argument("--license", default="apache-2.0", help="licence identifier of the weights")
+    parser.add_argument("--attribution", help="whom the corpus wants named, and its licence")
+    parser.add_argument("--sample", help="source sentence whose translation the card shows")
+    parser.add_argument("--limit", action="append", default=[], help="a limit to state; may be repeated")
+    parser.add_argument("--push_to_hub", action="store_true", help="upload the folder to the Hub as MODEL_ID")
+    args = parser.parse_args()
+
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    folder = write_hub_folder(
+        args.model,
+        args.output_dir,
+        model_id=args.model_id,
+        results=load_results(args.results),
+        system=args.system,
+        training=read_training_summary(args.model),
+        sample=(args.sample, "") if args.sample else None,
+        attribution=args.attribution,
+        license=args.license,
+        limits=args.limit,
+    )
+    if args.push_to_hub:
+        from huggingface_hub import HfApi
+
+        api = HfApi()
+        api.create_repo(args.model_id, exist_ok=True)
+        api.upload_folder(repo_id=args.model_id, folder_path=folder)
+
+
+if __name__ == "__main__":
+    main()
