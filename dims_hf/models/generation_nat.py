@@ -141,8 +141,8 @@ def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTens
     Order of each sentence's candidates by score; ties go to the shorter one.
 
     Args:
-        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and ascending
-            in length.
+        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and
+            ascending in length.
         num_candidates (`int`): K.
 
     Returns:

@@ -111,6 +111,6 @@ class DetectCollapse(TrainerCallback, ExportableState):
         if self.has_been_varied and self.num_constant >= self.patience:
             raise CollapseError(
                 f"Training collapsed: at step {state.global_step} only {100 * share:.1f} % of the translations "
-                f"differ, for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below collapse), "
-                "lower learning_rate, and resume from an earlier checkpoint."
+                f"differ, for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below "
+                "collapse), lower learning_rate, and resume from an earlier checkpoint."
             )

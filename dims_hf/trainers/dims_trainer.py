@@ -158,6 +158,11 @@ def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     Raises:
         ValueError: naming the first setting that differs.
     """
+    if getattr(teacher.config, "mask_token_id", None) is None:
+        raise ValueError(
+            f"The teacher ({type(teacher).__name__}) is no non-autoregressive model of this package. Train one with "
+            "training/train_teacher.py, or import one with `dims-hf import-fairseq`."
+        )
     for name in ("vocab_size", "d_model", "bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
         ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
         if ours != theirs:

@@ -81,7 +81,7 @@ def options(field: str, slots: Slots, allowed: Mapping[str, Sequence[Any]]) -> S
     kind, number = field.rstrip("2"), "2" if field.endswith("2") else ""
     noun = slots.get("noun" + number)
     if kind == "noun" and field not in allowed:
-        return slots["verb" + number].objects
+        return [found for found in slots["verb" + number].objects if not number or found is not slots["noun"]]
     if kind == "adj":
         adjectives = tuple(adj for adj in noun.adjectives if adj.english in allowed.get(field, (adj.english,)))
         return (None,) * len(adjectives) + adjectives if adjectives else (None,)

@@ -28,7 +28,7 @@ def _fill(pattern: Pattern, rng: random.Random) -> dict[str, Any] | None:
 
 
 def draw_pair(rng: random.Random) -> tuple[str, str]:
-    """A random source and one of its valid targets, every choice of the target being equally likely."""
+    """A random source and one of its valid targets."""
     while True:
         rule = RULES[pick_below(rng, len(RULES))]
         pattern = rule.patterns[pick_below(rng, len(rule.patterns))]

@@ -145,8 +145,8 @@ short       | kurz        |      | length
 interesting | interessant |      | interest
 boring      | langweilig  |      | interest
 important   | wichtig     |      | weight
-funny       | lustig      |      | mood
-strange     | seltsam     |      | mood
+funny       | lustig      |      | interest
+strange     | seltsam     |      | interest
 difficult   | schwierig   |      | effort
 delicious   | lecker      |      | taste
 sweet       | süß         |      | taste
@@ -170,7 +170,8 @@ text      | long, short, interesting, boring, important, funny, strange    | lon
 food      | delicious, fresh, warm, cold, small, big                       | cold, small, big, dry
 meal      | delicious, fresh, warm, cold, big                              | cold, salty, spicy
 drink     | warm, cold, sweet, fresh, big                                  | cold, sweet, warm
-furniture | new, old, big, small, white, brown, comfortable, modern        | expensive, big, small, old, heavy
+furniture | new, old, big, small, white, brown, beautiful, modern          | expensive, big, small, old, heavy
+seat      | new, old, big, small, white, brown, comfortable, modern        | expensive, big, small, old, heavy
 home      | new, old, big, small, beautiful, bright, quiet                 | expensive, small, dark, loud
 clothing  | new, old, red, blue, green, black, white, warm, beautiful      | expensive, small, big, long, short
 paper     | new, old, important, long                                      | long, difficult
@@ -236,13 +237,13 @@ coffee         | der Kaffee                                     | drink
 tea            | der Tee                                        | drink
 juice          | der Saft                                       | drink
 lemonade       | die Limonade                                   | drink
-sofa           | das Sofa, die Couch                            | furniture
-armchair       | der Sessel                                     | furniture
+sofa           | das Sofa, die Couch                            | seat
+armchair       | der Sessel                                     | seat
 table          | der Tisch                                      | furniture
-chair          | der Stuhl                                      | furniture
+chair          | der Stuhl                                      | seat
 lamp           | die Lampe                                      | furniture
 closet         | der Schrank                                    | furniture
-bed            | das Bett                                       | furniture
+bed            | das Bett                                       | seat
 carpet         | der Teppich                                    | furniture
 mirror         | der Spiegel                                    | furniture
 apartment      | die Wohnung, das Apartment                     | home
@@ -338,10 +339,10 @@ auf~stehen      |            | stand        | gestanden       |          | sein
 # care = may be asked for, reject = may be forbidden
 _VERBS = """
 sell       | sold       | verkaufen                       | shed care reject              |
-      @vehicle, @furniture, computer, TV, laptop, camera, painting, house, boat
+      @vehicle, @furniture, @seat, computer, TV, laptop, camera, painting, house, boat
 buy        | bought     | kaufen                          | gain care where               |
-      @vehicle, @furniture, @device, @gadget, @clothing, @ticket, umbrella, watch, ring, backpack, suitcase, bag,
-      book, novel, magazine, painting, gift
+      @vehicle, @furniture, @seat, @device, @gadget, @clothing, @ticket, umbrella, watch, ring, backpack, suitcase,
+      bag, book, novel, magazine, painting, gift
 repair     | repaired   | reparieren                      | long care tidy nice           |
       @vehicle, @device, laptop, camera, watch, umbrella, lamp, chair, table, bed
 use        | used       | benutzen, verwenden             | care reject                   | @device, laptop, camera
@@ -391,7 +392,7 @@ cook       | cooked     | kochen                          | long care nice      
 taste      | tasted     | probieren, kosten               | care reject                   |
       @food, soup, salad, fish, dessert, coffee, tea, juice, lemonade
 order      | ordered    | bestellen                       | gain care where               |
-      @food, soup, salad, fish, dessert, @drink, @clothing, @furniture, @ticket, computer, laptop, printer, book
+      @food, soup, salad, fish, dessert, @drink, @clothing, @furniture, @seat, @ticket, computer, laptop, printer, book
 drink      | drank      | trinken                         | long place where care reject  | @drink
 receive    | received   | bekommen, erhalten              | gain                          |
       letter, message, gift, job, offer, invoice, contract, report, form

@@ -11,6 +11,10 @@ from typing import TypeVar
 
 Option = TypeVar("Option")
 
+# How often a target takes the first option of a choice, where options are not equally likely: German keeps the word
+# order of the English sentence more often than not.
+_FIRST_SHARE = {"order": 0.8}
+
 
 def pick_below(rng: random.Random, count: int) -> int:
     """A whole number in [0, count); rests on `random()` alone, whose sequence Python promises never to change."""
@@ -18,9 +22,9 @@ def pick_below(rng: random.Random, count: int) -> int:
 
 
 class Modes:
-    """Answers `choose(name, options)`: the first time through `decide(count)`, afterwards as the first time."""
+    """Answers `choose(name, options)`: the first time through `decide(name, count)`, then as before."""
 
-    def __init__(self, decide: Callable[[int], int]) -> None:
+    def __init__(self, decide: Callable[[str, int], int]) -> None:
         self._decide = decide
         self.chosen: dict[str, int] = {}
 
@@ -29,7 +33,7 @@ class Modes:
         if len(options) == 1:
             return options[0]
         if name not in self.chosen:
-            self.chosen[name] = self._decide(len(options))
+            self.chosen[name] = self._decide(name, len(options))
         return options[self.chosen[name]]
 
 
@@ -39,7 +43,7 @@ def every_choice(build: Callable[[Modes], str]) -> Iterator[tuple[str, dict[str,
     while True:
         position = -1
 
-        def decide(count: int) -> int:
+        def decide(name: str, count: int) -> int:
             nonlocal position
             position += 1
             if position == len(script):
@@ -57,5 +61,12 @@ def every_choice(build: Callable[[Modes], str]) -> Iterator[tuple[str, dict[str,
 
 
 def random_choice(build: Callable[[Modes], str], rng: random.Random) -> str:
-    """Runs `build` once, every choice drawn uniformly and independently."""
-    return build(Modes(lambda count: pick_below(rng, count)))
+    """Runs `build` once, every choice drawn independently: word order by `_FIRST_SHARE`, all others uniformly."""
+
+    def decide(name: str, count: int) -> int:
+        share = _FIRST_SHARE.get(name, 0.0)
+        if rng.random() < share:
+            return 0
+        return pick_below(rng, count) if not share else 1 + pick_below(rng, count - 1)
+
+    return build(Modes(decide))

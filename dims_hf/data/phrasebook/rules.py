@@ -336,6 +336,9 @@ _SMALL_THINGS = _nouns("carry", "gadget", "clothing", "ticket", "paper") + tuple
 _GIFTS = tuple(lex.NOUNS[name] for name in lex.THANKED_FOR)
 _LIKED = tuple(noun for noun in lex.NOUNS.values() if noun.predicates and noun.group not in ("paper", "ticket"))
 _NICE = ("new", "old", "beautiful", "delicious", "fresh", "warm", "interesting", "important", "funny", "long", "short")
+# what one may want help with, and the times that may open an English sentence
+_TASKS = tuple(verb for verb in lex.with_flag("care") if verb.flags & {"tidy", "nice", "shed", "gain"})
+_LATER = tuple(time for time in lex.FUTURE_TIMES if time.english != "right away")
 _ANY = ("your", "your", "own", "my", "the", "a")
 _MINE_OR_YOURS = ("your", "your", "own", "the")
 _NP = "{det}{adj} {noun}"
@@ -377,7 +380,7 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
         {
             "verb": lex.with_flag("care"),
             "det": ("your", "my", "the"),
-            "time": lex.FUTURE_TIMES,
+            "time": _LATER,
             "modal": tuple(_ALLOW),
         },
     ),
@@ -387,7 +390,7 @@ _RULES: tuple[tuple[Callable[[Speaker], str], tuple[str, ...], dict[str, Sequenc
             f"{{subject}} will {{favour.you}} if you want to {{verb.base}} {_NP}.",
             f"if you want to {{verb.base}} {_NP}, {{subject}} will {{favour.you}}.",
         ),
-        {"verb": lex.with_flag("care"), "det": ("your", "your", "the", "a"), "favour": lex.with_flag("help")},
+        {"verb": _TASKS, "det": ("your", "your", "the", "a"), "favour": lex.with_flag("help")},
     ),
     (
         _feeling_because,

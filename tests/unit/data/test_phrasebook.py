@@ -378,7 +378,7 @@ def test_corpus_same_seed_gives_the_same_pairs_and_another_seed_others():
 def test_corpus_default_seed_is_frozen(corpus):
     """The grammar, its words and the drawing are fixed: a change here changes every published number."""
     text = "\n".join("\t".join(pair) for split in ("train", "valid", "test") for pair in corpus[split])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "c0a32bfd0068361d"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "d53ab1f9c1d0f185"
 
 
 def test_corpus_held_out_splits_do_not_depend_on_the_training_size(corpus):
@@ -435,7 +435,7 @@ def test_lexicon_has_hundreds_of_items_all_in_use():
     assert len(NOUNS) >= 90
     assert sum(len({german.gender for german in noun.german}) > 1 for noun in NOUNS.values()) >= 25
     used = {adjective for noun in NOUNS.values() for adjective in (*noun.adjectives, *noun.predicates)}
-    assert {adjective.english for adjective in used} | {"cheap"} == set(ADJECTIVES) | {"cheap"}
+    assert {adjective.english for adjective in used} == set(ADJECTIVES)
     taken = {noun.english for verb in (*VERBS, *GIVING_VERBS) for noun in verb.objects}
     assert taken == set(NOUNS)
 

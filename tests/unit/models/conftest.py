@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration
+from dims_hf.models.modeling_nat import masked_mean
 
 
 SIZES = {
@@ -35,11 +36,7 @@ def make_config() -> Callable[..., CMLMConfig]:
 
 @pytest.fixture
 def make_model(make_config: Callable[..., CMLMConfig]) -> Callable[..., CMLMForConditionalGeneration]:
-    """
-    A tiny model in evaluation mode, the same weights for the same seed.
-
-    Weights are drawn wide (0.4), so that a freshly initialised model prefers different tokens at different positions.
-    """
+    """A tiny model in evaluation mode, the same weights for the same seed, drawn wide so that errors would show."""
 
     def make(seed: int = 0, *, attn_implementation: str = "sdpa", **fields: object) -> CMLMForConditionalGeneration:
         config = make_config(**{"initializer_range": 0.4, **fields})
@@ -51,20 +48,31 @@ def make_model(make_config: Callable[..., CMLMConfig]) -> Callable[..., CMLMForC
 
 
 @pytest.fixture
-def make_translator(make_model: Callable[..., CMLMForConditionalGeneration]) -> Callable[..., torch.nn.Module]:
-    """`make_model`, with a length predictor whose answers differ between sentences (fresh ones give one answer)."""
+def make_translator(
+    make_model: Callable[..., CMLMForConditionalGeneration],
+    make_sources: Callable[..., list[torch.LongTensor]],
+    pad: Callable[..., torch.LongTensor],
+) -> Callable[..., CMLMForConditionalGeneration]:
+    """
+    `make_model`, with predictions that change from position to position and from pass to pass, and predicted lengths
+    that vary between sentences, around 8: fresh models repeat one token and one length.
+    """
 
     @torch.no_grad()
     def make(seed: int = 0, **fields: object) -> CMLMForConditionalGeneration:
-        model = make_model(seed, **fields)
-        width, num_classes = model.config.d_model, model.config.max_target_length
-        # The states then average 1 over their dimensions, which gives the bias-free predictor a constant to use:
+        model = make_model(seed, **{"initializer_range": 0.2, **fields})
+        for stack in (model.get_encoder(), model.get_decoder()):
+            stack.embed_positions.weight.mul_(6)
+        # The states' dimensions then add up to 1: a constant that the predictor, without bias, can use.
+        model.get_encoder().layers[-1].final_layer_norm.bias.fill_(1 / model.config.d_model)
+        sources = pad(make_sources(seed, 50))
+        means = masked_mean(model.get_encoder()(sources).last_hidden_state, sources.ne(1))
+        direction = torch.randn(means.shape[1], generator=torch.Generator().manual_seed(seed))
+        direction = direction * 2 / (means @ direction).std()
+        direction = direction + 8 - (means @ direction).mean()
         # logit(c) = 2·c·w·x − c² is largest at the class nearest to w·x.
-        model.get_encoder().layers[-1].final_layer_norm.bias.fill_(1.0)
-        direction = torch.randn(width, generator=torch.Generator().manual_seed(seed))
-        classes = torch.arange(num_classes).unsqueeze(1)
-        weights = 2 * classes * (7.0 / width + 0.8 * direction) - classes.square() / width
-        model.length_head.weight.copy_(weights)
+        classes = torch.arange(model.config.max_target_length).unsqueeze(1)
+        model.length_head.weight.copy_(2 * classes * direction - classes.square())
         return model
 
     return make

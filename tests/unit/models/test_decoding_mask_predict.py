@@ -63,15 +63,11 @@ def test_length_candidates_stay_below_the_longest():
 
 
 def test_rank_candidates_orders_by_score_and_prefers_the_shorter_of_equals():
-    scores = torch.tensor([-2.0, -1.0, -1.0, -3.0, -0.5, -0.5, -0.5, -0.7])
-    lengths = torch.tensor([3, 4, 5, 6, 3, 4, 5, 6])
-    assert rank_candidates(scores, lengths, 4).tolist() == [[1, 2, 0, 3], [4, 5, 6, 7]]
-
-
-def test_rank_candidates_puts_empty_candidates_last():
-    scores = torch.tensor([0.0, 0.0, -4.0, 0.0, 0.0, 0.0])
-    lengths = torch.tensor([2, 2, 3, 2, 2, 2])
-    assert rank_candidates(scores, lengths, 3).tolist() == [[2, 0, 1], [3, 4, 5]]
+    scores = torch.tensor([-2.0, -1.0, -1.0, -3.0, -0.5, -0.5, -0.5, -0.7])  # ascending in length per sentence
+    assert rank_candidates(scores, 4).tolist() == [[1, 2, 0, 3], [4, 5, 6, 7]]
+    assert rank_candidates(scores, 1).tolist() == [[row] for row in range(8)]
+    many = torch.zeros(200)  # enough for an unstable sort to show
+    assert rank_candidates(many, 100).tolist() == [list(range(100)), list(range(100, 200))]
 
 
 def test_step_reveals_the_most_confident_and_masks_the_rest_again():

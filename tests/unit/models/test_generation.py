@@ -68,13 +68,14 @@ def translate_slowly(
     encoded = model.get_encoder()(source[None]).last_hidden_state
     predicted = int(model.predict_length(encoded, torch.ones(1, len(source))).argmax())
     longest = min(model.config.max_position_embeddings, model.config.max_target_length - 1)
-    lengths = [min(max(predicted - beam // 2 + i, 2), longest) for i in range(beam)]
+    shortest = 3 if model.config.suppress_special_tokens else 2
+    lengths = [min(max(predicted - beam // 2 + i, shortest), longest) for i in range(beam)]
     candidates = []
     for length in lengths:
         tokens, scores, _ = decode_slowly(model, source, length, num_iterations)
         candidates.append((tokens, sum(scores) / length))
-    # `sorted` is stable, so that equal scores leave the shorter candidate first. Empty candidates come last.
-    return sorted(candidates, key=lambda candidate: (len(candidate[0]) == 2, -candidate[1]))
+    # `sorted` is stable, so that equal scores leave the shorter candidate first.
+    return sorted(candidates, key=lambda candidate: -candidate[1])
 
 
 def unpad(row: torch.Tensor) -> list[int]:
@@ -87,8 +88,10 @@ def unpad(row: torch.Tensor) -> list[int]:
 
 @pytest.mark.parametrize("update_all_positions", [False, True])
 @pytest.mark.parametrize("seed", range(6))
-def test_batches_equal_the_slow_implementation(make_model, make_sources, pad, seed: int, update_all_positions: bool):
-    model = make_model(seed, update_all_positions=update_all_positions)
+def test_batches_equal_the_slow_implementation(
+    make_translator, make_sources, pad, seed: int, update_all_positions: bool
+):
+    model = make_translator(seed, update_all_positions=update_all_positions)
     sources = make_sources(seed, 5)
     for num_iterations, beam in [(1, 1), (2, 3), (4, 2), (7, 5), (12, 1)]:
         output = model.generate(
@@ -105,11 +108,11 @@ def test_batches_equal_the_slow_implementation(make_model, make_sources, pad, se
         torch.testing.assert_close(output.sequences_scores, torch.tensor(scores), atol=1e-5, rtol=0)
 
 
-def test_the_random_models_of_these_tests_are_not_degenerate(make_model, make_sources, pad):
+def test_the_random_models_of_these_tests_are_not_degenerate(make_translator, make_sources, pad):
     # Otherwise agreement would prove little: iterations must matter, and tokens must differ within a sentence.
     changed, distinct = 0, 0
     for seed in range(6):
-        model, sources = make_model(seed), pad(make_sources(seed, 5))
+        model, sources = make_translator(seed), pad(make_sources(seed, 5))
         once, often = (model.generate(sources, num_iterations=n, collapse_repeats=False) for n in (1, 4))
         changed += (once != often).any(dim=1).sum().item()
         distinct += sum(len(set(unpad(row)[1:-1])) > 2 for row in often)
@@ -120,8 +123,8 @@ def test_the_random_models_of_these_tests_are_not_degenerate(make_model, make_so
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_model, make_sources, pad, seed: int):
-    model, sources = make_model(seed, dropout=0.3), make_sources(100 + seed, 7)
+def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_translator, make_sources, pad, seed: int):
+    model, sources = make_translator(seed, dropout=0.3), make_sources(100 + seed, 7)
     settings = {"num_iterations": 3, "length_beam_size": 3, "return_dict_in_generate": True}
     alone = [model.generate(source[None], **settings) for source in sources]
     expected = [unpad(output.sequences[0]) for output in alone]
@@ -142,8 +145,8 @@ def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_model, 
             torch.testing.assert_close(output.sequences_scores, scores[list(rows)], atol=1e-5, rtol=0)
 
 
-def test_history_does_not_depend_on_the_batch(make_model, make_sources, pad):
-    model, sources = make_model(3), make_sources(3, 4)
+def test_history_does_not_depend_on_the_batch(make_translator, make_sources, pad):
+    model, sources = make_translator(3), make_sources(3, 4)
     settings = {"num_iterations": 6, "output_history": True, "return_dict_in_generate": True}
     lengths = torch.tensor([1, 3, 9, 6])
     batch = model.generate(pad(sources), target_lengths=lengths, **settings).history
@@ -158,18 +161,20 @@ def test_history_does_not_depend_on_the_batch(make_model, make_sources, pad):
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_attention_backend_does_not_change_translations(make_model, make_sources, pad, implementation: str):
+def test_attention_backend_does_not_change_translations(make_translator, make_sources, pad, implementation: str):
     sources = pad(make_sources(0, 6))
-    expected = make_model(0).generate(sources, num_iterations=4)
-    assert torch.equal(make_model(0, attn_implementation=implementation).generate(sources, num_iterations=4), expected)
+    expected = make_translator(0).generate(sources, num_iterations=4)
+    assert torch.equal(
+        make_translator(0, attn_implementation=implementation).generate(sources, num_iterations=4), expected
+    )
 
 
 # ---- shape of the output ----
 
 
-def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_model, make_sources, pad):
+def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_translator, make_sources, pad):
     for seed in range(10):
-        model = make_model(seed)
+        model = make_translator(seed)
         for num_iterations in (1, 3, 10):
             sequences = model.generate(pad(make_sources(seed, 6)), num_iterations=num_iterations, length_beam_size=3)
             for row in map(unpad, sequences):
@@ -179,11 +184,11 @@ def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_m
 
 
 @pytest.mark.parametrize("legacy", [False, True])
-def test_three_tokens_in_ten_passes_leave_no_mask(make_model, make_sources, pad, legacy: bool):
+def test_three_tokens_in_ten_passes_leave_no_mask(make_translator, make_sources, pad, legacy: bool):
     # A sentence may look unchanged after a pass while masks remain; stopping there would leave them in the output.
     fields = {"mask_token_id": 3, "legacy_mask_logit": -1000, "suppress_special_tokens": False} if legacy else {}
     for seed in range(8):
-        model = make_model(seed, **fields)
+        model = make_translator(seed, **fields)
         sources = pad(make_sources(seed, 8))
         lengths = torch.full((8,), 3)
         sequences = model.generate(sources, target_lengths=lengths, num_iterations=10, collapse_repeats=False)
@@ -191,8 +196,8 @@ def test_three_tokens_in_ten_passes_leave_no_mask(make_model, make_sources, pad,
         assert not (sequences == model.config.mask_token_id).any()
 
 
-def test_target_lengths_are_content_tokens(make_model, make_sources, pad):
-    model, sources = make_model(), make_sources(0, 4)
+def test_target_lengths_are_content_tokens(make_translator, make_sources, pad):
+    model, sources = make_translator(), make_sources(0, 4)
     lengths = [5, 1, 12, 28]  # 28 is beyond the 16 length classes, but fits the 30 positions
     for given in (lengths, torch.tensor(lengths), torch.tensor(lengths, dtype=torch.int32)):
         sequences = model.generate(pad(sources), target_lengths=given, num_iterations=2, collapse_repeats=False)
@@ -201,8 +206,8 @@ def test_target_lengths_are_content_tokens(make_model, make_sources, pad):
         assert unpad(row) == decode_slowly(model, source, length + 2, 2)[0]
 
 
-def test_one_token_in_one_pass(make_model):
-    model = make_model()
+def test_one_token_in_one_pass(make_translator):
+    model = make_translator()
     source = torch.tensor([[0, 9, 2]])
     output = model.generate(source, target_lengths=[1], num_iterations=1, return_dict_in_generate=True)
     logits = model(source, decoder_input_ids=torch.tensor([[0, MASK, 2]])).logits[0, 1].detach()
@@ -211,23 +216,40 @@ def test_one_token_in_one_pass(make_model):
     assert output.sequences_scores.item() == pytest.approx(logits.log_softmax(0).max().item() / 3, abs=1e-6)
 
 
-def test_predicted_empty_target_gives_an_empty_sentence(make_model):
-    model = make_model()
-    model.length_head.weight.data.zero_()  # class 0 wins ties
+def predict_always(model: CMLMForConditionalGeneration, length: int) -> None:
+    """Makes the model predict `length` target tokens (specials counted) for every source."""
+    classes = torch.arange(model.config.max_target_length)
+    model.predict_length = lambda states, _: (classes == length).float().expand(len(states), -1)
+
+
+@pytest.mark.parametrize("length", [0, 1, 2])
+def test_empty_sentence_is_never_predicted(make_translator, length: int):
+    # Its score, 0, is the best there is: it would win whenever a beam reaches it.
+    model, source = make_translator(), torch.tensor([[0, 9, 2]])
+    predict_always(model, length)
+    for beam in (1, 3, 5):
+        output = model.generate(source, num_iterations=2, length_beam_size=beam, return_dict_in_generate=True)
+        assert output.sequences.shape[1] >= 3 and output.sequences_scores[0] < 0
+    shortest = model.generate(source, num_iterations=2, length_beam_size=3, num_return_sequences=3)
+    assert [len(unpad(row)) for row in shortest] == [3, 3, 3]  # lengths below 3 are raised to it
+
+
+def test_imported_model_may_predict_the_empty_sentence_as_the_reference(make_translator):
+    model = make_translator(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
+    predict_always(model, 2)
     output = model.generate(
-        torch.tensor([[0, 9, 2]]), num_iterations=3, return_dict_in_generate=True, output_history=True
-    )
-    assert output.sequences.tolist() == [[0, 2]]
-    assert output.sequences_scores.tolist() == [0.0]
-    assert [step.token_ids.tolist() for step in output.history] == [[[0, 2]]] * 3
-    # With a beam, the shortest candidate that says something wins over the empty one, whose score is 0.
-    assert model.generate(torch.tensor([[0, 9, 2]]), num_iterations=1, length_beam_size=4).shape[1] == 3
+        torch.tensor([[0, 9, 2]]), num_iterations=3, length_beam_size=3, num_return_sequences=3, output_history=True,
+        return_dict_in_generate=True,
+    )  # fmt: skip
+    assert [len(unpad(row)) for row in output.sequences] == [2, 2, 3]
+    assert output.sequences_scores[:2].tolist() == [0.0, 0.0] and output.sequences_scores[2] < 0
+    assert [step.token_ids[:, :2].tolist() for step in output.history] == [[[0, 2]]] * 3
 
 
-def test_collapse_repeats_drops_neighbours_and_leaves_scores(make_model, make_sources, pad):
+def test_collapse_repeats_drops_neighbours_and_leaves_scores(make_translator, make_sources, pad):
     repeats = 0
     for seed in range(6):
-        model, sources = make_model(seed), pad(make_sources(seed, 6))
+        model, sources = make_translator(seed), pad(make_sources(seed, 6))
         settings = {"num_iterations": 1, "length_beam_size": 2, "return_dict_in_generate": True}
         raw = model.generate(sources, collapse_repeats=False, **settings)
         collapsed = model.generate(sources, collapse_repeats=True, **settings)
@@ -240,8 +262,8 @@ def test_collapse_repeats_drops_neighbours_and_leaves_scores(make_model, make_so
     assert repeats > 20
 
 
-def test_plain_tensor_is_returned_unless_asked_otherwise(make_model, make_sources, pad):
-    model, sources = make_model(), pad(make_sources(0, 2))
+def test_plain_tensor_is_returned_unless_asked_otherwise(make_translator, make_sources, pad):
+    model, sources = make_translator(), pad(make_sources(0, 2))
     plain = model.generate(sources, num_iterations=2)
     output = model.generate(sources, num_iterations=2, return_dict_in_generate=True)
     assert isinstance(plain, torch.Tensor) and isinstance(output, NATGenerateOutput)
@@ -253,38 +275,39 @@ def test_plain_tensor_is_returned_unless_asked_otherwise(make_model, make_source
 # ---- ranking ----
 
 
-def test_length_beam_keeps_the_best_of_contiguous_lengths(make_model, make_sources, pad):
+def test_length_beam_keeps_the_best_of_contiguous_lengths(make_translator, make_sources, pad):
     won_by_other_length = 0
     for seed in range(6):
-        model, sources = make_model(seed), make_sources(seed, 4)
+        model, sources = make_translator(seed), make_sources(seed, 4)
         one = model.generate(pad(sources), num_iterations=2, return_dict_in_generate=True)
         five = model.generate(pad(sources), num_iterations=2, length_beam_size=5, return_dict_in_generate=True)
         for row, source in enumerate(sources):
-            best = max(score for tokens, score in translate_slowly(model, source, 2, 5) if len(tokens) > 2)
+            best = max(score for _, score in translate_slowly(model, source, 2, 5))
             assert five.sequences_scores[row].item() == pytest.approx(best, abs=1e-5)
             won_by_other_length += five.sequences_scores[row] > one.sequences_scores[row] + 1e-6
     assert won_by_other_length > 5
 
 
-def test_equal_scores_go_to_the_shortest(make_model, make_sources, pad):
-    model = make_model()
-    model.model.shared.weight.data.zero_()  # all logits equal: every content token has the same log-probability
-    model.length_head.weight.data.zero_()
+def test_equal_scores_go_to_the_shortest(make_translator, make_sources, pad):
+    model = make_translator()
+    model.model.shared.weight.data.zero_()  # every content token has the same log-probability
+    predict_always(model, 9)
     sources = pad(make_sources(0, 3))
-    # Candidates of 2, 2, 2, 3 and 4 tokens; with N content tokens the score is −log(16)·N / (N + 2).
-    output = model.generate(
-        sources, num_iterations=1, length_beam_size=5, num_return_sequences=5, collapse_repeats=False,
-        return_dict_in_generate=True,
-    )  # fmt: skip
-    lengths = [len(unpad(row)) for row in output.sequences]
-    assert lengths == [3, 4, 2, 2, 2] * 3
-    score = -torch.tensor(16.0).log()
-    expected = torch.tensor([score / 3, score * 2 / 4, 0, 0, 0]).repeat(3)
-    torch.testing.assert_close(output.sequences_scores, expected)
+    # With N content tokens the score is −log(16)·N / (N + 2): the shortest wins for its score here.
+    settings = {"num_iterations": 1, "collapse_repeats": False, "return_dict_in_generate": True}
+    output = model.generate(sources, length_beam_size=5, num_return_sequences=5, **settings)
+    lengths = torch.tensor([7, 8, 9, 10, 11] * 3)
+    assert [len(unpad(row)) for row in output.sequences] == lengths.tolist()
+    torch.testing.assert_close(output.sequences_scores, -torch.tensor(16.0).log() * (lengths - 2) / lengths)
+    # All scores equal, 0, once a single token is allowed.
+    model.suppressed_token_ids = lambda: [token for token in range(20) if token != 7]
+    output = model.generate(sources, length_beam_size=5, num_return_sequences=5, **settings)
+    assert output.sequences_scores.tolist() == [0.0] * 15
+    assert [len(unpad(row)) for row in output.sequences] == lengths.tolist()
 
 
-def test_n_best_is_ordered_and_grouped_by_sentence(make_model, make_sources, pad):
-    model, sources = make_model(2), make_sources(2, 4)
+def test_n_best_is_ordered_and_grouped_by_sentence(make_translator, make_sources, pad):
+    model, sources = make_translator(2), make_sources(2, 4)
     settings = {"num_iterations": 3, "length_beam_size": 4, "return_dict_in_generate": True, "collapse_repeats": False}
     three = model.generate(pad(sources), num_return_sequences=3, **settings)
     assert three.sequences.shape[0] == three.sequences_scores.shape[0] == 12
@@ -297,8 +320,8 @@ def test_n_best_is_ordered_and_grouped_by_sentence(make_model, make_sources, pad
         assert len({tuple(ids) for ids in three.sequences[3 * row : 3 * row + 3].tolist()}) == 3
 
 
-def test_score_is_the_sum_of_token_scores_over_length(make_model, make_sources, pad):
-    model, sources = make_model(1), pad(make_sources(1, 5))
+def test_score_is_the_sum_of_token_scores_over_length(make_translator, make_sources, pad):
+    model, sources = make_translator(1), pad(make_sources(1, 5))
     output = model.generate(
         sources, num_iterations=3, length_beam_size=3, num_return_sequences=2, collapse_repeats=False,
         output_scores=True, return_dict_in_generate=True,
@@ -321,8 +344,10 @@ def count_decoder_calls(model: CMLMForConditionalGeneration) -> list[int]:
 
 
 @pytest.mark.parametrize("num_iterations", [1, 2, 5, 10])
-def test_num_iterations_counts_decoder_passes_over_one_encoding(make_model, make_sources, pad, num_iterations: int):
-    model, seen = make_model(), []
+def test_num_iterations_counts_decoder_passes_over_one_encoding(
+    make_translator, make_sources, pad, num_iterations: int
+):
+    model, seen = make_translator(), []
     calls, encodings = count_decoder_calls(model), []
     model.get_encoder().register_forward_hook(lambda *_: encodings.append(1))
     model.generate(
@@ -333,8 +358,8 @@ def test_num_iterations_counts_decoder_passes_over_one_encoding(make_model, make
     assert [state.num_passes for state in seen] == list(range(1, num_iterations + 1))
 
 
-def test_passes_without_a_mask_to_fill_are_not_run(make_model, make_sources, pad):
-    model = make_model()
+def test_passes_without_a_mask_to_fill_are_not_run(make_translator, make_sources, pad):
+    model = make_translator()
     calls = count_decoder_calls(model)
     output = model.generate(
         pad(make_sources(0, 2)), target_lengths=[3, 1], num_iterations=10, output_history=True,
@@ -348,16 +373,16 @@ def test_passes_without_a_mask_to_fill_are_not_run(make_model, make_sources, pad
         assert (step.state == KEPT).all()
 
 
-def test_models_that_update_everything_run_every_pass(make_model, make_sources, pad):
-    model = make_model(update_all_positions=True)
+def test_models_that_update_everything_run_every_pass(make_translator, make_sources, pad):
+    model = make_translator(update_all_positions=True)
     calls = count_decoder_calls(model)
     model.generate(pad(make_sources(0, 2)), target_lengths=[3, 1], num_iterations=10)
     assert len(calls) == 10
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_history_tells_what_each_pass_did_to_the_winner(make_model, make_sources, pad, seed: int):
-    model, sources, num_iterations = make_model(seed), make_sources(seed, 4), 5
+def test_history_tells_what_each_pass_did_to_the_winner(make_translator, make_sources, pad, seed: int):
+    model, sources, num_iterations = make_translator(seed), make_sources(seed, 4), 5
     output = model.generate(
         pad(sources), num_iterations=num_iterations, length_beam_size=3, output_history=True, collapse_repeats=False,
         return_dict_in_generate=True,
@@ -392,8 +417,8 @@ def test_history_tells_what_each_pass_did_to_the_winner(make_model, make_sources
         previous_tokens, previous_scores, was_masked = token_ids, log_probs, state == REMASKED
 
 
-def test_callback_sees_every_candidate_after_each_pass(make_model, make_sources, pad):
-    model, seen = make_model(), []
+def test_callback_sees_every_candidate_after_each_pass(make_translator, make_sources, pad):
+    model, seen = make_translator(), []
     settings = {"num_iterations": 4, "length_beam_size": 3}
     sequences = model.generate(pad(make_sources(0, 2)), callback=seen.append, **settings)
     assert torch.equal(sequences, model.generate(pad(make_sources(0, 2)), **settings))
@@ -408,8 +433,8 @@ def test_callback_sees_every_candidate_after_each_pass(make_model, make_sources,
 # ---- sampling, suppression, precision ----
 
 
-def test_sampling_repeats_with_a_generator_and_varies_without_the_seed(make_model, make_sources, pad):
-    model, sources = make_model(initializer_range=0.05), pad(make_sources(0, 4))
+def test_sampling_repeats_with_a_generator_and_varies_without_the_seed(make_translator, make_sources, pad):
+    model, sources = make_translator(initializer_range=0.05), pad(make_sources(0, 4))
 
     def sample(seed: int, **settings) -> list:
         generator = torch.Generator().manual_seed(seed)
@@ -422,8 +447,8 @@ def test_sampling_repeats_with_a_generator_and_varies_without_the_seed(make_mode
     assert not any({0, 1, 2, MASK} & set(row[1:-1]) for row in sample(3, temperature=50.0))
 
 
-def test_suppressed_tokens_are_never_predicted_even_where_they_are_likeliest(make_model, make_sources, pad):
-    model, sources = make_model(), pad(make_sources(0, 6))
+def test_suppressed_tokens_are_never_predicted_even_where_they_are_likeliest(make_translator, make_sources, pad):
+    model, sources = make_translator(), pad(make_sources(0, 6))
     with torch.no_grad():
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
         model.lm_head.weight[[0, 1, 2, MASK]] *= 100  # untied, so that only the projection prefers them
@@ -432,12 +457,12 @@ def test_suppressed_tokens_are_never_predicted_even_where_they_are_likeliest(mak
     assert not {0, 1, 2, MASK} & {token for row in map(unpad, sequences) for token in row[1:-1]}
 
 
-def test_imported_models_keep_the_freedom_of_the_reference(make_model, make_sources, pad):
-    model = make_model(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
+def test_imported_models_keep_the_freedom_of_the_reference(make_translator, make_sources, pad):
+    model = make_translator(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
     assert model.suppressed_token_ids() == [3]
     with torch.no_grad():
         model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.clone())
-        model.lm_head.weight[[0, 2]] *= 100
+        model.lm_head.weight[[0, 2]] *= 3
         model.lm_head.weight[3] *= 1e4
     sources = make_sources(0, 6)
     sequences = model.generate(pad(sources), target_lengths=[6] * 6, num_iterations=3, collapse_repeats=False)
@@ -447,8 +472,8 @@ def test_imported_models_keep_the_freedom_of_the_reference(make_model, make_sour
         assert row == decode_slowly(model, source, 8, 3)[0]
 
 
-def test_padding_predicted_by_an_imported_model_stays_inside_the_sentence(make_model, make_sources, pad):
-    model = make_model(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
+def test_padding_predicted_by_an_imported_model_stays_inside_the_sentence(make_translator, make_sources, pad):
+    model = make_translator(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
     model.model.shared.weight.data[5:] -= 10 * model.model.shared.weight.data[5:]
     with torch.no_grad():
         model.lm_head.weight = torch.nn.Parameter(torch.zeros_like(model.lm_head.weight))
@@ -459,8 +484,8 @@ def test_padding_predicted_by_an_imported_model_stays_inside_the_sentence(make_m
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_models_score_in_fp32(make_model, make_sources, pad, dtype: torch.dtype):
-    model = make_model().to(dtype)
+def test_half_precision_models_score_in_fp32(make_translator, make_sources, pad, dtype: torch.dtype):
+    model = make_translator().to(dtype)
     output = model.generate(
         pad(make_sources(0, 4)), num_iterations=4, length_beam_size=2, return_dict_in_generate=True
     )
@@ -471,8 +496,8 @@ def test_half_precision_models_score_in_fp32(make_model, make_sources, pad, dtyp
 # ---- settings ----
 
 
-def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path, make_model, make_sources, pad):
-    model, sources = make_model(5), pad(make_sources(5, 6))
+def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path, make_translator, make_sources, pad):
+    model, sources = make_translator(5), pad(make_sources(5, 6))
     model.generation_config.num_iterations = 2
     model.generation_config.length_beam_size = 3
     model.generation_config.collapse_repeats = False
@@ -492,22 +517,22 @@ def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path,
     assert third.generation_config.num_iterations == 2 and third.generation_config.collapse_repeats is False
 
 
-def test_new_models_decode_in_ten_passes_with_one_length(make_model):
-    config = make_model().generation_config
+def test_new_models_decode_in_ten_passes_with_one_length(make_translator):
+    config = make_translator().generation_config
     assert (config.num_iterations, config.length_beam_size, config.collapse_repeats) == (10, 1, True)
     assert (config.bos_token_id, config.pad_token_id, config.eos_token_id) == (0, 1, 2)
 
 
-def test_checkpoint_without_generation_config_still_decodes(tmp_path: Path, make_model, make_sources, pad):
-    model, sources = make_model(), pad(make_sources(0, 2))
+def test_checkpoint_without_generation_config_still_decodes(tmp_path: Path, make_translator, make_sources, pad):
+    model, sources = make_translator(), pad(make_sources(0, 2))
     model.save_pretrained(tmp_path)
     (tmp_path / "generation_config.json").unlink()
     again = CMLMForConditionalGeneration.from_pretrained(tmp_path)
     assert torch.equal(again.generate(sources), model.generate(sources))
 
 
-def test_given_generation_config_comes_before_the_models_own_which_fills_its_gaps(make_model, make_sources, pad):
-    model, sources = make_model(), pad(make_sources(0, 3))
+def test_given_generation_config_comes_before_the_models_own_which_fills_its_gaps(make_translator, make_sources, pad):
+    model, sources = make_translator(), pad(make_sources(0, 3))
     model.generation_config.num_iterations = 1
     once = model.generate(sources, num_iterations=1)
     # Older pipelines pass settings of autoregressive decoding; those mean nothing here.
@@ -517,15 +542,15 @@ def test_given_generation_config_comes_before_the_models_own_which_fills_its_gap
     assert torch.equal(model.generate(sources, generation_config=given, num_iterations=1), once)
 
 
-def test_what_the_library_trainer_passes_along_is_ignored(make_model, make_sources, pad):
-    model, sources = make_model(), pad(make_sources(0, 2))
+def test_what_the_library_trainer_passes_along_is_ignored(make_translator, make_sources, pad):
+    model, sources = make_translator(), pad(make_sources(0, 2))
     expected = model.generate(sources, num_iterations=2)
     extra = {"labels": torch.zeros(2, 3), "decoder_input_ids": torch.zeros(2, 3), "synced_gpus": False}
     assert torch.equal(model.generate(sources, num_iterations=2, **extra), expected)
 
 
-def test_generation_is_available_to_the_library(make_model):
-    model = make_model()
+def test_generation_is_available_to_the_library(make_translator):
+    model = make_translator()
     assert model.can_generate()
     assert model.main_input_name == "input_ids"
 
@@ -571,28 +596,25 @@ SOURCE = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
         ({"num_iteration": 4, "max_length": 9}, r"does not know max_length, num_iteration\. It takes"),
     ],
 )
-def test_impossible_request_is_refused_with_the_fix(make_model, arguments: dict, message: str):
+def test_impossible_request_is_refused_with_the_fix(make_translator, arguments: dict, message: str):
     with pytest.raises(ValueError, match=message):
-        make_model().generate(**{"input_ids": SOURCE, **arguments})
+        make_translator().generate(**{"input_ids": SOURCE, **arguments})
 
 
-def test_impossible_setting_of_the_generation_config_is_refused_too(make_model):
-    model = make_model()
+def test_impossible_setting_of_the_generation_config_is_refused_too(make_translator):
+    model = make_translator()
     model.generation_config.num_iterations = 0
     with pytest.raises(ValueError, match="num_iterations must be an integer >= 1, got 0"):
         model.generate(SOURCE)
     assert model.generate(SOURCE, num_iterations=1).shape[0] == 2
 
 
-def test_sources_up_to_the_position_table_are_translated(make_model: Callable):
-    assert make_model().generate(torch.full((1, 30), 7), num_iterations=1).shape[0] == 1
+def test_sources_up_to_the_position_table_are_translated(make_translator: Callable):
+    assert make_translator().generate(torch.full((1, 30), 7), num_iterations=1).shape[0] == 1
 
 
-def test_longest_predicted_length_fits_the_position_table(make_model: Callable):
+def test_longest_predicted_length_fits_the_position_table(make_model):
     model = make_model(max_position_embeddings=10, max_target_length=40)
-    with torch.no_grad():
-        model.length_head.weight.zero_()
-        encoded = model.get_encoder()(SOURCE, SOURCE.ne(PAD)).last_hidden_state[0].mean(dim=0)
-        model.length_head.weight[39] = encoded
+    predict_always(model, 39)
     sequences = model.generate(SOURCE[:1], num_iterations=1, length_beam_size=3, collapse_repeats=False)
-    assert 9 <= sequences.shape[1] <= 10
+    assert sequences.shape[1] == 10

@@ -116,6 +116,12 @@ def test_select_lowest_never_takes_the_ineligible_even_where_scores_saturate():
     assert select_lowest(scores, eligible, torch.tensor([4])).tolist() == eligible.tolist()
 
 
+def test_ties_go_to_the_leftmost_in_long_rows_too():
+    # Rows long enough for an unstable sort to show.
+    selected = select_lowest(torch.zeros(2, 200), torch.ones(2, 200, dtype=torch.bool), torch.tensor([70, 3]))
+    assert selected.tolist() == [[column < 70 for column in range(200)], [column < 3 for column in range(200)]]
+
+
 def test_mix_keys_keeps_its_values_across_versions():
     # Masks of resumed trainings, and of the tests above all, rest on these numbers.
     assert mix_keys(torch.arange(5)).tolist() == [
@@ -243,7 +249,7 @@ def test_collapse_repeats_keeps_one_of_each_run(tokens: list[int], expected: lis
 
 
 def test_collapse_repeats_equals_groupby_on_random_rows():
-    rows = torch.randint(5, 8, (50, 10), generator=torch.Generator().manual_seed(0))
+    rows = torch.randint(5, 8, (20, 200), generator=torch.Generator().manual_seed(0))
     for row, collapsed in zip(rows.tolist(), collapse_repeats(rows, 1).tolist(), strict=True):
         kept = [token for token, _ in itertools.groupby(row)]
-        assert collapsed == kept + [1] * (10 - len(kept))
+        assert collapsed == kept + [1] * (200 - len(kept))

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Training scripts in real processes: killed and started again, and two processes instead of one."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+
+NUMBERS = {
+    "one": "eins", "two": "zwei", "three": "drei", "four": "vier", "five": "fünf", "six": "sechs", "seven": "sieben",
+}  # fmt: skip
+
+COMMON = """
+data: {data}
+source_lang: en
+target_lang: de
+gradient_accumulation_steps: 1
+max_tokens_per_batch: 256
+learning_rate: 2e-3
+adam_epsilon: 1e-6
+lr_scheduler_type: constant
+max_steps: 40
+logging_steps: 5
+eval_strategy: steps
+eval_steps: 10
+eval_iterations: [1, 2]
+metric_for_best_model: loss
+num_best_checkpoints: 2
+collapse_patience: 100
+save_strategy: steps
+save_steps: 10
+dataloader_pin_memory: false
+disable_tqdm: true
+report_to: none
+seed: 5
+"""
+TEACHER = """
+vocab_size: 60
+d_model: 16
+encoder_layers: 1
+decoder_layers: 1
+attention_heads: 2
+ffn_dim: 32
+dropout: 0.0
+max_position_embeddings: 24
+"""
+
+
+def write_corpus(folder: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    for split, count in (("train", 120), ("valid", 16)):
+        lengths = torch.randint(1, 7, (count,), generator=generator).tolist()
+        rows = [torch.randint(len(NUMBERS), (length,), generator=generator).tolist() for length in lengths]
+        for language, words in (("en", list(NUMBERS)), ("de", list(NUMBERS.values()))):
+            text = "".join(" ".join(words[i] for i in row) + "\n" for row in rows)
+            (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Two recipes, and what one uninterrupted process makes of each: `teacher` and `student`."""
+    from dims_hf.trainers.runs import distill, train_teacher
+
+    folder = tmp_path_factory.mktemp("runs")
+    data = folder / "data"
+    data.mkdir()
+    write_corpus(data)
+    common = COMMON.format(data=data)
+    teacher, student = folder / "teacher", folder / "student"
+    recipes = {"train_teacher.py": folder / "teacher.yaml", "train_dims.py": folder / "dims.yaml"}
+    recipes["train_teacher.py"].write_text(common + TEACHER + f"output_dir: {teacher}\n")
+    dims = f"teacher: {teacher}\nema_decay: 0.98\noutput_dir: {student}\n"
+    recipes["train_dims.py"].write_text(common + dims)
+    train_teacher([str(recipes["train_teacher.py"])])
+    distill([str(recipes["train_dims.py"])])
+    return SimpleNamespace(teacher=teacher, student=student, recipes=recipes)
+
+
+@pytest.fixture(scope="module")
+def environment(repository: Path) -> dict[str, str]:
+    """One thread per process, and the package from this checkout."""
+    return {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def summary_of(folder: Path) -> dict:
+    return json.loads((folder / "training_summary.json").read_text())
+
+
+def log_of(folder: Path, *volatile: str) -> list[dict]:
+    """The log without what depends on the clock."""
+    clock = ("target_tokens_per_second", "eval_runtime", "final_runtime", *volatile)
+    entries = [entry for entry in summary_of(folder)["log"] if "train_runtime" not in entry]
+    return [{name: value for name, value in entry.items() if name not in clock} for entry in entries]
+
+
+def largest_difference(first: Path, second: Path, *, without: str = " ") -> float:
+    left, right = (load_file(path / "model.safetensors") for path in (first, second))
+    assert left.keys() == right.keys()
+    return max((left[name] - right[name]).abs().max().item() for name in left if not name.endswith(without))
+
+
+@pytest.mark.slow
+def test_killed_run_started_again_equals_the_uninterrupted_one(
+    runs: SimpleNamespace, environment: dict[str, str], repository: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "student"
+    command = [
+        sys.executable, str(repository / "training" / "train_dims.py"), str(runs.recipes["train_dims.py"]),
+        "--output_dir", str(folder),
+    ]  # fmt: skip
+    with (tmp_path / "first.log").open("w") as log:
+        process = subprocess.Popen(command, cwd=repository, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 120
+        # The moment the third checkpoint's folder appears it is still being written.
+        while not (folder / "checkpoint-30").exists() and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, (tmp_path / "first.log").read_text()[-2000:]
+    assert (folder / "checkpoint-20").is_dir() and not (folder / "checkpoint-40").exists()
+    assert not (folder / "training_summary.json").exists()
+
+    again = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=120)
+    assert again.returncode == 0, again.stderr[-2000:]
+    assert f"Resuming from {folder / 'checkpoint-'}" in again.stderr
+    assert log_of(folder) == log_of(runs.student)
+    assert summary_of(folder)["averaged_checkpoints"] == summary_of(runs.student)["averaged_checkpoints"]
+    for part in ("", "checkpoint-40", "checkpoint-40/ema_teacher"):
+        assert largest_difference(folder / part, runs.student / part) == 0, part
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", ["train_teacher.py", "train_dims.py"])
+def test_two_processes_with_half_the_budget_each_equal_one(
+    runs: SimpleNamespace, environment: dict[str, str], repository: Path, tmp_path: Path, script: str
+) -> None:
+    folder = tmp_path / "two"
+    command = [
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        str(repository / "training" / script), str(runs.recipes[script]), "--output_dir", str(folder),
+        "--max_tokens_per_batch", "128",
+    ]  # fmt: skip
+    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=180)
+    assert result.returncode == 0, result.stderr[-3000:]
+    expected = runs.teacher if script == "train_teacher.py" else runs.student
+    assert (folder / "checkpoint-40" / "rng_state_1.pth").is_file()  # there really were two
+    assert [entry.keys() for entry in log_of(folder)] == [entry.keys() for entry in log_of(expected)]
+    for entry, one in zip(log_of(folder, "grad_norm"), log_of(expected, "grad_norm"), strict=True):
+        assert entry == pytest.approx(one, abs=2e-6), entry
+    assert summary_of(folder)["metrics"]["final_bleu_1"] == summary_of(expected)["metrics"]["final_bleu_1"]
+    assert summary_of(folder)["corpus_fingerprint"] == summary_of(expected)["corpus_fingerprint"]
+    # Attention does not depend on the keys' biases: their gradient is rounding noise, which Adam blows up.
+    parts = ["", "checkpoint-10", "checkpoint-40"] + ["checkpoint-40/ema_teacher"] * (script == "train_dims.py")
+    for part in parts:
+        assert largest_difference(folder / part, expected / part, without="k_proj.bias") <= 1e-6, part
+
+
+def test_a_finished_run_started_again_changes_nothing(runs: SimpleNamespace) -> None:
+    from dims_hf.trainers.runs import distill
+
+    before = load_file(runs.student / "model.safetensors")
+    log = log_of(runs.student)
+    distill([str(runs.recipes["train_dims.py"])])
+    after = load_file(runs.student / "model.safetensors")
+    assert all(torch.equal(after[name], before[name]) for name in before)
+    assert sorted(path.name for path in runs.student.glob("checkpoint-*")) == [
+        f"checkpoint-{step}" for step in (10, 20, 30, 40)
+    ]
+    assert log_of(runs.student) == log
+
+
+def test_final_model_is_the_average_of_the_best_and_decodes_in_one_pass(runs: SimpleNamespace) -> None:
+    import dims_hf  # noqa: F401
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    steps = [record["step"] for record in summary_of(runs.student)["averaged_checkpoints"]]
+    assert len(steps) == 2
+    stored = [load_file(runs.student / "best" / f"step-{step}" / "model.safetensors") for step in steps]
+    final = load_file(runs.student / "model.safetensors")
+    for name, value in final.items():
+        torch.testing.assert_close(value, (stored[0][name] + stored[1][name]) / 2)
+    model = AutoModelForSeq2SeqLM.from_pretrained(runs.student)
+    assert model.generation_config.num_iterations == 1
+    tokenizer = AutoTokenizer.from_pretrained(runs.student)
+    assert model.generate(**tokenizer(["one two"], return_tensors="pt")).shape[0] == 1

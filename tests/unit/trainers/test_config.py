@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Defaults of the papers, and impossible values refused by name."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dims_hf import DiMSConfig, NATTrainingArguments
+from dims_hf.trainers.recipes import parse_recipe
+
+
+TABLE_8 = {
+    "teacher_iterations": 2,
+    "ema_decay": 0.9992,
+    "hidden_weight": 0.7,
+    "hidden_squared": False,
+    "temperature": 0.5,
+    "student_temperature": 1.0,
+    "length_weight": 0.1,
+    "mask_policy": "uniform",
+    "label_mode": "auto",
+    "disable_dropout": True,
+    "learning_rate": 1e-3,
+    "warmup_steps": 1,
+    "lr_scheduler_type": "fairseq_inverse_sqrt",
+    "adam_beta1": 0.9,
+    "adam_beta2": 0.98,
+    "adam_epsilon": 1e-8,
+    "weight_decay": 0.01,
+    "max_grad_norm": 0.0,
+    "label_smoothing": 0.0,
+    "max_tokens_per_batch": 8192,
+    "eval_length_beam_size": 1,
+    "num_best_checkpoints": 5,
+    "loss_normalization": "update",
+}
+TEACHER = {
+    "learning_rate": 5e-4,
+    "warmup_steps": 10_000,
+    "lr_scheduler_type": "fairseq_inverse_sqrt",
+    "label_smoothing": 0.1,
+    "length_weight": 0.1,
+    "adam_beta2": 0.98,
+    "weight_decay": 0.01,
+    "mask_policy": "uniform",
+}
+
+
+@pytest.mark.parametrize(("config_class", "defaults"), [(DiMSConfig, TABLE_8), (NATTrainingArguments, TEACHER)])
+def test_defaults_are_those_of_the_papers(config_class, defaults, tmp_path):
+    args = config_class(output_dir=tmp_path)
+    assert {name: getattr(args, name) for name in defaults} == defaults
+
+
+def test_derived_settings_follow_from_the_given_ones(tmp_path):
+    args = NATTrainingArguments(output_dir=tmp_path, eval_iterations=[4, 2], seed=7)
+    assert args.metric_for_best_model == "bleu_2" and args.greater_is_better is True
+    assert args.mask_seed == 7
+    assert NATTrainingArguments(output_dir=tmp_path, metric_for_best_model="loss").greater_is_better is False
+    assert NATTrainingArguments(output_dir=tmp_path, mask_seed=3, seed=7).mask_seed == 3
+
+
+def test_any_transformers_schedule_is_taken(tmp_path):
+    assert NATTrainingArguments(output_dir=tmp_path, lr_scheduler_type="linear").lr_scheduler_type == "linear"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"mask_policy": "block"}, "mask_policy must be one of uniform, full, got 'block'"),
+        ({"loss_normalization": "mean"}, "loss_normalization must be update or micro_batch, got 'mean'"),
+        ({"max_tokens_per_batch": 0}, "max_tokens_per_batch must be >= 1, got 0. Try 4096"),
+        ({"eval_iterations": []}, r"eval_iterations must be integers >= 1, got \[\]"),
+        ({"eval_iterations": [1, 0]}, r"eval_iterations must be integers >= 1, got \[1, 0\]. Try \[1, 4\]"),
+        ({"eval_length_beam_size": 0}, "eval_length_beam_size must be >= 1, got 0"),
+        ({"num_best_checkpoints": -1}, "num_best_checkpoints must be >= 0, got -1. 0 averages nothing"),
+        ({"predict_with_generate": True}, "predict_with_generate has no effect.*Leave it out"),
+        ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is the autoregressive one. Use label_smoothing"),
+        ({"remove_unused_columns": True}, "remove_unused_columns=True would drop the corpus index"),
+        ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 0.999\], got 1.0"),
+        ({"length_weight": -0.1}, r"length_weight must lie in \[0, inf\], got -0.1"),
+        ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
+        ({"metric_for_best_model": "bleu_4"}, r"needs 4 among eval_iterations, which are \[1\]. Add it there"),
+        ({"metric_for_best_model": "eval_chrf_2"}, r"needs 2 among eval_iterations, which are \[1\]"),
+        ({"early_stopping_patience": 0, "eval_strategy": "epoch"}, "early_stopping_patience must be >= 1, got 0"),
+        ({"early_stopping_patience": 3}, "early_stopping_patience needs evaluations. Set eval_strategy"),
+        ({"collapse_patience": 0}, "collapse_patience must be >= 1, got 0"),
+    ],
+)
+def test_impossible_teacher_settings_are_refused_by_name(options, message, tmp_path):
+    for config_class in (NATTrainingArguments, DiMSConfig):
+        with pytest.raises(ValueError, match=message):
+            config_class(output_dir=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"teacher_iterations": 0}, "teacher_iterations must be >= 1, got 0. The paper uses 2"),
+        ({"label_mode": "first"}, "label_mode must be one of auto, frozen, last, got 'first'"),
+        ({"label_smoothing": 0.1}, "label_smoothing does not apply to the teacher's soft labels. Leave it out"),
+        ({"temperature": 0.0}, "temperature must be > 0, got 0.0. The paper uses 0.5"),
+        ({"student_temperature": -1.0}, "student_temperature must be > 0, got -1.0"),
+        ({"ema_decay": 1.5}, r"ema_decay must lie in \[0, 1\], got 1.5. The paper uses 0.9992"),
+        ({"ema_decay": -0.1}, r"ema_decay must lie in \[0, 1\], got -0.1"),
+        ({"hidden_weight": -1.0}, r"hidden_weight must lie in \[0, inf\], got -1.0"),
+    ],
+)
+def test_impossible_distillation_settings_are_refused_by_name(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        DiMSConfig(output_dir=tmp_path, **options)
+
+
+@pytest.mark.parametrize("decay", [0.0, 0.5, 1.0, None])
+def test_any_decay_in_the_unit_interval_or_none_is_taken(decay, tmp_path):
+    assert DiMSConfig(output_dir=tmp_path, ema_decay=decay).ema_decay == decay
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="there is an accelerator that fp16 can use")
+def test_fp16_without_a_gpu_is_refused_in_one_line(tmp_path):
+    with pytest.raises(ValueError, match="^fp16 needs a GPU. Use bf16, or leave both out to train in fp32.$"):
+        DiMSConfig(output_dir=tmp_path, fp16=True)
+
+
+def test_settings_come_from_a_recipe_and_the_command_line(tmp_path):
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("output_dir: here\nema_decay: null\neval_iterations: [1, 4]\nwarmup_steps: 5\n")
+    (args,) = parse_recipe((DiMSConfig,), [str(recipe), "--hidden_weight", "0.4", "--no_disable_dropout"])
+    assert args.ema_decay is None and args.eval_iterations == [1, 4] and args.warmup_steps == 5
+    assert args.hidden_weight == 0.4 and args.disable_dropout is False

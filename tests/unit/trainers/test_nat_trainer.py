@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`NATTrainer` on a toy corpus: it learns, and neither splitting nor stopping in between changes what it does."""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import pytest
+import torch
+
+from dims_hf import NATTrainer
+from dims_hf.trainers import CollapseError
+from dims_hf.trainers.schedules import FairseqInverseSqrt
+
+
+def losses_of(trainer):
+    return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_training_lowers_the_loss_and_moves_every_parameter(make_teacher_trainer):
+    trainer = make_teacher_trainer(max_steps=60, learning_rate=5e-3, dropout=0.1)
+    before = copy.deepcopy(trainer.model)
+    trainer.train()
+    losses = losses_of(trainer)
+    assert sum(losses[-5:]) / 5 < 0.8 * sum(losses[:5]) / 5
+    moved = {name: not torch.equal(value, dict(before.named_parameters())[name])
+             for name, value in trainer.model.named_parameters()}  # fmt: skip
+    assert all(moved.values()), [name for name, has_moved in moved.items() if not has_moved]
+
+
+def test_log_has_parts_that_add_up_to_the_loss_accuracy_and_speed(make_teacher_trainer):
+    trainer = make_teacher_trainer(max_steps=4, logging_steps=2)
+    trainer.train()
+    entries = [entry for entry in trainer.state.log_history if "loss" in entry]
+    assert [entry["step"] for entry in entries] == [2, 4]
+    for entry in entries:
+        assert entry["loss"] == pytest.approx(entry["token"] + 0.1 * entry["length"], rel=1e-5)
+        assert 0 <= entry["accuracy"] <= 1
+        assert entry["target_tokens_per_second"] > 0
+        assert entry["learning_rate"] == 2e-3
+
+
+def test_first_loss_is_the_objective_of_the_first_update(make_teacher_trainer, toy):
+    trainer = make_teacher_trainer(max_steps=1)
+    model = copy.deepcopy(trainer.model).eval()
+    sampler = iter_first_batch(trainer)
+    trainer.train()
+    batch = trainer.mask(trainer.data_collator([toy.train[row] for row in sampler]), 0)
+    outputs = model(**{name: batch[name] for name in batch if name != "labels"}, return_length_logits=True)
+    is_labelled = batch["labels"] != -100
+    token = torch.nn.functional.cross_entropy(
+        outputs.logits[is_labelled], batch["labels"][is_labelled], label_smoothing=0.1
+    )
+    length = torch.nn.functional.cross_entropy(outputs.length_logits, batch["decoder_attention_mask"].sum(dim=1))
+    assert losses_of(trainer)[0] == pytest.approx((token + 0.1 * length).item(), abs=1e-5)
+
+
+def iter_first_batch(trainer):
+    trainer.get_train_dataloader()
+    trainer.train_batch_sampler.set_epoch(0)
+    return next(iter(trainer.train_batch_sampler))
+
+
+SPLITS = [(256, 1), (128, 2), (32, 8)]  # budget of a micro-batch, accumulation
+
+
+def test_splitting_an_update_into_micro_batches_changes_nothing(make_trainer, training_log, largest_difference):
+    trainers = []
+    for max_tokens_per_batch, gradient_accumulation_steps in SPLITS:
+        trainer = make_trainer(
+            max_tokens_per_batch=max_tokens_per_batch, gradient_accumulation_steps=gradient_accumulation_steps
+        )
+        trainer.train()
+        trainers.append(trainer)
+    for trainer in trainers[1:]:
+        assert largest_difference(trainer.model, trainers[0].model, up_to_rounding=True) <= 1e-6
+        for entry, expected in zip(training_log(trainer), training_log(trainers[0]), strict=True):
+            assert entry == pytest.approx(expected, abs=1e-5)
+            assert entry["loss"] == pytest.approx(expected["loss"], abs=1e-6)
+
+
+def test_mean_per_micro_batch_depends_on_the_split(make_teacher_trainer, largest_difference):
+    trainers = []
+    for max_tokens_per_batch, gradient_accumulation_steps in SPLITS[:2]:
+        trainer = make_teacher_trainer(
+            max_tokens_per_batch=max_tokens_per_batch,
+            gradient_accumulation_steps=gradient_accumulation_steps,
+            loss_normalization="micro_batch",
+        )
+        trainer.train()
+        trainers.append(trainer)
+    assert largest_difference(*(trainer.model for trainer in trainers)) > 1e-4
+    for trainer in trainers:
+        for entry in (entry for entry in trainer.state.log_history if "loss" in entry):
+            assert entry["loss"] == pytest.approx(entry["token"] + 0.1 * entry["length"], rel=1e-5)
+
+
+def test_evaluation_reports_loss_parts_and_bleu_for_each_number_of_passes(make_teacher_trainer):
+    trainer = make_teacher_trainer(evaluates=True, eval_iterations=[1, 3], dropout=0.5)
+    trainer.model.train()
+    metrics = trainer.evaluate()
+    assert {"eval_loss", "eval_token", "eval_length", "eval_accuracy", "eval_bleu_1", "eval_bleu_3", "eval_chrf_1",
+            "eval_chrf_3", "eval_distinct_translations", "eval_runtime"} <= metrics.keys()  # fmt: skip
+    assert metrics["eval_loss"] == pytest.approx(metrics["eval_token"] + 0.1 * metrics["eval_length"], rel=1e-6)
+    assert trainer.model.training
+    again = trainer.evaluate()  # without dropout and with fixed masks
+    assert {name: again[name] for name in again if name != "eval_runtime"} == {
+        name: metrics[name] for name in metrics if name != "eval_runtime"
+    }
+    assert "eval_bleu_2" in trainer.evaluate(num_iterations=2)
+
+
+def test_evaluation_loss_does_not_depend_on_the_batches(make_teacher_trainer, toy):
+    losses = [
+        make_teacher_trainer(evaluates=True, max_tokens_per_batch=budget).evaluate()["eval_loss"]
+        for budget in (40, 999)
+    ]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+def test_evaluation_takes_sentences_longer_than_the_training_budget(make_teacher_trainer, toy):
+    longest = max(map(len, toy.valid["labels"]))
+    trainer = make_teacher_trainer(evaluates=True, max_tokens_per_batch=longest - 1)
+    assert math.isfinite(trainer.evaluate()["eval_loss"])
+
+
+def test_evaluation_without_text_decodes_the_encoded_pairs(make_teacher_trainer, toy):
+    trainer = make_teacher_trainer(evaluates=True)
+    expected = trainer.evaluate()
+    trainer.eval_corpus = None
+    assert trainer.evaluate()["eval_bleu_1"] == expected["eval_bleu_1"]
+    assert trainer._texts(toy.valid, None) == trainer._texts(toy.valid, toy.valid_text)
+
+
+def test_best_checkpoints_are_kept_and_averaged_into_the_final_model(make_teacher_trainer):
+    trainer = make_teacher_trainer(
+        evaluates=True, max_steps=8, eval_strategy="steps", eval_steps=2, num_best_checkpoints=3,
+        metric_for_best_model="loss",
+    )  # fmt: skip
+    trainer.train()
+    records = trainer.average_best_checkpoints()
+    evaluated = {entry["step"]: entry["eval_loss"] for entry in trainer.state.log_history if "eval_loss" in entry}
+    assert [record["step"] for record in records] == sorted(evaluated, key=evaluated.get)[:3]
+    from safetensors.torch import load_file
+
+    stored = [load_file(record["path"] / "model.safetensors") for record in records]
+    for name, value in trainer.model.named_parameters():
+        torch.testing.assert_close(value.detach(), sum(each[name] for each in stored) / 3)
+
+
+def script_metrics(trainer, monkeypatch, **columns):
+    """Evaluations that report the given numbers one after the other."""
+    columns = {name: iter(values) for name, values in columns.items()}
+
+    def evaluate_translation(*_):
+        return {"distinct_translations": 1.0, **{name: next(values) for name, values in columns.items()}}
+
+    monkeypatch.setattr(trainer, "_evaluate_translation", evaluate_translation)
+
+
+def test_early_stopping_waits_for_patience_evaluations(make_teacher_trainer, monkeypatch):
+    trainer = make_teacher_trainer(
+        evaluates=True, max_steps=20, eval_strategy="steps", eval_steps=1, early_stopping_patience=2,
+        num_best_checkpoints=0,
+    )  # fmt: skip
+    script_metrics(trainer, monkeypatch, bleu_1=[1.0, 3.0, 2.0, 4.0, 4.0, 3.0, 9.0])
+    trainer.train()
+    assert trainer.state.global_step == 6
+
+
+def test_collapse_stops_training_with_a_clear_error(make_dims_trainer, monkeypatch):
+    trainer = make_dims_trainer(
+        evaluates=True, max_steps=20, eval_strategy="steps", eval_steps=2, collapse_patience=2, num_best_checkpoints=0
+    )
+    script_metrics(trainer, monkeypatch, bleu_1=[1.0] * 9, distinct_translations=[0.9, 0.05, 0.05, 0.05])
+    with pytest.raises(CollapseError, match="at step 6 only 5.0 % of the translations differ"):
+        trainer.train()
+
+
+def test_constant_translations_of_a_real_model_are_detected(make_dims_trainer):
+    trainer = make_dims_trainer(
+        evaluates=True, max_steps=2, eval_strategy="steps", eval_steps=1, collapse_patience=1, learning_rate=1e-6
+    )
+    with torch.no_grad():  # states that depend on nothing: one length, and one token at all positions
+        for stack, bias in (
+            (trainer.model.model.encoder, 1.0),
+            (trainer.model.model.decoder, trainer.model.lm_head.weight[9]),
+        ):
+            stack.layers[-1].final_layer_norm.weight.zero_()
+            stack.layers[-1].final_layer_norm.bias.copy_(torch.as_tensor(bias))
+    with pytest.raises(CollapseError, match="at step 1 only"):
+        trainer.train()
+
+
+def test_nan_loss_stops_training_before_the_update_and_names_the_step(make_trainer, monkeypatch):
+    trainer = make_trainer(max_steps=5)
+    objective = trainer.objective
+
+    def poisoned(model, inputs, num_tokens, num_sentences):
+        loss = objective(model, inputs, num_tokens, num_sentences)
+        return loss._replace(total=loss.total * math.nan) if trainer.state.global_step == 2 else loss
+
+    monkeypatch.setattr(trainer, "objective", poisoned)
+    with pytest.raises(FloatingPointError, match="The loss is nan at step 3. Lower learning_rate"):
+        trainer.train()
+    assert trainer.state.global_step == 2
+    assert all(torch.isfinite(value).all() for value in trainer.model.parameters())
+
+
+def test_an_fp16_overflow_is_left_to_the_gradient_scaler_but_not_for_ever(make_teacher_trainer, monkeypatch):
+    trainer = make_teacher_trainer(max_steps=40)
+    monkeypatch.setattr(trainer.args, "fp16", True)  # after the construction, so that no scaler is asked for
+    objective, calls = trainer.objective, []
+
+    def overflowing(model, inputs, num_tokens, num_sentences):
+        calls.append(1)
+        loss = objective(model, inputs, num_tokens, num_sentences)
+        return loss._replace(total=loss.total * math.inf) if len(calls) > 3 else loss
+
+    monkeypatch.setattr(trainer, "objective", overflowing)
+    with pytest.raises(FloatingPointError):
+        trainer.train()
+    assert len(calls) == 3 + 20 + 1
+
+
+def test_reference_schedule_is_used_unless_another_is_named(make_teacher_trainer):
+    trainer = make_teacher_trainer(lr_scheduler_type="fairseq_inverse_sqrt", warmup_steps=1, learning_rate=1e-3)
+    trainer.train()
+    assert isinstance(trainer.lr_scheduler, FairseqInverseSqrt)
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "loss" in entry]
+    assert rates[:5] == pytest.approx([1e-7, 1e-3, 7.0711e-4, 5.7735e-4, 5e-4], rel=1e-4)
+
+
+def test_bf16_training_runs_on_the_cpu(make_trainer):
+    trainer = make_trainer(bf16=True, max_steps=3, evaluates=True)
+    trainer.train()
+    assert all(math.isfinite(loss) for loss in losses_of(trainer))
+    assert {value.dtype for value in trainer.model.parameters()} == {torch.float32}
+    assert math.isfinite(trainer.evaluate()["eval_loss"])
+
+
+def test_gradient_checkpointing_changes_nothing(make_teacher_trainer, largest_difference):
+    plain = make_teacher_trainer(dropout=0.1)
+    plain.train()
+    checkpointed = make_teacher_trainer(dropout=0.1, gradient_checkpointing=True)
+    checkpointed.train()
+    assert checkpointed.model.is_gradient_checkpointing
+    assert largest_difference(plain.model, checkpointed.model) <= 1e-6
+
+
+def test_attention_backend_of_the_arguments_is_the_models(make_teacher_trainer):
+    assert make_teacher_trainer(attn_implementation="eager").model.config._attn_implementation == "eager"
+
+
+def test_training_without_data_is_refused(make_teacher_trainer):
+    trainer = make_teacher_trainer()
+    trainer.train_dataset = None
+    with pytest.raises(ValueError, match="Training needs a train_dataset"):
+        trainer.train()
+    with pytest.raises(ValueError, match="Evaluation needs an eval_dataset"):
+        trainer.evaluate()
+
+
+def test_a_sentence_above_the_budget_is_refused_before_the_first_step(make_teacher_trainer):
+    trainer = make_teacher_trainer(max_tokens_per_batch=5)
+    with pytest.raises(ValueError, match="more than max_tokens_per_batch=5"):
+        trainer.train()
+    assert trainer.state.global_step == 0 and isinstance(trainer, NATTrainer)

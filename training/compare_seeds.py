@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""One table over seeds: `python training/compare_seeds.py demo_1/results.json demo_2/results.json --output table`."""
+
+import argparse
+import json
+import re
+from pathlib import Path
+
+from dims_hf.evaluation import find_record, load_results, write_text
+
+
+# (column, system, iterations, field of the record, factor)
+COLUMNS = [
+    *((f"teacher {passes}", "teacher", passes, "valid", 100) for passes in (1, 2, 4, 8)),
+    ("student 1", "student", 1, "valid", 100),
+    ("teacher 1, mixtures", "teacher", 1, "mixture_before_collapse", 100),
+    ("student 1, mixtures", "student", 1, "mixture_before_collapse", 100),
+    ("teacher 1, BLEU", "teacher", 1, "bleu", 1),
+    ("teacher 8, BLEU", "teacher", 8, "bleu", 1),
+    ("student 1, BLEU", "student", 1, "bleu", 1),
+]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("results", nargs="+", type=Path, help="results.json of one demo run per seed")
+    parser.add_argument("--output", type=Path, required=True, help="path without suffix: .json and .md are written")
+    args = parser.parse_args()
+    rows = []
+    for path in args.results:
+        results = load_results(path)
+        systems = {system["name"]: system for system in results["systems"]}
+        values = {
+            column: round(factor * find_record(systems[system], passes)[field], 1)
+            for column, system, passes, field, factor in COLUMNS
+        }
+        rows.append({"seed": seed_of(path), **values, "provenance": results["provenance"]})
+    names = ["seed", *(column for column, *_ in COLUMNS)]
+    lines = ["| " + " | ".join(names) + " |", "|" + "--:|" * len(names)]
+    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
+    write_text("\n".join(lines) + "\n", args.output.with_suffix(".md"))
+    write_text(json.dumps(rows, indent=2) + "\n", args.output.with_suffix(".json"))
+
+
+def seed_of(path: Path) -> int:
+    """The seed of a demo run, from the summary of its student."""
+    summary = json.loads((path.parent / "student" / "training_summary.json").read_text())
+    return summary["training_arguments"]["seed"]
+
+
+if __name__ == "__main__":
+    main()
