@@ -5,8 +5,8 @@
 from importlib import import_module
 
 from dims_hf._registration import register_models, register_translation_pipeline
-from dims_hf.models import MODELS, NATTranslationPipeline
 from dims_hf.models import *  # noqa: F403
+from dims_hf.models import MODELS, NATTranslationPipeline
 from dims_hf.models import __all__ as _model_names
 
 
@@ -15,7 +15,7 @@ __version__ = "0.1.0"
 register_models(MODELS)
 register_translation_pipeline(NATTranslationPipeline)
 
-# Rooms that translating does not need, so that `import dims_hf` stays quick and works with torch and transformers alone.
+# Rooms that translating does not need: `import dims_hf` stays quick, and works with torch and transformers alone.
 _ROOMS = ("objectives", "distillation", "trainers", "data", "evaluation", "export")
 
 __all__ = ["__version__", *_model_names]

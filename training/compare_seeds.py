@@ -4,7 +4,6 @@
 
 import argparse
 import json
-import re
 from pathlib import Path
 
 from dims_hf.evaluation import find_record, load_results, write_text

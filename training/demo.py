@@ -7,11 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+from transformers import pipeline
+
 import dims_hf  # noqa: F401  (registers the models and the translation pipeline)
 from dims_hf.data import load_corpus
 from dims_hf.evaluation import create_model_card, run_evaluation, save_model_card, write_table
 from dims_hf.trainers.runs import distill, read_training_summary, train_teacher
-from transformers import pipeline
 
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -87,7 +87,7 @@ def roll_out_teacher(
     is_target = masked_target_ids.ne(config.pad_token_id)
     is_masked = masked_target_ids == config.mask_token_id  # masked in the reference: the M positions to label
     num_masked = is_masked.sum(dim=1)
-    encoder_hidden = teacher.model.encoder(input_ids, attention_mask).last_hidden_state
+    encoder_hidden = teacher.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
     cross_key_values = teacher.model.decoder.project_cross_key_values(encoder_hidden)
     suppressed_ids = teacher.suppressed_token_ids()
 
@@ -101,6 +101,7 @@ def roll_out_teacher(
             encoder_hidden_states=encoder_hidden,
             encoder_attention_mask=attention_mask,
             cross_key_values=cross_key_values,
+            return_dict=True,
         ).last_hidden_state[is_open]
         logits = teacher.project_vocabulary(hidden)
         predictions, log_probs = choose_tokens(logits, suppressed_ids)

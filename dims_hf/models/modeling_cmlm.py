@@ -27,6 +27,7 @@ class CMLMModel(NATModel):
     """CMLM encoder and decoder without the vocabulary projection and the length predictor."""
 
     config_class = CMLMConfig
+    _keys_to_ignore_on_load_unexpected = [r"^length_head\."]
 
 
 class CMLMForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):

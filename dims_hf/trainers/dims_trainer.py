@@ -53,7 +53,9 @@ class DiMSTrainer(NATTrainer):
         # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
         self.ema_teacher = EMATeacher(teacher, 1.0 if args.ema_decay is None else args.ema_decay)
         super().__init__(model, args, **kwargs)
-        self.ema_teacher.model.to(self.args.device)
+        self.teacher.to(self.args.device)
+        if args.attn_implementation is not None:
+            self.teacher.set_attn_implementation(args.attn_implementation)
         if args.ema_decay is not None:
             self.add_callback(self.ema_teacher)
 

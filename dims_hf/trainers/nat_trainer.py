@@ -334,7 +334,7 @@ class NATTrainer(Trainer):
         sampler = TokenBudgetBatchSampler(
             lengths,
             # A long validation sentence is a batch of its own, not a reason to stop.
-            max_tokens=None if budget is None else max(budget, *lengths),
+            max_tokens=None if budget is None else max(budget, max(lengths)),
             batch_size=self.args.per_device_eval_batch_size,
         )
         sums: dict[str, float] = defaultdict(float)

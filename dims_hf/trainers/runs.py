@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Whole training runs from a recipe: corpus, tokenizer, model, trainer, final model. Scripts and commands call these."""
+"""Whole training runs from a recipe: corpus, tokenizer, model, trainer, final model. Scripts and commands call it."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ class CorpusArguments:
     data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
     max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
     max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
-    drop_too_long: bool = field(default=True, metadata={"help": "Drop pairs that do not fit the model, and count them."})
+    drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
 
 
 @dataclass
@@ -77,7 +77,7 @@ class ModelArguments:
     """Architecture of a model trained from scratch, and its tokenizer."""
 
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
-    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one on the corpus."})
+    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
     tokenizer_kind: str = field(default="bpe", metadata={"help": "`bpe` or `unigram`."})
     vocab_size: int = field(default=8000, metadata={"help": "Tokens of a newly trained tokenizer."})
     d_model: int = field(default=512, metadata={"help": "Width."})
@@ -88,7 +88,7 @@ class ModelArguments:
     dropout: float = field(default=0.1, metadata={"help": "Dropout of teacher training."})
     max_position_embeddings: int = field(default=256, metadata={"help": "Longest sentence in tokens."})
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if self.model_type not in MODELS:
             raise ValueError(f"model_type must be one of {', '.join(MODELS)}, got {self.model_type!r}.")
 
@@ -98,7 +98,7 @@ class DistillationArguments:
     """The models of a distillation."""
 
     teacher: str = field(metadata={"help": "Folder or Hub id of the teacher; its tokenizer is used."})
-    student: str | None = field(default=None, metadata={"help": "Model the student starts from; default: the teacher."})
+    student: str | None = field(default=None, metadata={"help": "Start of the student; default: the teacher."})
 
 
 def train_teacher(argv: Sequence[str] | None = None) -> Path:
@@ -174,7 +174,7 @@ def read_corpus(args: CorpusArguments) -> DatasetDict:
 
 
 def make_tokenizer(args: ModelArguments, corpus: DatasetDict, output_dir: Path) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer that was asked for or is in the output folder already, else trains one and saves it there."""
+    """Loads the tokenizer asked for, or the one already in the output folder; else trains one and saves it there."""
     folder = args.tokenizer or (output_dir if (output_dir / "tokenizer.json").is_file() else None)
     if folder is not None:
         return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)

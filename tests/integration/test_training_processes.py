@@ -182,8 +182,9 @@ def test_a_finished_run_started_again_changes_nothing(runs: SimpleNamespace) -> 
 
 
 def test_final_model_is_the_average_of_the_best_and_decodes_in_one_pass(runs: SimpleNamespace) -> None:
-    import dims_hf  # noqa: F401
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+    import dims_hf  # noqa: F401
 
     steps = [record["step"] for record in summary_of(runs.student)["averaged_checkpoints"]]
     assert len(steps) == 2

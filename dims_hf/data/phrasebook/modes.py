@@ -11,9 +11,9 @@ from typing import TypeVar
 
 Option = TypeVar("Option")
 
-# How often a target takes the first option of a choice, where options are not equally likely: German keeps the word
-# order of the English sentence more often than not.
-_FIRST_SHARE = {"order": 0.8}
+# Weights of options that are not equally likely: a phrasebook is polite more often than familiar (du, ihr, Sie), and
+# a German sentence more often starts with its subject or main clause.
+_WEIGHTS = {"address": (1, 1, 2), "order": (3, 2, 2)}
 
 
 def pick_below(rng: random.Random, count: int) -> int:
@@ -61,12 +61,13 @@ def every_choice(build: Callable[[Modes], str]) -> Iterator[tuple[str, dict[str,
 
 
 def random_choice(build: Callable[[Modes], str], rng: random.Random) -> str:
-    """Runs `build` once, every choice drawn independently: word order by `_FIRST_SHARE`, all others uniformly."""
+    """Runs `build` once, every choice drawn independently: by `_WEIGHTS` where they name it, else uniformly."""
 
     def decide(name: str, count: int) -> int:
-        share = _FIRST_SHARE.get(name, 0.0)
-        if rng.random() < share:
-            return 0
-        return pick_below(rng, count) if not share else 1 + pick_below(rng, count - 1)
+        if name not in _WEIGHTS:
+            return pick_below(rng, count)
+        weights = _WEIGHTS[name][:count]
+        ticket = pick_below(rng, sum(weights))
+        return next(option for option in range(count) if ticket < sum(weights[: option + 1]))
 
     return build(Modes(decide))

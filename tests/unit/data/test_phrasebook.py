@@ -378,7 +378,7 @@ def test_corpus_same_seed_gives_the_same_pairs_and_another_seed_others():
 def test_corpus_default_seed_is_frozen(corpus):
     """The grammar, its words and the drawing are fixed: a change here changes every published number."""
     text = "\n".join("\t".join(pair) for split in ("train", "valid", "test") for pair in corpus[split])
-    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "d53ab1f9c1d0f185"
+    assert hashlib.sha256(text.encode()).hexdigest()[:16] == "afd9c2601ef61e60"
 
 
 def test_corpus_held_out_splits_do_not_depend_on_the_training_size(corpus):
@@ -405,7 +405,7 @@ def test_corpus_uses_every_rule_and_every_address(pairs):
     assert {parse(source)[0].name for source, _ in pairs} == {rule.name for rule in RULES}
     chosen = Counter(targets_with_modes(source)[target].get("address") for source, target in pairs)
     share = [chosen[address] / (len(pairs) - chosen[None]) for address in range(3)]
-    assert all(0.3 < part < 0.37 for part in share)
+    assert share == pytest.approx([0.25, 0.25, 0.5], abs=0.03)  # du, ihr, Sie
 
 
 def test_corpus_many_valid_targets_from_independent_choices(pairs):

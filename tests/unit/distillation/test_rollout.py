@@ -123,7 +123,7 @@ def test_rollout_modes_differ_in_labels_but_not_in_the_first_selection(model):
     first = roll_out_teacher(model, sources, attention_mask, targets, num_iterations=1)
     is_masked = targets == MASK
     revealed = frozen.history[0][is_masked] != MASK
-    # Frozen: revealed tokens keep the first pass's labels, all others have the second pass's, which 'last' has all over.
+    # Frozen: revealed tokens keep the labels of pass one, all others have those of pass two, as all have with "last".
     assert torch.equal(frozen.logits[revealed], first.logits[revealed])
     assert torch.equal(frozen.hidden_states[revealed], first.hidden_states[revealed])
     torch.testing.assert_close(frozen.logits[~revealed], last.logits[~revealed])

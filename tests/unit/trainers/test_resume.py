@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""A resumed run is the uninterrupted one: losses, weights, teacher, evaluations and stopping point, to the last bit."""
+"""A resumed run is the uninterrupted one, to the last bit: losses, weights, teacher, evaluations, stopping point."""
 
 from __future__ import annotations
 
