@@ -3,7 +3,8 @@
 """Train a small teacher, distil it, compare the two, write figure and card, translate: `make demo`."""
 
 import argparse
-import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,31 +13,33 @@ from transformers import pipeline
 import dims_hf  # noqa: F401  (registers the models and the translation pipeline)
 from dims_hf.data import load_corpus
 from dims_hf.evaluation import create_model_card, run_evaluation, save_model_card, write_table
-from dims_hf.trainers.runs import distill, read_training_summary, train_teacher
+from dims_hf.trainers.runs import read_training_summary
 
 
-RECIPES = Path(__file__).parent / "recipes"
+HERE = Path(__file__).parent
+TOKENS_PER_UPDATE = 2048
 NUM_SAMPLES = 5
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("--output_dir", type=Path, default=Path("demo_output"), help="folder for everything written")
     parser.add_argument("--seed", type=int, default=1, help="seed of both trainings")
-    folder, seed = vars(parser.parse_args()).values()
+    args = parser.parse_args()
+    folder, teacher, student = args.output_dir, args.output_dir / "teacher", args.output_dir / "student"
 
-    common = ["--seed", str(seed)]
-    teacher = train_teacher([f"{RECIPES}/phrasebook_teacher.yaml", "--output_dir", f"{folder}/teacher", *common])
-    student = distill(
-        [f"{RECIPES}/phrasebook_dims.yaml", "--teacher", str(teacher), "--output_dir", f"{folder}/student", *common]
-    )
+    say("1/4 training a teacher on the phrasebook (about 4 minutes on 2 CPU cores)")
+    launch("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
+    say("2/4 distilling it into a single-step student (about 1 minute)")
+    launch("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
+    say("3/4 translating the test set with both")
     results = run_evaluation(
         {"teacher": teacher, "student": student}, "phrasebook", "en", "de", iterations=(1, 2, 4, 8), output_dir=folder
     )
-
+    say("4/4 translating with the pipeline")
     translator = pipeline("translation", model=str(student))
-    sources = load_corpus("phrasebook", "en", "de", splits=("test",))["test"]["source"][:NUM_SAMPLES]
-    translations = [output["translation_text"] for output in translator(list(sources))]
+    sources = list(load_corpus("phrasebook", "en", "de", splits=("test",))["test"]["source"][:NUM_SAMPLES])
+    translations = [output["translation_text"] for output in translator(sources)]
     card = create_model_card(
         results,
         model_id="phrasebook-en-de-dims",
@@ -47,10 +50,28 @@ def main() -> None:
     save_model_card(card, folder / "model_card.md")
 
     write_table(results)
-    sys.stdout.write("\n".join(f"{pair[0]}\n  -> {pair[1]}" for pair in zip(sources, translations, strict=True)))
-    written = {"table": "results.md", "numbers": "results.json", "figure": "quality_vs_iterations.png"}
-    written = {name: str(folder / file) for name, file in {**written, "card": "model_card.md"}.items()}
-    sys.stdout.write(f"\n\nWritten: {json.dumps(written, indent=2)}\n")
+    for source, translation in zip(sources, translations, strict=True):
+        say(f"{source}\n    {translation}")
+    say(f"Written to {folder}: results.json, results.md, quality_vs_iterations.png, model_card.md")
+
+
+def launch(script: str, recipe: str, **overrides: object) -> None:
+    """Runs a training script; on a CPU in as many processes of one thread as there are cores, but two at most."""
+    num_processes = min(2, os.cpu_count() or 1)
+    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
+    overrides["max_tokens_per_batch"] = TOKENS_PER_UPDATE // num_processes
+    words = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
+    command = [sys.executable, *launcher, str(HERE / script), str(HERE / "recipes" / recipe), *words, "--use_cpu"]
+    finished = subprocess.run(command, env=environment, check=False)
+    if finished.returncode:
+        sys.exit(f"error: {script} failed; its message is above.")
+
+
+def say(text: str) -> None:
+    """A line of progress on standard output."""
+    sys.stdout.write(f"\n{text}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -4,8 +4,8 @@
 
 import sys
 
-from dims_hf.trainers.runs import distill
+from dims_hf.cli.main import main
 
 
 if __name__ == "__main__":
-    distill(sys.argv[1:])
+    sys.exit(main(["distill", *sys.argv[1:]]))

@@ -4,8 +4,8 @@
 
 import sys
 
-from dims_hf.trainers.runs import train_teacher
+from dims_hf.cli.main import main
 
 
 if __name__ == "__main__":
-    train_teacher(sys.argv[1:])
+    sys.exit(main(["train", *sys.argv[1:]]))

@@ -277,7 +277,7 @@ def _coerce_one(hint: Any, value: Any, from_text: bool) -> Any:
     if hint is Any:
         return value
     if hint in (None, type(None)):
-        return _coerce_none(value, from_text)
+        return _coerce_none(value)
     if typing.get_origin(hint) is Literal:
         return _coerce_literal(hint, value, from_text)
     if _sequence_type(hint) is not None:
@@ -293,8 +293,8 @@ def _coerce_one(hint: Any, value: Any, from_text: bool) -> Any:
     raise TypeError(f"{hint} cannot be set from a recipe")
 
 
-def _coerce_none(value: Any, from_text: bool) -> None:
-    if value is None or (from_text and isinstance(value, str) and value.lower() in ("none", "null")):
+def _coerce_none(value: Any) -> None:
+    if value is None or (isinstance(value, str) and value.lower() in ("none", "null")):
         return
     raise ValueError(value)
 
