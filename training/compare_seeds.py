@@ -6,7 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
-from dims_hf.evaluation import find_record, load_results, write_text
+from dims_hf.evaluation import find_record, load_results
+from dims_hf.evaluation.report import write_text
 
 
 # (column, system, iterations, field of the record, factor)

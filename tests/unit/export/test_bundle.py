@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The Hub-ready folder of one trained model, and the seed table made from several runs."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+from huggingface_hub import ModelCard
+from safetensors.torch import load_file
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
+
+from dims_hf.data import save_tokenizer
+from dims_hf.evaluation import evaluate_model, make_results, provenance, save_results, translate
+from dims_hf.export import write_hub_folder
+
+
+SOURCES = ["the small dog sees the old cat .", "a cat sleeps in the house today ."]
+REFERENCES = ["der kleine Hund sieht die alte Katze .", "eine Katze schläft heute im Haus ."]
+
+
+@pytest.fixture
+def trained(tmp_path, tiny_model, tiny_tokenizer):
+    """A folder as a training run leaves it: fp32 weights and tokenizer, single-step generation config."""
+    tiny_model.generation_config.num_iterations = 1
+    tiny_model.save_pretrained(tmp_path / "run")
+    save_tokenizer(tiny_tokenizer, tmp_path / "run")
+    return tmp_path / "run"
+
+
+@pytest.fixture
+def results(tiny_model, tiny_tokenizer):
+    """A results document of two systems."""
+    system = evaluate_model(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, iterations=(1, 4))
+    task = {
+        "data": "four-sentences",
+        "source_lang": "en",
+        "target_lang": "de",
+        "split": "test",
+        "num_sentences": 2,
+        "fingerprint": "0",
+    }
+    systems = [{"name": name, **system} for name in ("teacher", "student")]
+    return make_results(task, systems, provenance=provenance())
+
+
+def test_hub_folder_has_half_precision_weights_card_and_translates(trained, results, tmp_path, tiny_tokenizer):
+    folder = write_hub_folder(
+        trained,
+        tmp_path / "hub",
+        model_id="someone/tiny",
+        results=results,
+        system="student",
+        sample=(SOURCES[0], ""),
+        training={"seed": 1},
+        attribution="made for a test",
+    )
+    weights = load_file(folder / "model.safetensors")
+    assert {value.dtype for value in weights.values()} == {torch.float16}
+    assert json.loads((folder / "generation_config.json").read_text())["num_iterations"] == 1
+    assert {"modeling_cmlm.py", "pipeline_translation.py", "tokenizer.json", "quality_vs_iterations.png"} <= {
+        path.name for path in folder.iterdir()
+    }
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).eval()
+    expected = translate(model, AutoTokenizer.from_pretrained(folder), [SOURCES[0]])[0].text
+    assert pipeline("translation", model=str(folder))(SOURCES[0])[0]["translation_text"] == expected
+    card = ModelCard.load(folder / "README.md")
+    assert card.data.pipeline_tag == "translation"
+    assert "made for a test" in card.text
+    assert f"# {expected}".rstrip() in card.text
+
+
+def test_hub_folder_of_an_unknown_system_is_refused(trained, results, tmp_path):
+    with pytest.raises(ValueError, match="nobody"):
+        write_hub_folder(trained, tmp_path / "hub", model_id="x", results=results, system="nobody")
+
+
+def test_compare_seeds_writes_one_row_per_run(results, tmp_path, repository):
+    for record in (record for system in results["systems"] for record in system["records"]):
+        record.update(valid=0.25, mixture_before_collapse=0.5)
+    for system in results["systems"]:
+        system["records"] += [{**system["records"][0], "num_iterations": passes} for passes in (2, 8)]
+    for seed in (1, 2):
+        folder = tmp_path / f"demo{seed}"
+        save_results(results, folder / "results.json")
+        (folder / "student").mkdir()
+        (folder / "student" / "training_summary.json").write_text(json.dumps({"training_arguments": {"seed": seed}}))
+    paths = [str(tmp_path / f"demo{seed}" / "results.json") for seed in (1, 2)]
+    command = [sys.executable, str(repository / "training" / "compare_seeds.py"), *paths]
+    subprocess.run([*command, "--output", str(tmp_path / "table")], check=True, cwd=repository)
+    rows = json.loads((tmp_path / "table.json").read_text())
+    assert [(row["seed"], row["teacher 1"], row["student 1, mixtures"]) for row in rows] == [
+        (1, 25.0, 50.0),
+        (2, 25.0, 50.0),
+    ]
+    assert len((tmp_path / "table.md").read_text().splitlines()) == 4
