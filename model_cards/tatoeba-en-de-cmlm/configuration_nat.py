@@ -1,0 +1,115 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Configuration fields that every non-autoregressive translation model shares; one subclass per model family."""
+
+from huggingface_hub.dataclasses import strict
+from transformers.configuration_utils import PreTrainedConfig
+
+
+PIPELINE_IMPL = "pipeline_translation.NATTranslationPipeline"
+
+
+@strict
+class NATConfig(PreTrainedConfig):
+    r"""
+    Base configuration of a non-autoregressive encoder-decoder. Field names follow BART's.
+
+    Args:
+        vocab_size (`int`): size of the joint source/target vocabulary, special tokens included.
+        d_model (`int`): width of embeddings, layers and hidden states.
+        encoder_layers, decoder_layers (`int`): number of post-norm Transformer layers.
+        encoder_attention_heads, decoder_attention_heads (`int`): heads; each must divide `d_model`.
+        encoder_ffn_dim, decoder_ffn_dim (`int`): inner width of the feed-forward sublayers.
+        dropout, attention_dropout, activation_dropout (`float`): drop probabilities in [0, 1].
+        activation_function (`str`): name in transformers' `ACT2FN`.
+        max_position_embeddings (`int`): longest sequence in tokens, `<s>` and `</s>` included; position tables have
+            two more rows (offset of fairseq: row 1 is padding, the k-th token uses row k + 1).
+        max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
+        scale_embedding (`bool`): multiply token embeddings by sqrt(d_model).
+        initializer_range (`float`): standard deviation of the normal initialisation of all matrices and tables.
+        length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
+        mask_token_id (`int`): id of the mask state. Imported fairseq checkpoints use `unk_token_id`.
+        suppress_special_tokens (`bool`): never predict `<s>`, `<pad>`, `</s>` or the mask inside a sentence. Imported
+            fairseq checkpoints keep the reference's freedom (`False`: only the mask is excluded).
+        legacy_mask_logit (`float`, *optional*): value that replaces the mask's logit in every decoder output; -1000 in
+            the reference implementation (kept for imported checkpoints), `None` leaves the logits alone.
+        update_all_positions (`bool`): whether every decoding pass re-predicts all content positions (models trained to
+            correct themselves) or only the masked ones.
+    """
+
+    keys_to_ignore_at_inference = ["encoder_last_hidden_state", "decoder_last_hidden_state", "length_logits"]
+    attribute_map = {
+        "num_attention_heads": "encoder_attention_heads",
+        "hidden_size": "d_model",
+        "num_hidden_layers": "encoder_layers",
+    }
+    # Subclasses name their classes for `auto_map`: {"AutoConfig": "module.Class", ...}.
+    remote_code_map = {}
+
+    vocab_size: int = 32000
+    d_model: int = 512
+    encoder_layers: int = 6
+    decoder_layers: int = 6
+    encoder_attention_heads: int = 8
+    decoder_attention_heads: int = 8
+    encoder_ffn_dim: int = 2048
+    decoder_ffn_dim: int = 2048
+    dropout: float | int = 0.1
+    attention_dropout: float | int = 0.0
+    activation_dropout: float | int = 0.0
+    activation_function: str = "relu"
+    max_position_embeddings: int = 1024
+    max_target_length: int = 256
+    scale_embedding: bool = True
+    initializer_range: float = 0.02
+    length_loss_weight: float | int = 0.1
+    suppress_special_tokens: bool = True
+    legacy_mask_logit: float | int | None = None
+    update_all_positions: bool = False
+    bos_token_id: int | None = 0
+    pad_token_id: int | None = 1
+    eos_token_id: int | list[int] | None = 2
+    unk_token_id: int | None = 3
+    mask_token_id: int | None = 4
+    is_encoder_decoder: bool | None = True
+    tie_word_embeddings: bool = True
+
+    def __post_init__(self, **kwargs) -> None:
+        # The installed package serves `pipeline("translation")` through the registry and needs no trust; only the copy
+        # of this file that travels with a checkpoint keeps the entry that makes transformers ask for it.
+        if not __name__.startswith("transformers_modules."):
+            kwargs.pop("custom_pipelines", None)
+        super().__post_init__(**kwargs)
+        self._check_values()
+
+    def _check_values(self) -> None:
+        for side in ("encoder", "decoder"):
+            heads = getattr(self, f"{side}_attention_heads")
+            if heads < 1 or self.d_model % heads:
+                raise ValueError(
+                    f"d_model={self.d_model} is not divisible by {side}_attention_heads={heads}. "
+                    "Choose a number of heads that divides d_model."
+                )
+        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
+            token_id = getattr(self, name)
+            if not isinstance(token_id, int) or not 0 <= token_id < self.vocab_size:
+                raise ValueError(
+                    f"{name}={token_id} is not an id of a vocabulary of {self.vocab_size} tokens. "
+                    f"Set {name} to the tokenizer's id, or vocab_size to len(tokenizer)."
+                )
+        for name in ("dropout", "attention_dropout", "activation_dropout"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name}={getattr(self, name)} is not a probability. Choose a value in [0, 1].")
+
+    def to_dict(self) -> dict:
+        """Adds what lets a checkpoint load, and `pipeline("translation")` run, where this package is not installed."""
+        output = super().to_dict()
+        if self.remote_code_map:
+            output["auto_map"] = dict(self.remote_code_map)
+            output["custom_pipelines"] = {
+                "translation": {"impl": PIPELINE_IMPL, "pt": ["AutoModelForSeq2SeqLM"], "type": "text"}
+            }
+        return output
+
+
+__all__ = ["NATConfig"]

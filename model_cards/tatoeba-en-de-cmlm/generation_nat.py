@@ -1,0 +1,399 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`generate()` of the non-autoregressive models: length candidates, the decoding loop, ranking and output.
+
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows,
+M updated positions, V vocabulary.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import torch
+from transformers import GenerationConfig
+from transformers.generation import GenerationMixin
+from transformers.utils import ModelOutput
+
+from .configuration_nat import NATConfig
+from .decoding_mask_predict import DecodingState, init_mask_predict, step_mask_predict
+from .masking import collapse_repeats as drop_repeats
+
+
+# What transformers' Seq2SeqTrainer passes along; none of it has a meaning here.
+TRAINER_ARGUMENTS = ("labels", "decoder_input_ids", "synced_gpus")
+
+
+class DecodingStep(NamedTuple):
+    """What one pass left of the winning candidates: ids (B, T), log-probabilities (B, T), state (B, T; 0 kept, 1
+    revealed, 2 predicted or kept before and masked again)."""
+
+    token_ids: torch.LongTensor
+    log_probs: torch.FloatTensor
+    state: torch.LongTensor
+
+
+@dataclass
+class NATGenerateOutput(ModelOutput):
+    """
+    Output of `generate(return_dict_in_generate=True)`; R' = B · num_return_sequences rows, best candidate first.
+
+    Args:
+        sequences (`torch.LongTensor` of shape `(R', T)`): `<s> … </s>`, right-padded.
+        sequences_scores (`torch.FloatTensor` of shape `(R',)`): sum of log-probabilities / (N + 2), taken before
+            repeats are collapsed.
+        token_scores (`torch.FloatTensor` of shape `(R', T)`, *optional*): log-probability of each token before repeats
+            are collapsed (T as before collapsing), with `output_scores=True`.
+        history (`list[DecodingStep]`, *optional*): `num_iterations` entries, with `output_history=True`; those after
+            the pass that revealed the last mask repeat it with state 0.
+    """
+
+    sequences: torch.LongTensor | None = None
+    sequences_scores: torch.FloatTensor | None = None
+    token_scores: torch.FloatTensor | None = None
+    history: list | None = None
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """Settings of one `generate()` call; defaults where neither the call nor generation_config.json says otherwise."""
+
+    num_iterations: int = 10
+    length_beam_size: int = 1
+    num_return_sequences: int = 1
+    collapse_repeats: bool = True
+    return_dict_in_generate: bool = False
+    output_scores: bool = False
+    output_history: bool = False
+    do_sample: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ("num_iterations", "length_beam_size", "num_return_sequences"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                hint = " Use 1 for single-step decoding." if name == "num_iterations" else " Use at least 1."
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}.{hint}")
+        if self.num_return_sequences > self.length_beam_size:
+            raise ValueError(
+                f"num_return_sequences={self.num_return_sequences} exceeds length_beam_size={self.length_beam_size}, "
+                "and each length gives one candidate. Raise length_beam_size."
+            )
+        if self.do_sample and not self.temperature > 0:
+            raise ValueError(f"temperature must be > 0 with do_sample=True, got {self.temperature}. Try 1.0.")
+
+
+def default_generation_config(config: NATConfig) -> GenerationConfig:
+    """Generation config of a new model, a fresh object: one made from the model config drops our fields at reload."""
+    return GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        num_iterations=DecodingSettings.num_iterations,
+        length_beam_size=DecodingSettings.length_beam_size,
+        collapse_repeats=DecodingSettings.collapse_repeats,
+    )
+
+
+def resolve_settings(overrides: dict, *generation_configs: GenerationConfig | None) -> DecodingSettings:
+    """
+    Settings from the call, then the generation configs in their order, then the defaults; `None` means "not given".
+
+    Raises:
+        ValueError: for an argument `generate()` does not know, or an impossible value.
+    """
+    names = [field.name for field in fields(DecodingSettings)]
+    unknown = sorted(set(overrides) - set(names))
+    if unknown:
+        raise ValueError(
+            f"generate() does not know {', '.join(unknown)}. It takes input_ids, attention_mask, target_lengths, "
+            f"generation_config, generator, callback, {', '.join(names)}."
+        )
+    chosen = {}
+    defaults = [{name: getattr(config, name, None) for name in names} for config in reversed(generation_configs)]
+    for values in [*defaults, overrides]:
+        chosen.update((name, value) for name, value in values.items() if value is not None)
+    return DecodingSettings(**chosen)
+
+
+def length_candidates(
+    predicted_lengths: torch.LongTensor, length_beam_size: int, *, shortest: int = 2, longest: int | None = None
+) -> torch.LongTensor:
+    """
+    K contiguous lengths around the predicted one: ℓ − ⌊K/2⌋ … ℓ − ⌊K/2⌋ + K − 1, clamped (duplicates possible).
+
+    Source: the reference implementation's length beam; not a top-k of the length predictor.
+
+    Args:
+        predicted_lengths (`torch.LongTensor` of shape `(B,)`): tokens with `<s>` and `</s>`.
+        length_beam_size (`int`): K.
+        shortest, longest (`int`): clamps, `<s>` and `</s>` counted.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, K)`, ascending.
+    """
+    offsets = torch.arange(length_beam_size, device=predicted_lengths.device) - length_beam_size // 2
+    return (predicted_lengths.unsqueeze(1) + offsets).clamp(min=shortest, max=longest)
+
+
+def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTensor:
+    """
+    Order of each sentence's candidates by score; ties go to the shorter one.
+
+    Args:
+        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and
+            ascending in length.
+        num_candidates (`int`): K.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, K)`: row indices into the R candidates, best first.
+    """
+    order = scores.view(-1, num_candidates).argsort(dim=1, descending=True, stable=True)
+    return order + torch.arange(order.shape[0], device=order.device).unsqueeze(1) * num_candidates
+
+
+def choose_tokens(
+    logits: torch.Tensor,
+    suppressed_ids: list[int],
+    *,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    """
+    Most likely (or sampled) token and its log-probability at each position; suppressed ids have probability 0.
+
+    Args:
+        logits (`torch.Tensor` of shape `(M, V)`): any floating dtype; computed in fp32.
+        suppressed_ids (`list[int]`): ids that must not be predicted.
+        do_sample (`bool`): sample from softmax(logits / temperature) instead of taking the maximum.
+        temperature (`float`): > 0, used with `do_sample`.
+        generator (`torch.Generator`, *optional*): randomness of the samples.
+
+    Returns:
+        token ids (M,) and their log-probabilities (M,) under softmax(logits).
+    """
+    logits = logits.float()
+    if suppressed_ids:
+        logits = logits.index_fill(1, torch.tensor(suppressed_ids, device=logits.device), -torch.inf)
+    if do_sample and logits.shape[0]:
+        tokens = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator).squeeze(1)
+        chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    else:
+        chosen, tokens = logits.max(dim=-1)
+    return tokens, chosen - logits.logsumexp(dim=-1)
+
+
+class NATGenerationMixin(GenerationMixin):
+    """Non-autoregressive `generate()` for models with an encoder, a bidirectional decoder and a length predictor."""
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        target_lengths: torch.LongTensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        callback: Callable[[DecodingState], None] | None = None,
+        **kwargs,
+    ) -> NATGenerateOutput | torch.LongTensor:
+        """
+        Translates a batch with `num_iterations` decoder passes (mask-predict).
+
+        A sentence's translation depends neither on the batch, nor on its order, nor on padding.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
+            attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for tokens; default from `pad_token_id`.
+            num_iterations (`int`, *optional*): decoder passes, at least 1; 1 is single-step decoding. Default from
+                `generation_config`, where a distilled student keeps the value it was distilled for.
+            length_beam_size (`int`, *optional*): contiguous lengths decoded around the predicted one.
+            num_return_sequences (`int`, *optional*): best candidates returned per sentence.
+            target_lengths (`torch.LongTensor` of shape `(B,)`, *optional*): content tokens N of each translation,
+                instead of the predictor; excludes `length_beam_size > 1`.
+            collapse_repeats (`bool`, *optional*): drop tokens equal to their right neighbour from the output.
+            return_dict_in_generate (`bool`, *optional*): return [`NATGenerateOutput`] instead of the sequences.
+            output_scores (`bool`, *optional*): add `token_scores`.
+            output_history (`bool`, *optional*): add `history`.
+            do_sample, temperature (*optional*): sample tokens at this temperature instead of taking the likeliest.
+            generation_config (`GenerationConfig`, *optional*): defaults before the model's own, which fill its gaps.
+            generator (`torch.Generator`, *optional*): randomness for `do_sample=True`.
+            callback (`Callable`, *optional*): called with the [`DecodingState`] after each pass; R = B·K rows.
+
+        Returns:
+            `torch.LongTensor` of shape `(B · num_return_sequences, T)`, or [`NATGenerateOutput`].
+
+        Raises:
+            ValueError: for empty input, a row of padding only, ids outside the vocabulary, a source longer than the
+                position table, impossible settings, unknown arguments.
+
+        Source: Ghazvininejad et al. 2019 (arXiv 1904.09324); counts and ties as the DiMS reference implementation.
+        """
+        overrides = {name: value for name, value in kwargs.items() if name not in TRAINER_ARGUMENTS}
+        settings = resolve_settings(overrides, generation_config, self.generation_config)
+        attention_mask = self._check_source(input_ids, attention_mask)
+        encoder_hidden = self.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
+        lengths = self._candidate_lengths(encoder_hidden, attention_mask, target_lengths, settings)
+        state, history = self._decode(encoder_hidden, attention_mask, lengths, settings, generator, callback)
+        scores = state.scores.sum(dim=1) / lengths.flatten()
+        order = rank_candidates(scores, lengths.shape[1])
+        return self._collect_output(state, history, scores, order, settings)
+
+    def _check_source(
+        self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None
+    ) -> torch.BoolTensor:
+        """Refuses input that would fail later or give nonsense; returns the mask of tokens (B, S)."""
+        if input_ids is None or input_ids.numel() == 0:
+            raise ValueError("generate() got an empty input_ids. Pass token ids of shape (batch, length), both >= 1.")
+        if input_ids.dim() != 2:
+            raise ValueError(f"input_ids must have shape (batch, length), got {tuple(input_ids.shape)}.")
+        if int(input_ids.max()) >= self.config.vocab_size or int(input_ids.min()) < 0:
+            bad = int(input_ids.max()) if int(input_ids.max()) >= self.config.vocab_size else int(input_ids.min())
+            raise ValueError(
+                f"input_ids hold the id {bad}, outside the model's vocabulary of {self.config.vocab_size}. "
+                "Use the tokenizer saved with the model."
+            )
+        if attention_mask is None:
+            attention_mask = input_ids.ne(self.config.pad_token_id)
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask has shape {tuple(attention_mask.shape)}, input_ids {tuple(input_ids.shape)}. "
+                "Pass the mask the tokenizer returned with these ids."
+            )
+        num_tokens = attention_mask.ne(0).sum(dim=1)
+        if int(num_tokens.min()) == 0:
+            row = int(num_tokens.argmin())
+            raise ValueError(f"Row {row} of input_ids is all padding. Remove empty sentences before translating.")
+        if int(num_tokens.max()) > self.config.max_position_embeddings:
+            raise ValueError(
+                f"Row {int(num_tokens.argmax())} has {int(num_tokens.max())} tokens, more than the position table of "
+                f"{self.config.max_position_embeddings}. Split the sentence or truncate it in the tokenizer."
+            )
+        return attention_mask.ne(0)
+
+    def _candidate_lengths(
+        self,
+        encoder_hidden: torch.Tensor,
+        attention_mask: torch.Tensor,
+        target_lengths: torch.LongTensor | None,
+        settings: DecodingSettings,
+    ) -> torch.LongTensor:
+        """Lengths to decode, `<s>` and `</s>` counted: (B, K)."""
+        longest = self.config.max_position_embeddings
+        if target_lengths is None:
+            longest = min(longest, self.config.max_target_length - 1)
+            predicted = self.predict_length(encoder_hidden, attention_mask).argmax(dim=-1)
+            # The reference may decode the empty sentence, and rank it first: nothing has the best possible score, 0.
+            shortest = 3 if self.config.suppress_special_tokens else 2
+            return length_candidates(predicted, settings.length_beam_size, shortest=shortest, longest=longest)
+        if settings.length_beam_size > 1:
+            raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
+        target_lengths = torch.as_tensor(target_lengths, device=encoder_hidden.device)
+        if target_lengths.shape != encoder_hidden.shape[:1] or target_lengths.is_floating_point():
+            raise ValueError(
+                f"target_lengths must hold one integer per sentence ({encoder_hidden.shape[0]}), got shape "
+                f"{tuple(target_lengths.shape)} of {target_lengths.dtype}."
+            )
+        if int(target_lengths.min()) < 1 or int(target_lengths.max()) + 2 > longest:
+            raise ValueError(
+                f"target_lengths must be between 1 and {longest - 2} content tokens, got "
+                f"{int(target_lengths.min())} to {int(target_lengths.max())}."
+            )
+        return (target_lengths + 2).unsqueeze(1)
+
+    def suppressed_token_ids(self) -> list[int]:
+        """Ids that decoding never predicts."""
+        config = self.config
+        if not config.suppress_special_tokens:
+            return [config.mask_token_id]
+        return sorted({config.bos_token_id, config.pad_token_id, config.eos_token_id, config.mask_token_id})
+
+    def _decode(
+        self,
+        encoder_hidden: torch.Tensor,
+        attention_mask: torch.Tensor,
+        lengths: torch.LongTensor,
+        settings: DecodingSettings,
+        generator: torch.Generator | None,
+        callback: Callable[[DecodingState], None] | None,
+    ) -> tuple[DecodingState, list[DecodingStep]]:
+        """The decoding loop over R = B·K rows."""
+        config, num_candidates = self.config, lengths.shape[1]
+        state = init_mask_predict(
+            lengths.flatten(),
+            num_iterations=settings.num_iterations,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            mask_token_id=config.mask_token_id,
+        )
+        is_target = torch.arange(state.tokens.shape[1], device=lengths.device) < lengths.flatten().unsqueeze(1)
+        encoder_hidden = encoder_hidden.repeat_interleave(num_candidates, dim=0)
+        attention_mask = attention_mask.repeat_interleave(num_candidates, dim=0)
+        cross_key_values = self.model.decoder.project_cross_key_values(encoder_hidden)
+        suppressed_ids, history = self.suppressed_token_ids(), []
+        while not state.is_finished:
+            is_updated = state.is_content if config.update_all_positions else state.is_masked
+            if not bool(is_updated.any()):
+                break  # nothing is masked any more, so further passes would change nothing
+            hidden = self.model.decoder(
+                state.tokens,
+                is_target,
+                encoder_hidden_states=encoder_hidden,
+                encoder_attention_mask=attention_mask,
+                cross_key_values=cross_key_values,
+                return_dict=True,
+            ).last_hidden_state
+            predictions, log_probs = choose_tokens(
+                self.project_vocabulary(hidden[is_updated]),
+                suppressed_ids,
+                do_sample=settings.do_sample,
+                temperature=settings.temperature,
+                generator=generator,
+            )
+            state = step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=config.mask_token_id)
+            if settings.output_history:
+                history.append(DecodingStep(state.hypotheses, state.scores, state.state))
+            if callback is not None:
+                callback(state)
+        if settings.output_history:
+            # Passes that were not needed changed nothing; with them, a history does not depend on the batch either.
+            unchanged = DecodingStep(state.hypotheses, state.scores, torch.zeros_like(state.state))
+            history.extend([unchanged] * (settings.num_iterations - len(history)))
+        return state, history
+
+    def _collect_output(
+        self,
+        state: DecodingState,
+        history: list[DecodingStep],
+        scores: torch.Tensor,
+        order: torch.LongTensor,
+        settings: DecodingSettings,
+    ) -> NATGenerateOutput | torch.LongTensor:
+        """Picks the best candidates, collapses repeats where asked, trims padding that no row needs."""
+        rows = order[:, : settings.num_return_sequences].flatten()
+        raw_width = self._used_width(state.hypotheses[rows])
+        sequences = state.hypotheses[rows, :raw_width]
+        if settings.collapse_repeats:
+            sequences = drop_repeats(sequences, self.config.pad_token_id)
+            sequences = sequences[:, : self._used_width(sequences)]
+        if not settings.return_dict_in_generate:
+            return sequences
+        best = order[:, 0]
+        return NATGenerateOutput(
+            sequences=sequences,
+            sequences_scores=scores[rows],
+            token_scores=state.scores[rows, :raw_width] if settings.output_scores else None,
+            history=[DecodingStep(*(part[best, :raw_width] for part in step)) for step in history]
+            if settings.output_history
+            else None,
+        )
+
+    def _used_width(self, sequences: torch.LongTensor) -> int:
+        """Columns up to the last token of the longest of right-padded sequences (R, T)."""
+        return int((sequences != self.config.pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
+
+
+__all__ = ["DecodingSettings", "DecodingStep", "NATGenerateOutput", "NATGenerationMixin"]

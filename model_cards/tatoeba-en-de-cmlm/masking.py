@@ -1,0 +1,154 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Tensor operations on masked targets: which positions are content, which to mask, how many, and collapsing repeats.
+
+Shapes: B batch, T target length (with `<s>` and `</s>`). Polarity: True = content, True = masked.
+"""
+
+import torch
+
+
+# Constants of the splitmix64 generator, as signed 64-bit integers (torch has no unsigned arithmetic).
+_SPLITMIX_INCREMENT = 0x9E3779B97F4A7C15 - (1 << 64)
+_SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
+_COUNT_STREAM, _POSITION_STREAM = 1, 2
+
+
+def find_content(token_ids: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.BoolTensor:
+    """
+    Positions that hold sentence content: everything but `<s>`, `</s>` and padding.
+
+    Args:
+        token_ids (`torch.LongTensor` of shape `(B, T)`): targets; masks count as content.
+        special_token_ids (`tuple[int, ...]`): ids that are never content.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T)`.
+    """
+    is_content = torch.ones_like(token_ids, dtype=torch.bool)
+    for special in special_token_ids:
+        is_content &= token_ids != special
+    return is_content
+
+
+def remaining_masks(num_content: torch.LongTensor, num_passes: int, num_iterations: int) -> torch.LongTensor:
+    """
+    Masks left after `num_passes` of `num_iterations` passes: ⌊N (S − s) / S⌋, in exact integers.
+
+    Source: linear schedule of Mask-Predict (Ghazvininejad et al. 2019, §3) as the reference counts it.
+
+    Args:
+        num_content (`torch.LongTensor` of shape `(B,)`): content tokens N of each sentence.
+        num_passes (`int`): passes done, 1 … num_iterations.
+        num_iterations (`int`): passes in all.
+    """
+    return num_content * (num_iterations - num_passes) // num_iterations
+
+
+def remaining_teacher_masks(num_masked: torch.LongTensor, num_passes: int, num_iterations: int) -> torch.LongTensor:
+    """
+    Masks left after `num_passes` teacher passes over a partially masked reference: ⌈u (n − s) / n⌉.
+
+    Source: §3.1 of Norouzi et al. 2023: after step s, ⌊s·u/n⌋ of the u masked tokens are revealed.
+
+    Args:
+        num_masked (`torch.LongTensor` of shape `(B,)`): tokens u masked in the reference.
+        num_passes (`int`): passes done, 1 … num_iterations.
+        num_iterations (`int`): teacher passes n in all.
+    """
+    return num_masked - num_masked * num_passes // num_iterations
+
+
+def select_lowest(
+    scores: torch.Tensor, is_eligible: torch.BoolTensor, num_selected: torch.LongTensor
+) -> torch.BoolTensor:
+    """
+    The `num_selected` eligible positions with the lowest scores of each row; ties go to the leftmost.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, T)`): floating point or integer.
+        is_eligible (`torch.BoolTensor` of shape `(B, T)`): positions that may be selected.
+        num_selected (`torch.LongTensor` of shape `(B,)`): at most the row's number of eligible positions is taken.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T)`.
+    """
+    highest = float("inf") if scores.is_floating_point() else torch.iinfo(scores.dtype).max
+    order = scores.masked_fill(~is_eligible, highest).argsort(dim=1, stable=True)
+    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    ranks = torch.empty_like(order).scatter_(1, order, rank)
+    return (ranks < num_selected.unsqueeze(1)) & is_eligible
+
+
+def mix_keys(*keys: torch.Tensor | int) -> torch.LongTensor:
+    """
+    One well-mixed 64-bit integer for each combination of integer keys (broadcast), equal on every device.
+
+    Counter-based randomness: the value depends on nothing but the keys, so neither the order of calls, nor the batch,
+    nor the number of processes changes it. Source: splitmix64 (Steele et al. 2014).
+    """
+    state = torch.zeros((), dtype=torch.long)
+    for key in keys:
+        state = _splitmix(state.to(key.device) + key if isinstance(key, torch.Tensor) else state + key)
+    return state
+
+
+def _splitmix(state: torch.LongTensor) -> torch.LongTensor:
+    state = state + _SPLITMIX_INCREMENT
+    for shift, factor in zip((30, 27), _SPLITMIX_FACTORS, strict=True):
+        state = (state ^ _logical_shift(state, shift)) * factor
+    return state ^ _logical_shift(state, 31)
+
+
+def _logical_shift(state: torch.LongTensor, bits: int) -> torch.LongTensor:
+    return (state >> bits) & ((1 << (64 - bits)) - 1)
+
+
+def sample_uniform_mask(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:
+    """
+    Masks m content positions of each row, m uniform on {1, …, N}; never zero, never a special token.
+
+    Source: M(y) of Ghazvininejad et al. 2019 and "Uniform" of Norouzi et al. 2023, drawn in integers.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that may be masked.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]); the same key and the
+            same content give the same mask whatever the padding, the row or the batch.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T)`; a row without content stays unmasked.
+    """
+    num_content = is_content.sum(dim=1)
+    num_masked = mix_keys(keys, _COUNT_STREAM).remainder(num_content.clamp(min=1)) + 1
+    # Numbering the content, not the columns, makes the draw independent of padding.
+    position = is_content.long().cumsum(dim=1)
+    noise = mix_keys(keys.unsqueeze(1), _POSITION_STREAM, position)
+    return select_lowest(noise, is_content, num_masked)
+
+
+def mask_everything(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:
+    """Masks all content positions ("full" policy); `keys` are taken so that policies share one signature."""
+    return is_content.clone()
+
+
+def collapse_repeats(token_ids: torch.LongTensor, pad_token_id: int) -> torch.LongTensor:
+    """
+    Drops every token that equals its right neighbour (keeps the last of each run) and closes the gaps.
+
+    Source: the reference's deduplication, applied to its scores always; here an option.
+
+    Args:
+        token_ids (`torch.LongTensor` of shape `(B, T)`): sequences, right-padded.
+        pad_token_id (`int`): fills the freed positions at the end.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`, still right-padded.
+    """
+    keep = torch.ones_like(token_ids, dtype=torch.bool)
+    keep[:, :-1] = token_ids[:, :-1] != token_ids[:, 1:]
+    order = (~keep).long().argsort(dim=1, stable=True)
+    return token_ids.masked_fill(~keep, pad_token_id).gather(1, order)
+
+
+# name of `mask_policy` -> function (is_content (B, T), keys (B,)) -> is_masked (B, T)
+MASK_POLICIES = {"uniform": sample_uniform_mask, "full": mask_everything}

@@ -1,0 +1,478 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Bidirectional post-norm encoder-decoder and length predictor that all non-autoregressive models share.
+
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), D hidden, H heads, V vocabulary.
+Attention masks: 1 or True = token, 0 or False = padding.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from transformers.activations import ACT2FN
+from transformers.masking_utils import create_bidirectional_mask
+from transformers.modeling_layers import GradientCheckpointingLayer
+from transformers.modeling_outputs import BaseModelOutput, BaseModelOutputWithCrossAttentions, Seq2SeqModelOutput
+from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS, PreTrainedModel
+from transformers.utils import ModelOutput, can_return_tuple
+from transformers.utils.generic import merge_with_config_defaults
+from transformers.utils.output_capturing import OutputRecorder, capture_outputs
+
+from .configuration_nat import NATConfig
+
+
+KeyValues = tuple[torch.Tensor, torch.Tensor]
+
+
+@dataclass
+class NATSeq2SeqLMOutput(ModelOutput):
+    """
+    Output of a non-autoregressive translation model.
+
+    Args:
+        loss (`torch.FloatTensor` of shape `(1,)`, *optional*): with `labels`: masked-token cross-entropy (mean over
+            labels that are not -100) plus `config.length_loss_weight` times the length cross-entropy.
+        logits (`torch.FloatTensor` of shape `(B, T, V)`): or `(M, V)` for the M positions of `logits_positions`.
+        decoder_hidden_states, decoder_attentions, cross_attentions (`tuple`, *optional*): on request.
+        encoder_last_hidden_state (`torch.FloatTensor` of shape `(B, S, D)`): encoder output.
+        encoder_hidden_states, encoder_attentions (`tuple`, *optional*): on request.
+        length_logits (`torch.FloatTensor` of shape `(B, max_target_length)`, *optional*): with `labels` or
+            `return_length_logits=True`; class c is "c target tokens, `<s>` and `</s>` counted".
+        decoder_last_hidden_state (`torch.FloatTensor` of shape `(B, T, D)`, *optional*): last decoder layer's output,
+            before the vocabulary projection, with `labels` or `output_hidden_states=True`.
+    """
+
+    loss: torch.FloatTensor | None = None
+    logits: torch.FloatTensor | None = None
+    decoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
+    encoder_last_hidden_state: torch.FloatTensor | None = None
+    encoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
+    encoder_attentions: tuple[torch.FloatTensor, ...] | None = None
+    length_logits: torch.FloatTensor | None = None
+    decoder_last_hidden_state: torch.FloatTensor | None = None
+
+
+def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.LongTensor:
+    """
+    Row of the position table for each token: the k-th token (k = 1, 2, …) uses row k + 1, padding uses row 1.
+
+    Counting tokens instead of columns makes left and right padding equivalent.
+
+    Args:
+        attention_mask (`torch.Tensor` of shape `(B, L)`): non-zero for tokens.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, L)`.
+    """
+    is_token = attention_mask.ne(0).long()
+    return is_token.cumsum(dim=1) * is_token + 1
+
+
+def masked_mean(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+    """Mean of `hidden_states` (B, L, D) over the tokens of `attention_mask` (B, L; non-zero = token): (B, D)."""
+    weights = attention_mask.ne(0).to(hidden_states.dtype).unsqueeze(-1)
+    return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def eager_attention_forward(
+    module: nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    scaling: float,
+    dropout: float = 0.0,
+    **kwargs,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Plain attention: query/key/value (B, H, L, D/H) and an additive mask to output (B, L, H, D/H) and weights."""
+    scores = torch.matmul(query, key.transpose(2, 3)) * scaling
+    if attention_mask is not None:
+        scores = scores + attention_mask
+    weights = nn.functional.softmax(scores, dim=-1)
+    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
+
+
+class NATScaledEmbedding(nn.Embedding):
+    """Token embedding times a constant, so that `inputs_embeds` and `input_ids` mean the same."""
+
+    def __init__(self, num_embeddings: int, embedding_dim: int, padding_idx: int, scale: float):
+        super().__init__(num_embeddings, embedding_dim, padding_idx)
+        self.scale = scale
+
+    def forward(self, input_ids: torch.Tensor) -> torch.Tensor:
+        return super().forward(input_ids) * self.scale
+
+
+class NATAttention(nn.Module):
+    """Multi-head attention through transformers' attention interface; never causal unless told so."""
+
+    def __init__(self, config: NATConfig, num_heads: int):
+        super().__init__()
+        self.config = config
+        self.head_dim = config.d_model // num_heads
+        self.scaling = self.head_dim**-0.5
+        self.dropout = config.attention_dropout
+        self.is_causal = False
+        self.k_proj = nn.Linear(config.d_model, config.d_model)
+        self.v_proj = nn.Linear(config.d_model, config.d_model)
+        self.q_proj = nn.Linear(config.d_model, config.d_model)
+        self.out_proj = nn.Linear(config.d_model, config.d_model)
+
+    def split_heads(self, states: torch.Tensor) -> torch.Tensor:
+        return states.view(*states.shape[:-1], -1, self.head_dim).transpose(1, 2)
+
+    def project_key_values(self, states: torch.Tensor) -> KeyValues:
+        """Keys and values (B, H, L, D/H) of `states` (B, L, D)."""
+        return self.split_heads(self.k_proj(states)), self.split_heads(self.v_proj(states))
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        key_values: KeyValues | None = None,
+        **kwargs,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        query = self.split_heads(self.q_proj(hidden_states))
+        key, value = self.project_key_values(hidden_states) if key_values is None else key_values
+        attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
+            self.config._attn_implementation, eager_attention_forward
+        )
+        output, weights = attention(
+            self,
+            query,
+            key,
+            value,
+            attention_mask,
+            dropout=self.dropout if self.training else 0.0,
+            scaling=self.scaling,
+            **kwargs,
+        )
+        return self.out_proj(output.reshape(hidden_states.shape)), weights
+
+
+class PostNormSublayers(nn.Module):
+    """Mixin with what all layers repeat: dropout + residual + layer norm, and the feed-forward sublayer."""
+
+    def residual(self, update: torch.Tensor, hidden_states: torch.Tensor, layer_norm: nn.LayerNorm) -> torch.Tensor:
+        update = nn.functional.dropout(update, p=self.dropout, training=self.training)
+        return layer_norm(hidden_states + update)
+
+    def feed_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        inner = self.activation_fn(self.fc1(hidden_states))
+        inner = nn.functional.dropout(inner, p=self.activation_dropout, training=self.training)
+        return self.residual(self.fc2(inner), hidden_states, self.final_layer_norm)
+
+    def add_feed_forward(self, config: NATConfig, ffn_dim: int) -> None:
+        self.dropout = config.dropout
+        self.activation_fn = ACT2FN[config.activation_function]
+        self.activation_dropout = config.activation_dropout
+        self.fc1 = nn.Linear(config.d_model, ffn_dim)
+        self.fc2 = nn.Linear(ffn_dim, config.d_model)
+        self.final_layer_norm = nn.LayerNorm(config.d_model)
+
+
+class NATEncoderLayer(GradientCheckpointingLayer, PostNormSublayers):
+    """Self-attention and feed-forward, each followed by dropout, residual and layer norm (post-norm)."""
+
+    def __init__(self, config: NATConfig):
+        super().__init__()
+        self.self_attn = NATAttention(config, config.encoder_attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.add_feed_forward(config, config.encoder_ffn_dim)
+
+    def forward(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor | None, **kwargs) -> torch.Tensor:
+        attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
+        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
+        return self.feed_forward(hidden_states)
+
+
+class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
+    """Bidirectional self-attention, cross-attention and feed-forward, all post-norm."""
+
+    def __init__(self, config: NATConfig):
+        super().__init__()
+        self.self_attn = NATAttention(config, config.decoder_attention_heads)
+        self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.encoder_attn = NATAttention(config, config.decoder_attention_heads)
+        self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model)
+        self.add_feed_forward(config, config.decoder_ffn_dim)
+
+    def forward(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor | None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        cross_key_values: KeyValues | None = None,
+        **kwargs,
+    ) -> torch.Tensor:
+        attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
+        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
+        if cross_key_values is None:
+            cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
+        attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)
+        hidden_states = self.residual(attended, hidden_states, self.encoder_attn_layer_norm)
+        return self.feed_forward(hidden_states)
+
+
+class NATPreTrainedModel(PreTrainedModel):
+    """Loading, saving, initialisation and backend flags that all models share."""
+
+    config: NATConfig
+    config_class = NATConfig
+    base_model_prefix = "model"
+    main_input_name = "input_ids"
+    supports_gradient_checkpointing = True
+    _no_split_modules = ["NATEncoderLayer", "NATDecoderLayer"]
+    _supports_sdpa = True
+    _supports_flash_attn = True
+    _supports_flex_attn = True
+    _supports_attention_backend = True
+    _can_compile_fullgraph = True
+
+    @property
+    def dummy_inputs(self) -> dict[str, torch.Tensor]:
+        bos, pad, eos = self.config.bos_token_id, self.config.pad_token_id, self.config.eos_token_id
+        source = torch.tensor([[bos, 5, 6, eos], [bos, 7, eos, pad]], device=self.device) % self.config.vocab_size
+        return {"input_ids": source, "attention_mask": source.ne(pad), "decoder_input_ids": source}
+
+
+class NATEmbeddedStack(NATPreTrainedModel):
+    """What encoder and decoder share: token embedding, learned positions, embedding dropout."""
+
+    def __init__(self, config: NATConfig):
+        super().__init__(config)
+        scale = config.d_model**0.5 if config.scale_embedding else 1.0
+        self.embed_tokens = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
+        # Two extra rows and padding row 1 are fairseq's layout; checkpoints of both kinds then share one table shape.
+        self.embed_positions = nn.Embedding(config.max_position_embeddings + 2, config.d_model, padding_idx=1)
+        self.gradient_checkpointing = False
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.embed_tokens
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.embed_tokens = value
+
+    def token_mask(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> torch.Tensor:
+        """Attention mask (B, L), derived from the padding id where the caller gave none."""
+        if (input_ids is None) == (inputs_embeds is None):
+            raise ValueError("Give exactly one of token ids and embeddings to the encoder and to the decoder.")
+        if attention_mask is not None:
+            return attention_mask
+        if input_ids is not None:
+            return input_ids.ne(self.config.pad_token_id)
+        return torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
+
+    def embed(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
+    ) -> torch.Tensor:
+        """Sum of scaled token embedding and learned position, with dropout: (B, L, D)."""
+        limit = self.config.max_position_embeddings
+        if token_mask.shape[1] > limit and int(token_mask.ne(0).sum(dim=1).max()) > limit:
+            raise ValueError(
+                f"A sequence of {int(token_mask.ne(0).sum(dim=1).max())} tokens does not fit the position table of "
+                f"{limit}. Shorten or split it, or use a model with a larger max_position_embeddings."
+            )
+        if inputs_embeds is None:
+            inputs_embeds = self.embed_tokens(input_ids)
+        hidden_states = inputs_embeds + self.embed_positions(position_ids_from_mask(token_mask))
+        return nn.functional.dropout(hidden_states, p=self.config.dropout, training=self.training)
+
+
+class NATEncoder(NATEmbeddedStack):
+    """Stack of [`NATEncoderLayer`] over source tokens (B, S)."""
+
+    _can_record_outputs = {"hidden_states": NATEncoderLayer, "attentions": NATAttention}
+
+    def __init__(self, config: NATConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList(NATEncoderLayer(config) for _ in range(config.encoder_layers))
+        self.post_init()
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs,
+    ) -> BaseModelOutput:
+        token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
+        hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
+        # Rows of padding enter the first layer as zeros, as in the reference implementation.
+        hidden_states = hidden_states * token_mask.ne(0).unsqueeze(-1).to(hidden_states.dtype)
+        layer_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+        )
+        for layer in self.layers:
+            hidden_states = layer(hidden_states, layer_mask, **kwargs)
+        return BaseModelOutput(last_hidden_state=hidden_states)
+
+
+class NATDecoder(NATEmbeddedStack):
+    """Stack of bidirectional decoder layers over a partially masked target (B, T); nothing is shifted."""
+
+    _can_record_outputs = {
+        "hidden_states": NATDecoderLayer,
+        "attentions": OutputRecorder(NATAttention, index=1, layer_name="self_attn"),
+        "cross_attentions": OutputRecorder(NATAttention, index=1, layer_name="encoder_attn"),
+    }
+
+    def __init__(self, config: NATConfig):
+        super().__init__(config)
+        self.layers = nn.ModuleList(NATDecoderLayer(config) for _ in range(config.decoder_layers))
+        self.post_init()
+
+    def project_cross_key_values(self, encoder_hidden_states: torch.Tensor) -> list[KeyValues]:
+        """Cross-attention keys and values of each layer; they serve every decoding pass over the same source."""
+        return [layer.encoder_attn.project_key_values(encoder_hidden_states) for layer in self.layers]
+
+    @merge_with_config_defaults
+    @capture_outputs
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        encoder_hidden_states: torch.FloatTensor | None = None,
+        encoder_attention_mask: torch.Tensor | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        cross_key_values: list[KeyValues] | None = None,
+        **kwargs,
+    ) -> BaseModelOutputWithCrossAttentions:
+        token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
+        hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
+        self_mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+        )
+        cross_mask = create_bidirectional_mask(
+            config=self.config,
+            inputs_embeds=hidden_states,
+            attention_mask=encoder_attention_mask,
+            encoder_hidden_states=encoder_hidden_states,
+        )
+        for index, layer in enumerate(self.layers):
+            hidden_states = layer(
+                hidden_states,
+                encoder_hidden_states,
+                attention_mask=self_mask,
+                encoder_attention_mask=cross_mask,
+                cross_key_values=None if cross_key_values is None else cross_key_values[index],
+                **kwargs,
+            )
+        return BaseModelOutputWithCrossAttentions(last_hidden_state=hidden_states)
+
+
+class NATModel(NATPreTrainedModel):
+    """Encoder and decoder over one shared token embedding, without heads."""
+
+    encoder_class = NATEncoder
+    decoder_class = NATDecoder
+    _tied_weights_keys = {
+        "encoder.embed_tokens.weight": "shared.weight",
+        "decoder.embed_tokens.weight": "shared.weight",
+    }
+
+    def __init__(self, config: NATConfig):
+        super().__init__(config)
+        scale = config.d_model**0.5 if config.scale_embedding else 1.0
+        self.shared = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
+        self.encoder = self.encoder_class(config)
+        self.decoder = self.decoder_class(config)
+        self.post_init()
+
+    def get_input_embeddings(self) -> nn.Module:
+        return self.shared
+
+    def set_input_embeddings(self, value: nn.Module) -> None:
+        self.shared = value
+        self.encoder.embed_tokens = value
+        self.decoder.embed_tokens = value
+
+    def get_encoder(self, modality: str | None = None) -> nn.Module:
+        return self.encoder
+
+    def get_decoder(self) -> nn.Module:
+        return self.decoder
+
+    def encode(
+        self,
+        input_ids: torch.LongTensor | None,
+        attention_mask: torch.Tensor | None,
+        encoder_outputs: BaseModelOutput | tuple | None,
+        inputs_embeds: torch.FloatTensor | None,
+        **kwargs,
+    ) -> BaseModelOutput:
+        """Encoder output, computed unless the caller passed one."""
+        if encoder_outputs is None:
+            return self.encoder(input_ids, attention_mask, inputs_embeds=inputs_embeds, return_dict=True, **kwargs)
+        if isinstance(encoder_outputs, BaseModelOutput):
+            return encoder_outputs
+        return BaseModelOutput(*encoder_outputs)
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        **kwargs,
+    ) -> Seq2SeqModelOutput:
+        """
+        Encodes the source and runs one decoder pass over the (partially masked) target.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
+            attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for tokens; default from `pad_token_id`.
+            decoder_input_ids (`torch.LongTensor` of shape `(B, T)`): target with masks, **not shifted**.
+            decoder_attention_mask (`torch.Tensor` of shape `(B, T)`, *optional*): 1 for tokens.
+            encoder_outputs (*optional*): skips the encoder.
+            inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor`, *optional*): instead of ids.
+
+        Returns:
+            `Seq2SeqModelOutput` with `last_hidden_state` (B, T, D) and `encoder_last_hidden_state` (B, S, D).
+
+        Raises:
+            ValueError: for a sequence longer than the position table, or a missing decoder input.
+        """
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            raise ValueError(
+                "decoder_input_ids is missing. Pass the target with masked positions (it is not shifted), or call "
+                "generate() to translate."
+            )
+        if attention_mask is None and input_ids is not None:
+            attention_mask = input_ids.ne(self.config.pad_token_id)
+        encoder_outputs = self.encode(input_ids, attention_mask, encoder_outputs, inputs_embeds, **kwargs)
+        decoder_outputs = self.decoder(
+            decoder_input_ids,
+            decoder_attention_mask,
+            encoder_hidden_states=encoder_outputs[0],
+            encoder_attention_mask=attention_mask,
+            inputs_embeds=decoder_inputs_embeds,
+            return_dict=True,
+            **kwargs,
+        )
+        return Seq2SeqModelOutput(
+            last_hidden_state=decoder_outputs.last_hidden_state,
+            decoder_hidden_states=decoder_outputs.hidden_states,
+            decoder_attentions=decoder_outputs.attentions,
+            cross_attentions=decoder_outputs.cross_attentions,
+            encoder_last_hidden_state=encoder_outputs.last_hidden_state,
+            encoder_hidden_states=encoder_outputs.hidden_states,
+            encoder_attentions=encoder_outputs.attentions,
+        )
+
+
+__all__ = ["NATModel", "NATPreTrainedModel", "NATSeq2SeqLMOutput"]
