@@ -5,6 +5,7 @@
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from dims_hf.evaluation import find_record, load_results
 from dims_hf.evaluation.report import write_text
@@ -32,7 +33,7 @@ def main() -> None:
         results = load_results(path)
         systems = {system["name"]: system for system in results["systems"]}
         values = {
-            column: round(factor * find_record(systems[system], passes)[field], 1)
+            column: round(factor * read_field(path, systems, system, passes, field), 1)
             for column, system, passes, field, factor in COLUMNS
         }
         rows.append({"seed": seed_of(path), **values, "provenance": results["provenance"]})
@@ -41,6 +42,17 @@ def main() -> None:
     lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
     write_text("\n".join(lines) + "\n", args.output.with_suffix(".md"))
     write_text(json.dumps(rows, indent=2) + "\n", args.output.with_suffix(".json"))
+
+
+def read_field(path: Path, systems: dict[str, Any], system: str, passes: int, field: str) -> float:
+    """One field of a system at one number of decoder passes."""
+    record = find_record(systems[system], passes) if system in systems else None
+    if record is None or field not in record:
+        raise ValueError(
+            f"{path} has no {field!r} of the {system} at {passes} decoder passes. Evaluate a teacher and a student on "
+            "the phrasebook with --iterations 1 2 4 8."
+        )
+    return record[field]
 
 
 def seed_of(path: Path) -> int:

@@ -43,6 +43,7 @@ def main() -> None:
     card = create_model_card(
         results,
         model_id="phrasebook-en-de-dims",
+        usage_path=str(student),
         training=read_training_summary(student),
         sample=(sources[0], translations[0]),
         figure="quality_vs_iterations.png",

@@ -26,24 +26,28 @@ def main() -> None:
     args = parser.parse_args()
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
+    results, training = load_results(args.results), read_training_summary(args.model)
+    model_id, usage_path = args.model_id, args.output_dir
+    if args.push_to_hub:
+        from huggingface_hub import HfApi
+
+        # with the user's name in front of it, where MODEL_ID has none
+        model_id = usage_path = HfApi().create_repo(args.model_id, exist_ok=True).repo_id
     folder = write_hub_folder(
         args.model,
         args.output_dir,
-        model_id=args.model_id,
-        results=load_results(args.results),
+        model_id=model_id,
+        results=results,
         system=args.system,
-        training=read_training_summary(args.model),
+        training=training,
         sample=(args.sample, "") if args.sample else None,
         attribution=args.attribution,
         license=args.license,
         limits=args.limit,
+        usage_path=usage_path,
     )
     if args.push_to_hub:
-        from huggingface_hub import HfApi
-
-        api = HfApi()
-        api.create_repo(args.model_id, exist_ok=True)
-        api.upload_folder(repo_id=args.model_id, folder_path=folder)
+        HfApi().upload_folder(repo_id=model_id, folder_path=folder)
 
 
 if __name__ == "__main__":

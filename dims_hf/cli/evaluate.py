@@ -1,14 +1,40 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""`dims-hf evaluate ...`: the same command line as `training/evaluate.py`."""
+"""`dims-hf evaluate ...`: quality of one or two checkpoints against decoder iterations."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+from dims_hf.cli.parsing import CommandParser
+
 
 def main(argv: Sequence[str]) -> None:
-    """Score models on a test set."""
-    from dims_hf.evaluation import command
+    """Score models on a test set, and write the table to standard output; `training/evaluate.py` does the same."""
+    arguments = vars(_make_parser().parse_words(argv))
+    models = {name: path for name in ("teacher", "student") if (path := arguments.pop(name))}
+    if not models:
+        raise ValueError("There is no model to evaluate. Give --teacher, --student or both.")
+    from dims_hf.evaluation import run_evaluation, write_table
 
-    command.main(argv, prog="dims-hf evaluate")
+    arguments["collapse_repeats"] = not arguments.pop("keep_repeats")
+    write_table(run_evaluation(models, **arguments))
+
+
+def _make_parser() -> CommandParser:
+    parser = CommandParser("evaluate", "Quality of one or two checkpoints against decoder iterations.")
+    parser.add_argument("--teacher", help="checkpoint folder or Hub id; the baseline of comparisons")
+    parser.add_argument("--student", help="checkpoint folder or Hub id; the system under test")
+    parser.add_argument("--data", required=True, help="phrasebook, a folder, a JSONL file or the id of a Hub data set")
+    parser.add_argument("--source-lang", required=True, help="language code, for example en")
+    parser.add_argument("--target-lang", required=True, help="language code, for example de")
+    parser.add_argument("--split", default="test", help="split of the corpus")
+    parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 4, 10], help="decoder passes")
+    parser.add_argument("--length-beams", type=int, nargs="+", default=[1], help="length candidates")
+    parser.add_argument("--oracle-length", action="store_true", help="also decode with the reference's length")
+    parser.add_argument("--keep-repeats", action="store_true", help="score without collapsing repeated tokens")
+    parser.add_argument("--max-tokens-per-batch", type=int, default=4096, help="padded tokens per batch")
+    parser.add_argument("--max-examples", type=int, help="first sentences only")
+    parser.add_argument("--output-dir", help="folder for results.json, results.md, the figure and the translations")
+    parser.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
+    return parser

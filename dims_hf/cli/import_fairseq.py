@@ -17,7 +17,22 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pt", help="fairseq checkpoint")
     parser.add_argument("dictionary", metavar="DICT.txt", help="fairseq dictionary of the joint vocabulary")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="folder to write; must be absent or empty")
+    parser.add_argument(
+        "--attention-heads",
+        type=int,
+        nargs="+",
+        metavar="N",
+        help="heads of every layer, or of encoder and decoder, for a checkpoint without arguments",
+    )
+    parser.add_argument(
+        "--no-legacy",
+        action="store_true",
+        help="never predict the mask or a special token; else as in the reference, whose outputs stay the same",
+    )
     arguments = parser.parse_words(argv)
+    heads = arguments.attention_heads
+    if heads is not None and len(heads) > 2:
+        raise ValueError(f"--attention-heads takes one number or two (encoder, decoder), got {len(heads)}.")
     for path in (arguments.checkpoint, arguments.dictionary):
         if not Path(path).is_file():
             raise FileNotFoundError(f"{path} does not exist. Give the checkpoint, then its dict.txt, then the folder.")
@@ -28,7 +43,12 @@ def main(argv: Sequence[str]) -> None:
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
 
-    model, tokenizer, _ = import_fairseq_checkpoint(arguments.checkpoint, arguments.dictionary)
+    model, tokenizer, _ = import_fairseq_checkpoint(
+        arguments.checkpoint,
+        arguments.dictionary,
+        attention_heads=heads and (heads[0], heads[-1]),
+        legacy=not arguments.no_legacy,
+    )
     model.save_pretrained(out_dir)
     save_tokenizer(tokenizer, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

@@ -103,7 +103,7 @@ def _describe_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = error.name.partition(".")[0]
         return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
-    if isinstance(error, (ValueError, OSError)) and text:
+    if isinstance(error, (ValueError, OSError, NotImplementedError)) and text:
         return text, 2
     return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1
 

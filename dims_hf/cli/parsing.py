@@ -1,18 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What the subcommands share: a parser whose errors are exceptions, and loading a model with its tokenizer."""
+"""The parser of the subcommands: its errors are exceptions."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
-
-
-if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from typing import NoReturn
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -34,53 +28,3 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         raise ValueError(f"{message}. `{self.prog} --help` lists the arguments.")
-
-
-def load_model(name: str, device: str | None = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """
-    Load a translation model and its tokenizer for inference.
-
-    Args:
-        name (`str`): folder of a checkpoint, or Hub model id.
-        device (`str`, *optional*): torch device, defaults to the first GPU where there is one, else the CPU. On the
-            CPU half-precision weights are widened to fp32.
-
-    Returns:
-        `tuple`: the model in evaluation mode, and its tokenizer.
-
-    Raises:
-        FileNotFoundError: `name` reads as a path and is no checkpoint folder.
-        ValueError: torch has no such device.
-    """
-    import torch
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    import dims_hf  # noqa: F401  (registers the models)
-
-    _check_folder(name)
-    target = _find_device(device)
-    dtype = torch.float32 if target.type == "cpu" else "auto"
-    model = AutoModelForSeq2SeqLM.from_pretrained(name, dtype=dtype).to(target).eval()
-    return model, AutoTokenizer.from_pretrained(name)
-
-
-def _find_device(name: str | None) -> torch.device:
-    import torch
-
-    try:
-        device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
-    except RuntimeError:
-        raise ValueError(f"--device {name!r} is not a device. Say cpu, cuda or cuda:0.") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"--device {name} needs a GPU that torch can use, and there is none. Say --device cpu.")
-    return device
-
-
-def _check_folder(name: str) -> None:
-    path = Path(name)
-    reads_as_path = path.is_absolute() or name.startswith((".", "~")) or name.endswith("/") or name.count("/") > 1
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise FileNotFoundError(f"{name} holds no config.json. Give the folder that training or export wrote.")
-    elif path.is_file() or reads_as_path:
-        raise FileNotFoundError(f"Model folder {name} does not exist. Give a checkpoint folder or a Hub model id.")

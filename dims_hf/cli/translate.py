@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dims_hf.cli.parsing import CommandParser, load_model
+from dims_hf.cli.parsing import CommandParser
 
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ def main(argv: Sequence[str]) -> None:
     """Translate line by line; blank lines stay blank, so that output and input lines match."""
     arguments = _make_parser().parse_words(argv)
     lines = _read_lines(arguments)
+    from dims_hf.evaluation import load_model
+
     model, tokenizer = load_model(arguments.model, arguments.device)
     write = _show_steps if arguments.show_steps else _translate
     _write_lines(write(model, tokenizer, lines, arguments), arguments.output)
@@ -52,11 +54,23 @@ def _read_lines(arguments: argparse.Namespace) -> list[str]:
             raise ValueError("Sentences were given as arguments and as --input. Give one of the two.")
         return arguments.text
     if arguments.input == "-":
-        return sys.stdin.read().splitlines()
+        # a lone carriage return must not end a line here either
+        sys.stdin.reconfigure(newline="\n")
+        return _split_lines(sys.stdin.read())
     path = Path(arguments.input)
     if not path.is_file():
         raise FileNotFoundError(f"Input file {path} does not exist. Give a text file with one sentence per line.")
-    return path.read_text(encoding="utf-8").splitlines()
+    return _split_lines(path.read_bytes().decode("utf-8"))
+
+
+def _split_lines(text: str) -> list[str]:
+    """Lines end at a line feed only: other separators of Unicode occur inside sentences."""
+    lines = [line.strip("\r") for line in text.split("\n")]
+    return lines if lines[-1] else lines[:-1]
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
 
 
 def _translate(
@@ -77,7 +91,7 @@ def _translate(
             collapse_repeats=not arguments.keep_repeats,
         )
         for row, output in zip(rows, outputs):
-            translations[row] = output.text
+            translations[row] = _one_line(output.text)
     yield from translations
 
 
@@ -97,10 +111,10 @@ def _show_steps(
             output_history=True,
             **options,
         )
-        yield f"source   {line}"
+        yield f"source   {_one_line(line)}"
         for number, step in enumerate(output.history, start=1):
             yield f"pass {number:<3} {_format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())}"
-        yield f"result   {tokenizer.decode(output.sequences[0], skip_special_tokens=True)}"
+        yield f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"
 
 
 def _format_step(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], states: Sequence[int]) -> str:

@@ -28,6 +28,9 @@ SPLITS = ("train", "valid", "test")
 
 EMBEDDED_CORPUS = "phrasebook"
 
+PHRASEBOOK_HELD_OUT = 500
+"""Pairs of its validation and test splits unless told otherwise; those after them may be some run's training pairs."""
+
 SIDE_COLUMNS = ("near",)
 """Extra 0/1 columns taken along when a corpus has them (`test.near`, or the same name as a key or column)."""
 
@@ -80,7 +83,8 @@ def load_corpus(
         required (`Sequence[str]`, *optional*):
             Those of `splits` that must exist. Default: all of them, but `test` only when `train` is not asked for.
         max_examples (`Mapping[str, int]`, *optional*):
-            Pairs to keep per split: the first ones. For `"phrasebook"`, the number to generate.
+            Pairs to keep per split: the first ones. For `"phrasebook"`, the number to generate
+            (at most 500 of `valid` and `test`).
         data_config (`str`, *optional*):
             Configuration of a Hub data set; the same as `"name:config"`.
         drop_bad_rows (`bool`, *optional*, defaults to `False`):
@@ -550,6 +554,13 @@ def _read_phrasebook(
             f"The embedded corpus {EMBEDDED_CORPUS!r} translates {expected}, not {source_lang!r} to {target_lang!r}. "
             f"Set source_lang and target_lang accordingly, or bring your own files."
         )
+    for split in ("valid", "test"):
+        if sizes.get(split, 0) > PHRASEBOOK_HELD_OUT:
+            raise ValueError(
+                f"max_examples for {split!r} is {sizes[split]}, but training sets of {EMBEDDED_CORPUS!r} leave out "
+                f"only {PHRASEBOOK_HELD_OUT} sentences. Ask for at most these, or write a corpus of your own sizes "
+                "with `dims-hf phrasebook --out DIR` and use that folder for training and testing."
+            )
     found = {}
     for split, pairs in phrasebook_corpus(**sizes).items():
         if split in splits:

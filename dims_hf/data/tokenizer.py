@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 
@@ -258,35 +259,43 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathL
     Saves a tokenizer so that every transformers release can load it.
 
     transformers 5 writes a class name that 4.x does not know (`TokenizersBackend`); it is replaced by
-    `PreTrainedTokenizerFast`, which both load. Tokenizers with code of their own keep their class.
+    `PreTrainedTokenizerFast`, which both load. Tokenizers with code of their own keep their class. Every file is moved
+    into place when all are complete, `tokenizer.json` last.
     """
     directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         # Traces of earlier calls with padding= or truncation= would be stored and applied by other readers.
         backend.no_padding()
         backend.no_truncation()
-    tokenizer.save_pretrained(directory)
-    path = directory / "tokenizer_config.json"
+    with TemporaryDirectory(dir=directory, prefix=".tokenizer.") as partial:
+        tokenizer.save_pretrained(partial)
+        _clean_config(Path(partial, "tokenizer_config.json"))
+        # Whoever finds tokenizer.json finds the rest too.
+        for path in sorted(Path(partial).iterdir(), key=lambda path: path.name == "tokenizer.json"):
+            os.replace(path, directory / path.name)
+
+
+def _clean_config(path: Path) -> None:
     config = json.loads(path.read_text(encoding="utf-8"))
     if config.get("tokenizer_class") == "TokenizersBackend":
         config["tokenizer_class"] = "PreTrainedTokenizerFast"
     # Where this copy was read from says nothing to its next reader.
     config.pop("is_local", None)
-    partial = path.with_name(path.name + ".tmp")
-    partial.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    path.write_text(json.dumps(config, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def check_same_tokenizer(
     teacher_tokenizer: PreTrainedTokenizerBase, student_tokenizer: PreTrainedTokenizerBase
 ) -> None:
     """
-    Checks that two tokenizers give the same ids to the same text.
+    Checks that two tokenizers give the same ids to the same text: same tokens, merges or scores, normalizer,
+    pre-tokenizer and post-processor. (Of a tokenizer in Python code, only the tokens can be compared.)
 
     Raises:
         `ValueError`: naming the first id whose tokens differ, with both tokens and both sizes; or, when all tokens
-            agree, that the rules for splitting text differ.
+            agree, what else differs.
     """
     teacher, student = _tokens(teacher_tokenizer), _tokens(student_tokenizer)
     fix = "Use the teacher's tokenizer for the student (the one saved in the teacher's folder)."
@@ -304,6 +313,20 @@ def check_same_tokenizer(
             f"The student's tokenizer has the teacher's {len(teacher)} tokens but other merges or scores, so the same "
             f"text would get other ids. {fix}"
         )
+    rules = zip(_rules(teacher_tokenizer).items(), _rules(student_tokenizer).values())
+    different = [name for (name, left), right in rules if left != right]
+    if different:
+        raise ValueError(
+            f"The student's tokenizer has the teacher's {len(teacher)} tokens but another {' and '.join(different)}, "
+            f"so the same text would get other ids. {fix}"
+        )
+
+
+def _rules(tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
+    """What happens to text before and after it is cut into tokens."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    spec = {} if backend is None else json.loads(backend.to_str())
+    return {name: spec.get(name) for name in ("normalizer", "pre_tokenizer", "post_processor")}
 
 
 def _show(token: str | None) -> str:

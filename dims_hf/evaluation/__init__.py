@@ -11,6 +11,7 @@ from .comparison import compare_with_bootstrap, find_record, gap_closed
 from .evaluator import evaluate_model, measure
 from .figures import plot_quality_versus_iterations
 from .length import length_accuracy, length_top_k_accuracy, predict_lengths, reference_lengths
+from .loading import load_model
 from .metrics import METRICS, SystemOutput
 from .model_card import create_model_card, save_model_card
 from .provenance import hardware, provenance
@@ -46,6 +47,7 @@ __all__ = [
     "legacy_bleu",
     "length_accuracy",
     "length_top_k_accuracy",
+    "load_model",
     "load_results",
     "make_results",
     "markdown_table",

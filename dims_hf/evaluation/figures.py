@@ -105,7 +105,7 @@ def _draw_panel(axes: Any, curves: Mapping[str, list[dict[str, Any]]], metric: s
         axes.plot(counts, values, color=color, marker=marker, markersize=7, linewidth=1.8, linestyle=line, label=name)
         if len(curves) > 1 and index == len(curves) - 1:
             # the question of the figure: how many teacher iterations is one pass of the student worth?
-            label_of_level = f"level of {name} at {counts[0]}"
+            label_of_level = f"level of {name} at {counts[0]} iteration{'s' * (counts[0] > 1)}"
             axes.axhline(values[0], color=color, linewidth=1, linestyle=":", zorder=0, label=label_of_level)
     counts = sorted({record["num_iterations"] for records in curves.values() for record in records})
     axes.set_xscale("log", base=2)

@@ -48,6 +48,7 @@ def create_model_card(
     sample: tuple[str, str] | None = None,
     limits: Sequence[str] = (),
     figure: str | None = None,
+    usage_path: str | None = None,
     template_path: str | os.PathLike[str] | None = None,
 ) -> ModelCard:
     """Writes the card of one system of a results document.
@@ -64,6 +65,8 @@ def create_model_card(
         sample (`tuple[str, str]`, *optional*): a source and the model's real translation of it.
         limits (`Sequence[str]`, *optional*): limits beside those every such model has.
         figure (`str`, *optional*): path of the figure, relative to the card.
+        usage_path (`str`, *optional*): what the code sample loads, for a model that is not on the Hub; `model_id` when
+            `None`.
         template_path (`str` or `os.PathLike`, *optional*): another Jinja template with the same variables.
 
     Returns:
@@ -83,7 +86,7 @@ def create_model_card(
         data,
         template_path=str(template_path or TEMPLATE_PATH),
         model_name=model_id.rsplit("/", 1)[-1],
-        model_id_literal=json.dumps(model_id, ensure_ascii=False),
+        usage_path_literal=json.dumps(usage_path or model_id, ensure_ascii=False),
         summary=_summary(results, chosen, record),
         sample_literal=json.dumps(source, ensure_ascii=False),
         sample_output=sample[1] if sample else None,

@@ -72,11 +72,13 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _command(argv: Sequence[str]) -> str:
-    """The command line, without the folder an installed script happens to lie in."""
-    program = argv[0] if argv else ""
-    if os.path.isabs(program):
-        program = os.path.basename(program)
-    return shlex.join([program, *argv[1:]])
+    """The command line; of paths on this machine, also after `=`, the last part."""
+    return shlex.join("=".join(map(_last_part, word.split("="))) for word in argv)
+
+
+def _last_part(word: str) -> str:
+    is_on_this_machine = os.path.isabs(word) or word.startswith("~")
+    return os.path.basename(word.rstrip("/")) if is_on_this_machine else word
 
 
 def _version(name: str) -> str | None:

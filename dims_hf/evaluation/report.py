@@ -307,7 +307,7 @@ def _length_note(system: Mapping[str, Any]) -> str:
 def _gap_note(gap: Mapping[str, Any]) -> str:
     return (
         f"The student at 1 iteration closes {100 * gap['closed']:.1f} % of the teacher's {gap['metric'].upper()} gap "
-        f"({gap['teacher_one']:.2f} at 1, {gap['teacher_most']:.2f} at {gap['most_iterations']})."
+        f"({gap['teacher_one']:.2f} at 1 iteration, {gap['teacher_most']:.2f} at {gap['most_iterations']} iterations)."
     )
 
 

@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from ..data import corpus_fingerprint, load_corpus
 from .comparison import compare_with_bootstrap, gap_closed
 from .evaluator import evaluate_model
 from .figures import plot_quality_versus_iterations
+from .loading import load_model, resolve_model
 from .provenance import provenance
 from .report import make_results, markdown_table, save_results, write_text
 from .translation import Translation
@@ -72,18 +71,16 @@ def run_evaluation(
     """
     if not models:
         raise ValueError("There is no model to evaluate. Pass at least one, for example {'student': 'path'}.")
-    for path in models.values():
-        _check_model_path(path)
+    places = {name: resolve_model(path) for name, path in models.items()}
     corpus = _load_split(data, source_lang, target_lang, split, max_examples)
     settings = dict(options, iterations=iterations, length_beams=length_beams)
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
     decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
     systems = []
-    for name, path in models.items():
+    for name, place in places.items():
         decoded.system = name
-        systems.append(
-            {"name": name, "model": _public_name(str(path)), **_evaluate_path(path, corpus, device, decoded, settings)}
-        )
+        measured = _evaluate_checkpoint(place, corpus, device, decoded, settings)
+        systems.append({"name": name, "model": _public_name(place), **measured})
     task = {
         "data": _public_name(data),
         "source_lang": source_lang,
@@ -157,16 +154,10 @@ class _Decoded:
         }
 
 
-def _evaluate_path(
-    path: str | os.PathLike[str], corpus: Dataset, device: str | None, decoded: _Decoded, settings: dict[str, Any]
+def _evaluate_checkpoint(
+    place: str, corpus: Dataset, device: str | None, decoded: _Decoded, settings: dict[str, Any]
 ) -> dict[str, Any]:
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    tokenizer = AutoTokenizer.from_pretrained(path)
-    model = AutoModelForSeq2SeqLM.from_pretrained(path)
-    # half-precision checkpoints are for transport; processors without such units decode them slowly or not at all
-    device = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.float().to(device) if torch.device(device).type == "cpu" else model.to(device)
+    model, tokenizer = load_model(place, device)
     sources, references = list(corpus["source"]), list(corpus["target"])
     return evaluate_model(model, tokenizer, sources, references, callback=decoded, **settings)
 
@@ -198,14 +189,5 @@ def _judge_of(data: str, source_lang: str, target_lang: str) -> Judge | None:
 
 def _public_name(data: str) -> str:
     """A path's last part; where it lay on this machine tells a reader nothing."""
-    return Path(data).name if Path(data).exists() else data
-
-
-def _check_model_path(path: str | os.PathLike[str]) -> None:
-    """A Hub id has at most one slash and does not start like a path; anything else must exist."""
-    text = str(path)
-    looks_like_path = isinstance(path, os.PathLike) or text.count("/") > 1 or text.startswith((".", "/", "~"))
-    if looks_like_path and not Path(path).exists():
-        raise ValueError(
-            f"There is no checkpoint at {text!r}. Give the folder that save_pretrained wrote, or a Hub id."
-        )
+    path = Path(data).expanduser()
+    return path.name if path.exists() else data

@@ -4,18 +4,34 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 logger = logging.getLogger(__name__)
 
 FIGURE_NAME = "quality_vs_iterations.png"
+
+RESULTS_NAME = "results.json"
+
+# What an export writes under names that depend on the model: weights (in one file or several) and code.
+_OWN_FILES = (
+    "model*.safetensors",
+    "model*.safetensors.index.json",
+    *(f"{part}_*.py" for part in ("configuration", "modeling", "generation", "decoding", "pipeline")),
+    "masking.py",
+)
 
 
 def write_hub_folder(
@@ -31,20 +47,22 @@ def write_hub_folder(
     license: str = "apache-2.0",
     limits: Sequence[str] = (),
     num_iterations: int | None = None,
+    usage_path: str | None = None,
 ) -> Path:
     """
     Writes what `push_to_hub` uploads for one trained model.
 
     Args:
         model_path (`str` or `Path`): trained model with its tokenizer.
-        output_dir (`str` or `Path`): folder to write; files of a former export are replaced.
+        output_dir (`str` or `Path`): folder to write; files of a former export are replaced or removed, and nothing
+            is touched when the export fails.
         model_id (`str`): name shown in the card.
         results (`Mapping`): results document of an evaluation that holds this model.
         system (`str`): the model's name in `results`.
         training (`Mapping`, *optional*): settings to list in the card.
         sample (`tuple[str, str]`, *optional*): a source and this model's translation; made here if `None` and given a
             source only as `(source, "")`.
-        attribution, license, limits: as [`create_model_card`].
+        attribution, license, limits, usage_path: as [`create_model_card`].
         num_iterations (`int`, *optional*): decoder passes of the card's headline; default the generation config's.
 
     Returns:
@@ -53,18 +71,14 @@ def write_hub_folder(
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     from dims_hf.data import save_tokenizer
-    from dims_hf.evaluation import create_model_card, plot_quality_versus_iterations, save_model_card, translate
+    from dims_hf.evaluation import create_model_card, save_model_card, translate
 
-    output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
     tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
     model = AutoModelForSeq2SeqLM.from_pretrained(model_path, dtype=torch.float16)
-    model.save_pretrained(output_dir)
-    save_tokenizer(tokenizer, output_dir)
     if sample is not None and not sample[1]:
         # Half precision is for transport; processors decode in single.
         sample = (sample[0], translate(model.float().eval(), tokenizer, [sample[0]])[0].text)
-    plot_quality_versus_iterations(results, output_dir / FIGURE_NAME)
+        model.half()
     card = create_model_card(
         results,
         model_id=model_id,
@@ -76,9 +90,44 @@ def write_hub_folder(
         sample=sample,
         limits=limits,
         figure=FIGURE_NAME,
+        usage_path=usage_path,
     )
-    save_model_card(card, output_dir)
-    shutil.rmtree(output_dir / "__pycache__", ignore_errors=True)
-    size = sum(path.stat().st_size for path in output_dir.rglob("*") if path.is_file())
+    output_dir = Path(output_dir)
+    output_dir.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
+        save_model_card(card, partial)
+        save_tokenizer(tokenizer, partial)
+        _save_model(model, Path(partial))
+        _save_results(results, Path(partial))
+        size = _replace_files(Path(partial), output_dir)
     logger.info("Wrote %s: %.1f MB.", output_dir, size / 1e6)
     return output_dir
+
+
+def _save_model(model: PreTrainedModel, folder: Path) -> None:
+    model.save_pretrained(folder)
+    path = folder / "config.json"
+    # Loading follows the config: the small weights become fp32 again, which every processor computes in.
+    config = {**json.loads(path.read_text(encoding="utf-8")), "dtype": "float32"}
+    path.write_text(json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _save_results(results: Mapping[str, Any], folder: Path) -> None:
+    from dims_hf.evaluation import plot_quality_versus_iterations, save_results
+
+    save_results(results, folder / RESULTS_NAME)
+    plot_quality_versus_iterations(results, folder / FIGURE_NAME)
+
+
+def _replace_files(written: Path, folder: Path) -> int:
+    """Moves a complete export into its folder, without what a former one left there; returns its bytes."""
+    names = {path.name for path in written.iterdir()}
+    size = sum(path.stat().st_size for path in written.iterdir())
+    shutil.rmtree(folder / "__pycache__", ignore_errors=True)
+    for pattern in _OWN_FILES:
+        for path in folder.glob(pattern):
+            if path.name not in names:
+                path.unlink()
+    for name in sorted(names):
+        os.replace(written / name, folder / name)
+    return size

@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Callbacks around evaluation: best checkpoints, and a stop when the model's output has become constant."""
+"""Callbacks: best checkpoints, a stop when the model's output has become constant, and what resumed runs count on."""
 
 from __future__ import annotations
+
+import time
 
 from transformers import (
     EarlyStoppingCallback,
@@ -23,9 +25,36 @@ class CollapseError(RuntimeError):
 
 def restore_attributes(callback: ExportableState, state: TrainerState) -> None:
     """Gives a callback the counters it had in the checkpoint a run resumes from; its settings stay this run's."""
-    saved = state.stateful_callbacks.get(type(callback).__name__, {})
+    # A callback that the earlier start did not have gets an entry: the trainer looks for one when it saves.
+    saved = state.stateful_callbacks.setdefault(type(callback).__name__, {})
     for name, value in saved.get("attributes", {}).items():
         setattr(callback, name, value)
+
+
+class RunRecord(TrainerCallback, ExportableState):
+    """Writes into every checkpoint how long its run has trained, over all starts, and in how many processes."""
+
+    def __init__(self) -> None:
+        self.num_processes, self.earlier_seconds = 1, 0.0
+        self._start: float | None = None
+
+    @property
+    def seconds(self) -> float:
+        """Wall time behind the current weights; work that a kill made undone is not in it."""
+        return self.earlier_seconds + (0.0 if self._start is None else time.perf_counter() - self._start)
+
+    def state(self) -> dict:
+        """What a resumed run needs, and [`last_complete_checkpoint`]."""
+        return {"args": {}, "attributes": {"earlier_seconds": self.seconds, "num_processes": self.num_processes}}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Starts the clock where the checkpoint stopped it."""
+        restore_attributes(self, state)
+        self.num_processes, self._start = args.world_size, time.perf_counter()
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Stops the clock."""
+        self.earlier_seconds, self._start = self.seconds, None
 
 
 class StopEarly(EarlyStoppingCallback):

@@ -97,19 +97,23 @@ def last_complete_checkpoint(output_dir: str | Path) -> str | None:
     """
     Newest `checkpoint-N` whose writing was finished; a run killed while saving leaves an unfinished one behind.
 
-    The trainer state is written last, so a readable one means that everything else is there.
+    The main process writes the trainer state last, so a readable one means that its other files are there; what the
+    other processes write is their random state.
     """
     numbered = []
     for path in Path(output_dir).glob("checkpoint-*"):
         match = re.fullmatch(r"checkpoint-(\d+)", path.name)
-        if match and _is_readable_json(path / "trainer_state.json"):
+        if match and _is_complete(path):
             numbered.append((int(match.group(1)), path))
     return str(max(numbered)[1]) if numbered else None
 
 
-def _is_readable_json(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     try:
-        json.loads(path.read_text())
+        state = json.loads((path / "trainer_state.json").read_text())
     except (OSError, ValueError):
         return False
-    return True
+    # As many processes as wrote it, which need not be as many as resume; save_only_model writes no random state.
+    record = state.get("stateful_callbacks", {}).get("RunRecord", {}).get("attributes", {})
+    ranks = range(record.get("num_processes", 1)) if (path / "rng_state_0.pth").is_file() else ()
+    return all((path / f"rng_state_{rank}.pth").is_file() for rank in ranks)

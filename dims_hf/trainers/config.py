@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from transformers import Seq2SeqTrainingArguments
@@ -15,6 +15,32 @@ from dims_hf.models.masking import MASK_POLICIES
 
 
 REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
+
+# Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
+_WITHOUT_EFFECT = (
+    "auto_find_batch_size",
+    "average_tokens_across_devices",
+    "batch_eval_metrics",
+    "bf16_full_eval",
+    "dataloader_drop_last",
+    "dataloader_in_order",
+    "dataloader_multiprocessing_context",
+    "eval_accumulation_steps",
+    "eval_do_concat_batches",
+    "eval_use_gather_object",
+    "fp16_full_eval",
+    "generation_config",
+    "generation_max_length",
+    "generation_num_beams",
+    "include_for_metrics",
+    "label_names",
+    "length_column_name",
+    "predict_with_generate",
+    "prediction_loss_only",
+    "restore_callback_states_from_checkpoint",
+    "sortish_sampler",
+    "train_sampling_strategy",
+)
 
 
 def _check_range(name: str, value: float | None, low: float, high: float, hint: str) -> None:
@@ -110,7 +136,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             self.lr_scheduler_type = "inverse_sqrt"
         if self.metric_for_best_model is None:
             self.metric_for_best_model = f"bleu_{min(self.eval_iterations)}"
-            self.greater_is_better = True
+        self._set_direction()
         # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.fp16 and self.use_cpu:
@@ -121,7 +147,17 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         if self.mask_seed is None:
             self.mask_seed = self.seed
 
+    def _set_direction(self) -> None:
+        greater_is_better = not self.metric_for_best_model.endswith("loss")
+        if self.greater_is_better not in (None, greater_is_better):
+            raise ValueError(
+                f"greater_is_better={self.greater_is_better} does not fit metric_for_best_model="
+                f"{self.metric_for_best_model}. Leave it out."
+            )
+        self.greater_is_better = greater_is_better
+
     def _check_values(self) -> None:
+        self._check_inherited()
         if self.mask_policy not in MASK_POLICIES:
             raise ValueError(f"mask_policy must be one of {', '.join(MASK_POLICIES)}, got {self.mask_policy!r}.")
         if self.loss_normalization not in ("update", "micro_batch"):
@@ -130,31 +166,37 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(f"max_tokens_per_batch must be >= 1, got {self.max_tokens_per_batch}. Try 4096.")
         if not self.learning_rate > 0:
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}. Try 5e-4.")
-        if self.predict_with_generate:
-            raise ValueError(
-                "predict_with_generate has no effect: BLEU is computed for eval_iterations. Leave it out."
-            )
+        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
+        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
+        self._check_evaluation()
+
+    def _check_inherited(self) -> None:
+        """Options of transformers that do not go together with ours, or with each other."""
+        for option in fields(Seq2SeqTrainingArguments):
+            # A list is the only default that a factory makes here, and an empty one.
+            default = [] if callable(option.default_factory) else option.default
+            value = getattr(self, option.name)
+            if option.name in _WITHOUT_EFFECT and value != default:
+                raise ValueError(
+                    f"{option.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
+                    "decodes with eval_iterations. Leave it out."
+                )
         if self.label_smoothing_factor:
             raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
         if self.remove_unused_columns:
             raise ValueError(
                 "remove_unused_columns=True would drop the corpus index that masks depend on. Leave it out."
             )
-        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
-        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
-        self._check_evaluation()
+        if self.fp16 and self.bf16:
+            raise ValueError("fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out fp16.")
 
     def _check_evaluation(self) -> None:
         if not self.eval_iterations or min(self.eval_iterations) < 1:
             raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
         if self.eval_length_beam_size < 1:
             raise ValueError(f"eval_length_beam_size must be >= 1, got {self.eval_length_beam_size}.")
-        metric = re.fullmatch(r"(?:eval_)?(?:bleu|chrf)_(\d+)", self.metric_for_best_model or "")
-        if metric and int(metric[1]) not in self.eval_iterations:
-            raise ValueError(
-                f"metric_for_best_model={self.metric_for_best_model} needs {metric[1]} among eval_iterations, which "
-                f"are {self.eval_iterations}. Add it there."
-            )
+        if self.metric_for_best_model is not None:
+            self._check_metric(self.metric_for_best_model)
         for name in ("early_stopping_patience", "collapse_patience"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -164,6 +206,18 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         if self.num_best_checkpoints < 0:
             raise ValueError(
                 f"num_best_checkpoints must be >= 0, got {self.num_best_checkpoints}. 0 averages nothing."
+            )
+
+    def _check_metric(self, name: str) -> None:
+        metric = re.fullmatch(r"(?:eval_)?(?:loss|accuracy|(?:bleu|chrf)_(\d+))", name)
+        if metric is None:
+            raise ValueError(
+                f"metric_for_best_model must be loss, accuracy, bleu_K or chrf_K for K decoder passes, got {name!r}."
+            )
+        if metric[1] is not None and int(metric[1]) not in self.eval_iterations:
+            raise ValueError(
+                f"metric_for_best_model={name} needs {metric[1]} among eval_iterations, which are "
+                f"{self.eval_iterations}. Add it there."
             )
 
 
@@ -206,6 +260,13 @@ class DiMSConfig(NATTrainingArguments):
             raise ValueError(f"label_mode must be one of {', '.join(LABEL_MODES)}, got {self.label_mode!r}.")
         if self.label_smoothing:
             raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
+        # newer releases of transformers call it activation_checkpointing
+        checkpoints = self.gradient_checkpointing or getattr(self, "activation_checkpointing", None)
+        if checkpoints and self.disable_dropout:
+            raise ValueError(
+                "gradient_checkpointing has no effect on a student without dropout, which stays in evaluation mode. "
+                "Set disable_dropout: false, or leave it out."
+            )
         for name in ("temperature", "student_temperature"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}. The paper uses 0.5 for the teacher.")

@@ -53,6 +53,8 @@ class DiMSTrainer(NATTrainer):
         # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
         self.ema_teacher = EMATeacher(teacher, 1.0 if args.ema_decay is None else args.ema_decay)
         super().__init__(model, args, **kwargs)
+        # What the student is for, and what is saved with it; the teacher, a copy, keeps its own number of passes.
+        model.generation_config.num_iterations = 1
         self.teacher.to(self.args.device)
         if args.attn_implementation is not None:
             self.teacher.set_attn_implementation(args.attn_implementation)

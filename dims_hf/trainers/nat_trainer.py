@@ -4,9 +4,11 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
@@ -22,18 +24,24 @@ from transformers import (
 
 from dims_hf.data import TranslationCollator
 from dims_hf.evaluation import score, translate
+from dims_hf.evaluation.translation import batches_by_budget
 from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import OBJECTIVES, Loss, length_classes, length_loss
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, StopEarly
+from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, RunRecord, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch, mask_batch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 
 
+logger = logging.getLogger(__name__)
+
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
+
+# Entry beside the parts of a validation loss: the masked tokens they are sums over.
+_NUM_TOKENS = "num_tokens"
 
 
 class FollowProgress(TrainerCallback):
@@ -70,6 +78,9 @@ class NATTrainer(Trainer):
         eval_corpus (`Dataset`, *optional*): text pairs (`source`, `target`) that validation BLEU is computed on;
             default: `eval_dataset`, decoded.
         kwargs: as [`Trainer`].
+
+    Raises:
+        ValueError: if one process would train on several GPUs.
     """
 
     # Tells Trainer that `compute_loss` already divides by the items of the whole update.
@@ -85,8 +96,14 @@ class NATTrainer(Trainer):
         eval_corpus: Dataset | None = None,
         **kwargs,
     ):
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"One process sees {args.n_gpu} GPUs, and batches and losses need a process for each. Start with "
+                "`accelerate launch`, or make one GPU visible (CUDA_VISIBLE_DEVICES=0)."
+            )
         if args.attn_implementation is not None:
             model.set_attn_implementation(args.attn_implementation)
+        self.run_record = RunRecord()
         self.train_batch_sampler: TokenBudgetBatchSampler | None = None
         self.eval_corpus = eval_corpus
         self.best_checkpoints = BestCheckpoints(
@@ -105,6 +122,7 @@ class NATTrainer(Trainer):
             **kwargs,
         )
         self.add_callback(FollowProgress(self))
+        self.add_callback(self.run_record)
         if eval_dataset is not None:
             self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
@@ -138,6 +156,8 @@ class NATTrainer(Trainer):
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
             pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
+            persistent_workers=args.dataloader_persistent_workers,
+            prefetch_factor=args.dataloader_prefetch_factor,
         )
 
     def get_batch_samples(
@@ -309,7 +329,7 @@ class NATTrainer(Trainer):
         """
         start = time.perf_counter()
         dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if dataset is None:
+        if dataset is None or len(dataset) == 0:
             raise ValueError("Evaluation needs an eval_dataset. Pass encode_corpus(...) of the validation split.")
         corpus = self.eval_corpus if eval_dataset is None else None
         iterations = self.args.eval_iterations if num_iterations is None else num_iterations
@@ -326,42 +346,38 @@ class NATTrainer(Trainer):
 
     @torch.no_grad()
     def _evaluate_loss(self, dataset: Dataset) -> dict[str, float]:
-        """Loss and parts over this process's share of the data, summed over processes."""
+        """Loss and parts over the data, every sentence once; every process computes its share of the batches."""
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
-        lengths, budget = pair_lengths(dataset), self.args.max_tokens_per_batch
-        sampler = TokenBudgetBatchSampler(
-            lengths,
-            # A long validation sentence is a batch of its own, not a reason to stop.
-            max_tokens=None if budget is None else max(budget, max(lengths)),
-            batch_size=self.args.per_device_eval_batch_size,
-        )
         sums: dict[str, float] = defaultdict(float)
-        counts = torch.zeros(2)
-        for number, rows in enumerate(sampler):
-            if number % self.args.world_size != self.args.process_index:
-                continue
+        for rows in self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]:
             batch = self.mask(self.data_collator([dataset[row] for row in rows]), EVALUATION_STEP)
             batch = self._prepare_inputs(batch)
             with self.accelerator.autocast():
                 loss = self.objective(model, batch, 1, 1)
-            counts += torch.tensor([float((batch["labels"] != -100).sum()), float(len(rows))])
+            sums[_NUM_TOKENS] += float((batch["labels"] != -100).sum())
             for name, part in loss.parts.items():
                 sums[name] += float(part)
         model.train(was_training)
-        return self._mean_parts(dict(sums), counts)
+        return self._mean_parts(self._gather(dict(sums)), len(dataset))
 
-    def _mean_parts(self, sums: dict[str, float], counts: torch.Tensor) -> dict[str, float]:
-        names = sorted(sums)
-        values = torch.cat([torch.tensor([sums[name] for name in names]), counts]).to(self.args.device)
-        if self.args.world_size > 1:
-            values = self.accelerator.reduce(values)
-        *parts, num_tokens, num_sentences = values.tolist()
-        means = {
-            name: part / (num_sentences if name == "length" else max(num_tokens, 1))
-            for name, part in zip(names, parts, strict=True)
-        }
+    def _evaluation_batches(self, dataset: Dataset) -> list[list[int]]:
+        """Rows of the batches; a sentence longer than the budget is a batch of its own."""
+        budget, size = self.args.max_tokens_per_batch, self.args.per_device_eval_batch_size
+        if budget is not None:
+            return list(batches_by_budget(pair_lengths(dataset), budget))
+        rows = list(range(len(dataset)))
+        return [rows[start : start + size] for start in range(0, len(rows), size)]
+
+    def _mean_parts(self, shares: list[dict[str, float]], num_sentences: int) -> dict[str, float]:
+        """Means of the parts that all processes' sums add up to; a process without a batch has none."""
+        sums: dict[str, float] = defaultdict(float)
+        for share in shares:
+            for name, part in share.items():
+                sums[name] += part
+        num_tokens = max(sums.pop(_NUM_TOKENS), 1)
+        means = {name: sums[name] / (num_sentences if name == "length" else num_tokens) for name in sorted(sums)}
         return {"loss": self.total_of_parts(means), **means}
 
     def total_of_parts(self, parts: dict[str, float]) -> float:
@@ -406,19 +422,30 @@ class NATTrainer(Trainer):
 
     def _gather_texts(self, texts: list[str]) -> list[str]:
         """Interleaves the processes' translations back into corpus order."""
-        if self.args.world_size == 1:
-            return texts
-        shares: list[list[str] | None] = [None] * self.args.world_size
-        torch.distributed.all_gather_object(shares, texts)
+        shares = self._gather(texts)
         gathered = [""] * sum(len(share) for share in shares)
         for process_index, share in enumerate(shares):
-            gathered[process_index :: self.args.world_size] = share
+            gathered[process_index :: len(shares)] = share
         return gathered
+
+    def _gather(self, share: Any) -> list[Any]:
+        """What each process has, in their order, on every process."""
+        if self.args.world_size == 1:
+            return [share]
+        shares = [None] * self.args.world_size
+        torch.distributed.all_gather_object(shares, share)
+        return shares
 
     def average_best_checkpoints(self) -> list[dict]:
         """Sets the model to the average of its best checkpoints, on every process; returns their records."""
         self.accelerator.wait_for_everyone()
-        return self.best_checkpoints.load_average(self.accelerator.unwrap_model(self.model))
+        records = self.best_checkpoints.load_average(self.accelerator.unwrap_model(self.model))
+        if not records and self.args.num_best_checkpoints and self.args.should_log:
+            logger.warning(
+                "No best checkpoints to average; the last weights stay. Set eval_strategy to steps or epoch, and "
+                "eval_steps below the length of the run, to keep some."
+            )
+        return records
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:

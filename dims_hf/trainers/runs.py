@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.recipes import parse_recipe
+from dims_hf.trainers.run_settings import check_run_settings, save_run_settings, write_json
 
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ class CorpusArguments:
     data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
     max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
     max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
+    drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
     drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
 
 
@@ -113,13 +114,14 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
         `Path`: folder of the final model.
 
     Raises:
-        ValueError: for a bad recipe or corpus, before any training.
+        ValueError: for a bad recipe or corpus, or an output folder with another run in it, before any training.
     """
     corpus_args, model_args, args = parse_recipe((CorpusArguments, ModelArguments, NATTrainingArguments), argv)
     start_logging(args)
+    check_run_settings(args, [corpus_args, model_args])
     corpus = read_corpus(corpus_args)
-    with args.main_process_first(desc="tokenizer"):
-        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir))
+    with args.main_process_first(local=False, desc="tokenizer"):
+        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
     set_seed(args.seed)
     model = make_model(model_args, tokenizer)
     trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
@@ -137,17 +139,18 @@ def distill(argv: Sequence[str] | None = None) -> Path:
         `Path`: folder of the student.
 
     Raises:
-        ValueError: for a bad recipe, corpus or teacher, before any training.
+        ValueError: for a bad recipe, corpus or teacher, or an output folder with another run in it, before any
+            training.
     """
     corpus_args, model_args, args = parse_recipe((CorpusArguments, DistillationArguments, DiMSConfig), argv)
     start_logging(args)
+    check_run_settings(args, [corpus_args, model_args])
     teacher = load_teacher(model_args.teacher)
     tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
     student_path = model_args.student or model_args.teacher
     if student_path != model_args.teacher:
         check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
     student = AutoModelForSeq2SeqLM.from_pretrained(student_path, dtype="float32")
-    student.generation_config.num_iterations = 1
     corpus = read_corpus(corpus_args)
     trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
     return run_training(trainer, corpus, [corpus_args, model_args])
@@ -170,14 +173,26 @@ def read_corpus(args: CorpusArguments) -> DatasetDict:
         splits=("train", "valid"),
         max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
         data_config=args.data_config,
+        drop_bad_rows=args.drop_bad_rows,
     )
 
 
-def make_tokenizer(args: ModelArguments, corpus: DatasetDict, output_dir: Path) -> PreTrainedTokenizerBase:
-    """Loads the tokenizer asked for, or the one already in the output folder; else trains one and saves it there."""
-    folder = args.tokenizer or (output_dir if (output_dir / "tokenizer.json").is_file() else None)
-    if folder is not None:
-        return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+def make_tokenizer(
+    args: ModelArguments, corpus: DatasetDict, output_dir: Path, *, is_first: bool = True
+) -> PreTrainedTokenizerBase:
+    """
+    Loads the tokenizer asked for, or that of the run in the output folder; else trains one and saves it there.
+
+    Args:
+        args ([`ModelArguments`]): names it, or says how to train it.
+        corpus (`DatasetDict`): its training pairs are what a new one is trained on.
+        output_dir (`Path`): folder of the run.
+        is_first (`bool`): whether this process would train one; the others load what it has saved by then. Without a
+            checkpoint the run starts anew, and so does its tokenizer.
+    """
+    is_there = (output_dir / "tokenizer.json").is_file()
+    if args.tokenizer or (is_there and (not is_first or last_complete_checkpoint(output_dir))):
+        return AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
     texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
     tokenizer = train_tokenizer(
         texts, args.vocab_size, kind=args.tokenizer_kind, max_length=args.max_position_embeddings
@@ -242,18 +257,20 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
     checkpoint = args.resume_from_checkpoint or last_complete_checkpoint(output_dir)
     if checkpoint:
         logger.info("Resuming from %s.", checkpoint)
-    result = trainer.train(resume_from_checkpoint=checkpoint)
+    if args.should_save:
+        save_run_settings(args, arguments)
+    trainer.train(resume_from_checkpoint=checkpoint)
     averaged = trainer.average_best_checkpoints()
     metrics = trainer.evaluate(metric_key_prefix="final")
     trainer.save_model()
     if args.should_save:
         save_tokenizer(trainer.processing_class, output_dir)
-        write_summary(
+        write_json(
             output_dir / TRAINING_SUMMARY,
             {
                 "steps": trainer.state.global_step,
                 "epochs": trainer.state.epoch,
-                "train_runtime": result.metrics.get("train_runtime"),
+                "train_runtime": trainer.run_record.seconds,
                 "padding_share": trainer.train_batch_sampler.padding_share,
                 "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
                 "metrics": metrics,
@@ -293,10 +310,3 @@ def read_training_summary(folder: str | Path) -> dict[str, object]:
         "corpus fingerprint": summary["corpus_fingerprint"],
         "tokenizer fingerprint": summary["tokenizer_fingerprint"],
     }
-
-
-def write_summary(path: Path, summary: dict) -> None:
-    """Writes JSON under a temporary name first, so that a reader never sees half of it."""
-    staging = path.with_suffix(".tmp")
-    staging.write_text(json.dumps(summary, indent=1, default=str))
-    os.replace(staging, path)

@@ -92,7 +92,7 @@ def run_python(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=600,
         )
         assert done.returncode == 0, done.stderr[-4000:]
         (line,) = [line for line in done.stdout.splitlines() if line.startswith("RESULT ")]

@@ -287,6 +287,35 @@ def test_budget_below_the_longest_sentence(kind: str, start: Callable[..., None]
 
 
 @BOTH
+def test_folder_with_another_run(kind: str, start: Callable[..., None], data: Path, tmp_path: Path) -> None:
+    started = pytest.raises(AssertionError, match="a training step ran")
+    with started:
+        start(kind, data, "--seed", "1")
+    with refused(f"{tmp_path / 'run'} holds a run with seed=1", "this recipe says seed=2", "Choose another"):
+        start(kind, data, "--seed", "2")
+    with refused("command=", "Choose another output_dir, or delete it."):
+        start("distill" if kind == "train" else "train", data, "--seed", "1")
+    with started:  # the same run, longer and split otherwise
+        start(kind, data, "--seed", "1", "--max_tokens_per_batch", "999", "--gradient_accumulation_steps", "2",
+              "--save_steps", "7")  # fmt: skip
+
+
+def test_folder_with_a_run_of_another_tokenizer(start: Callable[..., None], data: Path) -> None:
+    with pytest.raises(AssertionError, match="a training step ran"):
+        start("train", data)
+    with refused("holds a run with tokenizer_kind=bpe, this recipe says tokenizer_kind=unigram"):
+        start("train", data, "--tokenizer_kind", "unigram")
+
+
+@BOTH
+def test_bad_rows_are_dropped_when_asked(kind: str, start: Callable[..., None], tmp_path: Path) -> None:
+    lines = GERMAN * 10
+    lines[6] = "  "
+    with pytest.raises(AssertionError, match="a training step ran"):
+        start(kind, write_corpus(tmp_path / "data", train_de=lines), "--drop_bad_rows")
+
+
+@BOTH
 def test_a_good_run_would_have_started(kind: str, start: Callable[..., None], data: Path) -> None:
     with pytest.raises(AssertionError, match="a training step ran"):
         start(kind, data)

@@ -60,7 +60,7 @@ max_position_embeddings: 24
 
 def write_corpus(folder: Path) -> None:
     generator = torch.Generator().manual_seed(0)
-    for split, count in (("train", 120), ("valid", 16)):
+    for split, count in (("train", 120), ("valid", 19)):
         lengths = torch.randint(1, 7, (count,), generator=generator).tolist()
         rows = [torch.randint(len(NUMBERS), (length,), generator=generator).tolist() for length in lengths]
         for language, words in (("en", list(NUMBERS)), ("de", list(NUMBERS.values()))):
@@ -122,7 +122,7 @@ def test_killed_run_started_again_equals_the_uninterrupted_one(
     ]  # fmt: skip
     with (tmp_path / "first.log").open("w") as log:
         process = subprocess.Popen(command, cwd=repository, env=environment, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 600
         # The moment the third checkpoint's folder appears it is still being written.
         while not (folder / "checkpoint-30").exists() and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.001)
@@ -132,7 +132,7 @@ def test_killed_run_started_again_equals_the_uninterrupted_one(
     assert (folder / "checkpoint-20").is_dir() and not (folder / "checkpoint-40").exists()
     assert not (folder / "training_summary.json").exists()
 
-    again = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=120)
+    again = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=600)
     assert again.returncode == 0, again.stderr[-2000:]
     assert f"Resuming from {folder / 'checkpoint-'}" in again.stderr
     assert log_of(folder) == log_of(runs.student)
@@ -152,7 +152,7 @@ def test_two_processes_with_half_the_budget_each_equal_one(
         str(repository / "training" / script), str(runs.recipes[script]), "--output_dir", str(folder),
         "--max_tokens_per_batch", "128",
     ]  # fmt: skip
-    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=180)
+    result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
     expected = runs.teacher if script == "train_teacher.py" else runs.student
     assert (folder / "checkpoint-40" / "rng_state_1.pth").is_file()  # there really were two
@@ -171,7 +171,7 @@ def test_a_finished_run_started_again_changes_nothing(runs: SimpleNamespace) -> 
     from dims_hf.trainers.runs import distill
 
     before = load_file(runs.student / "model.safetensors")
-    log = log_of(runs.student)
+    log, seconds = log_of(runs.student), summary_of(runs.student)["train_runtime"]
     distill([str(runs.recipes["train_dims.py"])])
     after = load_file(runs.student / "model.safetensors")
     assert all(torch.equal(after[name], before[name]) for name in before)
@@ -179,6 +179,7 @@ def test_a_finished_run_started_again_changes_nothing(runs: SimpleNamespace) -> 
         f"checkpoint-{step}" for step in (10, 20, 30, 40)
     ]
     assert log_of(runs.student) == log
+    assert 0.5 * seconds < summary_of(runs.student)["train_runtime"] < 2 * seconds  # of both starts together
 
 
 def test_final_model_is_the_average_of_the_best_and_decodes_in_one_pass(runs: SimpleNamespace) -> None:

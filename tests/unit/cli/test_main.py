@@ -68,6 +68,7 @@ def test_main_version_is_the_package_version(capsys: pytest.CaptureFixture):
         (["translate", "--model", "m", "--num-iter", "1", "a"], "error: unrecognized arguments: --num-iter"),
         (["evaluate", "--data", "x", "--source_lang", "en", "--target_lang", "de"], "error: There is no model to "),
         (["phrasebook", "--show", "0"], "error: --show must be at least 1, got 0."),
+        (["import-fairseq", "a", "b", "c", "--attention-heads", "1", "2", "3"], "error: --attention-heads takes one "),
         (["import-fairseq", "absent.pt", "dict.txt", "out"], "error: absent.pt does not exist. Give the checkpoint"),
     ],
 )
@@ -92,6 +93,8 @@ def test_main_wrong_call_is_one_line_on_stderr_and_returns_2(
             2,
             'error: datasets is not installed. Install it: pip install "dims-hf[train]"\n',
         ),
+        (NotImplementedError("This is an Imputer checkpoint."), 2, "error: This is an Imputer checkpoint.\n"),
+        (NotImplementedError(), 1, "error: NotImplementedError: no message (`dims-hf --debug ...` shows where)\n"),
         (KeyError("mask"), 1, "error: KeyError: 'mask' (`dims-hf --debug ...` shows where)\n"),
         (ValueError(), 1, "error: ValueError: no message (`dims-hf --debug ...` shows where)\n"),
         (KeyboardInterrupt(), 130, ""),
@@ -108,6 +111,31 @@ def test_main_debug_lets_the_error_through(raising, words: list[str]):
     raising(ValueError("bad value"))
     with pytest.raises(ValueError, match="bad value"):
         main(words)
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], {"attention_heads": None, "legacy": True}),
+        (["--attention-heads", "4"], {"attention_heads": (4, 4), "legacy": True}),
+        (["--attention_heads", "4", "2", "--no_legacy"], {"attention_heads": (4, 2), "legacy": False}),
+    ],
+)
+def test_main_import_passes_its_options_on(
+    options: list[str], expected: dict, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    seen = {}
+
+    def refuse(*_: str, **settings: object) -> None:
+        seen.update(settings)
+        raise NotImplementedError("enough")
+
+    monkeypatch.setattr("dims_hf.export.import_fairseq_checkpoint", refuse)
+    for name in ("model.pt", "dict.txt"):
+        (tmp_path / name).touch()
+    words = [str(tmp_path / name) for name in ("model.pt", "dict.txt", "out")]
+    assert main(["import-fairseq", *words, *options]) == 2
+    assert seen == expected
 
 
 @pytest.mark.parametrize(("command", "function"), [("train", "train_teacher"), ("distill", "distill")])

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -39,7 +40,8 @@ def test_translate_arguments_prints_what_the_library_says(folder, expected, caps
 
 
 def test_translate_standard_input_keeps_blank_lines(folder, expected, capsys, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO(f"{SENTENCES[0]}\n\n{SENTENCES[1]}\n"))
+    text = f"{SENTENCES[0]}\r\n\n{SENTENCES[1]}\n"
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text.encode()), encoding="utf-8"))
     assert main(["translate", "--model", folder, "--num-iterations", "2"]) == 0
     assert capsys.readouterr().out.split("\n") == [expected[0], "", expected[1], ""]
 
@@ -50,6 +52,18 @@ def test_translate_file_to_file_leaves_no_temporary_file(folder, expected, tmp_p
     assert main(["translate", "--model", folder, "--num-iterations", "2", *files]) == 0
     assert (tmp_path / "out.txt").read_text(encoding="utf-8").splitlines() == expected
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in.txt", "model", "out.txt"]
+
+
+@pytest.mark.parametrize("separator", ["\u2028", "\x85", "\x0c", "\r"])
+@pytest.mark.parametrize("from_file", [True, False])
+def test_translate_only_line_feeds_end_lines(folder, separator, from_file, tmp_path, capsys, monkeypatch):
+    text = f"a cat{separator}sleeps .\r\na dog .\n".encode()
+    (tmp_path / "in.txt").write_bytes(text)
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
+    echo = lambda model, tokenizer, sources, **_: [SimpleNamespace(text=source) for source in sources]  # noqa: E731
+    monkeypatch.setattr("dims_hf.evaluation.translate", echo)
+    assert main(["translate", "--model", folder, "--input", str(tmp_path / "in.txt") if from_file else "-"]) == 0
+    assert capsys.readouterr().out == "a cat sleeps .\na dog .\n"
 
 
 def test_translate_show_steps_prints_one_line_per_pass(folder, expected, capsys: pytest.CaptureFixture):
@@ -75,4 +89,4 @@ def test_translate_folder_without_a_config_is_refused(tmp_path: Path, capsys: py
 
 def test_translate_unknown_device_is_refused(folder, capsys: pytest.CaptureFixture):
     assert main(["translate", "--model", folder, "--device", "abacus", "a cat ."]) == 2
-    assert "error: --device 'abacus' is not a device." in capsys.readouterr().err
+    assert "error: 'abacus' is not a device." in capsys.readouterr().err

@@ -380,6 +380,14 @@ def test_load_corpus_phrasebook_generates_the_sizes_asked_for(phrasebook):
     assert corpus["train"][4] == {"source": "the dog", "target": "der Hund"}
 
 
+@pytest.mark.parametrize("split", ["valid", "test"])
+def test_load_corpus_phrasebook_more_held_out_pairs_than_training_leaves_out_is_refused(phrasebook, split):
+    load_corpus("phrasebook", "en", "de", splits=(split,), max_examples={split: 500, "train": 501})
+    with pytest.raises(ValueError, match=f"max_examples for '{split}' is 501.*only 500 sentences.*phrasebook --out"):
+        load_corpus("phrasebook", "en", "de", splits=(split,), max_examples={split: 501})
+    assert len(phrasebook) == 1
+
+
 def test_load_corpus_phrasebook_in_other_languages_is_refused(phrasebook):
     with pytest.raises(ValueError, match="'phrasebook' translates 'en' to 'de', not 'de' to 'en'"):
         load_corpus("phrasebook", "de", "en")

@@ -152,7 +152,7 @@ def test_saved_tokenizer_loads_with_auto_tokenizer_and_gives_the_same_ids(tokeni
     assert not {"auto_map", "is_local"} & set(config)
     stored = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
     assert stored["padding"] is None and stored["truncation"] is None
-    assert not list(tmp_path.glob("*.tmp"))
+    assert {path.name for path in tmp_path.iterdir()} == {"tokenizer.json", "tokenizer_config.json"}
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     check_same_tokenizer(tokenizer, loaded)
     assert loaded.model_max_length == 256
@@ -200,6 +200,33 @@ def test_check_same_tokenizer_same_tokens_other_merges_is_refused(bpe):
     other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(spec)))
     with pytest.raises(ValueError, match="other merges or scores"):
         check_same_tokenizer(bpe, other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("normalizer", {"type": "Lowercase"}),
+        ("pre_tokenizer", {"type": "WhitespaceSplit"}),
+        ("post_processor", None),
+    ],
+)
+def test_check_same_tokenizer_same_tokens_other_rules_is_refused(bpe, name, value):
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    spec = {**json.loads(bpe.backend_tokenizer.to_str()), name: value}
+    other = PreTrainedTokenizerFast(tokenizer_object=Tokenizer.from_str(json.dumps(spec)))
+    with pytest.raises(ValueError, match=f"200 tokens but another {name}, so the same text would"):
+        check_same_tokenizer(bpe, other)
+
+
+def test_save_tokenizer_that_fails_leaves_the_former_files_whole(sentences, bpe, tmp_path, monkeypatch):
+    save_tokenizer(bpe, tmp_path)
+    before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    monkeypatch.setattr("dims_hf.data.tokenizer._clean_config", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        save_tokenizer(train_tokenizer(sentences, 190), tmp_path)
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
 
 
 def test_tokenizer_fingerprint_depends_on_the_vocabulary_only(sentences, bpe):

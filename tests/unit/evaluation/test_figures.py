@@ -31,7 +31,7 @@ def test_plot_quality_versus_iterations_svg_names_systems_axes_and_task(results,
     wanted = (
         "teacher",
         "student",
-        "level of student at 1",
+        "level of student at 1 iteration",
         "decoder iterations",
         "BLEU",
         "valid outputs (%)",

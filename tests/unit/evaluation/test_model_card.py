@@ -138,6 +138,11 @@ def test_create_model_card_without_options_leaves_their_sections_out(results):
     assert "\n\n\n" not in text
 
 
+def test_create_model_card_code_sample_loads_the_usage_path(results):
+    text = str(create_model_card(results, model_id="student", usage_path="model_cards/student"))
+    assert "# student\n" in text and 'pipeline("translation", model="model_cards/student")' in text
+
+
 def test_create_model_card_quotes_in_the_sample_stay_python(results):
     text = str(create_model_card(results, model_id="student", sample=('Say "no".', "Sag „nein“.")))
     line = next(line for line in text.splitlines() if line.startswith("print("))

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 
+import pytest
 import torch
 import transformers
 
@@ -31,6 +32,20 @@ def test_provenance_names_command_versions_and_threads(monkeypatch):
 def test_provenance_relative_script_keeps_its_folder(monkeypatch):
     monkeypatch.setattr(sys, "argv", ["training/evaluate.py", "--split", "valid"])
     assert provenance()["command"] == "training/evaluate.py --split valid"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--teacher", "/home/me/runs/teacher/"], "--teacher teacher"),
+        (["--output_dir=/home/me/out", "--student=~/runs/dims"], "--output_dir=out --student=dims"),
+        (["~/a=b", "/home/me/c=d"], "a=b c=d"),
+        (["--student", "runs/dims", "--data=../corpus", "a/b"], "--student runs/dims --data=../corpus a/b"),
+    ],
+)
+def test_provenance_paths_of_this_machine_keep_their_last_part(monkeypatch, words, shown):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+    assert provenance()["command"] == f"evaluate.py {shown}"
 
 
 def test_git_commit_is_the_checkout_s_or_none(repository):

@@ -119,7 +119,8 @@ def test_markdown_table_has_a_row_per_record_and_all_notes(results):
         "- Legacy BLEU is tokenised and not comparable with BLEU: nrefs:1|tok:words-and-marks.",
         "- Length prediction of teacher: exact 50.0 %, ±1 50.0 %, ±2 50.0 %, among top 5 50.0 %.",
         "- Length prediction of student: exact 50.0 %, ±1 50.0 %, ±2 50.0 %, among top 5 50.0 %.",
-        "- The student at 1 iteration closes 80.0 % of the teacher's BLEU gap (20.00 at 1, 30.00 at 10).",
+        "- The student at 1 iteration closes 80.0 % of the teacher's BLEU gap "
+        "(20.00 at 1 iteration, 30.00 at 10 iterations).",
         "- Paired bootstrap, 1000 resamples: student@1 − teacher@10 = -2.00 BLEU (p = 0.004).",
     ]
 

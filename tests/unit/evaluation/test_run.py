@@ -13,7 +13,6 @@ from datasets import Dataset
 
 from dims_hf.data import save_tokenizer
 from dims_hf.evaluation import load_results, run_evaluation, subsets_from_columns
-from dims_hf.evaluation.command import main
 
 
 SOURCES = ["the small dog sees the old cat .", "a cat sleeps in the house today .", "the dog sees a cat ."]
@@ -75,7 +74,7 @@ def test_run_evaluation_one_checkpoint_compares_nothing_and_writes_nothing(check
 
 
 def test_run_evaluation_missing_checkpoint_is_refused_with_its_path(corpus, tmp_path):
-    with pytest.raises(ValueError, match="There is no checkpoint at '.*nowhere'"):
+    with pytest.raises(ValueError, match="Model folder .*nowhere does not exist"):
         run_evaluation({"student": tmp_path / "nowhere"}, corpus, "en", "de")
     with pytest.raises(ValueError, match="There is no model to evaluate"):
         run_evaluation({}, corpus, "en", "de")
@@ -85,37 +84,6 @@ def test_subsets_from_columns_takes_columns_with_few_values():
     columns = {"source": ["a"] * 10, "target": ["b"] * 10, "near": [0, 1] * 5, "same": [1] * 10, "id": list(range(10))}
     subsets = subsets_from_columns(Dataset.from_dict(columns))
     assert subsets == {"near=0": [True, False] * 5, "near=1": [False, True] * 5}
-
-
-@pytest.mark.parametrize("dash", ["-", "_"])
-def test_command_writes_the_table_to_standard_output(checkpoint, corpus, capsys, dash):
-    argv = f"--student {checkpoint} --data {corpus} --source{dash}lang en --target{dash}lang de --iterations 1 2"
-    results = main([*argv.split(), f"--keep{dash}repeats"])
-    assert [record["num_iterations"] for record in results["systems"][0]["records"]] == [1, 2]
-    output = capsys.readouterr().out
-    assert "student" in output and "Repeats kept before scoring" in output
-
-
-def test_command_without_a_model_is_refused(corpus):
-    with pytest.raises(ValueError, match="Give --teacher, --student or both"):
-        main(["--data", corpus, "--source_lang", "en", "--target_lang", "de"])
-
-
-def test_training_script_unknown_checkpoint_is_one_line_on_standard_error(repository, corpus, tmp_path):
-    script = repository / "training" / "evaluate.py"
-    argv = ["--student", str(tmp_path / "nowhere"), "--data", corpus, "--source_lang", "en", "--target_lang", "de"]
-    done = subprocess.run(
-        [sys.executable, str(script), *argv],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-        cwd=tmp_path,
-        env=_environment_with(repository),
-    )
-    assert done.returncode == 1
-    assert done.stderr.splitlines()[-1].startswith("error: There is no checkpoint at")
-    assert "Traceback" not in done.stderr
 
 
 def _environment_with(repository: Path) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from transformers import TrainerControl, TrainerState
 
 from dims_hf.trainers import CollapseError
-from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, StopEarly
+from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, RunRecord, StopEarly
 
 
 ARGS = SimpleNamespace(metric_for_best_model="bleu_1", greater_is_better=True, load_best_model_at_end=False)
@@ -46,6 +46,29 @@ def test_model_from_scratch_may_be_constant_until_it_was_varied():
     evaluate(callback, 0.0, 0.0, 0.0, 0.5, 0.05)
     with pytest.raises(CollapseError):
         evaluate(callback, 0.05)
+
+
+def test_training_time_adds_up_over_starts_without_the_time_between(monkeypatch):
+    clock = SimpleNamespace(now=100.0)
+    monkeypatch.setattr("dims_hf.trainers.callbacks.time.perf_counter", lambda: clock.now)
+    args = SimpleNamespace(world_size=2)
+    first, second = RunRecord(), RunRecord()
+    first.on_train_begin(args, TrainerState(stateful_callbacks=[first]), None)
+    clock.now += 30
+    state = TrainerState(stateful_callbacks={"RunRecord": first.state()})
+    clock.now += 50  # then killed
+    second.on_train_begin(args, state, None)
+    clock.now += 7
+    assert second.seconds == 37
+    second.on_train_end(args, state, None)
+    clock.now += 1000
+    assert second.state()["attributes"] == {"earlier_seconds": 37, "num_processes": 2}
+
+
+def test_callback_that_the_earlier_start_lacked_has_a_place_in_the_state():
+    state = TrainerState(stateful_callbacks={})
+    StopEarly(3).on_train_begin(ARGS, state, TrainerControl())
+    assert state.stateful_callbacks == {"StopEarly": {}}
 
 
 def test_collapse_count_survives_a_resume_with_new_patience():

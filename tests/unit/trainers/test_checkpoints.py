@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 from dims_hf.trainers import BestCheckpoints
+from dims_hf.trainers.callbacks import RunRecord
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
 
 
@@ -142,3 +143,16 @@ def test_last_complete_checkpoint_skips_unfinished_ones(tmp_path):
     write_checkpoint(tmp_path, 120, text=json.dumps({"global_step": 120})[:-3])
     (tmp_path / "checkpoint-best").mkdir()
     assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-100")
+
+
+def test_last_complete_checkpoint_has_the_random_state_of_every_process_that_wrote_it(tmp_path):
+    record = RunRecord()
+    record.num_processes = 2
+    state = json.dumps({"stateful_callbacks": {"RunRecord": record.state()}})
+    for step, ranks in ((10, (0, 1)), (20, (0,)), (5, ())):
+        write_checkpoint(tmp_path, step, state)
+        for rank in ranks:
+            (tmp_path / f"checkpoint-{step}" / f"rng_state_{rank}.pth").touch()
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    (tmp_path / "checkpoint-20" / "rng_state_1.pth").touch()
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-20")

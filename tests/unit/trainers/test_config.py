@@ -4,10 +4,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import pytest
 import torch
+from transformers import Seq2SeqTrainingArguments
 
 from dims_hf import DiMSConfig, NATTrainingArguments
+from dims_hf.trainers.config import _WITHOUT_EFFECT
 from dims_hf.trainers.recipes import parse_recipe
 
 
@@ -58,7 +62,9 @@ def test_derived_settings_follow_from_the_given_ones(tmp_path):
     args = NATTrainingArguments(output_dir=tmp_path, eval_iterations=[4, 2], seed=7)
     assert args.metric_for_best_model == "bleu_2" and args.greater_is_better is True
     assert args.mask_seed == 7
-    assert NATTrainingArguments(output_dir=tmp_path, metric_for_best_model="loss").greater_is_better is False
+    for metric in ("loss", "eval_loss", "accuracy", "eval_chrf_1"):
+        args = NATTrainingArguments(output_dir=tmp_path, metric_for_best_model=metric)
+        assert args.greater_is_better is (metric in ("accuracy", "eval_chrf_1"))
     assert NATTrainingArguments(output_dir=tmp_path, mask_seed=3, seed=7).mask_seed == 3
 
 
@@ -76,7 +82,15 @@ def test_any_transformers_schedule_is_taken(tmp_path):
         ({"eval_iterations": [1, 0]}, r"eval_iterations must be integers >= 1, got \[1, 0\]. Try \[1, 4\]"),
         ({"eval_length_beam_size": 0}, "eval_length_beam_size must be >= 1, got 0"),
         ({"num_best_checkpoints": -1}, "num_best_checkpoints must be >= 0, got -1. 0 averages nothing"),
-        ({"predict_with_generate": True}, "predict_with_generate has no effect.*Leave it out"),
+        ({"predict_with_generate": True}, "predict_with_generate=True has no effect.*Leave it out"),
+        ({"generation_num_beams": 4}, "generation_num_beams=4 has no effect.*Leave it out"),
+        ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' has no effect"),
+        ({"include_for_metrics": ["loss"]}, "include_for_metrics=.* has no effect"),
+        ({"fp16": True, "bf16": True}, "^fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out"),
+        ({"metric_for_best_model": "bleu"}, "must be loss, accuracy, bleu_K or chrf_K for K .*, got 'bleu'"),
+        ({"metric_for_best_model": "eval_kl"}, "metric_for_best_model must be loss, accuracy, .* got 'eval_kl'"),
+        ({"metric_for_best_model": "loss", "greater_is_better": True}, "does not fit metric_for_best_model=loss"),
+        ({"greater_is_better": False}, "greater_is_better=False does not fit metric_for_best_model=bleu_1"),
         ({"label_smoothing_factor": 0.1}, "label_smoothing_factor is the autoregressive one. Use label_smoothing"),
         ({"remove_unused_columns": True}, "remove_unused_columns=True would drop the corpus index"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 0.999\], got 1.0"),
@@ -105,12 +119,23 @@ def test_impossible_teacher_settings_are_refused_by_name(options, message, tmp_p
         ({"student_temperature": -1.0}, "student_temperature must be > 0, got -1.0"),
         ({"ema_decay": 1.5}, r"ema_decay must lie in \[0, 1\], got 1.5. The paper uses 0.9992"),
         ({"ema_decay": -0.1}, r"ema_decay must lie in \[0, 1\], got -0.1"),
+        ({"gradient_checkpointing": True}, "gradient_checkpointing has no effect.*Set disable_dropout: false"),
         ({"hidden_weight": -1.0}, r"hidden_weight must lie in \[0, inf\], got -1.0"),
     ],
 )
 def test_impossible_distillation_settings_are_refused_by_name(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         DiMSConfig(output_dir=tmp_path, **options)
+
+
+def test_gradient_checkpointing_goes_with_dropout(tmp_path):
+    assert DiMSConfig(output_dir=tmp_path, gradient_checkpointing=True, disable_dropout=False).gradient_checkpointing
+
+
+def test_settings_without_effect_are_refused_by_names_that_exist():
+    known = {option.name for option in fields(Seq2SeqTrainingArguments)}
+    of_newer_releases = {"dataloader_in_order", "dataloader_multiprocessing_context"}
+    assert set(_WITHOUT_EFFECT) - known <= of_newer_releases
 
 
 @pytest.mark.parametrize("decay", [0.0, 0.5, 1.0, None])

@@ -154,6 +154,16 @@ def test_training_leaves_the_given_teacher_alone(make_dims_trainer, trained):
     assert all(torch.equal(value, start[name]) for name, value in teacher.named_parameters())
 
 
+def test_student_decodes_in_one_pass_and_its_teacher_as_before(make_dims_trainer, trained, tmp_path):
+    trained = copy.deepcopy(trained)
+    trained.generation_config.num_iterations = 4
+    example = make_dims_trainer()
+    trainer = DiMSTrainer(trained, None, example.args, train_dataset=example.train_dataset)
+    trainer.save_model(tmp_path / "student")
+    assert type(trained).from_pretrained(tmp_path / "student").generation_config.num_iterations == 1
+    assert trainer.teacher.generation_config.num_iterations == 4
+
+
 def test_teacher_may_be_a_folder(make_dims_trainer, trained, tmp_path, largest_difference):
     trained.save_pretrained(tmp_path / "teacher")
     for teacher in (str(tmp_path / "teacher"), tmp_path / "teacher"):

@@ -10,8 +10,9 @@ import math
 import pytest
 import torch
 
-from dims_hf import NATTrainer
+from dims_hf import NATTrainer, NATTrainingArguments
 from dims_hf.trainers import CollapseError
+from dims_hf.trainers.masking import EVALUATION_STEP
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 
 
@@ -112,12 +113,26 @@ def test_evaluation_reports_loss_parts_and_bleu_for_each_number_of_passes(make_t
     assert "eval_bleu_2" in trainer.evaluate(num_iterations=2)
 
 
-def test_evaluation_loss_does_not_depend_on_the_batches(make_teacher_trainer, toy):
-    losses = [
-        make_teacher_trainer(evaluates=True, max_tokens_per_batch=budget).evaluate()["eval_loss"]
-        for budget in (40, 999)
-    ]
-    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+@pytest.mark.parametrize("num_sentences", [13, 20])
+def test_evaluation_loss_is_the_mean_over_all_sentences_whatever_the_batches(make_trainer, toy, num_sentences):
+    dataset = toy.valid.select(range(num_sentences))
+    splits = [{"max_tokens_per_batch": 40}, {"max_tokens_per_batch": 999},
+              {"max_tokens_per_batch": None, "per_device_eval_batch_size": 3}]  # fmt: skip
+    trainers = [make_trainer(**split) for split in splits]
+    losses = [trainer._evaluate_loss(dataset) for trainer in trainers]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5) and losses[0] == pytest.approx(losses[2], abs=1e-5)
+    trainer = trainers[0]
+    batch = trainer.mask(trainer.data_collator([dataset[row] for row in range(num_sentences)]), EVALUATION_STEP)
+    trainer.model.eval()
+    with torch.no_grad():
+        expected = trainer.objective(trainer.model, batch, None, None).total.item()
+    assert losses[0]["loss"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_processes_without_a_validation_batch_add_nothing(make_teacher_trainer):
+    sums = {"num_tokens": 4.0, "token": 8.0, "length": 6.0, "accuracy": 2.0}
+    means = make_teacher_trainer(length_weight=0.5)._mean_parts([{}, sums, sums], 3)
+    assert means == {"loss": 4.0, "token": 2.0, "length": 4.0, "accuracy": 0.5}
 
 
 def test_evaluation_takes_sentences_longer_than_the_training_budget(make_teacher_trainer, toy):
@@ -148,6 +163,22 @@ def test_best_checkpoints_are_kept_and_averaged_into_the_final_model(make_teache
     stored = [load_file(record["path"] / "model.safetensors") for record in records]
     for name, value in trainer.model.named_parameters():
         torch.testing.assert_close(value.detach(), sum(each[name] for each in stored) / 3)
+
+
+@pytest.mark.parametrize(("num_best_checkpoints", "warns"), [(5, True), (0, False)])
+def test_average_of_no_checkpoints_leaves_the_last_weights_and_says_so(
+    make_teacher_trainer, caplog, num_best_checkpoints, warns
+):
+    trainer = make_teacher_trainer(num_best_checkpoints=num_best_checkpoints)
+    with caplog.at_level("WARNING", logger="dims_hf"):
+        assert trainer.average_best_checkpoints() == []
+    assert ("No best checkpoints to average; the last weights stay. Set eval_strategy" in caplog.text) == warns
+
+
+def test_several_gpus_in_one_process_are_refused(make_teacher_trainer, monkeypatch):
+    monkeypatch.setattr(NATTrainingArguments, "n_gpu", 2)
+    with pytest.raises(ValueError, match="One process sees 2 GPUs.*accelerate launch"):
+        make_teacher_trainer()
 
 
 def script_metrics(trainer, monkeypatch, **columns):

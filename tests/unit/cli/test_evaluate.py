@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`dims-hf evaluate` and `training/evaluate.py`: from a command line to a table, and errors as one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from dims_hf.cli.main import main
+
+
+TASK = ["--source_lang", "en", "--target_lang", "de"]
+
+
+@pytest.mark.parametrize("dash", ["-", "_"])
+def test_evaluate_writes_the_table_to_standard_output(tiny_model, tiny_tokenizer, tmp_path: Path, capsys, dash: str):
+    from dims_hf.data import save_tokenizer
+
+    tiny_model.save_pretrained(tmp_path / "model")
+    save_tokenizer(tiny_tokenizer, tmp_path / "model")
+    (tmp_path / "test.en").write_text("a cat sleeps .\nthe dog sees a cat .\n", encoding="utf-8")
+    (tmp_path / "test.de").write_text("eine Katze schläft .\nder Hund sieht eine Katze .\n", encoding="utf-8")
+    words = f"--student {tmp_path / 'model'} --data {tmp_path} --source{dash}lang en --target{dash}lang de"
+    assert main(["evaluate", *words.split(), "--iterations", "1", "2", f"--keep{dash}repeats"]) == 0
+    output = capsys.readouterr().out
+    rows = [line.split()[:2] for line in output.splitlines() if line.strip().startswith("student ")]
+    assert rows == [["student", "1"], ["student", "2"]]
+    assert "Repeats kept before scoring" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "line"),
+    [
+        (["--data", "x", *TASK], "error: There is no model to evaluate. Give --teacher, --student or both."),
+        (["--student", "./absent", "--data", "x", *TASK], "error: Model folder ./absent does not exist. Give a "),
+        (["--data", "x", *TASK, "--max_ex", "1"], "error: unrecognized arguments: --max-ex 1. `dims-hf "),
+        (["--data", "x", *TASK, "--iterations", "a"], "error: argument --iterations: invalid int value: 'a'."),
+    ],
+)
+def test_evaluate_wrong_call_is_one_line_on_stderr_and_returns_2(words: list[str], line: str, capsys):
+    assert main(["evaluate", *words]) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err.count("\n")) == ("", 1)
+    assert shown.err.startswith(line)
+
+
+def test_training_script_passes_its_words_on_and_returns_the_code(repository: Path, tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, str(repository / "training" / "evaluate.py"), "--data", "x", *TASK],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(repository)},
+    )
+    assert done.returncode == 2
+    assert done.stderr == "error: There is no model to evaluate. Give --teacher, --student or both.\n"
