@@ -1,0 +1,37 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The student in the repository: the README's six lines give the output printed below them."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import re
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, pipeline
+
+
+def test_readme_six_lines_print_what_the_readme_shows(repository, monkeypatch):
+    readme = (repository / "README.md").read_text(encoding="utf-8")
+    code, shown = re.search(r"```python\n(import dims_hf.*?)```\n+```text\n(.*?)```", readme, flags=re.S).groups()
+    monkeypatch.chdir(repository)
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        exec(compile(code, "README.md", "exec"), {})
+    assert printed.getvalue() == shown
+
+
+def test_shipped_student_decodes_in_one_pass_and_fits_the_size_limit(repository):
+    folder = repository / "model_cards" / "tatoeba-en-de-dims"
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    assert (model.generation_config.num_iterations, model.dtype) == (1, torch.float32)
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 14e6
+
+
+def test_shipped_student_translation_does_not_depend_on_the_batch(repository):
+    translator = pipeline("translation", model=str(repository / "model_cards" / "tatoeba-en-de-dims"))
+    sources = ["Tom is helping.", "She opened the window because it was too hot in the room.", "Where are you?"]
+    alone = [translator(source)[0] for source in sources]
+    assert translator(sources, batch_size=3) == alone
+    assert translator(sources[::-1], batch_size=2) == alone[::-1]
