@@ -28,9 +28,9 @@ def main() -> None:
     args = parser.parse_args()
     folder, teacher, student = args.output_dir, args.output_dir / "teacher", args.output_dir / "student"
 
-    say("1/4 training a teacher on the phrasebook (about 4 minutes on 2 CPU cores)")
+    say("1/4 training a teacher on the phrasebook (about 5 minutes on 2 CPU cores)")
     launch("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
-    say("2/4 distilling it into a single-step student (about 1 minute)")
+    say("2/4 distilling it into a single-step student (about 4 minutes)")
     launch("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
     say("3/4 translating the test set with both")
     results = run_evaluation(
