@@ -5,10 +5,10 @@
 from __future__ import annotations
 
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 
+from dims_hf.evaluation.report import write_text
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
 
@@ -72,13 +72,4 @@ def check_run_settings(args: NATTrainingArguments, arguments: list) -> None:
 
 def save_run_settings(args: NATTrainingArguments, arguments: list) -> None:
     """Writes the settings into the output folder; for the main process, once all have checked them."""
-    folder = Path(args.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(folder / RUN_SETTINGS, run_settings(args, arguments))
-
-
-def write_json(path: Path, content: dict) -> None:
-    """Writes JSON under a temporary name first, so that a reader never sees half of it."""
-    staging = path.with_suffix(".tmp")
-    staging.write_text(json.dumps(content, indent=1, default=str))
-    os.replace(staging, path)
+    write_text(json.dumps(run_settings(args, arguments), indent=1), Path(args.output_dir) / RUN_SETTINGS)

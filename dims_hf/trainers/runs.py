@@ -22,13 +22,14 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from dims_hf.evaluation.report import write_text
 from dims_hf.models import MODELS
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.recipes import parse_recipe
-from dims_hf.trainers.run_settings import check_run_settings, save_run_settings, write_json
+from dims_hf.trainers.run_settings import check_run_settings, save_run_settings
 
 
 if TYPE_CHECKING:
@@ -265,22 +266,20 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
     trainer.save_model()
     if args.should_save:
         save_tokenizer(trainer.processing_class, output_dir)
-        write_json(
-            output_dir / TRAINING_SUMMARY,
-            {
-                "steps": trainer.state.global_step,
-                "epochs": trainer.state.epoch,
-                "train_runtime": trainer.run_record.seconds,
-                "padding_share": trainer.train_batch_sampler.padding_share,
-                "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
-                "metrics": metrics,
-                "corpus_fingerprint": corpus_fingerprint(corpus),
-                "tokenizer_fingerprint": tokenizer_fingerprint(trainer.processing_class),
-                "arguments": {type(part).__name__: asdict(part) for part in arguments},
-                "training_arguments": args.to_sanitized_dict(),
-                "log": trainer.state.log_history,
-            },
-        )
+        summary = {
+            "steps": trainer.state.global_step,
+            "epochs": trainer.state.epoch,
+            "train_runtime": trainer.run_record.seconds,
+            "padding_share": trainer.train_batch_sampler.padding_share,
+            "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
+            "metrics": metrics,
+            "corpus_fingerprint": corpus_fingerprint(corpus),
+            "tokenizer_fingerprint": tokenizer_fingerprint(trainer.processing_class),
+            "arguments": {type(part).__name__: asdict(part) for part in arguments},
+            "training_arguments": args.to_sanitized_dict(),
+            "log": trainer.state.log_history,
+        }
+        write_text(json.dumps(summary, indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
 
