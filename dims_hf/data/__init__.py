@@ -3,7 +3,7 @@
 """Parallel corpora: reading and checking them, training tokenizers, encoding and batching."""
 
 from .collator import TranslationCollator
-from .corpora import corpus_fingerprint, load_corpus
+from .corpora import corpus_fingerprint, load_corpus, load_sentences
 from .encoding import encode_corpus
 from .tokenizer import (
     SPECIAL_TOKENS,
@@ -21,6 +21,7 @@ __all__ = [
     "corpus_fingerprint",
     "encode_corpus",
     "load_corpus",
+    "load_sentences",
     "save_tokenizer",
     "tokenizer_fingerprint",
     "train_tokenizer",

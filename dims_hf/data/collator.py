@@ -28,20 +28,22 @@ class TranslationCollator:
             Fills `input_ids`. Labels are filled with -100, which no loss counts.
 
     Returns:
-        `dict[str, Tensor]`, all int64: `input_ids` (B,S), `attention_mask` (B,S; 1 = real token), `labels` (B,T) and
-        `index` (B,), the row of each pair in the corpus.
+        `dict[str, Tensor]`, all int64: `input_ids` (B,S), `attention_mask` (B,S; 1 = real token), `index` (B,), the
+        row of each pair in the corpus, and `labels` (B,T) where the pairs have a target.
     """
 
     pad_token_id: int
 
     def __call__(self, features: Sequence[Mapping[str, Any]]) -> dict[str, Tensor]:
-        """Collates one batch; `features` need `index`, `input_ids` and `labels`."""
+        """Collates one batch; `features` need `index` and `input_ids`, and `labels` unless they are sources alone."""
         if not features:
             raise ValueError("Cannot make a batch of no pairs. Pass at least one.")
         input_ids, attention_mask = _pad_right([row["input_ids"] for row in features], self.pad_token_id)
-        labels, _ = _pad_right([row["labels"] for row in features], IGNORED_LABEL)
         index = torch.tensor([int(row["index"]) for row in features])
-        return {"input_ids": input_ids, "attention_mask": attention_mask.long(), "labels": labels, "index": index}
+        batch = {"input_ids": input_ids, "attention_mask": attention_mask.long(), "index": index}
+        if "labels" in features[0]:
+            batch["labels"], _ = _pad_right([row["labels"] for row in features], IGNORED_LABEL)
+        return batch
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:

@@ -115,6 +115,32 @@ def load_corpus(
     return _as_datasets({split: found[split] for split in splits if split in found})
 
 
+def load_sentences(path: str | Path, language: str, *, max_examples: int | None = None) -> Dataset:
+    """
+    Reads and checks sentences of one language, e.g. sources for U-DiMS, which needs no targets.
+
+    Args:
+        path (`str` or `Path`): plain UTF-8 text, one sentence per line, or a folder with such a `train.<language>`.
+        language (`str`): file suffix of the language in a folder.
+        max_examples (`int`, *optional*): sentences to keep: the first ones.
+
+    Returns:
+        `datasets.Dataset` with the column `source` (str, without blanks at either end).
+
+    Raises:
+        `ValueError`: naming file, line, reason and fix.
+    """
+    from datasets import Dataset
+
+    path = Path(path).expanduser()
+    side = _read_lines(path / f"train.{language}" if path.is_dir() else path)
+    side = replace(side, texts=side.texts[:max_examples])
+    if not side.texts:
+        raise ValueError(f"{side.name} has no sentences. Put at least one into it.")
+    _check_sentences(side, "Correct it or remove the line.")
+    return Dataset.from_dict({"source": side.texts})
+
+
 def corpus_fingerprint(dataset: Dataset | Mapping[str, Dataset]) -> str:
     """Twelve hexadecimal digits that change with any sentence of a data set (or of a dict of splits)."""
     digest = hashlib.sha256()
@@ -122,6 +148,8 @@ def corpus_fingerprint(dataset: Dataset | Mapping[str, Dataset]) -> str:
     for split, rows in parts:
         digest.update(f"\0{split}\0{len(rows)}\0".encode())
         for column in ("source", "target"):
+            if column not in rows.column_names:  # sources alone
+                continue
             # JSON keeps apart what joining would mix up, such as a line break inside a sentence.
             digest.update(json.dumps(list(rows[column])).encode())
     return digest.hexdigest()[:12]
@@ -194,14 +222,15 @@ def _checked(rows: _Split) -> _Split:
     if not rows.source.texts:
         raise ValueError(f"{rows.source.name} has no sentences. Put at least one pair into every split.")
     for side in (rows.source, rows.target):
-        for row, text in enumerate(side.texts):
-            problem = _problem(text)
-            if problem:
-                raise ValueError(
-                    f"{side.locate(row)}: the sentence {problem}. Correct it, remove the pair on both sides, or load "
-                    f"with drop_bad_rows=True."
-                )
+        _check_sentences(side, "Correct it, remove the pair on both sides, or load with drop_bad_rows=True.")
     return rows
+
+
+def _check_sentences(side: _Side, advice: str) -> None:
+    for row, text in enumerate(side.texts):
+        problem = _problem(text)
+        if problem:
+            raise ValueError(f"{side.locate(row)}: the sentence {problem}. {advice}")
 
 
 def _without_bad_rows(rows: _Split) -> _Split:

@@ -31,7 +31,7 @@ def encode_corpus(
 
     Args:
         dataset (`datasets.Dataset`):
-            Columns `source` and `target` (str).
+            Columns `source` and `target` (str); without `target`, sources alone are encoded (for U-DiMS).
         tokenizer (`PreTrainedTokenizerBase`):
             Adds `<s>` and `</s>` on both sides.
         max_source_length, max_target_length (`int`):
@@ -42,7 +42,8 @@ def encode_corpus(
             Leave out pairs that are too long (their number is logged) instead of refusing them.
 
     Returns:
-        `datasets.Dataset`: `index` (int, the row of `dataset`), `input_ids` and `labels` (lists of int).
+        `datasets.Dataset`: `index` (int, the row of `dataset`), `input_ids` and, with targets, `labels` (lists of
+            int).
 
     Raises:
         `ValueError`: naming the row of a sentence that is too long, has an id the model has no row for, or no token
@@ -50,36 +51,33 @@ def encode_corpus(
     """
     from datasets import Dataset
 
-    sources = _encode(list(dataset["source"]), tokenizer)
-    targets = _encode(list(dataset["target"]), tokenizer, as_target=True)
-    for side, rows in (("source", sources), ("target", targets)):
+    sides = [("source", "input_ids", max_source_length), ("target", "labels", max_target_length)]
+    sides = [side for side in sides if side[0] in dataset.column_names]
+    encoded: dict[str, list[list[int]]] = {}
+    for side, column, limit in sides:
+        rows = encoded[column] = _encode(list(dataset[side]), tokenizer, as_target=side == "target")
         _check_ids(side, rows, tokenizer, vocab_size)
         _log_unknown_rate(side, rows, tokenizer)
-    limits = (("source", sources, max_source_length), ("target", targets, max_target_length))
-    if not drop_too_long:
-        for side, rows, limit in limits:
+        if not drop_too_long:
             _check_lengths(side, rows, limit)
-    kept = [
-        row
-        for row in range(len(sources))
-        if len(sources[row]) <= max_source_length and len(targets[row]) <= max_target_length
-    ]
+    num_rows, noun = len(dataset), "pairs" if len(sides) == 2 else "sentences"
+    kept = [row for row in range(num_rows) if all(len(encoded[column][row]) <= limit for _, column, limit in sides)]
     if not kept:
         raise ValueError(
-            f"None of the {len(sources)} pairs is left to encode. Pass a corpus with at least one pair of at most "
-            f"{max_source_length} source and {max_target_length} target tokens."
+            f"None of the {num_rows} {noun} is left to encode. Pass a corpus with at least one of at most "
+            f"{max_source_length} source (and {max_target_length} target) tokens."
         )
-    if len(kept) < len(sources):
+    if len(kept) < num_rows:
         logger.warning(
-            "Dropped %d of %d pairs longer than %d source or %d target tokens.",
-            len(sources) - len(kept),
-            len(sources),
+            "Dropped %d of %d %s longer than %d source or %d target tokens.",
+            num_rows - len(kept),
+            num_rows,
+            noun,
             max_source_length,
             max_target_length,
         )
-    return Dataset.from_dict(
-        {"index": kept, "input_ids": [sources[row] for row in kept], "labels": [targets[row] for row in kept]}
-    )
+    columns = {column: [rows[row] for row in kept] for column, rows in encoded.items()}
+    return Dataset.from_dict({"index": kept, **columns})
 
 
 def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, as_target: bool = False) -> list[list[int]]:

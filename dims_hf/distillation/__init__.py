@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What makes a teacher: its moving average and its rollout."""
+"""What makes a teacher: its moving average, its rollout and its own translations as targets."""
 
 from dims_hf.distillation.ema import EMATeacher
 from dims_hf.distillation.rollout import TeacherRollout, roll_out_teacher
+from dims_hf.distillation.synthesis import synthesize_targets
 
 
-__all__ = ["EMATeacher", "TeacherRollout", "roll_out_teacher"]
+__all__ = ["EMATeacher", "TeacherRollout", "roll_out_teacher", "synthesize_targets"]

@@ -236,6 +236,18 @@ class DiMSConfig(NATTrainingArguments):
         label_mode (`str`): `frozen` takes a token's label from the pass that reveals it, `last` from the last pass,
             `auto` what the teacher's own decoding does.
         disable_dropout (`bool`): no dropout in the student, as in the paper.
+
+    > Parameters that control targets and rounds
+
+    Args:
+        unsupervised (`bool`): U-DiMS: the current teacher translates the sources, and its translations are the
+            targets; those of the corpus are not looked at.
+        synthetic_iterations (`int`): decoder passes of those translations; 2 in the paper.
+        synthetic_length_beam_size (`int`): their length candidates.
+        synthetic_collapse_repeats (`bool`): drop their immediate repeats.
+        rounds (`int`): distil so many times in a row, the student of a round being the teacher of the next (Fig. 4);
+            each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The paper does
+            this without a moving average (`ema_decay=None`).
     """
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (Table 8)."})
@@ -251,6 +263,13 @@ class DiMSConfig(NATTrainingArguments):
     student_temperature: float = field(default=1.0, metadata={"help": "Student temperature."})
     label_mode: str = field(default="auto", metadata={"help": f"One of {', '.join(LABEL_MODES)}."})
     disable_dropout: bool = field(default=True, metadata={"help": "Student without dropout (§4.1)."})
+    unsupervised: bool = field(default=False, metadata={"help": "U-DiMS: train on the teacher's own translations."})
+    synthetic_iterations: int = field(default=2, metadata={"help": "Decoder passes of U-DiMS translations."})
+    synthetic_length_beam_size: int = field(default=1, metadata={"help": "Length candidates of U-DiMS translations."})
+    synthetic_collapse_repeats: bool = field(
+        default=False, metadata={"help": "Drop immediate repeats from U-DiMS translations."}
+    )
+    rounds: int = field(default=1, metadata={"help": "Rounds of distillation, each from the student of the last."})
 
     def _check_values(self) -> None:
         super()._check_values()
@@ -260,6 +279,7 @@ class DiMSConfig(NATTrainingArguments):
             raise ValueError(f"label_mode must be one of {', '.join(LABEL_MODES)}, got {self.label_mode!r}.")
         if self.label_smoothing:
             raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
+        self._check_targets_and_rounds()
         # newer releases of transformers call it activation_checkpointing
         checkpoints = self.gradient_checkpointing or getattr(self, "activation_checkpointing", None)
         if checkpoints and self.disable_dropout:
@@ -272,3 +292,13 @@ class DiMSConfig(NATTrainingArguments):
                 raise ValueError(f"{name} must be > 0, got {getattr(self, name)}. The paper uses 0.5 for the teacher.")
         _check_range("ema_decay", self.ema_decay, 0, 1, "The paper uses 0.9992; none keeps the teacher fixed.")
         _check_range("hidden_weight", self.hidden_weight, 0, float("inf"), "The paper uses 0.7.")
+
+    def _check_targets_and_rounds(self) -> None:
+        for name in ("synthetic_iterations", "synthetic_length_beam_size", "rounds"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}. Leave it out for the default.")
+        if self.unsupervised:
+            return
+        for option in fields(self):
+            if option.name.startswith("synthetic_") and getattr(self, option.name) != option.default:
+                raise ValueError(f"{option.name} has no effect without unsupervised. Set unsupervised: true.")

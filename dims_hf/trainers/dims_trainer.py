@@ -8,15 +8,20 @@ from pathlib import Path
 
 import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.trainer_utils import TrainOutput
 
-from dims_hf.distillation import EMATeacher, roll_out_teacher
+from dims_hf.distillation import EMATeacher, roll_out_teacher, synthesize_targets
 from dims_hf.objectives import Loss, dims_loss, masked_accuracy
 from dims_hf.trainers.config import DiMSConfig
-from dims_hf.trainers.masking import MaskedBatch
+from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.rounds import distill_in_rounds, round_folder
 
 
 EMA_FOLDER = "ema_teacher"
+
+# Arguments of the trainer that it keeps as attributes.
+_DATA_ARGUMENTS = ("train_dataset", "eval_dataset", "processing_class", "eval_corpus")
 
 
 class DiMSTrainer(NATTrainer):
@@ -29,6 +34,9 @@ class DiMSTrainer(NATTrainer):
     3. the student sees the same masked references once;
     4. loss = KL(teacher ‖ student) + λ · hidden-state distance + length loss;
     5. after the optimiser's update, the teacher moves towards the student.
+
+    With `unsupervised=True` (U-DiMS), the current teacher's translations stand in for the references in step 1. With
+    `rounds=k`, [`train`] distils k times in a row, see [`distill_in_rounds`].
 
     The teacher is not part of the student's state dict or optimiser; its moving average is saved in
     `checkpoint-N/ema_teacher/` and restored on resume.
@@ -50,6 +58,12 @@ class DiMSTrainer(NATTrainer):
             teacher = load_teacher(teacher)
         teacher = model if teacher is None else teacher
         check_compatible(model, teacher)
+        if args.rounds > 1 and any(kwargs.get("optimizers") or ()):
+            raise ValueError("Every round makes an optimizer of its own. Leave out optimizers, or set rounds to 1.")
+        train_dataset = kwargs.get("train_dataset")
+        if not args.unsupervised and "labels" not in getattr(train_dataset, "column_names", ["labels"]):
+            raise ValueError("train_dataset has sources alone (no labels). Set unsupervised=True, or encode pairs.")
+        self._extras = kwargs
         # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
         self.ema_teacher = EMATeacher(teacher, 1.0 if args.ema_decay is None else args.ema_decay)
         super().__init__(model, args, **kwargs)
@@ -70,6 +84,67 @@ class DiMSTrainer(NATTrainer):
     def starts_trained(self) -> bool:
         """A student starts as its teacher."""
         return True
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
+        """
+        Distils; with `rounds=k`, k times in a row.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): as [`Trainer`]; with rounds, `True` goes on where the
+                output folder's rounds stopped.
+            kwargs: as [`Trainer`].
+
+        Raises:
+            ValueError: for a checkpoint given by its path together with rounds.
+        """
+        if self.args.rounds == 1:
+            return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        if isinstance(resume_from_checkpoint, str):
+            raise ValueError(
+                f"resume_from_checkpoint={resume_from_checkpoint!r} is one round's checkpoint. With rounds, pass True: "
+                "the run goes on inside the round it was in."
+            )
+        return distill_in_rounds(self, resume=bool(resume_from_checkpoint))
+
+    def find_checkpoint(self) -> str | bool | None:
+        """What the output folder has to resume from; with rounds, whether there is any."""
+        if self.args.rounds == 1:
+            return super().find_checkpoint()
+        return round_folder(self.args.output_dir, 1).is_dir()
+
+    def for_round(self, teacher: PreTrainedModel, args: DiMSConfig) -> DiMSTrainer:
+        """A trainer of the same student on the same data, with another teacher and settings."""
+        return type(self)(
+            self.model,
+            teacher,
+            args,
+            train_dataset=self.train_dataset,
+            eval_dataset=self.eval_dataset,
+            processing_class=self.processing_class,
+            eval_corpus=self.eval_corpus,
+            **{name: value for name, value in self._extras.items() if name not in _DATA_ARGUMENTS},
+        )
+
+    def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
+        """The batch as the model sees it at an optimiser step; U-DiMS trains on the teacher's targets."""
+        if self.args.unsupervised and step != EVALUATION_STEP:
+            batch = self.with_synthetic_targets(batch)
+        return super().mask(batch, step)
+
+    def with_synthetic_targets(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The batch with the current teacher's translations as `labels`; it may come without any."""
+        args = self.args
+        batch = {name: value.to(args.device) for name, value in batch.items() if name != "labels"}
+        with self.accelerator.autocast():
+            labels = synthesize_targets(
+                self.teacher,
+                batch["input_ids"],
+                batch["attention_mask"],
+                num_iterations=args.synthetic_iterations,
+                length_beam_size=args.synthetic_length_beam_size,
+                collapse_repeats=args.synthetic_collapse_repeats,
+            )
+        return {**batch, "labels": labels}
 
     def objective(
         self,

@@ -29,7 +29,7 @@ from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import OBJECTIVES, Loss, length_classes, length_loss
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, RunRecord, StopEarly
-from dims_hf.trainers.checkpoints import BestCheckpoints
+from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch, mask_batch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
@@ -436,6 +436,10 @@ class NATTrainer(Trainer):
         torch.distributed.all_gather_object(shares, share)
         return shares
 
+    def find_checkpoint(self) -> str | bool | None:
+        """The last complete checkpoint of the output folder, to resume from."""
+        return last_complete_checkpoint(self.args.output_dir)
+
     def average_best_checkpoints(self) -> list[dict]:
         """Sets the model to the average of its best checkpoints, on every process; returns their records."""
         self.accelerator.wait_for_everyone()
@@ -449,8 +453,6 @@ class NATTrainer(Trainer):
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:
-    """Tokens of each pair, the longer side counted: what a padded batch costs."""
-    return [
-        max(len(source), len(target))
-        for source, target in zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True)
-    ]
+    """Tokens of each pair, the longer side counted: what a padded batch costs. Sources alone count as they are."""
+    sides = [list(dataset[name]) for name in ("input_ids", "labels") if name in dataset.column_names]
+    return [max(map(len, pair)) for pair in zip(*sides, strict=True)]

@@ -18,7 +18,7 @@ RUN_SETTINGS = "run_settings.json"
 # on, what it reports and saves.
 _MAY_CHANGE = frozenset(
     (
-        "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs",
+        "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "rounds",
         "max_tokens_per_batch", "per_device_train_batch_size", "per_device_eval_batch_size",
         "gradient_accumulation_steps", "local_rank", "use_cpu", "attn_implementation", "gradient_checkpointing",
         "gradient_checkpointing_kwargs", "activation_checkpointing", "activation_checkpointing_kwargs", "tf32",

@@ -18,6 +18,7 @@ from dims_hf.data import (
     corpus_fingerprint,
     encode_corpus,
     load_corpus,
+    load_sentences,
     save_tokenizer,
     tokenizer_fingerprint,
     train_tokenizer,
@@ -69,6 +70,10 @@ class CorpusArguments:
     target_lang: str = field(metadata={"help": "Target language."})
     data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
     max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
+    monolingual: str | None = field(
+        default=None,
+        metadata={"help": "Text file of source sentences to train on instead of the pairs (unsupervised: true)."},
+    )
     max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
     drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
     drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
@@ -119,6 +124,8 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     """
     corpus_args, model_args, args = parse_recipe((CorpusArguments, ModelArguments, NATTrainingArguments), argv)
     start_logging(args)
+    if corpus_args.monolingual is not None:
+        raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
     check_run_settings(args, [corpus_args, model_args])
     corpus = read_corpus(corpus_args)
     with args.main_process_first(local=False, desc="tokenizer"):
@@ -145,6 +152,8 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     """
     corpus_args, model_args, args = parse_recipe((CorpusArguments, DistillationArguments, DiMSConfig), argv)
     start_logging(args)
+    if corpus_args.monolingual is not None and not args.unsupervised:
+        raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
     check_run_settings(args, [corpus_args, model_args])
     teacher = load_teacher(model_args.teacher)
     tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
@@ -153,6 +162,8 @@ def distill(argv: Sequence[str] | None = None) -> Path:
         check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
     student = AutoModelForSeq2SeqLM.from_pretrained(student_path, dtype="float32")
     corpus = read_corpus(corpus_args)
+    if args.unsupervised and corpus_args.monolingual is None:
+        corpus["train"] = corpus["train"].remove_columns("target")
     trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
     return run_training(trainer, corpus, [corpus_args, model_args])
 
@@ -165,17 +176,22 @@ def start_logging(args: NATTrainingArguments) -> None:
 
 
 def read_corpus(args: CorpusArguments) -> DatasetDict:
-    """Training and validation pairs, checked."""
+    """Training and validation pairs, checked; or sources alone to train on."""
     limits = {"train": args.max_train_examples, "valid": args.max_valid_examples}
-    return load_corpus(
+    if args.monolingual is not None:
+        sentences = load_sentences(args.monolingual, args.source_lang, max_examples=limits.pop("train"))
+    corpus = load_corpus(
         args.data,
         args.source_lang,
         args.target_lang,
-        splits=("train", "valid"),
+        splits=("train", "valid") if args.monolingual is None else ("valid",),
         max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
         data_config=args.data_config,
         drop_bad_rows=args.drop_bad_rows,
     )
+    if args.monolingual is not None:
+        corpus["train"] = sentences
+    return corpus
 
 
 def make_tokenizer(
@@ -255,9 +271,9 @@ def encode_splits(
 def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> Path:
     """Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary."""
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
-    checkpoint = args.resume_from_checkpoint or last_complete_checkpoint(output_dir)
+    checkpoint = args.resume_from_checkpoint or trainer.find_checkpoint()
     if checkpoint:
-        logger.info("Resuming from %s.", checkpoint)
+        logger.info("Resuming from %s.", output_dir if checkpoint is True else checkpoint)
     if args.should_save:
         save_run_settings(args, arguments)
     trainer.train(resume_from_checkpoint=checkpoint)

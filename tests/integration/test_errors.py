@@ -319,3 +319,20 @@ def test_bad_rows_are_dropped_when_asked(kind: str, start: Callable[..., None], 
 def test_a_good_run_would_have_started(kind: str, start: Callable[..., None], data: Path) -> None:
     with pytest.raises(AssertionError, match="a training step ran"):
         start(kind, data)
+
+
+def test_monolingual_sentences_without_unsupervised(start: Callable[..., None], data: Path) -> None:
+    with refused("monolingual", "unsupervised: true"):
+        start("distill", data, "--monolingual", str(data / "train.en"))
+
+
+def test_monolingual_sentences_for_a_teacher(start: Callable[..., None], data: Path) -> None:
+    with refused("A teacher needs translations"):
+        start("train", data, "--monolingual", str(data / "train.en"))
+
+
+def test_monolingual_file_with_an_empty_line(start: Callable[..., None], data: Path, tmp_path: Path) -> None:
+    path = tmp_path / "mono.txt"
+    path.write_text("a dog .\n\na cat .\n", encoding="utf-8")
+    with refused("mono.txt:2", "is empty"):
+        start("distill", data, "--unsupervised", "--monolingual", str(path))

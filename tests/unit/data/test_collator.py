@@ -49,3 +49,10 @@ def test_collator_no_pairs_is_refused():
 
 def test_collator_can_be_sent_to_a_worker_process():
     assert pickle.loads(pickle.dumps(TranslationCollator(1))) == TranslationCollator(1)
+
+
+def test_collator_sources_alone_have_no_labels():
+    sources = [{name: row[name] for name in ("index", "input_ids")} for row in FEATURES]
+    batch = TranslationCollator(pad_token_id=1)(sources)
+    assert sorted(batch) == ["attention_mask", "index", "input_ids"]
+    assert torch.equal(batch["input_ids"], TranslationCollator(pad_token_id=1)(FEATURES)["input_ids"])

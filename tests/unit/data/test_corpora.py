@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from datasets import Dataset, DatasetDict
 
-from dims_hf.data import corpus_fingerprint, load_corpus
+from dims_hf.data import corpus_fingerprint, load_corpus, load_sentences
 
 
 ENGLISH = ["Tom is here.", "The dog saw you.", "It is \u2028 late."]
@@ -411,3 +411,34 @@ def test_corpus_fingerprint_changes_with_every_sentence_split_and_side():
     assert len(prints) == len(others) + 3
     assert corpus_fingerprint(base) == corpus_fingerprint(base.add_column("near", [0, 1]))
     assert all(len(value) == 12 for value in prints)
+
+
+def test_load_sentences_reads_a_file_and_the_folder_around_it_alike(tmp_path):
+    path = tmp_path / "train.en"
+    path.write_text(" One dog. \nTwo cats.\nThree.\n", encoding="utf-8")
+    expected = ["One dog.", "Two cats.", "Three."]
+    assert list(load_sentences(path, "en")["source"]) == list(load_sentences(tmp_path, "en")["source"]) == expected
+    assert list(load_sentences(path, "en", max_examples=2)["source"]) == expected[:2]
+    assert corpus_fingerprint(load_sentences(path, "en")) != corpus_fingerprint(
+        load_sentences(path, "en", max_examples=2)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("One.\n\nTwo.\n", r"mono\.en:2: the sentence is empty"),
+        ("a <mask> b\n", "special token"),
+        ("", "no sentences"),
+    ],
+)
+def test_load_sentences_bad_file_is_refused_with_its_line(tmp_path, content, message):
+    path = tmp_path / "mono.en"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(ValueError, match=message):
+        load_sentences(path, "en")
+
+
+def test_load_sentences_missing_file_is_refused_by_name(tmp_path):
+    with pytest.raises(ValueError, match=r"train\.fr"):
+        load_sentences(tmp_path, "fr")

@@ -120,3 +120,14 @@ def test_encode_corpus_logs_the_share_of_unknown_tokens_per_side(bpe, caplog):
         ("INFO", "1 sources, 1 tokens, 0 of them <unk> (0.000 %)."),
         ("WARNING", "1 targets, 3 tokens, 1 of them <unk> (33.333 %)."),
     ]
+
+
+def test_encode_corpus_sources_alone_are_encoded_and_dropped_by_their_own_length(pairs, bpe, caplog):
+    limits = {"max_source_length": 64, "max_target_length": 64, "vocab_size": len(bpe)}
+    sources = pairs.remove_columns("target")
+    encoded = encode_corpus(sources, bpe, **limits)
+    assert encoded.column_names == ["index", "input_ids"]
+    assert list(encoded["input_ids"]) == list(encode_corpus(pairs, bpe, **limits)["input_ids"])
+    longest = max(map(len, encoded["input_ids"]))
+    kept = encode_corpus(sources, bpe, **{**limits, "max_source_length": longest - 1}, drop_too_long=True)
+    assert 0 < len(kept) < len(encoded) and "sentences longer than" in caplog.text

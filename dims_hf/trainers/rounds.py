@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Distillation in rounds: the student of one is the teacher of the next."""
+
+from __future__ import annotations
+
+import copy
+import json
+import logging
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers.trainer_utils import TrainOutput
+
+from dims_hf.evaluation.report import write_text
+from dims_hf.trainers.checkpoints import last_complete_checkpoint
+
+
+if TYPE_CHECKING:
+    from dims_hf.trainers.dims_trainer import DiMSTrainer
+
+logger = logging.getLogger(__name__)
+
+ROUND_RECORD = "round.json"
+
+
+def distill_in_rounds(trainer: DiMSTrainer, *, resume: bool) -> TrainOutput:
+    """
+    Distils `trainer.args.rounds` times in a row; each round is a whole run in `output_dir/round-K`.
+
+    A round ends with the average of its best checkpoints, in `trainer.model`, which then teaches the next. Its record
+    `round.json` has its validation metrics; a killed run goes on inside the round it was in.
+
+    Source: iterative distillation without a moving average, §4.6.1 and Fig. 4 of Norouzi et al. 2023 (arXiv
+    2206.02999).
+
+    Args:
+        trainer ([`DiMSTrainer`]): settings, data, the student and the first teacher; the student is trained in place.
+        resume (`bool`): go on from what the output folder has; else start anew.
+
+    Returns:
+        `TrainOutput`: updates over all rounds, mean training loss, and the last round's metrics.
+    """
+    teacher, records, log = trainer.teacher, [], []
+    for number in range(1, trainer.args.rounds + 1):
+        folder = round_folder(trainer.args.output_dir, number)
+        if not resume and trainer.args.should_save:
+            shutil.rmtree(folder, ignore_errors=True)
+        record = read_round(folder) if resume else None
+        if record is None:
+            logger.info("Round %d of %d.", number, trainer.args.rounds)
+            record = _train_round(trainer, teacher, number, resume=resume)
+        else:
+            _load_weights(trainer.model, folder)
+        records.append(record)
+        log.extend({"round": number, **entry} for entry in record.pop("log"))
+        teacher = trainer.model
+    return _summarize(trainer, records, log)
+
+
+def round_folder(output_dir: str | Path, number: int) -> Path:
+    """Folder of a round, counted from 1."""
+    return Path(output_dir) / f"round-{number}"
+
+
+def read_round(folder: Path) -> dict | None:
+    """Record of a finished round, or `None`."""
+    path = folder / ROUND_RECORD
+    return json.loads(path.read_text()) if path.is_file() else None
+
+
+def _train_round(trainer: DiMSTrainer, teacher: PreTrainedModel, number: int, *, resume: bool) -> dict:
+    """One round: a trainer of its own over the same data, with fresh optimiser, schedule and masks."""
+    folder = round_folder(trainer.args.output_dir, number)
+    args = copy.copy(trainer.args)
+    args.output_dir, args.rounds = str(folder), 1
+    # Other masks and another order in every round.
+    args.mask_seed = trainer.args.mask_seed + number - 1
+    args.data_seed = (args.seed if args.data_seed is None else args.data_seed) + number - 1
+    current = trainer.for_round(teacher, args)
+    output = current.train(resume_from_checkpoint=last_complete_checkpoint(folder) if resume else None)
+    averaged = current.average_best_checkpoints()
+    metrics = current.evaluate(metric_key_prefix="round") if current.eval_dataset is not None else {}
+    record = {
+        "round": number,
+        "steps": current.state.global_step,
+        "epochs": current.state.epoch,
+        "training_loss": output.training_loss,
+        "seconds": current.run_record.seconds,
+        "averaged_steps": [each["step"] for each in averaged],
+        "metrics": metrics,
+        "log": current.state.log_history,
+    }
+    current.save_model()
+    # The record says that the round is over, so it is written last.
+    if args.should_save:
+        write_text(json.dumps(record, indent=1, default=str), folder / ROUND_RECORD)
+    current.accelerator.wait_for_everyone()
+    current.accelerator.free_memory()
+    trainer.best_checkpoints = current.best_checkpoints
+    return record
+
+
+@torch.no_grad()
+def _load_weights(model: PreTrainedModel, folder: Path) -> None:
+    model.load_state_dict(AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).state_dict())
+
+
+def _summarize(trainer: DiMSTrainer, records: list[dict], log: list[dict]) -> TrainOutput:
+    """Leaves the trainer as one long run would: counters, log, time and batches over all rounds."""
+    steps = sum(record["steps"] for record in records)
+    trainer.state.global_step, trainer.state.log_history = steps, log
+    trainer.state.epoch = sum(record["epochs"] for record in records)
+    trainer.run_record.earlier_seconds = sum(record["seconds"] for record in records)
+    trainer.get_train_dataloader()
+    loss = sum(record["training_loss"] * record["steps"] for record in records) / max(steps, 1)
+    return TrainOutput(steps, loss, records[-1]["metrics"])
