@@ -11,7 +11,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union
@@ -68,18 +68,26 @@ class _Field:
         return any(_sequence_type(member) is not None for member in _members(self.hint))
 
 
-def parse_recipe(dataclass_types: type | Sequence[type], argv: Sequence[str] | None = None) -> tuple[Any, ...]:
+def parse_recipe(
+    dataclass_types: type | Sequence[type],
+    argv: Sequence[str] | None = None,
+    *,
+    preset_values: Callable[[str], dict[str, Any]] | None = None,
+) -> tuple[Any, ...]:
     """
     Read a recipe and its command-line overrides into dataclass instances.
 
     The command line is `[RECIPE.yaml] [--name value …] [--flag] [--no_flag] [--list a b c] [--name=value]`; dashes and
-    underscores in a name are the same. What the command line says wins over the recipe, which wins over the defaults.
-    Paths in a recipe are relative to the working directory.
+    underscores in a name are the same. What the command line says wins over the recipe, which wins over the values of
+    a `preset` that one of them names, which win over the defaults. Paths in a recipe are relative to the working
+    directory.
 
     Args:
         dataclass_types (`type` or `Sequence[type]`): dataclasses whose fields are the valid names, each in one of
             them only.
         argv (`Sequence[str]`, *optional*): words of the command line, defaults to `sys.argv[1:]`.
+        preset_values (`Callable`, *optional*): what the name `preset` stands for: from its value to values of the
+            fields; without it there are no presets.
 
     Returns:
         `tuple`: one instance for each of `dataclass_types`, in their order.
@@ -104,6 +112,8 @@ def parse_recipe(dataclass_types: type | Sequence[type], argv: Sequence[str] | N
     """
     owners = (dataclass_types,) if isinstance(dataclass_types, type) else tuple(dataclass_types)
     fields = _collect_fields(owners)
+    if preset_values is not None:
+        fields["preset"] = _PRESET
     words = list(sys.argv[1:] if argv is None else argv)
     if "--help" in words or "-h" in words:
         _show_help(owners, fields)
@@ -111,8 +121,28 @@ def parse_recipe(dataclass_types: type | Sequence[type], argv: Sequence[str] | N
     if words and not words[0].startswith("-"):
         values.update(_read_recipe(Path(words.pop(0)), fields))
     values.update(_read_overrides(words, fields))
+    preset = values.pop("preset", None)
+    if preset is not None:
+        values = {**_check_preset(preset, preset_values(preset), fields), **values}
     _check_required(values, fields)
     return tuple(_build(owner, values, fields) for owner in owners)
+
+
+class Presets:
+    """Owner of the one name that stands for many values; no dataclass has it."""
+
+
+_PRESET = _Field("preset", str | None, Presets, False, None, "Published settings to start from.", None)
+
+
+def _check_preset(name: str, values: dict[str, Any], fields: dict[str, _Field]) -> dict[str, Any]:
+    foreign = [field for field in values if field not in fields]
+    if foreign:
+        raise ValueError(
+            f"The preset {name} sets {foreign[0]}, which this command does not have: it is for another one. Teachers "
+            "and students have presets of their own."
+        )
+    return values
 
 
 def _collect_fields(owners: Sequence[type]) -> dict[str, _Field]:
@@ -371,7 +401,7 @@ def _describe_one(hint: Any) -> str:
 
 def _show_help(owners: Sequence[type], fields: dict[str, _Field]) -> NoReturn:
     lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag]", ""]
-    for owner in owners:
+    for owner in dict.fromkeys((*owners, *(field.owner for field in fields.values()))):
         lines.append(f"{owner.__name__}:")
         for field in fields.values():
             if field.owner is owner:

@@ -29,8 +29,10 @@ from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.presets import preset_values
 from dims_hf.trainers.recipes import parse_recipe
 from dims_hf.trainers.run_settings import check_run_settings, save_run_settings
+from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, check_teacher_options
 
 
 if TYPE_CHECKING:
@@ -122,10 +124,13 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     Raises:
         ValueError: for a bad recipe or corpus, or an output folder with another run in it, before any training.
     """
-    corpus_args, model_args, args = parse_recipe((CorpusArguments, ModelArguments, NATTrainingArguments), argv)
+    corpus_args, model_args, args = parse_recipe(
+        (CorpusArguments, ModelArguments, NATTrainingArguments), argv, preset_values=preset_values
+    )
     start_logging(args)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
+    check_teacher_options(args, TEACHER_LOSSES[model_args.model_type])
     check_run_settings(args, [corpus_args, model_args])
     corpus = read_corpus(corpus_args)
     with args.main_process_first(local=False, desc="tokenizer"):
@@ -150,7 +155,9 @@ def distill(argv: Sequence[str] | None = None) -> Path:
         ValueError: for a bad recipe, corpus or teacher, or an output folder with another run in it, before any
             training.
     """
-    corpus_args, model_args, args = parse_recipe((CorpusArguments, DistillationArguments, DiMSConfig), argv)
+    corpus_args, model_args, args = parse_recipe(
+        (CorpusArguments, DistillationArguments, DiMSConfig), argv, preset_values=preset_values
+    )
     start_logging(args)
     if corpus_args.monolingual is not None and not args.unsupervised:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
