@@ -15,6 +15,8 @@ from collections.abc import Callable, Sequence
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("dims_hf.cli.train", "train a teacher from a recipe"),
     "distill": ("dims_hf.cli.distill", "distil a teacher into a student that needs fewer passes"),
+    "train-autoregressive": ("dims_hf.cli.train_autoregressive", "train a model to distil a corpus with"),
+    "make-data": ("dims_hf.cli.make_data", "distil a corpus: an autoregressive model's translations as targets"),
     "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
     "import-fairseq": ("dims_hf.cli.import_fairseq", "convert a fairseq checkpoint"),

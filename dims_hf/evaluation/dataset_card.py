@@ -1,0 +1,152 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The card of a sequence-level distilled corpus, generated from its report."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+# Number of pairs -> how the Hub names a size.
+_SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+
+_REASONS = {
+    "too_long": "too long: source longer than the teacher takes, or a translation that did not end",
+    "empty": "empty translation",
+    "special_token": "translation with the text of a special token",
+    "length_ratio": "one side too long for the other",
+    "copy": "copy of the source",
+}
+
+_CARD = """---
+{metadata}
+---
+
+# {title}
+
+A sequence-level distilled {source_lang}-{target_lang} corpus: the training sources of `{data}`, each with an
+autoregressive teacher's translation ({search}) in place of its reference.
+
+Validation and test pairs are those of `{data}`, untouched: **only `train` is distilled**. The validation translations
+in `shards/` are what the teacher's BLEU below was computed on.
+
+```python
+from dims_hf.data import load_corpus
+
+corpus = load_corpus("PATH_OF_THIS_FOLDER", "{source_lang}", "{target_lang}")
+```
+
+| teacher | |
+| --- | --- |
+{teacher_table}
+
+| training pairs | |
+| --- | --: |
+{counts_table}
+
+## Settings
+
+| setting | value |
+| --- | --- |
+{settings_table}
+
+Source: sequence-level knowledge distillation, Kim and Rush 2016 (https://aclanthology.org/D16-1139).
+
+## Licence
+
+{licence}
+"""
+
+
+def create_dataset_card(report: Mapping[str, Any], *, title: str) -> str:
+    """
+    Writes the card of a distilled corpus.
+
+    Args:
+        report (`Mapping[str, Any]`): what `dims-hf make-data` writes as `distillation.json`.
+        title (`str`): heading.
+
+    Returns:
+        `str`: the text of `README.md`, with the Hub's metadata.
+    """
+    task, licence = report["corpus"], report["license"]
+    return _CARD.format(
+        metadata=_metadata(report, title),
+        title=title,
+        source_lang=task["source_lang"],
+        target_lang=task["target_lang"],
+        data=task["data"],
+        search=_search(report["settings"]),
+        teacher_table=_rows(_teacher(report)),
+        counts_table=_rows(_counts(report)),
+        settings_table=_rows(_settings(report)),
+        licence=" ".join(
+            [
+                f"Licence of this folder: {licence}." if licence else "No licence was chosen for this folder.",
+                f"The corpus {task['data']} and the teacher have licences of their own, which bind what is made of "
+                "them.",
+                *([report["attribution"]] if report["attribution"] else []),
+            ]
+        ),
+    )
+
+
+def _metadata(report: Mapping[str, Any], title: str) -> str:
+    from huggingface_hub import DatasetCardData
+
+    task, kept = report["corpus"], report["train"]["kept"]
+    data = DatasetCardData(
+        pretty_name=title,
+        language=[task["source_lang"], task["target_lang"]],
+        license=report["license"] or "other",
+        task_categories=["translation"],
+        size_categories=next((name for limit, name in _SIZES if kept < limit), "n>10M"),
+        tags=["sequence-level-distillation", "dims_hf"],
+    )
+    return data.to_yaml().rstrip("\n")
+
+
+def _search(settings: Mapping[str, Any]) -> str:
+    beams = settings["num_beams"]
+    return "greedy search" if beams == 1 else f"the best of a beam of {beams}"
+
+
+def _teacher(report: Mapping[str, Any]) -> dict[str, Any]:
+    teacher, quality = report["teacher"], report["validation"]
+    return {
+        "name": f"`{teacher['name']}` ({teacher['model_type']}, {teacher['num_parameters'] / 1e6:.1f} M parameters)",
+        f"BLEU on {quality['num_sentences']} validation sentences": f"{quality['bleu']:.2f}",
+        "BLEU signature": f"`{quality['bleu_signature']}`",
+        "chrF": f"{quality['chrf']:.2f}",
+        "chrF signature": f"`{quality['chrf_signature']}`",
+    }
+
+
+def _counts(report: Mapping[str, Any]) -> dict[str, Any]:
+    train = report["train"]
+    return {
+        "sources": f"{train['sources']:,}",
+        **{f"left out: {_REASONS[reason]}": f"{count:,}" for reason, count in train["dropped"].items()},
+        "kept": f"{train['kept']:,}",
+        "drop rate": f"{100 * train['drop_rate']:.2f} %",
+        "kept ones equal to their reference": f"{100 * train['equal_to_reference']:.1f} %",
+        "distinct target words, distilled": f"{train['distinct_words']['distilled']:,}",
+        "distinct target words, reference": f"{train['distinct_words']['reference']:,}",
+    }
+
+
+def _settings(report: Mapping[str, Any]) -> dict[str, Any]:
+    origin = report["provenance"]
+    shown = {name: value for name, value in {**report["settings"], **report["filter"]}.items() if value != ""}
+    return {
+        **{name.replace("_", " "): value for name, value in shown.items() if value is not None},
+        "corpus fingerprint": report["corpus"]["fingerprint"],
+        "command": f"`{origin['command']}`",
+        "commit": origin["git_commit"] or "not a checkout",
+        "versions": ", ".join(f"{name} {version}" for name, version in origin["versions"].items()),
+    }
+
+
+def _rows(cells: Mapping[str, Any]) -> str:
+    return "\n".join(f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in cells.items())

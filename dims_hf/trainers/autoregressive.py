@@ -1,0 +1,397 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""A small autoregressive translation model from scratch (Marian's architecture), to distil corpora with."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from transformers import (
+    GenerationConfig,
+    MarianConfig,
+    MarianMTModel,
+    PreTrainedTokenizerBase,
+    Seq2SeqTrainer,
+    Seq2SeqTrainingArguments,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    set_seed,
+)
+
+from dims_hf.data import TranslationCollator, encode_corpus
+from dims_hf.data.distilled import BeamTranslator
+from dims_hf.evaluation import score
+from dims_hf.trainers.batching import TokenBudgetBatchSampler
+from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
+from dims_hf.trainers.checkpoints import BestCheckpoints
+from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.recipes import parse_recipe
+from dims_hf.trainers.run_settings import check_run_settings
+from dims_hf.trainers.runs import (
+    CorpusArguments,
+    ModelArguments,
+    make_tokenizer,
+    read_corpus,
+    run_training,
+    start_logging,
+)
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+MODEL_TYPE = "marian"
+
+_METRICS = ("bleu", "chrf", "loss")
+
+
+@dataclass
+class AutoregressiveModelArguments(ModelArguments):
+    """Architecture of an autoregressive model trained from scratch, and its tokenizer."""
+
+    model_type: str = field(default=MODEL_TYPE, metadata={"help": f"`{MODEL_TYPE}`."})
+
+    def __post_init__(self) -> None:
+        if self.model_type != MODEL_TYPE:
+            raise ValueError(f"model_type must be {MODEL_TYPE}, got {self.model_type!r}. Other models: train_teacher.")
+
+
+@dataclass
+class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
+    r"""
+    Arguments that train an autoregressive model.
+
+    Defaults that differ from transformers': `learning_rate` 1e-3, `adam_beta2` 0.98, `adam_epsilon` 1e-8,
+    `weight_decay` 0.01, `max_grad_norm` 1, `warmup_steps` 1000, `lr_scheduler_type` `inverse_sqrt`,
+    `label_smoothing_factor` 0.1, `generation_num_beams` 1, `remove_unused_columns` False, `ddp_find_unused_parameters`
+    False.
+
+    Args:
+        max_tokens_per_batch (`int`): padded tokens of a device batch, the longer of source and target counted.
+        attn_implementation (`str`, *optional*): attention backend of the model in training.
+        generation_num_beams (`int`): width of the beam of the validation BLEU.
+        early_stopping_patience (`int`, *optional*): stop after so many evaluations without a better metric.
+        num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` (`bleu`, `chrf` or
+            `loss`) are averaged at the end; 0 keeps the last weights.
+    """
+
+    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
+    adam_beta2: float = field(default=0.98, metadata={"help": "Second Adam decay."})
+    adam_epsilon: float = field(default=1e-8, metadata={"help": "Adam epsilon."})
+    weight_decay: float = field(default=0.01, metadata={"help": "Decoupled weight decay."})
+    max_grad_norm: float = field(default=1.0, metadata={"help": "Clip gradients to this norm; 0 does not clip."})
+    warmup_steps: float = field(default=1000, metadata={"help": "Linear warm-up, in optimiser steps."})
+    lr_scheduler_type: str = field(default="inverse_sqrt", metadata={"help": "A transformers schedule."})
+    label_smoothing_factor: float = field(default=0.1, metadata={"help": "Smoothing of the token loss, in [0, 1)."})
+    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: pairs come encoded."})
+    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
+    generation_num_beams: int = field(default=1, metadata={"help": "Beam of the validation BLEU; 1 is greedy."})
+    max_tokens_per_batch: int = field(default=8192, metadata={"help": "Padded tokens per device batch."})
+    attn_implementation: str | None = field(default=None, metadata={"help": "Attention backend: eager, sdpa, …"})
+    early_stopping_patience: int | None = field(
+        default=None, metadata={"help": "Evaluations without a better metric before training stops."}
+    )
+    num_best_checkpoints: int = field(default=5, metadata={"help": "Best checkpoints averaged; 0 = none."})
+
+    def __post_init__(self) -> None:
+        self.metric_for_best_model = self.metric_for_best_model or "bleu"
+        self._check_values()
+        self.greater_is_better = self.metric_for_best_model != "loss"
+        # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
+        self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        super().__post_init__()
+
+    def _check_values(self) -> None:
+        for name, least in (("max_tokens_per_batch", 1), ("generation_num_beams", 1), ("num_best_checkpoints", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}.")
+        if not 0 <= self.label_smoothing_factor < 1:
+            raise ValueError(f"label_smoothing_factor must lie in [0, 1), got {self.label_smoothing_factor}. Try 0.1.")
+        if self.metric_for_best_model not in _METRICS:
+            raise ValueError(
+                f"metric_for_best_model must be one of {', '.join(_METRICS)}, got {self.metric_for_best_model!r}."
+            )
+        if self.remove_unused_columns:
+            raise ValueError("remove_unused_columns=True would drop the index of every pair. Leave it out.")
+        if self.predict_with_generate or self.generation_max_length or self.generation_config:
+            raise ValueError(
+                "predict_with_generate, generation_max_length and generation_config have no effect: every evaluation "
+                "translates, with generation_num_beams. Leave them out."
+            )
+        if self.early_stopping_patience is not None and self.eval_strategy == "no":
+            raise ValueError("early_stopping_patience needs evaluations. Set eval_strategy to steps or epoch.")
+
+
+def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
+    """
+    Trains an autoregressive model as a recipe says; resumes if the output folder has a checkpoint.
+
+    The folder then loads with `AutoModelForSeq2SeqLM` and `AutoTokenizer`, without this package.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: folder of the final model.
+
+    Raises:
+        ValueError: for a bad recipe or corpus, or an output folder with another run in it, before any training.
+    """
+    corpus_args, model_args, args = parse_recipe(
+        (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments), argv
+    )
+    start_logging(args)
+    if corpus_args.monolingual is not None:
+        raise ValueError("This model learns from translations. Leave out monolingual.")
+    check_run_settings(args, [corpus_args, model_args])
+    corpus = read_corpus(corpus_args)
+    with args.main_process_first(local=False, desc="tokenizer"):
+        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
+    set_seed(args.seed)
+    model = make_autoregressive_model(model_args, tokenizer)
+    trainer = AutoregressiveTrainer(model, args, **_encode_splits(corpus, corpus_args, model, tokenizer))
+    return run_training(trainer, corpus, [corpus_args, model_args])
+
+
+def make_autoregressive_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> MarianMTModel:
+    """
+    A Marian model with fresh weights over a tokenizer of `<s> … </s>`: one table for source, target and output.
+
+    Decoding starts with `<s>`, so that a generated sequence is `<s> … </s>` as in every model here; `</s>` ends it,
+    and no other special token is ever written.
+    """
+    config = MarianConfig(
+        vocab_size=len(tokenizer),
+        d_model=args.d_model,
+        encoder_layers=args.encoder_layers,
+        decoder_layers=args.decoder_layers,
+        encoder_attention_heads=args.attention_heads,
+        decoder_attention_heads=args.attention_heads,
+        encoder_ffn_dim=args.ffn_dim,
+        decoder_ffn_dim=args.ffn_dim,
+        dropout=args.dropout,
+        activation_function="relu",
+        scale_embedding=True,
+        # Unit variance once scaled, as the sinusoids beside it; transformers' 0.02 is for wider models.
+        init_std=args.d_model**-0.5,
+        max_position_embeddings=args.max_position_embeddings,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        decoder_start_token_id=tokenizer.bos_token_id,
+        forced_eos_token_id=None,
+        share_encoder_decoder_embeddings=True,
+        tie_word_embeddings=True,
+    )
+    model = MarianMTModel(config)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        pad_token_id=config.pad_token_id,
+        eos_token_id=config.eos_token_id,
+        decoder_start_token_id=config.decoder_start_token_id,
+        suppress_tokens=sorted(set(tokenizer.all_special_ids) - {config.eos_token_id}),
+        max_length=args.max_position_embeddings,
+        num_beams=5,
+    )
+    return model
+
+
+@dataclass(frozen=True)
+class AutoregressiveCollator(TranslationCollator):
+    """
+    Batches for a decoder that starts with `<s>`: it reads `<s> a b` and is to write `a b </s>`.
+
+    Returns:
+        `dict[str, Tensor]`: `input_ids`, `attention_mask` (B,S), `decoder_input_ids`, `labels` (B,T−1).
+    """
+
+    def __call__(self, features: Sequence[dict[str, Any]]) -> dict[str, torch.Tensor]:
+        """Collates one batch; `features` need `index`, `input_ids` and `labels`."""
+        batch = super().__call__(features)
+        targets = batch.pop("labels")  # (B,T), <s> … </s>, then -100
+        del batch["index"]
+        batch["decoder_input_ids"] = targets[:, :-1].masked_fill(targets[:, :-1] == -100, self.pad_token_id)
+        batch["labels"] = targets[:, 1:].contiguous()
+        return batch
+
+
+class FollowEpochs(TrainerCallback):
+    """Tells the batch sampler which epoch starts, and stops a run that was resumed after its last step."""
+
+    def __init__(self, trainer: AutoregressiveTrainer):
+        self.trainer = trainer
+
+    def on_train_begin(
+        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        """A run that was resumed after its last step does not make another one."""
+        if state.global_step >= state.max_steps:
+            control.should_training_stop = True
+
+    def on_epoch_begin(
+        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
+    ) -> None:
+        """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
+        sampler = self.trainer.train_batch_sampler
+        sampler.set_epoch(state.global_step // sampler.num_updates)
+
+
+class AutoregressiveTrainer(Seq2SeqTrainer):
+    """
+    transformers' trainer with token-budget batches, and BLEU of translations at every evaluation.
+
+    Args:
+        model (`MarianMTModel`): from [`make_autoregressive_model`].
+        args ([`AutoregressiveTrainingArguments`]): settings.
+        train_dataset, eval_dataset (`Dataset`): encoded pairs from [`encode_corpus`].
+        eval_corpus (`Dataset`): text pairs (`source`, `target`) that validation BLEU is computed on.
+        processing_class (`PreTrainedTokenizerBase`): tokenizer of both languages.
+
+    Raises:
+        ValueError: if one process would train on several GPUs.
+    """
+
+    # Batches, best checkpoints and processes are as for non-autoregressive models.
+    get_train_dataloader = NATTrainer.get_train_dataloader
+    find_checkpoint = NATTrainer.find_checkpoint
+    average_best_checkpoints = NATTrainer.average_best_checkpoints
+    _evaluation_batches = NATTrainer._evaluation_batches
+    _gather_texts = NATTrainer._gather_texts
+    _gather = NATTrainer._gather
+
+    def __init__(
+        self,
+        model: MarianMTModel,
+        args: AutoregressiveTrainingArguments,
+        *,
+        train_dataset: Dataset,
+        eval_dataset: Dataset,
+        eval_corpus: Dataset,
+        processing_class: PreTrainedTokenizerBase,
+    ):
+        if args.n_gpu > 1:
+            raise ValueError(
+                f"One process sees {args.n_gpu} GPUs, and batches need a process for each. Start with `accelerate "
+                "launch`, or make one GPU visible (CUDA_VISIBLE_DEVICES=0)."
+            )
+        if args.attn_implementation is not None:
+            model.set_attn_implementation(args.attn_implementation)
+        self.run_record, self.eval_corpus = RunRecord(), eval_corpus
+        self.train_batch_sampler: TokenBudgetBatchSampler | None = None
+        self.best_checkpoints = BestCheckpoints(
+            f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
+        )
+        super().__init__(
+            model,
+            args,
+            data_collator=AutoregressiveCollator(model.config.pad_token_id),
+            train_dataset=train_dataset,
+            eval_dataset=eval_dataset,
+            processing_class=processing_class,
+            compute_loss_func=self.token_loss,
+        )
+        for callback in (FollowEpochs(self), self.run_record, KeepBestCheckpoints(self.best_checkpoints)):
+            self.add_callback(callback)
+        if args.early_stopping_patience is not None:
+            self.add_callback(StopEarly(args.early_stopping_patience))
+
+    def get_batch_samples(
+        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
+    ) -> tuple[list[dict], torch.Tensor | int | None]:
+        """An update's batches and its target tokens over all processes; none where the run is at its end."""
+        if self.control.should_training_stop:
+            return [], None
+        return super().get_batch_samples(epoch_iterator, num_batches, device)
+
+    def token_loss(
+        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    ) -> torch.Tensor:
+        """Label-smoothed cross-entropy, divided by the target tokens of the whole update."""
+        total = F.cross_entropy(
+            outputs.logits.flatten(0, 1).float(),
+            labels.flatten(),
+            ignore_index=-100,
+            reduction="sum",
+            label_smoothing=self.args.label_smoothing_factor,
+        )
+        return total / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+
+    def evaluate(
+        self,
+        eval_dataset: Dataset | None = None,
+        ignore_keys: list[str] | None = None,
+        metric_key_prefix: str = "eval",
+        **gen_kwargs: Any,
+    ) -> dict[str, float]:
+        """
+        Validation loss, and BLEU and chrF of the translations of `eval_corpus`.
+
+        Args:
+            eval_dataset (`Dataset`, *optional*): encoded pairs the loss is computed on; default the trainer's.
+            ignore_keys, gen_kwargs: as [`Seq2SeqTrainer`]; no use here.
+            metric_key_prefix (`str`): prefix of the metrics' names.
+        """
+        start = time.perf_counter()
+        model = self.accelerator.unwrap_model(self.model)
+        was_training = model.training
+        model.eval()
+        metrics = {"loss": self._evaluate_loss(model, eval_dataset or self.eval_dataset), **self._translate(model)}
+        model.train(was_training)
+        metrics["runtime"] = round(time.perf_counter() - start, 2)
+        metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    @torch.no_grad()
+    def _evaluate_loss(self, model: nn.Module, dataset: Dataset) -> float:
+        """Loss per target token; every process computes its share of the batches."""
+        total, num_tokens = 0.0, 0
+        for rows in self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]:
+            batch = self._prepare_inputs(self.data_collator([dataset[row] for row in rows]))
+            labels = batch.pop("labels")
+            with self.accelerator.autocast():
+                total += float(self.token_loss(model(**batch), labels, 1))
+            num_tokens += int((labels != -100).sum())
+        totals, counts = zip(*self._gather((total, num_tokens)))
+        return sum(totals) / sum(counts)
+
+    def _translate(self, model: nn.Module) -> dict[str, float]:
+        """BLEU and chrF; every process translates its share."""
+        translator = BeamTranslator(model, self.processing_class, num_beams=self.args.generation_num_beams)
+        sources = list(self.eval_corpus["source"])[self.args.process_index :: self.args.world_size]
+        hypotheses = self._gather_texts([row.text or "" for row in translator(sources)])
+        scores = score(hypotheses, list(self.eval_corpus["target"]))
+        return {name: round(scores[name], 3) for name in ("bleu", "chrf")}
+
+
+def _encode_splits(
+    corpus: DatasetDict, args: CorpusArguments, model: MarianMTModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Dataset | PreTrainedTokenizerBase]:
+    """The trainer's data arguments."""
+    longest = model.config.max_position_embeddings
+    encoded = {
+        split: encode_corpus(
+            corpus[split],
+            tokenizer,
+            max_source_length=longest,
+            max_target_length=longest,
+            vocab_size=model.config.vocab_size,
+            drop_too_long=args.drop_too_long,
+        )
+        for split in ("train", "valid")
+    }
+    return {
+        "train_dataset": encoded["train"],
+        "eval_dataset": encoded["valid"],
+        "eval_corpus": corpus["valid"].select(encoded["valid"]["index"]),
+        "processing_class": tokenizer,
+    }
