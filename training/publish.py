@@ -4,6 +4,7 @@
 
 import argparse
 import logging
+import sys
 
 import dims_hf  # noqa: F401  (registers the models)
 from dims_hf.evaluation import load_results
@@ -51,4 +52,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except ValueError as error:
+        sys.exit(f"error: {error}")

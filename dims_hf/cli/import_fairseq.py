@@ -13,7 +13,7 @@ from dims_hf.cli.parsing import CommandParser
 
 def main(argv: Sequence[str]) -> None:
     """Convert a fairseq checkpoint and its dictionary into a folder that `from_pretrained` reads."""
-    parser = CommandParser("import-fairseq", "Convert a fairseq CMLM checkpoint to the transformers format.")
+    parser = CommandParser("import-fairseq", "Convert a fairseq CMLM or CMLMC checkpoint to the transformers format.")
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pt", help="fairseq checkpoint")
     parser.add_argument("dictionary", metavar="DICT.txt", help="fairseq dictionary of the joint vocabulary")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="folder to write; must be absent or empty")
@@ -27,7 +27,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--no-legacy",
         action="store_true",
-        help="never predict the mask or a special token; else as in the reference, whose outputs stay the same",
+        help="never predict the mask or a special token, never attend to padding; else as in the reference, whose "
+        "outputs stay the same",
     )
     arguments = parser.parse_words(argv)
     heads = arguments.attention_heads

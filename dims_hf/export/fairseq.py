@@ -20,6 +20,7 @@ import torch
 
 from dims_hf.models.configuration_nat import NATConfig
 from dims_hf.models.modeling_cmlm import CMLMForConditionalGeneration
+from dims_hf.models.modeling_cmlmc import CMLMCForConditionalGeneration
 from dims_hf.models.modeling_nat import NATPreTrainedModel
 
 
@@ -70,13 +71,17 @@ def _cmlm_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
     return {"max_target_length": state_dict[LENGTH_NAME].shape[0], **(LEGACY_FIELDS if legacy else {})}
 
 
+def _cmlmc_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {**_cmlm_fields(state_dict, legacy), "legacy_unmasked_attn_no_pad_mask": legacy}
+
+
 FAMILIES: dict[str, FairseqFamily] = {
     "cmlm": FairseqFamily(CMLMForConditionalGeneration, _cmlm_fields),
+    "cmlmc": FairseqFamily(CMLMCForConditionalGeneration, _cmlmc_fields, {"embed_proj": "PEfc"}),
 }
 
 # family -> what its import lacks
 NOT_YET_SUPPORTED: dict[str, str] = {
-    "cmlmc": "This is a CMLMC checkpoint (its decoder has self_attn_unmasked layers), which cannot be imported yet.",
     "imputer": f"This is an Imputer checkpoint (it has no {LENGTH_NAME}), which cannot be imported yet.",
     "mask-predict": "This checkpoint has the layout of the original Mask-Predict code (in_proj_weight, gamma/beta), a "
     "different architecture, which cannot be imported.",
@@ -105,12 +110,13 @@ def model_from_fairseq_state_dict(
         state_dict (`dict[str, torch.Tensor]`): entry `"model"` of a fairseq checkpoint.
         attention_heads (`int` or `tuple[int, int]`): heads of every layer, or (encoder, decoder); no shape tells.
         legacy (`bool`, *optional*, defaults to `True`): reproduce the reference implementation bit for bit where it is
-            odd: the mask's logit is -1000, and `<s>`, `<pad>`, `</s>` may be predicted inside a sentence.
+            odd: the mask's logit is -1000, `<s>`, `<pad>`, `</s>` may be predicted inside a sentence, and the extra
+            self-attention of CMLMC sees padding, so that a translation depends on its batch.
         config_fields: other config fields the weights cannot tell (`dropout`, `activation_function`,
             `scale_embedding`, …).
 
     Returns:
-        [`CMLMForConditionalGeneration`] in evaluation mode.
+        [`CMLMForConditionalGeneration`] or [`CMLMCForConditionalGeneration`] in evaluation mode.
 
     Raises:
         NotImplementedError: for a recognised model that has no counterpart here (yet).

@@ -3,9 +3,11 @@
 """Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint."""
 
 from .configuration_cmlm import CMLMConfig
+from .configuration_cmlmc import CMLMCConfig
 from .configuration_nat import NATConfig
 from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
 from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
+from .modeling_cmlmc import CMLMCForConditionalGeneration, CMLMCModel
 from .modeling_nat import NATSeq2SeqLMOutput
 from .pipeline_translation import NATTranslationPipeline
 
@@ -13,10 +15,14 @@ from .pipeline_translation import NATTranslationPipeline
 # model_type -> (configuration, base model, translation model); one line per new family.
 MODELS = {
     "cmlm": (CMLMConfig, CMLMModel, CMLMForConditionalGeneration),
+    "cmlmc": (CMLMCConfig, CMLMCModel, CMLMCForConditionalGeneration),
 }
 
 __all__ = [
     "MODELS",
+    "CMLMCConfig",
+    "CMLMCForConditionalGeneration",
+    "CMLMCModel",
     "CMLMConfig",
     "CMLMForConditionalGeneration",
     "CMLMModel",

@@ -3,19 +3,22 @@
 """Training objectives as pure functions: tensors in, `Loss(total, parts)` out."""
 
 from dims_hf.objectives.cmlm import cmlm_loss
+from dims_hf.objectives.cmlmc import cmlmc_loss, encoder_prediction_loss
 from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
 from dims_hf.objectives.length import length_classes, length_loss
 from dims_hf.objectives.reduction import Loss, masked_accuracy
 
 
 # model_type -> loss that trains a teacher of that family.
-OBJECTIVES = {"cmlm": cmlm_loss}
+OBJECTIVES = {"cmlm": cmlm_loss, "cmlmc": cmlmc_loss}
 
 __all__ = [
     "OBJECTIVES",
     "Loss",
     "cmlm_loss",
+    "cmlmc_loss",
     "dims_loss",
+    "encoder_prediction_loss",
     "hidden_distance",
     "length_classes",
     "length_loss",

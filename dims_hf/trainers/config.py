@@ -12,6 +12,7 @@ from transformers import Seq2SeqTrainingArguments
 
 from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.models.masking import MASK_POLICIES
+from dims_hf.objectives.cmlmc import REDUCTIONS
 
 
 REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
@@ -78,6 +79,16 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
             so that accumulation and processes change nothing; `micro_batch` is the reference's mean of means.
 
+    > Parameters of CMLMC teachers, refused for others
+
+    Args:
+        correction_reduction (`str`): `joint` is one mean over masked and replaced tokens, as the reference trained
+            the teachers of DiMS; `average` the average of two means, as Huang et al. 2022.
+        replace_fraction (`float`): share of the revealed tokens that predictions replace, to be corrected.
+        encoder_mask_fraction (`float`): at most this share of the source tokens, and at least one, is masked; 0 masks
+            none.
+        encoder_loss_weight (`float`): weight of the prediction of masked source tokens.
+
     > Parameters that control evaluation, stopping and the final model
 
     Args:
@@ -116,6 +127,18 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."},
     )
     loss_normalization: str = field(default="update", metadata={"help": "`update` or `micro_batch`."})
+    correction_reduction: str = field(
+        default="joint", metadata={"help": f"CMLMC: mean of masked and replaced tokens, {' or '.join(REDUCTIONS)}."}
+    )
+    replace_fraction: float = field(
+        default=0.3, metadata={"help": "CMLMC: share of revealed tokens replaced by predictions."}
+    )
+    encoder_mask_fraction: float = field(
+        default=0.1, metadata={"help": "CMLMC: largest share of source tokens masked; 0 = none."}
+    )
+    encoder_loss_weight: float = field(
+        default=0.01, metadata={"help": "CMLMC: weight of the prediction of masked source tokens."}
+    )
     eval_iterations: list[int] = field(
         default_factory=lambda: [1], metadata={"help": "Decoder passes at which validation BLEU is computed."}
     )
@@ -168,6 +191,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}. Try 5e-4.")
         _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
         _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
+        self._check_correction()
         self._check_evaluation()
 
     def _check_inherited(self) -> None:
@@ -189,6 +213,15 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             )
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out fp16.")
+
+    def _check_correction(self) -> None:
+        if self.correction_reduction not in REDUCTIONS:
+            raise ValueError(
+                f"correction_reduction must be one of {', '.join(REDUCTIONS)}, got {self.correction_reduction!r}."
+            )
+        _check_range("replace_fraction", self.replace_fraction, 0, 1, "The reference uses 0.3.")
+        _check_range("encoder_mask_fraction", self.encoder_mask_fraction, 0, 1, "The reference uses 0.1.")
+        _check_range("encoder_loss_weight", self.encoder_loss_weight, 0, float("inf"), "The reference uses 0.01.")
 
     def _check_evaluation(self) -> None:
         if not self.eval_iterations or min(self.eval_iterations) < 1:

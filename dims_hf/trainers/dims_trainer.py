@@ -16,6 +16,7 @@ from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
+from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items, forward_masked
 
 
 EMA_FOLDER = "ema_teacher"
@@ -80,6 +81,10 @@ class DiMSTrainer(NATTrainer):
         """The current teacher."""
         return self.ema_teacher.model
 
+    def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
+        """Students of all families see plainly masked targets; what else trains a teacher is not distilled."""
+        return CMLMTeacherLoss
+
     @property
     def starts_trained(self) -> bool:
         """A student starts as its teacher."""
@@ -101,8 +106,8 @@ class DiMSTrainer(NATTrainer):
             return super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         if isinstance(resume_from_checkpoint, str):
             raise ValueError(
-                f"resume_from_checkpoint={resume_from_checkpoint!r} is one round's checkpoint. With rounds, pass True: "
-                "the run goes on inside the round it was in."
+                f"resume_from_checkpoint={resume_from_checkpoint!r} is one round's checkpoint. With rounds, pass "
+                "True: the run goes on inside the round it was in."
             )
         return distill_in_rounds(self, resume=bool(resume_from_checkpoint))
 
@@ -146,15 +151,10 @@ class DiMSTrainer(NATTrainer):
             )
         return {**batch, "labels": labels}
 
-    def objective(
-        self,
-        model: torch.nn.Module,
-        inputs: MaskedBatch,
-        num_tokens: torch.Tensor | int | None,
-        num_sentences: torch.Tensor | int | None,
-    ) -> Loss:
+    def objective(self, model: torch.nn.Module, inputs: MaskedBatch, items: Items | None = None) -> Loss:
         """The DiMS loss of one masked batch; see the class for the steps."""
         args = self.args
+        items = self.teacher_loss.count_items(inputs) if items is None else items
         if args.disable_dropout:
             self.accelerator.unwrap_model(model).eval()
         with self.accelerator.autocast():
@@ -166,7 +166,7 @@ class DiMSTrainer(NATTrainer):
                 num_iterations=args.teacher_iterations,
                 label_mode=args.label_mode,
             )
-        outputs, is_masked = self.forward_masked(model, inputs)
+        outputs, is_masked = forward_masked(model, inputs, self.model.config.mask_token_id)
         # A reference token that is itself the mask id has no label; nothing is dropped otherwise.
         has_label = inputs["labels"][is_masked] != -100
         student_logits, references = outputs.logits[has_label], inputs["labels"][is_masked][has_label]
@@ -180,16 +180,10 @@ class DiMSTrainer(NATTrainer):
             student_temperature=args.student_temperature,
             hidden_weight=args.hidden_weight,
             hidden_squared=args.hidden_squared,
-            num_items=num_tokens,
+            num_items=items["tokens"],
         )
-        token.parts["accuracy"] = masked_accuracy(
-            student_logits, references, references.numel() if num_tokens is None else num_tokens
-        )
-        return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
-
-    def total_of_parts(self, parts: dict[str, float]) -> float:
-        """The objective from its mean parts."""
-        return parts["kl"] + self.args.hidden_weight * parts["hidden"] + self.args.length_weight * parts["length"]
+        token.parts["accuracy"] = masked_accuracy(student_logits, references, items["tokens"])
+        return self.add_length_loss(token, outputs.length_logits, inputs, items)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -25,23 +25,21 @@ from transformers import (
 from dims_hf.data import TranslationCollator
 from dims_hf.evaluation import score, translate
 from dims_hf.evaluation.translation import batches_by_budget
-from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
-from dims_hf.objectives import OBJECTIVES, Loss, length_classes, length_loss
+from dims_hf.objectives import Loss, length_classes, length_loss
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, RunRecord, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
-from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch, mask_batch
+from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
+from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
+from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, check_teacher_options
 
 
 logger = logging.getLogger(__name__)
 
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
-
-# Entry beside the parts of a validation loss: the masked tokens they are sums over.
-_NUM_TOKENS = "num_tokens"
 
 
 class FollowProgress(TrainerCallback):
@@ -80,7 +78,7 @@ class NATTrainer(Trainer):
         kwargs: as [`Trainer`].
 
     Raises:
-        ValueError: if one process would train on several GPUs.
+        ValueError: if one process would train on several GPUs, or for settings of another family's teachers.
     """
 
     # Tells Trainer that `compute_loss` already divides by the items of the whole update.
@@ -101,6 +99,8 @@ class NATTrainer(Trainer):
                 f"One process sees {args.n_gpu} GPUs, and batches and losses need a process for each. Start with "
                 "`accelerate launch`, or make one GPU visible (CUDA_VISIBLE_DEVICES=0)."
             )
+        loss_class = self.teacher_loss_class(model)
+        check_teacher_options(args, loss_class)
         if args.attn_implementation is not None:
             model.set_attn_implementation(args.attn_implementation)
         self.run_record = RunRecord()
@@ -121,6 +121,7 @@ class NATTrainer(Trainer):
             processing_class=processing_class,
             **kwargs,
         )
+        self.teacher_loss = loss_class(args, model.config, self.accelerator)
         self.add_callback(FollowProgress(self))
         self.add_callback(self.run_record)
         if eval_dataset is not None:
@@ -128,6 +129,10 @@ class NATTrainer(Trainer):
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
         if args.early_stopping_patience is not None:
             self.add_callback(StopEarly(args.early_stopping_patience))
+
+    def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
+        """What masks, counts and trains a batch of the model's family."""
+        return TEACHER_LOSSES[model.config.model_type]
 
     @property
     def starts_trained(self) -> bool:
@@ -163,21 +168,26 @@ class NATTrainer(Trainer):
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[MaskedBatch], torch.Tensor | None]:
-        """Fetches an update's batches, masks them, and counts its masked tokens and sentences over all processes."""
+        """Fetches an update's batches, masks them, and counts what their losses are means over, in all processes."""
         if self.control.should_training_stop:  # before the first step: the run that is resumed was at its end
             return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         masked = [self.mask(batch, self.state.global_step) for batch in batches]
-        counts = torch.zeros(2, dtype=torch.long)
-        for batch in masked:
-            counts += torch.tensor([int((batch["labels"] != -100).sum()), batch["labels"].shape[0]])
-            self._num_target_tokens += int(batch["decoder_attention_mask"].sum())
+        self._num_target_tokens += sum(int(batch["decoder_attention_mask"].sum()) for batch in masked)
+        return masked, self.count_items(masked, device)
+
+    def count_items(self, batches: list[MaskedBatch], device: torch.device) -> torch.LongTensor:
+        """How many items of each kind (`teacher_loss.item_names`) the batches of all processes have together."""
+        counts = torch.zeros(len(self.teacher_loss.item_names), dtype=torch.long)
+        for batch in batches:
+            items = self.teacher_loss.count_items(batch)
+            counts += torch.tensor([items[name] for name in self.teacher_loss.item_names])
         counts = counts.to(device)
-        return masked, self.accelerator.reduce(counts) if self.args.world_size > 1 else counts
+        return self.accelerator.reduce(counts) if self.args.world_size > 1 else counts
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
         """The batch as the model sees it at an optimiser step."""
-        return mask_batch(batch, self.model.config, policy=self.args.mask_policy, seed=self.args.mask_seed, step=step)
+        return self.teacher_loss.mask(batch, step)
 
     # ---- loss ----
 
@@ -190,8 +200,8 @@ class NATTrainer(Trainer):
     ) -> torch.Tensor | tuple[torch.Tensor, dict]:
         """The objective on one masked batch, divided by the items of the whole update."""
         normalizes_update = self.args.loss_normalization == "update" and num_items_in_batch is not None
-        num_tokens, num_sentences = num_items_in_batch if normalizes_update else (None, None)
-        loss = self.objective(model, inputs, num_tokens, num_sentences)
+        items = self._named_items(num_items_in_batch) if normalizes_update else None
+        loss = self.objective(model, inputs, items)
         if normalizes_update:
             # Data-parallel gradients are averaged; ours are shares of one sum.
             total, share = loss.total * self.accelerator.num_processes, 1
@@ -202,51 +212,26 @@ class NATTrainer(Trainer):
             self._part_sums[name] = self._part_sums[name] + part * share
         return (total, {"loss": total}) if return_outputs else total
 
-    def objective(
-        self,
-        model: torch.nn.Module,
-        inputs: MaskedBatch,
-        num_tokens: torch.Tensor | int | None,
-        num_sentences: torch.Tensor | int | None,
-    ) -> Loss:
+    def _named_items(self, counts: torch.LongTensor) -> Items:
+        return dict(zip(self.teacher_loss.item_names, counts, strict=True))
+
+    def objective(self, model: torch.nn.Module, inputs: MaskedBatch, items: Items | None = None) -> Loss:
         """
-        Masked-token loss of the model's family plus the weighted length loss.
+        Token loss of the model's family plus the weighted length loss.
 
         Args:
             model: possibly wrapped.
             inputs ([`MaskedBatch`]): the batch.
-            num_tokens, num_sentences (`int`, *optional*): denominators of the update; default: this batch's.
+            items (`Items`, *optional*): denominators of the update, by name; default: this batch's.
         """
-        outputs, is_masked = self.forward_masked(model, inputs)
-        token = OBJECTIVES[self.model.config.model_type](
-            outputs.logits,
-            inputs["labels"][is_masked],
-            label_smoothing=self.args.label_smoothing,
-            num_items=num_tokens,
-        )
-        return self.add_length_loss(token, outputs.length_logits, inputs, num_sentences)
+        items = self.teacher_loss.count_items(inputs) if items is None else items
+        token, length_logits = self.teacher_loss(model, inputs, items)
+        return self.add_length_loss(token, length_logits, inputs, items)
 
-    def forward_masked(
-        self, model: torch.nn.Module, inputs: MaskedBatch
-    ) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
-        """Forward pass with the vocabulary projection at masked positions only, and the mask (B, T)."""
-        is_masked = inputs["decoder_input_ids"] == self.model.config.mask_token_id
-        outputs = model(
-            input_ids=inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            decoder_input_ids=inputs["decoder_input_ids"],
-            decoder_attention_mask=inputs["decoder_attention_mask"],
-            logits_positions=is_masked,
-            return_length_logits=True,
-        )
-        return outputs, is_masked
-
-    def add_length_loss(
-        self, token: Loss, length_logits: torch.Tensor, inputs: MaskedBatch, num_sentences: torch.Tensor | int | None
-    ) -> Loss:
+    def add_length_loss(self, token: Loss, length_logits: torch.Tensor, inputs: MaskedBatch, items: Items) -> Loss:
         """Adds the weighted cross-entropy of the length predictor."""
         lengths = length_classes(inputs["decoder_attention_mask"], self.model.config.max_target_length)
-        length = length_loss(length_logits, lengths, num_items=num_sentences)
+        length = length_loss(length_logits, lengths, num_items=items["sentences"])
         return Loss(token.total + self.args.length_weight * length.total, {**token.parts, **length.parts})
 
     def training_step(
@@ -350,17 +335,16 @@ class NATTrainer(Trainer):
         model = self.accelerator.unwrap_model(self.model)
         was_training = model.training
         model.eval()
-        sums: dict[str, float] = defaultdict(float)
-        for rows in self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]:
-            batch = self.mask(self.data_collator([dataset[row] for row in rows]), EVALUATION_STEP)
-            batch = self._prepare_inputs(batch)
+        share = self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]
+        batches = [self.mask(self.data_collator([dataset[row] for row in rows]), EVALUATION_STEP) for rows in share]
+        items = self._named_items(self.count_items(batches, self.args.device))
+        parts = []
+        for batch in batches:
             with self.accelerator.autocast():
-                loss = self.objective(model, batch, 1, 1)
-            sums[_NUM_TOKENS] += float((batch["labels"] != -100).sum())
-            for name, part in loss.parts.items():
-                sums[name] += float(part)
+                loss = self.objective(model, self._prepare_inputs(batch), items)
+            parts.append({name: float(part) for name, part in {"loss": loss.total, **loss.parts}.items()})
         model.train(was_training)
-        return self._mean_parts(self._gather(dict(sums)), len(dataset))
+        return add_up([part for share in self._gather(parts) for part in share])
 
     def _evaluation_batches(self, dataset: Dataset) -> list[list[int]]:
         """Rows of the batches; a sentence longer than the budget is a batch of its own."""
@@ -369,20 +353,6 @@ class NATTrainer(Trainer):
             return list(batches_by_budget(pair_lengths(dataset), budget))
         rows = list(range(len(dataset)))
         return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-    def _mean_parts(self, shares: list[dict[str, float]], num_sentences: int) -> dict[str, float]:
-        """Means of the parts that all processes' sums add up to; a process without a batch has none."""
-        sums: dict[str, float] = defaultdict(float)
-        for share in shares:
-            for name, part in share.items():
-                sums[name] += part
-        num_tokens = max(sums.pop(_NUM_TOKENS), 1)
-        means = {name: sums[name] / (num_sentences if name == "length" else num_tokens) for name in sorted(sums)}
-        return {"loss": self.total_of_parts(means), **means}
-
-    def total_of_parts(self, parts: dict[str, float]) -> float:
-        """The objective from its mean parts."""
-        return parts["token"] + self.args.length_weight * parts["length"]
 
     def _evaluate_translation(
         self, dataset: Dataset, corpus: Dataset | None, iterations: list[int]
@@ -456,3 +426,12 @@ def pair_lengths(dataset: Dataset) -> list[int]:
     """Tokens of each pair, the longer side counted: what a padded batch costs. Sources alone count as they are."""
     sides = [list(dataset[name]) for name in ("input_ids", "labels") if name in dataset.column_names]
     return [max(map(len, pair)) for pair in zip(*sides, strict=True)]
+
+
+def add_up(shares: Iterable[dict[str, float]]) -> dict[str, float]:
+    """Sum of each entry over all shares."""
+    sums: dict[str, float] = defaultdict(float)
+    for share in shares:
+        for name, value in share.items():
+            sums[name] += value
+    return dict(sums)

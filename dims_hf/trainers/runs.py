@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -108,6 +109,11 @@ class DistillationArguments:
 
     teacher: str = field(metadata={"help": "Folder or Hub id of the teacher; its tokenizer is used."})
     student: str | None = field(default=None, metadata={"help": "Start of the student; default: the teacher."})
+
+    def __post_init__(self) -> None:
+        # No shell expands a recipe's `~`; `./` must stay, it tells a folder from a Hub id.
+        self.teacher = os.path.expanduser(self.teacher)
+        self.student = None if self.student is None else os.path.expanduser(self.student)
 
 
 def train_teacher(argv: Sequence[str] | None = None) -> Path:

@@ -41,25 +41,36 @@ _WITH_PACKAGE = "import sys\nsys.path.insert(0, {repository!r})\nimport dims_hf\
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> SimpleNamespace:
     """`model`, `tokenizer` and the `folder` both are saved in; large random weights, so that outputs differ."""
-    from dims_hf import CMLMConfig, CMLMForConditionalGeneration
+    return _save_tiny("cmlm", tmp_path_factory.mktemp("tiny"), tiny_tokenizer)
+
+
+@pytest.fixture(scope="session")
+def tiny_cmlmc(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> SimpleNamespace:
+    """`tiny` as a CMLMC."""
+    return _save_tiny("cmlmc", tmp_path_factory.mktemp("tiny_cmlmc"), tiny_tokenizer)
+
+
+def _save_tiny(family: str, folder: Path, tokenizer: Any) -> SimpleNamespace:
+    from dims_hf import MODELS
     from dims_hf.data import save_tokenizer
+
+    config_class, _, model_class = MODELS[family]
 
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    config = CMLMConfig(
-        vocab_size=len(tiny_tokenizer), max_position_embeddings=48, max_target_length=16, **sizes, **heads
+    config = config_class(
+        vocab_size=len(tokenizer), max_position_embeddings=48, max_target_length=16, **sizes, **heads
     )
-    model = CMLMForConditionalGeneration(config).eval()
+    model = model_class(config).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() == 2:
                 parameter.normal_(std=0.8, generator=generator)
     model.generation_config.num_iterations = 3
-    folder = tmp_path_factory.mktemp("tiny")
     model.save_pretrained(folder)
-    save_tokenizer(tiny_tokenizer, folder)
-    return SimpleNamespace(model=model, tokenizer=tiny_tokenizer, folder=folder)
+    save_tokenizer(tokenizer, folder)
+    return SimpleNamespace(model=model, tokenizer=tokenizer, folder=folder)
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,14 @@ def test_pipeline_by_path_translates_as_generate(tiny: SimpleNamespace, task: st
     assert _texts(translate(TEXTS)) == [_generated(tiny, text)[0] for text in TEXTS]
 
 
+def test_pipeline_of_a_cmlmc_translates_as_generate_whatever_the_batch(tiny_cmlmc: SimpleNamespace):
+    for model in (str(tiny_cmlmc.folder), tiny_cmlmc.model):
+        translate = pipeline("translation", model=model, tokenizer=tiny_cmlmc.tokenizer)
+        expected = [_generated(tiny_cmlmc, text)[0] for text in TEXTS]
+        assert len(set(expected)) > 2
+        assert _texts(translate(TEXTS)) == _texts(translate(TEXTS, batch_size=4)) == expected
+
+
 def test_pipeline_by_object_translates_as_generate(tiny: SimpleNamespace, translate: NATTranslationPipeline):
     assert translate.model is tiny.model
     assert _texts(translate(TEXTS)) == [_generated(tiny, text)[0] for text in TEXTS]

@@ -13,10 +13,17 @@ from typing import Any
 import pytest
 from transformers import AutoModel, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from dims_hf import CMLMForConditionalGeneration, CMLMModel
+from dims_hf import MODELS
 
 
 TEXTS = ["the small dog sees the old cat .", "a cat", "heute schläft der Hund ."]
+
+
+@pytest.fixture(params=["tiny", "tiny_cmlmc"])
+def checkpoint(request: pytest.FixtureRequest) -> SimpleNamespace:
+    """A checkpoint of each family."""
+    return request.getfixturevalue(request.param)
+
 
 REFUSED = """
 from transformers import AutoModelForSeq2SeqLM, pipeline
@@ -73,9 +80,7 @@ def _expected(tiny: SimpleNamespace) -> dict[str, Any]:
     return {
         "modules": ["transformers_modules"],
         "classes": [
-            "CMLMConfig",
-            "CMLMModel",
-            "CMLMForConditionalGeneration",
+            *(each.__name__ for each in MODELS[tiny.model.config.model_type]),
             "NATTranslationPipeline",
             "NATTranslationPipeline",
         ],
@@ -88,30 +93,34 @@ def _expected(tiny: SimpleNamespace) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_checkpoint_without_the_package_needs_trust_then_works_and_saves_again(
-    tiny: SimpleNamespace, run_python: Callable[..., Any]
+    checkpoint: SimpleNamespace, run_python: Callable[..., Any]
 ):
-    code = (REFUSED + TRUSTED).format(folder=str(tiny.folder), texts=TEXTS)
+    code = (REFUSED + TRUSTED).format(folder=str(checkpoint.folder), texts=TEXTS)
     result = run_python(code, package=False, HF_HUB_OFFLINE="1")
     assert len(result["refusals"]) == 2
     assert all("trust_remote_code=True" in message for message in result["refusals"])
-    assert result["first"] == _expected(tiny)
-    assert result["again"] == _expected(tiny)
-    assert result["files"] == sorted(path.name for path in tiny.folder.glob("*.py"))
+    assert result["first"] == _expected(checkpoint)
+    assert result["again"] == _expected(checkpoint)
+    assert result["files"] == sorted(path.name for path in checkpoint.folder.glob("*.py"))
     assert result["imported"] == []
 
 
-def test_checkpoint_holds_exactly_the_code_it_needs(tiny: SimpleNamespace):
-    code = {path.name for path in tiny.folder.glob("*.py")}
-    config = json.loads((tiny.folder / "config.json").read_text(encoding="utf-8"))
+def test_checkpoint_holds_exactly_the_code_it_needs(checkpoint: SimpleNamespace):
+    code = {path.name for path in checkpoint.folder.glob("*.py")}
+    config = json.loads((checkpoint.folder / "config.json").read_text(encoding="utf-8"))
     entries = [*config["auto_map"].values(), config["custom_pipelines"]["translation"]["impl"]]
     assert sorted(config["auto_map"]) == ["AutoConfig", "AutoModel", "AutoModelForSeq2SeqLM"]
     assert {entry.partition(".")[0] + ".py" for entry in entries} <= code
-    texts = {name: (tiny.folder / name).read_text(encoding="utf-8") for name in code}
+    of_families = {f"{kind}_{family}.py" for kind in ("configuration", "modeling") for family in MODELS}
+    assert code & of_families == {f"{kind}_{config['model_type']}.py" for kind in ("configuration", "modeling")}
+    texts = {name: (checkpoint.folder / name).read_text(encoding="utf-8") for name in code}
     assert not [name for name, text in texts.items() if re.search(r"^\s*(from|import) dims_hf", text, re.MULTILINE)]
 
 
-def test_checkpoint_with_the_package_needs_no_trust(tiny: SimpleNamespace):
+def test_checkpoint_with_the_package_needs_no_trust(checkpoint: SimpleNamespace):
     for trusted in ({}, {"trust_remote_code": True}, {"trust_remote_code": False}):
-        assert type(AutoModelForSeq2SeqLM.from_pretrained(tiny.folder, **trusted)) is CMLMForConditionalGeneration
-        assert type(AutoModel.from_pretrained(tiny.folder, **trusted)) is CMLMModel
-        assert AutoTokenizer.from_pretrained(tiny.folder, **trusted).get_vocab() == tiny.tokenizer.get_vocab()
+        _, base_class, model_class = MODELS[checkpoint.model.config.model_type]
+        assert type(AutoModelForSeq2SeqLM.from_pretrained(checkpoint.folder, **trusted)) is model_class
+        assert type(AutoModel.from_pretrained(checkpoint.folder, **trusted)) is base_class
+        tokenizer = AutoTokenizer.from_pretrained(checkpoint.folder, **trusted)
+        assert tokenizer.get_vocab() == checkpoint.tokenizer.get_vocab()

@@ -7,9 +7,16 @@ from __future__ import annotations
 import contextlib
 import io
 import re
+from pathlib import Path
 
+import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, pipeline
+
+import dims_hf.models
+
+
+MODELS = Path(dims_hf.models.__file__).parent
 
 
 def test_readme_six_lines_print_what_the_readme_shows(repository, monkeypatch):
@@ -35,3 +42,11 @@ def test_shipped_student_translation_does_not_depend_on_the_batch(repository):
     alone = [translator(source)[0] for source in sources]
     assert translator(sources, batch_size=3) == alone
     assert translator(sources[::-1], batch_size=2) == alone[::-1]
+
+
+@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm"])
+def test_code_in_a_shipped_folder_is_that_of_the_package(repository, name):
+    shipped = sorted((repository / "model_cards" / name).glob("*.py"))
+    assert shipped
+    differing = [path.name for path in shipped if path.read_text() != (MODELS / path.name).read_text()]
+    assert not differing, "publish the folder again with training/publish.py"

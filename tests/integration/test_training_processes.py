@@ -70,7 +70,7 @@ def write_corpus(folder: Path) -> None:
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Two recipes, and what one uninterrupted process makes of each: `teacher` and `student`."""
+    """Three recipes, and what one uninterrupted process makes of each: `teacher`, `student`, `cmlmc` (a teacher)."""
     from dims_hf.trainers.runs import distill, train_teacher
 
     folder = tmp_path_factory.mktemp("runs")
@@ -85,7 +85,11 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     recipes["train_dims.py"].write_text(common + dims)
     train_teacher([str(recipes["train_teacher.py"])])
     distill([str(recipes["train_dims.py"])])
-    return SimpleNamespace(teacher=teacher, student=student, recipes=recipes)
+    cmlmc = folder / "cmlmc"
+    recipes["cmlmc"] = folder / "cmlmc.yaml"
+    recipes["cmlmc"].write_text(common + TEACHER + f"model_type: cmlmc\noutput_dir: {cmlmc}\n")
+    train_teacher([str(recipes["cmlmc"])])
+    return SimpleNamespace(teacher=teacher, student=student, cmlmc=cmlmc, recipes=recipes)
 
 
 @pytest.fixture(scope="module")
@@ -142,19 +146,20 @@ def test_killed_run_started_again_equals_the_uninterrupted_one(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", ["train_teacher.py", "train_dims.py"])
+@pytest.mark.parametrize("kind", ["teacher", "cmlmc", "student"])
 def test_two_processes_with_half_the_budget_each_equal_one(
-    runs: SimpleNamespace, environment: dict[str, str], repository: Path, tmp_path: Path, script: str
+    runs: SimpleNamespace, environment: dict[str, str], repository: Path, tmp_path: Path, kind: str
 ) -> None:
-    folder = tmp_path / "two"
+    folder, script = tmp_path / "two", "train_dims.py" if kind == "student" else "train_teacher.py"
+    recipe = runs.recipes["cmlmc" if kind == "cmlmc" else script]
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        str(repository / "training" / script), str(runs.recipes[script]), "--output_dir", str(folder),
+        str(repository / "training" / script), str(recipe), "--output_dir", str(folder),
         "--max_tokens_per_batch", "128",
     ]  # fmt: skip
     result = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=600)
     assert result.returncode == 0, result.stderr[-3000:]
-    expected = runs.teacher if script == "train_teacher.py" else runs.student
+    expected = getattr(runs, kind)
     assert (folder / "checkpoint-40" / "rng_state_1.pth").is_file()  # there really were two
     assert [entry.keys() for entry in log_of(folder)] == [entry.keys() for entry in log_of(expected)]
     for entry, one in zip(log_of(folder, "grad_norm"), log_of(expected, "grad_norm"), strict=True):
@@ -162,7 +167,7 @@ def test_two_processes_with_half_the_budget_each_equal_one(
     assert summary_of(folder)["metrics"]["final_bleu_1"] == summary_of(expected)["metrics"]["final_bleu_1"]
     assert summary_of(folder)["corpus_fingerprint"] == summary_of(expected)["corpus_fingerprint"]
     # Attention does not depend on the keys' biases: their gradient is rounding noise, which Adam blows up.
-    parts = ["", "checkpoint-10", "checkpoint-40"] + ["checkpoint-40/ema_teacher"] * (script == "train_dims.py")
+    parts = ["", "checkpoint-10", "checkpoint-40"] + ["checkpoint-40/ema_teacher"] * (kind == "student")
     for part in parts:
         assert largest_difference(folder / part, expected / part, without="k_proj.bias") <= 1e-6, part
 

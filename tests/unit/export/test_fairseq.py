@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from dims_hf import CMLMForConditionalGeneration
+from dims_hf import CMLMCForConditionalGeneration, CMLMForConditionalGeneration
 from dims_hf.export import import_fairseq_checkpoint, model_from_fairseq_state_dict
 from dims_hf.export.fairseq import read_fairseq_dictionary, tokenizer_from_fairseq_dictionary
 
@@ -184,7 +184,6 @@ def test_missing_unexpected_and_misshapen_weights_are_reported_together(state_di
 @pytest.mark.parametrize(
     ("added", "removed", "named"),
     [
-        ("decoder.layers.0.self_attn_unmasked.q_proj.weight", None, "CMLMC"),
         (None, "decoder.embed_length.weight", "Imputer"),
         ("encoder.layers.0.self_attn.in_proj_weight", None, "Mask-Predict"),
         ("encoder.layers.0.layer_norms.0.gamma", None, "Mask-Predict"),
@@ -253,10 +252,107 @@ def test_golden_cmlm_is_reproduced(shared_data: Path):
     torch.testing.assert_close(outputs.logits[0, 2, :8], expected, **close)
 
 
-def test_golden_cmlmc_is_refused_by_name(shared_data: Path):
-    golden = torch.load(shared_data / "tiny_golden.pt", weights_only=True)["cmlmc"]
-    with pytest.raises(NotImplementedError, match="CMLMC"):
-        model_from_fairseq_state_dict(golden["state_dict"], attention_heads=2)
+@pytest.mark.parametrize("legacy", [True, False])
+def test_golden_cmlmc_is_reproduced(shared_data: Path, legacy: bool):
+    path = shared_data / "tiny_golden.pt"
+    if not path.is_file():
+        pytest.skip(f"{path} is not here")
+    golden = torch.load(path, weights_only=True)["cmlmc"]
+    model = model_from_fairseq_state_dict(golden["state_dict"], attention_heads=2, legacy=legacy)
+    with torch.no_grad():
+        logits = model(golden["src"], decoder_input_ids=golden["tgt_in"]).logits
+    others = torch.arange(logits.shape[-1]) != 3  # the mask's logit is legacy too
+    close = {"atol": 1e-5, "rtol": 0}
+    torch.testing.assert_close(logits[0][:, others], golden["logits"][0][:, others], **close)
+    # Sentence 1 is padded: the reference's extra attention sees that, and an import without legacy does not.
+    batched, alone = golden["logits"][1, :4], golden["logits_sent1_unbatched"][0]
+    expected, other = (batched, alone) if legacy else (alone, batched)
+    torch.testing.assert_close(logits[1, :4][:, others], expected[:, others], **close)
+    assert (logits[1, :4][:, others] - other[:, others]).abs().max() > 0.1
+
+
+# --- CMLMC -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cmlmc_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state_dict` with what a CMLMC has more."""
+    for side in ("encoder", "decoder"):
+        state_dict[f"{side}.PEfc.weight"], state_dict[f"{side}.PEfc.bias"] = (
+            torch.randn(WIDTH, 2 * WIDTH), torch.randn(WIDTH),
+        )  # fmt: skip
+    state_dict |= _attention("decoder.layers.0.self_attn_unmasked")
+    return state_dict | _norm("decoder.layers.0.self_attn_unmasked_layer_norm")
+
+
+def test_cmlmc_is_recognised_by_its_names_and_keeps_the_oddities_of_the_reference(cmlmc_state_dict):
+    model = model_from_fairseq_state_dict(cmlmc_state_dict, attention_heads=HEADS)
+    assert type(model) is CMLMCForConditionalGeneration and not model.training
+    config = model.config
+    assert (config.scale_embedding, config.update_all_positions) == (False, True)
+    assert (config.legacy_mask_logit, config.suppress_special_tokens) == (-1000.0, False)
+    assert config.legacy_unmasked_attn_no_pad_mask and config.mask_token_id == 3
+    torch.testing.assert_close(model.model.decoder.embed_proj.weight, cmlmc_state_dict["decoder.PEfc.weight"])
+    layer = model.model.decoder.layers[0]
+    expected = cmlmc_state_dict["decoder.layers.0.self_attn_unmasked.q_proj.weight"]
+    torch.testing.assert_close(layer.self_attn_unmasked.q_proj.weight, expected)
+
+
+def test_cmlmc_without_legacy_masks_padding_and_suppresses_special_tokens(cmlmc_state_dict):
+    model = model_from_fairseq_state_dict(cmlmc_state_dict, attention_heads=HEADS, legacy=False)
+    assert not model.config.legacy_unmasked_attn_no_pad_mask and model.config.legacy_mask_logit is None
+    assert model.config.update_all_positions and model.suppressed_token_ids() == [0, 1, 2, 3]
+
+
+def test_cmlmc_without_projected_positions_is_refused_by_their_names(cmlmc_state_dict):
+    # Trained without --concatPE, which the other implementation of CMLMC allows.
+    del cmlmc_state_dict["encoder.PEfc.weight"]
+    with pytest.raises(ValueError, match="missing: encoder.PEfc.weight"):
+        model_from_fairseq_state_dict(cmlmc_state_dict, attention_heads=HEADS)
+
+
+def test_cmlmc_checkpoint_is_imported_saved_and_decodes_as_it_did(
+    tmp_path: Path, dictionary: Path, cmlmc_state_dict: dict[str, torch.Tensor]
+):
+    from dims_hf.cli.import_fairseq import main
+
+    arguments = _arguments(no_scale_embedding=True, decoder_attention_heads=2)
+    path = _save(tmp_path / "c.pt", cmlmc_state_dict, args=arguments)
+    model = import_fairseq_checkpoint(path, dictionary).model
+    main([str(path), str(dictionary), str(tmp_path / "model")])
+    again = CMLMCForConditionalGeneration.from_pretrained(tmp_path / "model")
+    assert again.config.to_diff_dict() == {**again.config.to_diff_dict(), **model.config.to_diff_dict()}
+    sources = torch.tensor([[0, 5, 7, 4, 2], [0, 6, 2, 1, 1]])
+    settings = {"num_iterations": 4, "target_lengths": torch.tensor([6, 3]), "collapse_repeats": False}
+    assert torch.equal(again.generate(sources, **settings), model.generate(sources, **settings))
+
+
+@pytest.mark.parametrize("num_iterations", [1, 2, 4])
+def test_imported_cmlmc_decodes_as_the_reference_loop(cmlmc_state_dict, num_iterations: int):
+    # §6.2 of the reference written down once more: whole grid, every non-special position anew, lowest masked again.
+    model = model_from_fairseq_state_dict(cmlmc_state_dict, attention_heads=HEADS)
+    sources, lengths = torch.tensor([[0, 5, 7, 4, 2], [0, 6, 9, 2, 1]]), [6, 3]
+    tokens = torch.full((2, 8), 1)
+    for row, length in enumerate(lengths):
+        tokens[row, : length + 2] = torch.tensor([0] + [3] * length + [2])
+    is_target, scores = tokens != 1, torch.zeros(2, 8)
+    for done in range(1, num_iterations + 1):
+        with torch.no_grad():
+            log_probs = model(sources, decoder_input_ids=tokens, decoder_attention_mask=is_target).logits.log_softmax(
+                -1
+            )
+        is_updated = tokens > 2
+        tokens = torch.where(is_updated, log_probs.argmax(-1), tokens)
+        scores = torch.where(is_updated, log_probs.amax(-1), scores)
+        for row, length in enumerate(lengths):
+            num_left = length * (num_iterations - done) // num_iterations
+            lowest = scores[row, 1 : length + 1].argsort(stable=True)[:num_left] + 1
+            tokens[row, lowest] = 3
+            scores[row, lowest] = 0.0
+    ours = model.generate(
+        sources, target_lengths=torch.tensor(lengths), num_iterations=num_iterations, collapse_repeats=False
+    )
+    assert torch.equal(ours, tokens)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

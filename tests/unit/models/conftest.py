@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dims_hf import CMLMConfig, CMLMForConditionalGeneration
+from dims_hf import MODELS, CMLMConfig, CMLMForConditionalGeneration
 from dims_hf.models.modeling_nat import masked_mean
 
 
@@ -28,21 +28,34 @@ SIZES = {
 }
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Modules that list `FAMILIES` run each of their model tests for all of them; others run with CMLM."""
+    chosen = any("family" in mark.args[0] for mark in metafunc.definition.iter_markers("parametrize"))
+    if "family" in metafunc.fixturenames and hasattr(metafunc.module, "FAMILIES") and not chosen:
+        metafunc.parametrize("family", metafunc.module.FAMILIES, indirect=True)
+
+
 @pytest.fixture
-def make_config() -> Callable[..., CMLMConfig]:
+def family(request: pytest.FixtureRequest) -> str:
+    """Key of `MODELS`."""
+    return getattr(request, "param", "cmlm")
+
+
+@pytest.fixture
+def make_config(family: str) -> Callable[..., CMLMConfig]:
     """Configuration of a tiny model whose sides differ in every size; keyword arguments override fields."""
-    return lambda **fields: CMLMConfig(**{**SIZES, **fields})
+    return lambda **fields: MODELS[family][0](**{**SIZES, **fields})
 
 
 @pytest.fixture
-def make_model(make_config: Callable[..., CMLMConfig]) -> Callable[..., CMLMForConditionalGeneration]:
+def make_model(family: str, make_config: Callable[..., CMLMConfig]) -> Callable[..., CMLMForConditionalGeneration]:
     """A tiny model in evaluation mode, the same weights for the same seed, drawn wide so that errors would show."""
 
     def make(seed: int = 0, *, attn_implementation: str = "sdpa", **fields: object) -> CMLMForConditionalGeneration:
         config = make_config(**{"initializer_range": 0.4, **fields})
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            return CMLMForConditionalGeneration._from_config(config, attn_implementation=attn_implementation).eval()
+            return MODELS[family][2]._from_config(config, attn_implementation=attn_implementation).eval()
 
     return make
 

@@ -13,11 +13,13 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
-from dims_hf import CMLMForConditionalGeneration, NATGenerateOutput
+from dims_hf import MODELS, CMLMForConditionalGeneration, NATGenerateOutput
 from dims_hf.models.decoding_mask_predict import KEPT, REMASKED, REVEALED
 
 
 PAD, MASK = 1, 4
+
+for_every_family = pytest.mark.parametrize("family", sorted(MODELS), indirect=True)
 
 
 # ---- a second implementation: one sentence, one length, plain Python ----
@@ -40,7 +42,10 @@ def decode_slowly(
     inputs = [config.bos_token_id] + [config.mask_token_id] * num_content + [config.eos_token_id]
     tokens, scores, masked, num_passes = list(inputs), [0.0] * length, set(range(1, length - 1)), 0
     for t in range(num_iterations):
-        updated = set(range(1, length - 1)) if config.update_all_positions else masked
+        updated = masked
+        if config.update_all_positions:
+            specials = (config.bos_token_id, config.pad_token_id, config.eos_token_id)
+            updated = {position for position in range(1, length - 1) if inputs[position] not in specials}
         if not updated:
             break
         num_passes += 1
@@ -86,6 +91,7 @@ def unpad(row: torch.Tensor) -> list[int]:
     return ids
 
 
+@for_every_family
 @pytest.mark.parametrize("update_all_positions", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_batches_equal_the_slow_implementation(
@@ -108,6 +114,7 @@ def test_batches_equal_the_slow_implementation(
         torch.testing.assert_close(output.sequences_scores, torch.tensor(scores), atol=1e-5, rtol=0)
 
 
+@for_every_family
 def test_the_random_models_of_these_tests_are_not_degenerate(make_translator, make_sources, pad):
     # Otherwise agreement would prove little: iterations must matter, and tokens must differ within a sentence.
     changed, distinct = 0, 0
@@ -122,6 +129,7 @@ def test_the_random_models_of_these_tests_are_not_degenerate(make_translator, ma
 # ---- invariance ----
 
 
+@for_every_family
 @pytest.mark.parametrize("seed", range(8))
 def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_translator, make_sources, pad, seed: int):
     model, sources = make_translator(seed, dropout=0.3), make_sources(100 + seed, 7)
@@ -145,6 +153,7 @@ def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_transla
             torch.testing.assert_close(output.sequences_scores, scores[list(rows)], atol=1e-5, rtol=0)
 
 
+@for_every_family
 def test_history_does_not_depend_on_the_batch(make_translator, make_sources, pad):
     model, sources = make_translator(3), make_sources(3, 4)
     settings = {"num_iterations": 6, "output_history": True, "return_dict_in_generate": True}
@@ -160,6 +169,7 @@ def test_history_does_not_depend_on_the_batch(make_translator, make_sources, pad
             torch.testing.assert_close(ours.log_probs[0], theirs.log_probs[row, :width], atol=1e-5, rtol=0)
 
 
+@for_every_family
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_attention_backend_does_not_change_translations(make_translator, make_sources, pad, implementation: str):
     sources = pad(make_sources(0, 6))
@@ -172,6 +182,7 @@ def test_attention_backend_does_not_change_translations(make_translator, make_so
 # ---- shape of the output ----
 
 
+@for_every_family
 def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_translator, make_sources, pad):
     for seed in range(10):
         model = make_translator(seed)
@@ -183,6 +194,7 @@ def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_t
             assert max(len(unpad(row)) for row in sequences) == sequences.shape[1]
 
 
+@for_every_family
 @pytest.mark.parametrize("legacy", [False, True])
 def test_three_tokens_in_ten_passes_leave_no_mask(make_translator, make_sources, pad, legacy: bool):
     # A sentence may look unchanged after a pass while masks remain; stopping there would leave them in the output.
@@ -320,6 +332,7 @@ def test_n_best_is_ordered_and_grouped_by_sentence(make_translator, make_sources
         assert len({tuple(ids) for ids in three.sequences[3 * row : 3 * row + 3].tolist()}) == 3
 
 
+@for_every_family
 def test_score_is_the_sum_of_token_scores_over_length(make_translator, make_sources, pad):
     model, sources = make_translator(1), pad(make_sources(1, 5))
     output = model.generate(
@@ -373,11 +386,83 @@ def test_passes_without_a_mask_to_fill_are_not_run(make_translator, make_sources
         assert (step.state == KEPT).all()
 
 
-def test_models_that_update_everything_run_every_pass(make_translator, make_sources, pad):
+@for_every_family
+@pytest.mark.parametrize("seed", range(4))
+def test_models_that_update_everything_stop_at_a_fixed_point_and_not_before(
+    make_translator, make_sources, pad, seed: int
+):
+    model, seen = make_translator(seed, update_all_positions=True), []
+    output = model.generate(
+        pad(make_sources(0, 2)), target_lengths=[3, 1], num_iterations=20, output_history=True,
+        return_dict_in_generate=True, collapse_repeats=False, callback=seen.append,
+    )  # fmt: skip
+    for before, after in zip(seen, seen[1:], strict=False):
+        is_same = torch.equal(before.tokens, after.tokens) and not before.is_masked.any()
+        assert is_same == (after is seen[-1] and len(seen) < 20)
+    assert len(seen) >= 15  # three tokens in twenty passes: after 14, the last mask is filled
+    assert len(output.history) == 20
+    for step in output.history[len(seen) :]:
+        assert all(torch.equal(*pair) for pair in zip(step, output.history[len(seen) - 1], strict=True))
+    assert torch.equal(output.history[-1].token_ids, output.sequences)
+
+
+def scripted(model: CMLMForConditionalGeneration, predictions: list[list[int]]) -> CMLMForConditionalGeneration:
+    """The model, with the likeliest content tokens of each pass given (row by row, repeated at the end)."""
+    calls = iter(predictions)
+    last = predictions[-1]
+
+    def project(hidden: torch.Tensor) -> torch.Tensor:
+        return torch.nn.functional.one_hot(torch.tensor(next(calls, last)), model.config.vocab_size) * 9.0
+
+    model.project_vocabulary = project
+    return model
+
+
+@pytest.mark.parametrize(
+    ("passes", "num_calls"),
+    [
+        ([[5, 6], [5, 6], [5, 6]], 3),  # two tokens in four passes: masks 1, 1, 0; the third pass fills the last
+        ([[5, 6], [7, 6], [8, 6], [9, 6], [9, 6]], 4),  # changes to the end
+    ],
+)
+def test_unchanged_tokens_with_masks_left_are_no_fixed_point(make_translator, passes: list, num_calls: int):
+    model = scripted(make_translator(update_all_positions=True), passes)
+    calls = count_decoder_calls(model)
+    sequences = model.generate(torch.tensor([[0, 9, 2]]), target_lengths=[2], num_iterations=4)
+    assert sequences.tolist() == [[0, *passes[-1], 2]]
+    assert len(calls) == num_calls + (num_calls == 3)  # the fourth pass is the first whose input has no mask
+
+
+@for_every_family
+def test_sampling_never_stops_at_a_fixed_point(make_translator, make_sources, pad):
     model = make_translator(update_all_positions=True)
     calls = count_decoder_calls(model)
-    model.generate(pad(make_sources(0, 2)), target_lengths=[3, 1], num_iterations=10)
-    assert len(calls) == 10
+    model.generate(pad(make_sources(0, 2)), target_lengths=[3, 1], num_iterations=20, do_sample=True, temperature=1e-6)
+    assert len(calls) == 20
+
+
+@pytest.mark.parametrize("family", ["cmlmc"], indirect=True)
+def test_imported_cmlmc_leaves_special_tokens_inside_a_sentence_until_masked_again(make_translator):
+    # The reference updates every position whose token is not special.
+    model = make_translator(mask_token_id=3, legacy_mask_logit=-1000, suppress_special_tokens=False)
+    states = []
+    scripted(model, [[2, 6, 7], [8, 9], [8, 9]])
+    model.generate(torch.tensor([[0, 9, 2]]), target_lengths=[3], num_iterations=1, callback=states.append)
+    assert states[-1].hypotheses.tolist() == [[0, 2, 6, 7, 2]]
+    assert model._positions_to_update(states[-1]).tolist() == [[False, False, True, True, False]]
+
+
+@pytest.mark.parametrize("family", ["cmlmc"], indirect=True)
+def test_legacy_cmlmc_decodes_one_right_padded_grid(make_translator, make_sources, pad):
+    model, source = make_translator(legacy_unmasked_attn_no_pad_mask=True), make_sources(0, 2)
+    settings = {"num_iterations": 2, "collapse_repeats": False, "return_dict_in_generate": True}
+    widths, scores = [], []
+    model.get_decoder().register_forward_pre_hook(lambda _, arguments: widths.append(arguments[0].shape))
+    for lengths in ([4, 4], [4, 12]):
+        output = model.generate(pad(source), target_lengths=lengths, **settings)
+        scores.append(output.sequences_scores[0].item())
+    assert widths == [(2, 6)] * 2 + [(2, 14)] * 2
+    assert abs(scores[0] - scores[1]) > 1e-4  # padding is seen
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -483,6 +568,7 @@ def test_padding_predicted_by_an_imported_model_stays_inside_the_sentence(make_t
     assert all(unpad(row)[-1] == 2 for row in sequences)
 
 
+@for_every_family
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models_score_in_fp32(make_translator, make_sources, pad, dtype: torch.dtype):
     model = make_translator().to(dtype)
@@ -496,6 +582,7 @@ def test_half_precision_models_score_in_fp32(make_translator, make_sources, pad,
 # ---- settings ----
 
 
+@for_every_family
 def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path, make_translator, make_sources, pad):
     model, sources = make_translator(5), pad(make_sources(5, 6))
     model.generation_config.num_iterations = 2
@@ -513,7 +600,7 @@ def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path,
     again.generate(sources, num_iterations=4, target_lengths=[9] * 6, length_beam_size=1)
     assert len(calls) == 4
     again.save_pretrained(tmp_path / "second")
-    third = CMLMForConditionalGeneration.from_pretrained(tmp_path / "second")
+    third = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "second")
     assert third.generation_config.num_iterations == 2 and third.generation_config.collapse_repeats is False
 
 

@@ -18,6 +18,8 @@ from dims_hf.models.masking import (
     mix_keys,
     remaining_masks,
     remaining_teacher_masks,
+    sample_fraction,
+    sample_source_mask,
     sample_uniform_mask,
     select_lowest,
 )
@@ -253,3 +255,61 @@ def test_collapse_repeats_equals_groupby_on_random_rows():
     for row, collapsed in zip(rows.tolist(), collapse_repeats(rows, 1).tolist(), strict=True):
         kept = [token for token, _ in itertools.groupby(row)]
         assert collapsed == kept + [1] * (200 - len(kept))
+
+
+# ---- draws of CMLMC training ----
+
+# N source tokens -> shares of the numbers of masks 1, 2, …
+SOURCE_MASK_SHARES = {9: [1.0], 10: [1.0], 20: [0.5, 0.5], 25: [0.4, 0.4, 0.2], 40: [0.25] * 4, 1: [1.0]}
+
+
+@pytest.mark.parametrize("num_content", SOURCE_MASK_SHARES)
+def test_source_masks_number_one_plus_a_tenth_of_the_tokens_times_a_uniform(num_content: int):
+    shares, count = SOURCE_MASK_SHARES[num_content], 4000
+    is_content = content_rows(num_content, count)
+    is_masked = sample_source_mask(is_content, torch.arange(count), 0.1)
+    assert not (is_masked & ~is_content).any()
+    numbers = is_masked.sum(dim=1).bincount(minlength=len(shares) + 1).tolist()
+    assert numbers[0] == 0 and len(numbers) == len(shares) + 1
+    for number, share in zip(numbers[1:], shares, strict=True):
+        assert abs(number / count - share) < 4 * math.sqrt(share * (1 - share) / count) + 1e-9
+    # every position equally often
+    per_position = is_masked.sum(dim=0)[1:-1].float()
+    mean = per_position.mean().item()
+    assert (per_position - mean).abs().max() < 5 * math.sqrt(mean)
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.0, {0}), (1.0, set(range(1, 7)))])
+def test_source_masks_of_extreme_fractions(fraction: float, expected: set[int]):
+    numbers = sample_source_mask(content_rows(6, 500), torch.arange(500), fraction).sum(dim=1)
+    assert set(numbers.tolist()) == expected
+    assert not sample_source_mask(content_rows(0, 5), torch.arange(5), fraction).any()
+
+
+@pytest.mark.parametrize(
+    ("num_revealed", "expected"),
+    [(0, 0), (3, 0), (4, 1), (7, 2), (10, 3), (13, 3), (14, 4), (20, 6), (27, 8), (40, 12)],
+)
+def test_replaced_tokens_are_three_tenths_rounded_down(num_revealed: int, expected: int):
+    is_revealed = content_rows(num_revealed, 50)
+    is_replaced = sample_fraction(is_revealed, torch.arange(50), 0.3)
+    assert is_replaced.sum(dim=1).tolist() == [expected] * 50
+    assert not (is_replaced & ~is_revealed).any()
+
+
+@pytest.mark.parametrize("sample", [sample_fraction, sample_source_mask])
+def test_draws_depend_on_the_key_and_not_on_padding(sample):
+    narrow, keys = content_rows(30, 40), torch.arange(40)
+    wide = torch.nn.functional.pad(narrow, (7, 5))
+    chosen = sample(narrow, keys, 0.3)
+    assert torch.equal(sample(wide, keys, 0.3)[:, 7:-5], chosen)
+    assert torch.equal(sample(narrow.flip(0), keys.flip(0), 0.3).flip(0), chosen)
+    assert not torch.equal(sample(narrow, keys + 1000, 0.3), chosen)
+
+
+def test_draws_of_one_key_are_independent():
+    # Otherwise the tokens that are masked first would always, or never, be the ones that are replaced.
+    is_content, keys = content_rows(10, 4000), torch.arange(4000)
+    masked, replaced = sample_uniform_mask(is_content, keys), sample_fraction(is_content, keys, 0.3)
+    both = (masked & replaced)[:, 1:-1].float().mean().item()
+    assert both == pytest.approx(0.55 * 0.3, abs=0.01)

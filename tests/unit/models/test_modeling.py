@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""CMLM graph against the reference and a plain re-implementation, and what transformers expects of a model."""
+"""Every family against the reference and a plain re-implementation, and what transformers expects of a model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ import pytest
 import torch
 from safetensors import safe_open
 from torch import nn
-from transformers import AutoModelForSeq2SeqLM
+from transformers import AutoModel, AutoModelForSeq2SeqLM
 
-from dims_hf import CMLMForConditionalGeneration, CMLMModel
+from dims_hf import MODELS, CMLMForConditionalGeneration
 from dims_hf.models.modeling_nat import masked_mean, position_ids_from_mask
 
+
+FAMILIES = sorted(MODELS)
 
 SOURCE = torch.tensor([[0, 7, 8, 9, 10, 2], [0, 7, 11, 2, 1, 1]])
 TARGET = torch.tensor([[0, 4, 9, 4, 12, 4, 2], [0, 4, 5, 2, 1, 1, 1]])
@@ -27,16 +29,23 @@ LABELS = torch.tensor([[-100, 7, -100, 13, -100, 5, -100], [-100, 6, -100, -100,
 # ---- reference ----
 
 
-@pytest.fixture(scope="module")
-def golden(shared_data: Path) -> dict:
+# First logits of sentence 0 at position 2, and the likeliest length classes, as the reference computes them.
+KNOWN = {
+    "cmlm": ([-2.22448, 0.0, -4.55234, -1000.0, -4.42929, 7.40527, -1.09359, -0.40136], [192, 15]),
+    "cmlmc": ([-2.90872, 0.0, 1.81536, -1000.0, 0.93484, -5.81276, 3.20650, 7.47032], [71, 71]),
+}
+
+
+@pytest.fixture
+def golden(shared_data: Path, family: str) -> dict:
     """Random tiny model of the reference implementation with its outputs in fp32."""
     path = shared_data / "tiny_golden.pt"
     if not path.is_file():
         pytest.skip(f"{path} is not here")
-    return torch.load(path, weights_only=True)["cmlm"]
+    return torch.load(path, weights_only=True)[family]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def golden_model(golden: dict) -> CMLMForConditionalGeneration:
     from dims_hf.export import model_from_fairseq_state_dict
 
@@ -53,6 +62,7 @@ def golden_forward(model: CMLMForConditionalGeneration, golden: dict):
     )
 
 
+@pytest.mark.parametrize("family", KNOWN, indirect=True)
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_golden_outputs_are_reproduced(golden: dict, golden_model: CMLMForConditionalGeneration, implementation: str):
     golden_model.set_attn_implementation(implementation)
@@ -69,44 +79,74 @@ def test_golden_outputs_are_reproduced(golden: dict, golden_model: CMLMForCondit
         torch.testing.assert_close(ours, theirs, atol=1e-5, rtol=0, msg=lambda text, name=name: f"{name}: {text}")
 
 
-def test_golden_sentence_alone_equals_the_sentence_in_its_batch(golden, golden_model):
-    source, target = golden["src"][1:, 2:], golden["tgt_in"][1:, :4]
+@pytest.mark.parametrize("family", KNOWN, indirect=True)
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_golden_sentence_alone_equals_the_sentence_in_its_batch(golden: dict, implementation: str):
+    from dims_hf.export import model_from_fairseq_state_dict
+
+    # Without the reference's oddities padding is masked everywhere; its mask logit does not depend on that.
+    model = model_from_fairseq_state_dict(golden["state_dict"], attention_heads=2, legacy=False)
+    model.config.legacy_mask_logit = -1000.0
+    model.set_attn_implementation(implementation)
     with torch.no_grad():
-        logits = golden_model(source, decoder_input_ids=target).logits
-    torch.testing.assert_close(logits, golden["logits_sent1_unbatched"], atol=1e-5, rtol=0)
+        alone = model(golden["src"][1:, 2:], decoder_input_ids=golden["tgt_in"][1:, :4]).logits
+    batch = golden_forward(model, golden).logits[1:, :4]
+    for logits in (alone, batch):
+        torch.testing.assert_close(logits, golden["logits_sent1_unbatched"], atol=1e-5, rtol=0)
 
 
-def test_golden_known_values(golden, golden_model):
+@pytest.mark.parametrize("family", KNOWN, indirect=True)
+def test_golden_known_values(golden: dict, golden_model: CMLMForConditionalGeneration, family: str):
     outputs = golden_forward(golden_model, golden)
-    expected = [-2.22448, 0.0, -4.55234, -1000.0, -4.42929, 7.40527, -1.09359, -0.40136]
-    torch.testing.assert_close(outputs.logits[0, 2, :8], torch.tensor(expected), atol=1e-5, rtol=0)
-    assert outputs.length_logits.argmax(dim=1).tolist() == [192, 15]
+    logits, lengths = KNOWN[family]
+    torch.testing.assert_close(outputs.logits[0, 2, :8], torch.tensor(logits), atol=1e-5, rtol=0)
+    assert outputs.length_logits.argmax(dim=1).tolist() == lengths
+
+
+@pytest.mark.parametrize("family", ["cmlmc"], indirect=True)
+def test_legacy_attention_of_cmlmc_sees_padding_and_only_in_the_decoder(make_model: Callable):
+    legacy, model = make_model(legacy_unmasked_attn_no_pad_mask=True), make_model()
+    with torch.no_grad():
+        ours, theirs = (m(SOURCE, decoder_input_ids=TARGET) for m in (model, legacy))
+        alone = legacy(SOURCE[1:, :4], decoder_input_ids=TARGET[1:, :4]).logits
+    assert torch.equal(ours.encoder_last_hidden_state, theirs.encoder_last_hidden_state)
+    torch.testing.assert_close(ours.logits[0], theirs.logits[0], atol=1e-5, rtol=0)  # the longest has no padding
+    assert (ours.logits[1, :4] - theirs.logits[1, :4]).abs().max() > 1e-2
+    torch.testing.assert_close(ours.logits[1:, :4], alone, atol=1e-5, rtol=0)
 
 
 # ---- a second implementation, sentence by sentence, without padding ----
 
 
-def attend(layer: nn.Module, query: torch.Tensor, states: torch.Tensor, num_heads: int) -> torch.Tensor:
+def attend(
+    layer: nn.Module, query: torch.Tensor, states: torch.Tensor, num_heads: int, *, is_causal: bool = False
+) -> torch.Tensor:
     """Textbook attention head by head: query (L, D), states (S, D) -> (L, D)."""
     q, k, v = layer.q_proj(query), layer.k_proj(states), layer.v_proj(states)
     width = q.shape[1] // num_heads
     heads = []
     for h in range(num_heads):
         part = slice(h * width, (h + 1) * width)
-        weights = (q[:, part] @ k[:, part].T / width**0.5).softmax(dim=-1)
-        heads.append(weights @ v[:, part])
+        scores = q[:, part] @ k[:, part].T / width**0.5
+        if is_causal:
+            scores = scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+        heads.append(scores.softmax(dim=-1) @ v[:, part])
     return layer.out_proj(torch.cat(heads, dim=1))
 
 
 def embed_plainly(model: CMLMForConditionalGeneration, stack: nn.Module, ids: torch.Tensor) -> torch.Tensor:
     scale = model.config.d_model**0.5 if model.config.scale_embedding else 1.0
-    return model.model.shared.weight[ids] * scale + stack.embed_positions.weight[2 : 2 + len(ids)]
+    tokens, positions = model.model.shared.weight[ids] * scale, stack.embed_positions.weight[2 : 2 + len(ids)]
+    if model.config.model_type == "cmlmc":
+        return torch.cat([tokens, positions], dim=1) @ stack.embed_proj.weight.T + stack.embed_proj.bias
+    return tokens + positions
 
 
 @torch.no_grad()
 def forward_plainly(model: CMLMForConditionalGeneration, source: torch.Tensor, target: torch.Tensor):
     """Encoder states, length logits, decoder states and logits of one unpadded sentence."""
     config = model.config
+    is_cmlmc = config.model_type == "cmlmc"
     states = embed_plainly(model, model.model.encoder, source)
     for layer in model.model.encoder.layers:
         attended = attend(layer.self_attn, states, states, config.encoder_attention_heads)
@@ -114,7 +154,10 @@ def forward_plainly(model: CMLMForConditionalGeneration, source: torch.Tensor, t
         states = layer.final_layer_norm(states + layer.fc2(layer.fc1(states).relu()))
     hidden = embed_plainly(model, model.model.decoder, target)
     for layer in model.model.decoder.layers:
-        attended = attend(layer.self_attn, hidden, hidden, config.decoder_attention_heads)
+        if is_cmlmc:
+            attended = attend(layer.self_attn_unmasked, hidden, hidden, config.decoder_attention_heads)
+            hidden = layer.self_attn_unmasked_layer_norm(hidden + attended)
+        attended = attend(layer.self_attn, hidden, hidden, config.decoder_attention_heads, is_causal=is_cmlmc)
         hidden = layer.self_attn_layer_norm(hidden + attended)
         attended = attend(layer.encoder_attn, hidden, states, config.decoder_attention_heads)
         hidden = layer.encoder_attn_layer_norm(hidden + attended)
@@ -161,9 +204,9 @@ def test_masked_mean_leaves_padding_out():
 # ---- initialisation ----
 
 
-def test_fresh_weights_are_normal_with_std_of_the_reference(make_config: Callable):
+def test_fresh_weights_are_normal_with_std_of_the_reference(family: str, make_config: Callable):
     torch.manual_seed(0)
-    model = CMLMForConditionalGeneration(make_config(vocab_size=400, d_model=64, max_position_embeddings=200))
+    model = MODELS[family][2](make_config(vocab_size=400, d_model=64, max_position_embeddings=200))
     for name, parameter in model.named_parameters():
         if name.endswith("bias"):
             assert parameter.abs().max() == 0, name
@@ -188,7 +231,7 @@ def test_missing_weights_are_drawn_not_left_as_memory(tmp_path: Path, make_model
     model = make_model(initializer_range=0.02, d_model=64)
     state_dict = {k: v for k, v in model.state_dict().items() if not k.startswith(("length_head", "lm_head"))}
     model.save_pretrained(tmp_path, state_dict=state_dict)
-    again = CMLMForConditionalGeneration.from_pretrained(tmp_path)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     assert again.length_head.weight.std().item() == pytest.approx(0.02, rel=0.2)
     assert torch.equal(again.model.shared.weight, model.model.shared.weight)
 
@@ -485,7 +528,8 @@ def test_attention_dropout_acts_in_training_only(make_model: Callable):
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
 def test_gradient_checkpointing_changes_neither_loss_nor_gradients(make_model: Callable, use_reentrant: bool):
-    model = make_model(dropout=0.2).train()
+    # In double precision, since the reentrant kind adds gradients up in another order.
+    model = make_model(dropout=0.2).double().train()
     losses, gradients = [], []
     for checkpointing in (False, True):
         if checkpointing:
@@ -541,9 +585,9 @@ def test_half_precision_loading_runs_and_stays_close(tmp_path: Path, make_model:
 
 def test_half_precision_checkpoint_loads_in_its_own_dtype(tmp_path: Path, make_model: Callable):
     make_model().to(torch.float16).save_pretrained(tmp_path)
-    again = CMLMForConditionalGeneration.from_pretrained(tmp_path, dtype="auto")
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype="auto")
     assert again.dtype == torch.float16
-    assert CMLMForConditionalGeneration.from_pretrained(tmp_path, dtype=torch.float32).dtype == torch.float32
+    assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float32).dtype == torch.float32
 
 
 def test_compiles_to_one_graph(make_model: Callable):
@@ -591,7 +635,7 @@ def test_round_trip_is_exact_and_stores_the_embedding_once(tmp_path: Path, make_
     assert [name for name in names if "shared" in name or "embed_tokens" in name or "lm_head" in name] == [
         "model.shared.weight"
     ]
-    again, info = CMLMForConditionalGeneration.from_pretrained(tmp_path, output_loading_info=True)
+    again, info = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
     for name, tensor in model.state_dict().items():
         assert torch.equal(again.state_dict()[name], tensor), name
@@ -603,7 +647,7 @@ def test_round_trip_is_exact_and_stores_the_embedding_once(tmp_path: Path, make_
 def test_base_model_loads_from_the_heads_checkpoint_and_back(tmp_path: Path, make_model: Callable):
     model = make_model()
     model.save_pretrained(tmp_path / "head")
-    base = CMLMModel.from_pretrained(tmp_path / "head")
+    base = AutoModel.from_pretrained(tmp_path / "head")
     assert torch.equal(
         base(SOURCE, decoder_input_ids=TARGET).last_hidden_state,
         model.model(SOURCE, decoder_input_ids=TARGET).last_hidden_state,
@@ -611,20 +655,23 @@ def test_base_model_loads_from_the_heads_checkpoint_and_back(tmp_path: Path, mak
     base.save_pretrained(tmp_path / "base")
     assert "shared.weight" in stored_names(tmp_path / "base")
     assert not [name for name in stored_names(tmp_path / "base") if "embed_tokens" in name]
-    head = CMLMForConditionalGeneration.from_pretrained(tmp_path / "base")
+    head = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "base")
     assert torch.equal(head.model.shared.weight, model.model.shared.weight)
 
 
-def test_checkpoint_carries_the_code_that_runs_it(tmp_path: Path, make_model: Callable):
+def test_checkpoint_carries_the_code_that_runs_it(tmp_path: Path, family: str, make_model: Callable):
     make_model().save_pretrained(tmp_path)
     closure = {f"{name}_nat.py" for name in ("configuration", "modeling", "generation")}
-    closure |= {"configuration_cmlm.py", "modeling_cmlm.py", "masking.py", "decoding_mask_predict.py"}
+    closure |= {f"configuration_{family}.py", f"modeling_{family}.py", "masking.py", "decoding_mask_predict.py"}
+    closure |= {"modeling_translation.py"}
     assert closure | {"pipeline_translation.py"} <= {path.name for path in tmp_path.iterdir()}
 
 
-def test_embeddings_are_tied_after_every_way_of_making_a_model(make_config: Callable, make_model: Callable):
+def test_embeddings_are_tied_after_every_way_of_making_a_model(
+    family: str, make_config: Callable, make_model: Callable
+):
     model = make_model()
-    for made in (CMLMForConditionalGeneration(make_config()), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+    for made in (MODELS[family][2](make_config()), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
         table = made.get_input_embeddings().weight
         assert made.get_output_embeddings().weight is table
         assert made.get_encoder().embed_tokens.weight is table and made.get_decoder().embed_tokens.weight is table
@@ -650,7 +697,7 @@ def test_resized_embeddings_keep_old_logits_and_the_tie(tmp_path: Path, make_mod
     assert model.model.encoder.embed_tokens.weight is model.model.shared.weight
     assert model.generate(SOURCE, num_iterations=2).max() < new_size
     model.save_pretrained(tmp_path)
-    again = CMLMForConditionalGeneration.from_pretrained(tmp_path)
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path)
     assert torch.equal(again(SOURCE, decoder_input_ids=TARGET).logits, after)
 
 

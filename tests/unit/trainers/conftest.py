@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from dims_hf import CMLMConfig, CMLMForConditionalGeneration, DiMSConfig, DiMSTrainer, NATTrainer, NATTrainingArguments
+from dims_hf import MODELS, CMLMForConditionalGeneration, DiMSConfig, DiMSTrainer, NATTrainer, NATTrainingArguments
 from dims_hf.data import encode_corpus, train_tokenizer
 
 
@@ -36,25 +37,29 @@ def make_pairs(count: int, seed: int) -> dict[str, list[str]]:
 
 @pytest.fixture(scope="session")
 def toy() -> SimpleNamespace:
-    """`tokenizer`, encoded `train` and `valid`, the text of `valid`, and an untrained `model` (copy it)."""
+    """`tokenizer`, encoded `train` and `valid`, the text of `valid`, and an untrained model of each family: the CMLM
+    `model`, and all in `models` (copy them)."""
     from datasets import Dataset
 
     train, valid = make_pairs(90, seed=0), make_pairs(20, seed=1)
     tokenizer = train_tokenizer([*train["source"], *train["target"]], vocab_size=60, max_length=24)
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 32, "decoder_ffn_dim": 32}
-    config = CMLMConfig(
-        vocab_size=len(tokenizer), encoder_attention_heads=2, decoder_attention_heads=2, dropout=0.1,
-        max_position_embeddings=24, max_target_length=25, **sizes,
-    )  # fmt: skip
+    fields = {
+        "vocab_size": len(tokenizer), "encoder_attention_heads": 2, "decoder_attention_heads": 2, "dropout": 0.1,
+        "max_position_embeddings": 24, "max_target_length": 25, **sizes,
+    }  # fmt: skip
     limits = {"max_source_length": 24, "max_target_length": 24, "vocab_size": len(tokenizer)}
     corpus = {"train": Dataset.from_dict(train), "valid": Dataset.from_dict(valid)}
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = CMLMForConditionalGeneration(config)
+    models = {}
+    for family, (config_class, _, model_class) in MODELS.items():
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            models[family] = model_class(config_class(**fields))
     return SimpleNamespace(
         tokenizer=tokenizer,
         valid_text=corpus["valid"],
-        model=model,
+        model=models["cmlm"],
+        models=models,
         **{split: encode_corpus(rows, tokenizer, **limits) for split, rows in corpus.items()},
     )
 
@@ -77,21 +82,33 @@ def make_arguments(kind: type, output_dir: Path, **settings: Any) -> NATTraining
     return kind(output_dir=output_dir, **{**defaults, **settings})
 
 
+def set_dropout(model: torch.nn.Module, dropout: float) -> None:
+    model.config.dropout = dropout
+    for module in model.modules():
+        if hasattr(module, "self_attn"):
+            module.dropout = dropout
+
+
 @pytest.fixture
 def make_teacher_trainer(toy: SimpleNamespace, tmp_path: Path) -> Callable[..., NATTrainer]:
     """A `NATTrainer` from the same weights every time; keyword arguments are settings."""
 
-    def make(folder: str = "run", dropout: float = 0.0, evaluates: bool = False, **settings: Any) -> NATTrainer:
+    def make(
+        folder: str = "run", dropout: float = 0.0, evaluates: bool = False, family: str = "cmlm", **settings: Any
+    ) -> NATTrainer:
         args = make_arguments(NATTrainingArguments, tmp_path / folder, **settings)
-        model = copy.deepcopy(toy.model)
-        model.config.dropout = dropout
-        for module in model.modules():
-            if hasattr(module, "self_attn"):
-                module.dropout = dropout
+        model = copy.deepcopy(toy.models[family])
+        set_dropout(model, dropout)
         data = {"eval_dataset": toy.valid, "eval_corpus": toy.valid_text} if evaluates else {}
         return NATTrainer(model, args, train_dataset=toy.train, processing_class=toy.tokenizer, **data)
 
     return make
+
+
+@pytest.fixture
+def make_cmlmc_trainer(make_teacher_trainer: Callable[..., NATTrainer]) -> Callable[..., NATTrainer]:
+    """`make_teacher_trainer` with a CMLMC."""
+    return partial(make_teacher_trainer, family="cmlmc")
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +133,7 @@ def make_dims_trainer(
     ) -> DiMSTrainer:
         args = make_arguments(DiMSConfig, tmp_path / folder, **settings)
         student = copy.deepcopy(trained)
-        student.config.dropout = dropout
-        for module in student.modules():
-            if hasattr(module, "self_attn"):
-                module.dropout = dropout
+        set_dropout(student, dropout)
         data = {"eval_dataset": toy.valid, "eval_corpus": toy.valid_text} if evaluates else {}
         return DiMSTrainer(
             student, teacher, args, train_dataset=toy.train, processing_class=toy.tokenizer, **data
@@ -128,9 +142,9 @@ def make_dims_trainer(
     return make
 
 
-@pytest.fixture(params=["teacher", "dims"])
+@pytest.fixture(params=["teacher", "cmlmc", "dims"])
 def make_trainer(request: pytest.FixtureRequest) -> Callable[..., NATTrainer]:
-    """Each of the two trainers in turn."""
+    """Each of the two trainers in turn, and each kind of teacher."""
     return request.getfixturevalue(f"make_{request.param}_trainer")
 
 

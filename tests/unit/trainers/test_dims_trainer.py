@@ -178,12 +178,13 @@ def test_reference_token_that_is_the_mask_id_has_no_label(make_dims_trainer):
     poisoned = dict(batch, labels=batch["labels"].clone())
     first = torch.nonzero(batch["labels"] != -100)[0]
     poisoned["labels"][tuple(first)] = -100
-    loss = trainer.objective(trainer.model, poisoned, None, None)
+    loss = trainer.objective(trainer.model, poisoned)
     count = int((batch["labels"] != -100).sum())
-    whole = trainer.objective(trainer.model, batch, None, None)
+    whole = trainer.objective(trainer.model, batch)
     assert loss.parts["kl"] != whole.parts["kl"]
     # Without a mean, the dropped token is missing and nothing else changes.
-    summed = [trainer.objective(trainer.model, each, 1, 1).parts["kl"] for each in (poisoned, batch)]
+    one = {"tokens": 1, "sentences": 1}
+    summed = [trainer.objective(trainer.model, each, one).parts["kl"] for each in (poisoned, batch)]
     assert summed[0] < summed[1] and summed[1].item() / count == pytest.approx(whole.parts["kl"].item(), rel=1e-5)
 
 

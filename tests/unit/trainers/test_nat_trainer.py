@@ -13,6 +13,7 @@ import torch
 from dims_hf import NATTrainer, NATTrainingArguments
 from dims_hf.trainers import CollapseError
 from dims_hf.trainers.masking import EVALUATION_STEP
+from dims_hf.trainers.nat_trainer import add_up
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 
 
@@ -125,14 +126,13 @@ def test_evaluation_loss_is_the_mean_over_all_sentences_whatever_the_batches(mak
     batch = trainer.mask(trainer.data_collator([dataset[row] for row in range(num_sentences)]), EVALUATION_STEP)
     trainer.model.eval()
     with torch.no_grad():
-        expected = trainer.objective(trainer.model, batch, None, None).total.item()
+        expected = trainer.objective(trainer.model, batch).total.item()
     assert losses[0]["loss"] == pytest.approx(expected, abs=1e-5)
 
 
-def test_processes_without_a_validation_batch_add_nothing(make_teacher_trainer):
-    sums = {"num_tokens": 4.0, "token": 8.0, "length": 6.0, "accuracy": 2.0}
-    means = make_teacher_trainer(length_weight=0.5)._mean_parts([{}, sums, sums], 3)
-    assert means == {"loss": 4.0, "token": 2.0, "length": 4.0, "accuracy": 0.5}
+def test_processes_without_a_validation_batch_add_nothing():
+    shares = {"loss": 0.5, "token": 0.25, "length": 2.0}
+    assert add_up([{}, shares, shares]) == {"loss": 1.0, "token": 0.5, "length": 4.0}
 
 
 def test_evaluation_takes_sentences_longer_than_the_training_budget(make_teacher_trainer, toy):
@@ -229,8 +229,8 @@ def test_nan_loss_stops_training_before_the_update_and_names_the_step(make_train
     trainer = make_trainer(max_steps=5)
     objective = trainer.objective
 
-    def poisoned(model, inputs, num_tokens, num_sentences):
-        loss = objective(model, inputs, num_tokens, num_sentences)
+    def poisoned(model, inputs, items):
+        loss = objective(model, inputs, items)
         return loss._replace(total=loss.total * math.nan) if trainer.state.global_step == 2 else loss
 
     monkeypatch.setattr(trainer, "objective", poisoned)
@@ -245,9 +245,9 @@ def test_an_fp16_overflow_is_left_to_the_gradient_scaler_but_not_for_ever(make_t
     monkeypatch.setattr(trainer.args, "fp16", True)  # after the construction, so that no scaler is asked for
     objective, calls = trainer.objective, []
 
-    def overflowing(model, inputs, num_tokens, num_sentences):
+    def overflowing(model, inputs, items):
         calls.append(1)
-        loss = objective(model, inputs, num_tokens, num_sentences)
+        loss = objective(model, inputs, items)
         return loss._replace(total=loss.total * math.inf) if len(calls) > 3 else loss
 
     monkeypatch.setattr(trainer, "objective", overflowing)

@@ -255,3 +255,33 @@ def test_parse_recipe_distillation_settings_are_read_and_impossible_ones_refused
     assert (settings.ema_decay, settings.teacher_iterations) == (None, 4)
     with pytest.raises(ValueError, match="ema_decay"):
         parse_recipe(DiMSConfig, [recipe, "--ema_decay", "1.5"])
+
+
+def test_parse_recipe_of_the_cmlmc_teacher_is_that_of_the_cmlm_but_for_its_family(repository: Path):
+    pytest.importorskip("accelerate")
+    from dims_hf import CMLMCForConditionalGeneration
+    from dims_hf.data import train_tokenizer
+    from dims_hf.trainers.config import NATTrainingArguments
+    from dims_hf.trainers.runs import CorpusArguments, ModelArguments, make_model
+
+    types = (CorpusArguments, ModelArguments, NATTrainingArguments)
+    recipes = repository / "training" / "recipes"
+    cmlm, cmlmc = (
+        parse_recipe(types, [str(recipes / f"phrasebook_{name}.yaml"), "--use_cpu"])
+        for name in ("teacher", "cmlmc_teacher")
+    )
+    assert cmlmc[0] == cmlm[0]
+    assert (cmlmc[1].model_type, cmlmc[1].d_model) == ("cmlmc", cmlm[1].d_model)
+    assert cmlmc[2].output_dir != cmlm[2].output_dir
+    assert (cmlmc[2].correction_reduction, cmlmc[2].replace_fraction) == ("joint", 0.3)
+    model = make_model(cmlmc[1], train_tokenizer(["a dog .", "ein Hund ."], vocab_size=40))
+    assert type(model) is CMLMCForConditionalGeneration and model.config.update_all_positions
+
+
+def test_train_teacher_options_of_another_family_are_refused_before_any_work(tmp_path: Path):
+    pytest.importorskip("accelerate")
+    from dims_hf.trainers.runs import train_teacher
+
+    words = ["--data", str(tmp_path / "absent"), "--source_lang", "en", "--target_lang", "de", "--use_cpu"]
+    with pytest.raises(ValueError, match="replace_fraction=0.5 has no effect here"):
+        train_teacher([*words, "--output_dir", str(tmp_path / "run"), "--replace_fraction", "0.5"])

@@ -33,6 +33,7 @@ def train_in_two(make, tmp_path, stop_after, **settings):
         ("teacher", 5, {"dropout": 0.2}),
         ("teacher", 7, ACCUMULATION),
         ("teacher", 3, REFERENCE_SCHEDULE),
+        ("cmlmc", 7, ACCUMULATION),
         ("dims", 5, {}),
         ("dims", 3, {"dropout": 0.2, "disable_dropout": False}),
         ("dims", 7, {**ACCUMULATION, "disable_dropout": False}),
