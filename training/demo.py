@@ -3,8 +3,6 @@
 """Train a small teacher, distil it, compare the two, write figure and card, translate: `make demo`."""
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from transformers import pipeline
 import dims_hf  # noqa: F401  (registers the models and the translation pipeline)
 from dims_hf.data import load_corpus
 from dims_hf.evaluation import create_model_card, run_evaluation, save_model_card, write_table
+from dims_hf.reproduction.launching import cpu_processes, launch
 from dims_hf.trainers.runs import read_training_summary
 
 
@@ -29,9 +28,9 @@ def main() -> None:
     folder, teacher, student = args.output_dir, args.output_dir / "teacher", args.output_dir / "student"
 
     say("1/4 training a teacher on the phrasebook (about 5 minutes on 2 CPU cores)")
-    launch("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
+    train("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
     say("2/4 distilling it into a single-step student (about 4 minutes)")
-    launch("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
+    train("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
     say("3/4 translating the test set with both")
     results = run_evaluation(
         {"teacher": teacher, "student": student}, "phrasebook", "en", "de", iterations=(1, 2, 4, 8), output_dir=folder
@@ -56,16 +55,12 @@ def main() -> None:
     say(f"Written to {folder}: results.json, results.md, quality_vs_iterations.png, model_card.md")
 
 
-def launch(script: str, recipe: str, **overrides: object) -> None:
-    """Runs a training script; on a CPU in as many processes of one thread as there are cores, but two at most."""
-    num_processes = min(2, os.cpu_count() or 1)
-    environment = {**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(num_processes)]
-    overrides["max_tokens_per_batch"] = TOKENS_PER_UPDATE // num_processes
+def train(script: str, recipe: str, **overrides: object) -> None:
+    """Runs a training script on the CPU, in as many processes of one thread as there are cores, but two at most."""
+    processes = cpu_processes()
+    overrides["max_tokens_per_batch"] = TOKENS_PER_UPDATE // processes.count
     words = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
-    command = [sys.executable, *launcher, str(HERE / script), str(HERE / "recipes" / recipe), *words, "--use_cpu"]
-    finished = subprocess.run(command, env=environment, check=False)
-    if finished.returncode:
+    if launch([HERE / script, HERE / "recipes" / recipe, *words, "--use_cpu"], processes):
         sys.exit(f"error: {script} failed; its message is above.")
 
 

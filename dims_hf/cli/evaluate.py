@@ -31,6 +31,9 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--split", default="test", help="split of the corpus")
     parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 4, 10], help="decoder passes")
     parser.add_argument("--length-beams", type=int, nargs="+", default=[1], help="length candidates")
+    parser.add_argument(
+        "--length-edges", type=int, nargs="+", metavar="N", help="score buckets of reference lengths too, cut there"
+    )
     parser.add_argument("--oracle-length", action="store_true", help="also decode with the reference's length")
     parser.add_argument("--keep-repeats", action="store_true", help="score without collapsing repeated tokens")
     parser.add_argument("--max-tokens-per-batch", type=int, default=4096, help="padded tokens per batch")

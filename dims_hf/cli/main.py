@@ -19,6 +19,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-data": ("dims_hf.cli.make_data", "distil a corpus: an autoregressive model's translations as targets"),
     "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
+    "reproduce": ("dims_hf.cli.reproduce", "regenerate the paper's tables and figures on a corpus"),
     "import-fairseq": ("dims_hf.cli.import_fairseq", "convert a fairseq checkpoint"),
     "phrasebook": ("dims_hf.cli.phrasebook", "show or write the embedded English-German corpus"),
 }

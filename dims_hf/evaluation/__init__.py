@@ -10,7 +10,7 @@ from .bleu import bleu, chrf, legacy_bleu, paired_bootstrap, score
 from .comparison import compare_with_bootstrap, find_record, gap_closed
 from .evaluator import evaluate_model, measure
 from .figures import plot_quality_versus_iterations
-from .length import length_accuracy, length_top_k_accuracy, predict_lengths, reference_lengths
+from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
 from .loading import load_model
 from .metrics import METRICS, SystemOutput
 from .model_card import create_model_card, save_model_card
@@ -46,6 +46,7 @@ __all__ = [
     "hardware",
     "legacy_bleu",
     "length_accuracy",
+    "length_buckets",
     "length_top_k_accuracy",
     "load_model",
     "load_results",

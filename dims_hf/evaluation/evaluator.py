@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from .length import length_accuracy, length_top_k_accuracy, predict_lengths, reference_lengths
+from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
 from .metrics import METRICS, SystemOutput
 from .translation import Translation, translate, translate_timed
 from .validity import Judge
@@ -31,6 +31,7 @@ def evaluate_model(
     length_beams: Sequence[int] = (1,),
     judge: Judge | None = None,
     subsets: Mapping[str, Sequence[bool]] | None = None,
+    length_edges: Sequence[int] | None = None,
     oracle_length: bool = False,
     collapse_repeats: bool = True,
     max_tokens_per_batch: int = 4096,
@@ -48,6 +49,7 @@ def evaluate_model(
         judge (`Callable[[str, str], str]`, *optional*): says "valid", "mixture" or "wrong" of a source and its
             translation, on a corpus that knows all its targets.
         subsets (`Mapping[str, Sequence[bool]]`, *optional*): name to one flag per sentence; scored separately too.
+        length_edges (`Sequence[int]`, *optional*): score buckets of reference lengths N too; see `length_buckets`.
         oracle_length (`bool`, *optional*, defaults to `False`): add, for every number of iterations, a record decoded
             with the reference's length (with the longest the model can write where the reference is longer).
         collapse_repeats (`bool`, *optional*, defaults to `True`): drop a token equal to its right neighbour before
@@ -60,13 +62,15 @@ def evaluate_model(
         `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
         length predictor) and `records`: the setting, `num_sentences`, the fields of `METRICS` (BLEU and chrF 0 to 100,
         shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over sentences, at
-        `sentences_per_batch` sentences per batch on average) and `subsets`.
+        `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` `length_buckets`:
+        `shortest` and `longest` (`None`: no end) reference length N of each, and its measures.
 
     Raises:
         ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting.
     """
     _check_sizes(sources, references, subsets or {})
     lengths = reference_lengths(tokenizer, references)
+    buckets = length_buckets(lengths, length_edges) if length_edges is not None else []
     settings = _settings(iterations, length_beams, oracle_length)
     common = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
     # the first calls pay for memory and kernels that the others find ready
@@ -87,6 +91,11 @@ def evaluate_model(
         record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
         record["sentences_per_batch"] = timing.sentences_per_batch
         record["subsets"] = {name: measure(output.select(flags)) for name, flags in (subsets or {}).items()}
+        if buckets:
+            record["length_buckets"] = [
+                {"shortest": shortest, "longest": longest, **measure(output.select(flags))}
+                for shortest, longest, flags in buckets
+            ]
         records.append(record)
         if callback is not None:
             callback(record, translations)

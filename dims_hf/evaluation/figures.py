@@ -11,7 +11,7 @@ from typing import Any
 
 
 # Colours of Okabe and Ito, which stay apart for colour-blind readers; the marker says the same once more.
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
 
 _PANELS = {
     "bleu": ("BLEU", 1.0),
@@ -63,7 +63,7 @@ def plot_quality_versus_iterations(
         _draw_panel(axes, curves, metric)
     task = results["task"]
     figure.suptitle(title or f"{task['data']} {task['source_lang']}→{task['target_lang']}, {task['split']} set")
-    return _save_figure(figure, Path(path))
+    return save_figure(figure, Path(path))
 
 
 def _curves(results: Mapping[str, Any], length_beam_size: int | None) -> dict[str, list[dict[str, Any]]]:
@@ -98,7 +98,7 @@ def _draw_panel(axes: Any, curves: Mapping[str, list[dict[str, Any]]], metric: s
         records = [record for record in records if metric in record]
         if not records:
             continue
-        color, marker = _STYLES[index % len(_STYLES)]
+        color, marker = STYLES[index % len(STYLES)]
         counts = [record["num_iterations"] for record in records]
         values = [factor * record[metric] for record in records]
         line = "-" if len(counts) > 1 else "none"
@@ -120,8 +120,8 @@ def _draw_panel(axes: Any, curves: Mapping[str, list[dict[str, Any]]], metric: s
     axes.legend(frameon=False, loc="lower right" if metric in _RISING else "best")
 
 
-def _save_figure(figure: Any, path: Path) -> Path:
-    """A reader never finds a half-written figure."""
+def save_figure(figure: Any, path: Path) -> Path:
+    """Writes a figure in the format of its suffix; a reader never finds a half-written one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.writing{path.suffix or '.png'}")
     try:

@@ -74,6 +74,31 @@ def length_top_k_accuracy(
     }
 
 
+def length_buckets(lengths: Sequence[int], edges: Sequence[int]) -> list[tuple[int, int | None, list[bool]]]:
+    """Groups sentences by their length N, for scores per bucket.
+
+    Source: Fig. 5 of Norouzi et al. 2023 (Findings of ACL), which scores translations by target length.
+
+    Args:
+        lengths (`Sequence[int]`): lengths N, one per sentence.
+        edges (`Sequence[int]`): longest length of every bucket but the last, which has no end; rising.
+
+    Returns:
+        `list[tuple[int, int | None, list[bool]]]`: shortest and longest length of each bucket that has a sentence
+        (the last has no longest), and one flag per sentence.
+
+    Raises:
+        ValueError: edges that do not rise, or start below 0.
+    """
+    if any(low >= high for low, high in zip([-1, *edges], edges)):
+        raise ValueError(f"Length edges must rise from 0 or more, got {list(edges)}. Give for example 10 20 30.")
+    bounds = zip([0, *(edge + 1 for edge in edges)], [*edges, None], strict=True)
+    buckets = [
+        (low, high, [low <= length and (high is None or length <= high) for length in lengths]) for low, high in bounds
+    ]
+    return [bucket for bucket in buckets if any(bucket[2])]
+
+
 def predict_lengths(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,

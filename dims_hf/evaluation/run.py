@@ -61,7 +61,8 @@ def run_evaluation(
             `quality_vs_iterations.png` (where matplotlib is installed) and `translations/`. Nothing is written when
             `None`.
         device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
-        options (`Any`): `oracle_length`, `collapse_repeats`, `max_tokens_per_batch` of `evaluate_model`.
+        options (`Any`): `length_edges`, `oracle_length`, `collapse_repeats`, `max_tokens_per_batch` of
+            `evaluate_model`.
 
     Returns:
         `dict[str, Any]`: the results document (`write_table` shows it).

@@ -20,7 +20,18 @@ from dims_hf.trainers.checkpoints import BestCheckpoints
 
 
 class CollapseError(RuntimeError):
-    """The model translates (nearly) everything into the same sentence."""
+    """
+    The model translates (nearly) everything into the same sentence.
+
+    Args:
+        message (`str`): what was seen, and what to do.
+        step (`int`): updates made by then.
+        metrics (`dict[str, float]`, *optional*): those of the last evaluation.
+    """
+
+    def __init__(self, message: str, step: int = 0, metrics: dict[str, float] | None = None):
+        super().__init__(message)
+        self.step, self.metrics = step, dict(metrics or {})
 
 
 def restore_attributes(callback: ExportableState, state: TrainerState) -> None:
@@ -141,5 +152,7 @@ class DetectCollapse(TrainerCallback, ExportableState):
             raise CollapseError(
                 f"Training collapsed: at step {state.global_step} only {100 * share:.1f} % of the translations "
                 f"differ, for {self.num_constant} evaluations in a row. Raise ema_decay (values of 0.9 and below "
-                "collapse), lower learning_rate, and resume from an earlier checkpoint."
+                "collapse), lower learning_rate, and resume from an earlier checkpoint.",
+                state.global_step,
+                metrics,
             )

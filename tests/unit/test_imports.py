@@ -25,7 +25,18 @@ ALLOWED = {
     "trainers": {"distillation", "objectives", "models", "data", "evaluation"},
     "export": {"models", "data", "evaluation"},
     "plotting": set(),
-    "cli": {"models", "objectives", "distillation", "trainers", "data", "evaluation", "export", "plotting"},
+    "reproduction": {"models", "objectives", "distillation", "trainers", "data", "evaluation", "export", "plotting"},
+    "cli": {
+        "models",
+        "objectives",
+        "distillation",
+        "trainers",
+        "data",
+        "evaluation",
+        "export",
+        "plotting",
+        "reproduction",
+    },
 }
 # needed by training, evaluation and figures; never by the core
 OPTIONAL = ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "onnx", "onnxruntime", "rich", "sacrebleu")

@@ -26,6 +26,7 @@ def test_evaluate_model_echo_is_measured_before_and_after_collapsing(echo_model,
         iterations=(1,),
         judge=_judge,
         subsets={"cats": [True] * 2 + [False] * 4},
+        length_edges=[1],
     )
     (record,) = result["records"]
     num_tokens = sum(len(word_tokenizer(source)["input_ids"]) - 2 for source in sources)
@@ -37,6 +38,10 @@ def test_evaluate_model_echo_is_measured_before_and_after_collapsing(echo_model,
     assert record["milliseconds_per_sentence"] > 0 and record["sentences_per_batch"] == 6
     assert record["subsets"]["cats"]["num_sentences"] == 2
     assert record["subsets"]["cats"]["bleu"] == pytest.approx(100.0)
+    assert [(each["shortest"], each["longest"], each["num_sentences"]) for each in record["length_buckets"]] == [
+        (2, None, 6)
+    ]
+    assert record["length_buckets"][0]["bleu"] == pytest.approx(100.0)
     assert result["length"] is None and result["num_parameters"] == 3
     json.dumps(result, allow_nan=False)
 

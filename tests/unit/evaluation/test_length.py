@@ -7,7 +7,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dims_hf.evaluation import length_accuracy, length_top_k_accuracy, predict_lengths, reference_lengths
+from dims_hf.evaluation import (
+    length_accuracy,
+    length_buckets,
+    length_top_k_accuracy,
+    predict_lengths,
+    reference_lengths,
+)
 
 
 def test_length_accuracy_known_errors_by_hand():
@@ -69,3 +75,18 @@ def test_predict_lengths_first_is_the_length_generate_writes(tiny_model, tiny_to
     translations = translate(tiny_model, tiny_tokenizer, sources, num_iterations=1, length_beam_size=1)
     longest = tiny_model.config.max_target_length - 1 - 2
     assert [min(max(lengths[0], 0), longest) for lengths in ranked] == [len(got.raw_token_ids) for got in translations]
+
+
+def test_length_buckets_hold_every_sentence_once_and_empty_ones_are_left_out():
+    assert length_buckets([3, 9, 4, 30], [4, 8, 12]) == [
+        (0, 4, [True, False, True, False]),
+        (9, 12, [False, True, False, False]),
+        (13, None, [False, False, False, True]),
+    ]
+    assert length_buckets([1, 2], []) == [(0, None, [True, True])]
+
+
+@pytest.mark.parametrize("edges", [[8, 8], [8, 4], [-1]])
+def test_length_buckets_edges_that_do_not_rise_are_refused(edges: list[int]):
+    with pytest.raises(ValueError, match="Length edges must rise"):
+        length_buckets([1], edges)

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`report.md`: for each experiment the claim, the setting, table or figure, and the computed verdicts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dims_hf.evaluation.report import write_text
+from dims_hf.reproduction import documents
+from dims_hf.reproduction.plan import EXPERIMENTS, PAPER, head_of
+from dims_hf.reproduction.tables import markdown
+
+
+RESULTS, REPORT = "results", "report.md"
+
+
+def write_report(output_dir: Path, notes: Mapping[str, str] | None = None) -> Path:
+    """
+    Writes the report from the documents in `output_dir/results/`; no model is touched.
+
+    Args:
+        output_dir (`Path`): of the reproduction.
+        notes (`Mapping[str, str]`, *optional*): experiment to a paragraph by a person, put under its verdicts.
+
+    Returns:
+        `Path`: the report.
+    """
+    found = read_documents(output_dir)
+    sections = [_summary(found), *(_section(document, (notes or {}).get(name)) for name, document in found.items())]
+    head = f"# Reproduction of {PAPER}\n\nWritten by `dims-hf reproduce` from the JSON files in `{RESULTS}/`.\n"
+    return write_text("\n".join([head, *sections]), output_dir / REPORT)
+
+
+def read_documents(output_dir: Path) -> dict[str, dict[str, Any]]:
+    """Every experiment's document, in the order of the paper; of those never run, one that says so."""
+    found = {}
+    for name in EXPERIMENTS:
+        path = output_dir / RESULTS / f"{name}.json"
+        found[name] = documents.load(path) if path.is_file() else documents.not_run(head_of(name), "not asked for")
+    return found
+
+
+def read_notes(path: Path) -> dict[str, str]:
+    """
+    Paragraphs of a person, by experiment.
+
+    Raises:
+        ValueError: for a file that is no mapping from experiments to text.
+    """
+    import yaml
+
+    try:
+        notes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
+    if not isinstance(notes, dict) or not all(isinstance(text, str) for text in notes.values()):
+        raise ValueError(f"{path} must map experiments to text, for example `fig3: The curves cross at four passes.`")
+    unknown = [name for name in notes if name not in EXPERIMENTS]
+    if unknown:
+        raise ValueError(f"{path} has a note on {unknown[0]!r}. Experiments are {', '.join(EXPERIMENTS)}.")
+    return notes
+
+
+def _summary(found: Mapping[str, Mapping[str, Any]]) -> str:
+    rows = []
+    for name, document in found.items():
+        if document["status"] != "run":
+            rows.append([f"[{name}](#{name})", document["title"], "not run"])
+            continue
+        verdicts = document["verdicts"]
+        held = sum(each["num_seeds"] > 0 and each["holds_in"] == each["num_seeds"] for each in verdicts)
+        rows.append([f"[{name}](#{name})", document["title"], f"{held} of {len(verdicts)} checks hold in every seed"])
+    return markdown((["experiment", "shows", "outcome"], rows))
+
+
+def _section(document: Mapping[str, Any], note: str | None) -> str:
+    name = document["experiment"]
+    parts = [f"## {name}", f"**{document['title']}** ({document['source']})", f"Claim: {document['claim']}"]
+    if document["status"] != "run":
+        parts.append(f"Not run: {document['reason']}")
+    else:
+        parts.append(_setting(document))
+        if document.get("figure"):
+            parts.append(f"![{document['title']}]({RESULTS}/{document['figure']})")
+        parts.append(markdown(EXPERIMENTS[name].table(document)).rstrip())
+        parts.append("\n".join(f"- {each['claim']}: {each['text']}." for each in document["verdicts"]))
+    if note:
+        parts.append(note.strip())
+    return "\n\n".join(parts) + "\n"
+
+
+def _setting(document: Mapping[str, Any]) -> str:
+    study, task, origin = document["study"], document["task"], document["provenance"]
+    budget = study["budget"]
+    lines = [f"Corpus: {study['data']}, {study['source_lang']}→{study['target_lang']}."]
+    if task:
+        beam = budget["length_beam_size"]
+        lines[0] += f" Scores: {task['split']} set, {task['num_sentences']} sentences, length beam {beam}."
+    lines.append(f"Seeds: {', '.join(document['seeds'])}.{_skipped(document)}")
+    lines.append(f"Training: {_training(document)}; {budget['tokens_per_update']} tokens per update.")
+    commit = origin.get("git_commit") or "no checkout"
+    lines.append(f"Made by `{origin['command']}`, commit `{commit}`, {origin['hardware']}, {origin['created']}.")
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _training(document: Mapping[str, Any]) -> str:
+    """Updates of every system, least and most over seeds."""
+    parts = []
+    for label, seeds in document["systems"].items():
+        updates = [system["updates"] for system in seeds.values() if system["updates"] is not None]
+        if updates:
+            low, high = min(updates), max(updates)
+            parts.append(f"{label} {low}" + (f"–{high}" if high > low else "") + " updates")
+    return "; ".join(parts) or "a given model"
+
+
+def _skipped(document: Mapping[str, Any]) -> str:
+    skipped = document["skipped_seeds"]
+    return "".join(f" Seed {seed} is left out: {reason}." for seed, reason in skipped.items())
+
+
+def plan_table(runs: Sequence[Any], needed_by: Mapping[str, Sequence[str]]) -> str:
+    """The runs of a plan as aligned text, with what they are expected to take."""
+    header = ["run", "kind", "updates", "minutes", "for"]
+    rows = [
+        [
+            run.folder_name,
+            run.kind,
+            str(run.updates or ""),
+            "given" if run.given else str(math.ceil(run.seconds / 60)),
+            " ".join(needed_by[run.identity]),
+        ]
+        for run in runs
+    ]
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    lines = []
+    for row in [header, *rows]:
+        right = (cell.rjust(width) for cell, width in zip(row[2:4], widths[2:4], strict=True))
+        lines.append("  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]), *right, row[4]]).rstrip())
+    return "\n".join(lines) + "\n"

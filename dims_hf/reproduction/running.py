@@ -1,0 +1,258 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Doing the runs of a plan: finished ones are skipped, interrupted ones taken up again, evaluations kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from dims_hf.evaluation import run_evaluation
+from dims_hf.evaluation.report import load_results, write_text
+from dims_hf.reproduction.launching import Processes, find_processes, launch
+from dims_hf.reproduction.study import Run, Study
+from dims_hf.reproduction.worker import COLLAPSED
+from dims_hf.trainers.distilled_data import REPORT
+from dims_hf.trainers.runs import TRAINING_SUMMARY
+
+
+logger = logging.getLogger(__name__)
+
+LOG, RECIPE, RUN_RECORD = "log.txt", "recipe.yaml", "run.json"
+
+# Settings of a run that a recipe has under other names, or not at all.
+_OURS = ("precision", "tokens_per_update", "max_tokens_per_process")
+
+
+@dataclass
+class Outcome:
+    """
+    What became of a run.
+
+    Args:
+        run ([`Run`]): the run.
+        folder (`Path`): its folder, or that of the given model.
+        error (`str`, *optional*): why it has no result.
+    """
+
+    run: Run
+    folder: Path
+    error: str | None = None
+
+    @property
+    def summary(self) -> dict[str, Any] | None:
+        """Its training summary, where there is one."""
+        return _read_json(self.folder / TRAINING_SUMMARY)
+
+    @property
+    def collapsed(self) -> dict[str, Any] | None:
+        """How it collapsed, if it did: `step`, `message` and the last `metrics`."""
+        return None if self.run.given else _read_json(self.folder / COLLAPSED)
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether nothing is left to train."""
+        if self.run.given:
+            return True
+        return any((self.folder / name).is_file() for name in (TRAINING_SUMMARY, REPORT, COLLAPSED))
+
+    def log(self) -> list[dict[str, Any]]:
+        """The training log; of a collapsed run, up to the evaluation that ended it."""
+        if self.summary is not None:
+            return self.summary["log"]
+        if self.collapsed is None:
+            return []
+        states = sorted(self.folder.glob("checkpoint-*/trainer_state.json"), key=lambda path: _step_of(path.parent))
+        entries = json.loads(states[-1].read_text())["log_history"] if states else []
+        return [*entries, {**self.collapsed["metrics"], "step": self.collapsed["step"]}]
+
+
+@dataclass
+class Runner:
+    """
+    Does runs and evaluations in an output folder.
+
+    Args:
+        output_dir (`Path`): runs live in its `runs/`.
+        study ([`Study`]): the corpus and the budget.
+        train (`Callable`, *optional*): does one run in its folder and returns an exit status; default: processes of
+            their own, see [`launch_run`].
+        evaluate (`Callable`, *optional*): as `run_evaluation`, which is the default.
+        say (`Callable[[str], None]`, *optional*): told what happens, a line at a time.
+    """
+
+    output_dir: Path
+    study: Study
+    train: Callable[[Run, Path], int] | None = None
+    evaluate: Callable[..., dict[str, Any]] = run_evaluation
+    say: Callable[[str], None] = logger.info
+    outcomes: dict[str, Outcome] = field(default_factory=dict)
+
+    def folder(self, run: Run) -> Path:
+        """Where a run lives."""
+        if run.given:
+            return Path(run.given).expanduser()
+        return self.output_dir / "runs" / run.folder_name
+
+    def do(self, runs: Sequence[Run]) -> dict[str, Outcome]:
+        """
+        Does runs, each after all it needs; a failure stops only what needs it.
+
+        Args:
+            runs (`Sequence[Run]`): in the order of [`in_order`].
+
+        Returns:
+            `dict[str, Outcome]`: by identity.
+        """
+        for number, run in enumerate(runs, start=1):
+            outcome = self.outcomes[run.identity] = Outcome(run, self.folder(run))
+            missing = next((need for need in run.needs.values() if not self._can_use(need)), None)
+            if missing is not None:
+                outcome.error = f"it needs {missing.folder_name}, {self._why_not(missing)}"
+            elif outcome.is_finished:
+                self.say(f"[{number}/{len(runs)}] {run.folder_name}: there already")
+                continue
+            else:
+                self.say(f"[{number}/{len(runs)}] {run.folder_name}: about {run.seconds / 60:.0f} min")
+                outcome.error = self._do_one(run, outcome)
+            if outcome.error is not None:
+                self.say(f"error: {run.folder_name}: {outcome.error}")
+        return self.outcomes
+
+    def _do_one(self, run: Run, outcome: Outcome) -> str | None:
+        folder, start = outcome.folder, time.perf_counter()
+        folder.mkdir(parents=True, exist_ok=True)
+        record = {"kind": run.kind, "settings": dict(run.settings)}
+        record["needs"] = {name: need.folder_name for name, need in run.needs.items()}
+        write_text(json.dumps(record, indent=1) + "\n", folder / RUN_RECORD)
+        status = (self.train or self._launch)(run, folder)
+        if status == 0 and outcome.is_finished:
+            end = "collapsed" if outcome.collapsed else f"done in {(time.perf_counter() - start) / 60:.1f} min"
+            self.say(f"    {end}")
+            return None
+        return f"exit status {status}: {_last_words(folder / LOG)}"
+
+    def _launch(self, run: Run, folder: Path) -> int:
+        return launch_run(run, folder, {name: self.folder(need) for name, need in run.needs.items()})
+
+    def _can_use(self, run: Run) -> bool:
+        """Whether its folder has what another run needs."""
+        outcome = self.outcomes[run.identity]
+        return outcome.error is None and outcome.collapsed is None
+
+    def _why_not(self, run: Run) -> str:
+        return "which collapsed" if self.outcomes[run.identity].collapsed else "which failed"
+
+    def results(self, run: Run, num_iterations: int) -> dict[str, Any]:
+        """
+        The results document of a run's model at one number of decoder passes, made once and kept in the run's folder.
+
+        The settings of the evaluation are in the name of the file's folder as a hash.
+        """
+        folder = self.evaluation_folder(run, num_iterations)
+        if not (folder / "results.json").is_file():
+            self.say(f"    translating with {run.folder_name}, {num_iterations} passes")
+            settings = self._evaluation_settings()
+            self.evaluate({"model": self.folder(run)}, iterations=(num_iterations,), output_dir=folder, **settings)
+        return load_results(folder / "results.json")
+
+    def evaluation_folder(self, run: Run, num_iterations: int) -> Path:
+        """Where that document is; a given model's lies in the output folder, not in the model's."""
+        settings = json.dumps({**self._evaluation_settings(), "iterations": num_iterations}, sort_keys=True)
+        name = f"{num_iterations}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+        return self.output_dir / "runs" / run.folder_name / "evaluations" / name
+
+    def translations(self, run: Run, num_iterations: int) -> list[str]:
+        """The texts behind [`results`]."""
+        folder = self.evaluation_folder(run, num_iterations) / "translations"
+        path = folder / f"model.iter{num_iterations}.beam{self.study.budget.length_beam_size}.txt"
+        return path.read_text(encoding="utf-8").split("\n")[:-1]
+
+    def _evaluation_settings(self) -> dict[str, Any]:
+        study, budget = self.study, self.study.budget
+        # `name:config` reaches evaluation as one word
+        data = f"{study.data}:{study.data_config}" if study.data_config else study.data
+        return {
+            "data": data,
+            "source_lang": study.source_lang,
+            "target_lang": study.target_lang,
+            "split": budget.split,
+            "length_beams": [budget.length_beam_size],
+            "length_edges": list(budget.length_edges),
+            "max_examples": budget.max_test_examples,
+        }
+
+
+def launch_run(run: Run, folder: Path, needs: dict[str, Path], processes: Processes | None = None) -> int:
+    """Writes the recipe of a run into its folder and starts it in processes of its own; its output goes to a log."""
+    processes = find_processes() if processes is None else processes
+    recipe = recipe_of(run, folder, needs, processes)
+    # JSON is YAML
+    write_text(json.dumps(recipe, indent=1) + "\n", folder / RECIPE)
+    program = ["-m", "dims_hf.reproduction.worker", run.kind, folder.resolve() / RECIPE]
+    return launch(program, processes, precision=run.settings.get("precision", "fp32"), log=folder / LOG)
+
+
+def recipe_of(run: Run, folder: Path, needs: dict[str, Path], processes: Processes) -> dict[str, Any]:
+    """
+    A run as the training commands take it: with the folders it needs, and how this machine splits an update.
+
+    Raises:
+        ValueError: for fp16 without a GPU.
+    """
+    settings = {name: value for name, value in run.settings.items() if name not in _OURS}
+    settings.update({name: str(path.resolve()) for name, path in needs.items()}, output_dir=str(folder.resolve()))
+    settings.update(disable_tqdm=True)
+    if not processes.on_gpu:
+        settings.update(use_cpu=True)
+    if run.kind == "distilled_data":
+        return settings
+    precision = run.settings["precision"]
+    if precision == "fp16" and not processes.on_gpu:
+        raise ValueError("fp16 needs a GPU. Set precision to bf16 or fp32.")
+    if processes.on_gpu:
+        settings.pop("attn_implementation", None)  # eager is for short sentences on a CPU
+    split = processes.split_tokens(run.settings["tokens_per_update"], run.settings["max_tokens_per_process"])
+    return {**settings, **split, "bf16": precision == "bf16", "fp16": precision == "fp16", "report_to": "none"}
+
+
+def describe_study(study: Study) -> dict[str, Any]:
+    """Corpus and budget, for the documents; of a path, the last part."""
+    path = Path(study.data).expanduser()
+    return {
+        "data": path.name if path.exists() else study.data,
+        "source_lang": study.source_lang,
+        "target_lang": study.target_lang,
+        "given_teacher": Path(study.given_teacher).name if study.given_teacher else None,
+        "budget": asdict(study.budget),
+    }
+
+
+def total_seconds(runs: Iterable[Run]) -> float:
+    """What runs are expected to take together."""
+    return sum(run.seconds for run in runs if not run.given)
+
+
+def _read_json(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+
+
+def _step_of(checkpoint: Path) -> int:
+    return int(checkpoint.name.rpartition("-")[2])
+
+
+def _last_words(log: Path) -> str:
+    """The error message of a failed run: its own line, else the last line of a traceback."""
+    text = log.read_text(encoding="utf-8", errors="replace") if log.is_file() else ""
+    lines = [line.strip() for line in re.split(r"[\r\n]", text) if line.strip()]
+    messages = [line for line in lines if re.match(r"error: |(\w+\.)*\w+(Error|Exception): ", line)]
+    # torch's launcher adds an error of its own about the process that failed
+    messages = [line for line in messages if "ChildFailedError" not in line]
+    return (messages or lines or ["it wrote nothing"])[-1]

@@ -1,0 +1,53 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The program that trains one run: `python -m dims_hf.reproduction.worker KIND RECIPE`, in one process or many."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dims_hf.evaluation.report import write_text
+from dims_hf.trainers.callbacks import CollapseError
+
+
+COLLAPSED = "collapsed.json"
+
+# kind of run -> module and function of the command that does it
+_COMMANDS = {
+    "teacher": ("dims_hf.trainers.runs", "train_teacher"),
+    "student": ("dims_hf.trainers.runs", "distill"),
+    "autoregressive": ("dims_hf.trainers.autoregressive", "train_autoregressive"),
+    "distilled_data": ("dims_hf.trainers.distilled_data", "make_distilled_data"),
+}
+
+
+def main(argv: Sequence[str]) -> int:
+    """
+    Runs the command of a kind of run on the recipe beside the output.
+
+    A training that collapses has an outcome: it is written into `collapsed.json`, and the exit status is 0.
+
+    Returns:
+        `int`: 0, or 2 after an error that the user can mend, which is one line.
+    """
+    kind, recipe = argv
+    module, function = _COMMANDS[kind]
+    try:
+        getattr(importlib.import_module(module), function)([recipe])
+    except CollapseError as error:
+        if os.environ.get("RANK", "0") == "0":
+            outcome = {"message": str(error), "step": error.step, "metrics": error.metrics}
+            write_text(json.dumps(outcome, indent=1), Path(recipe).parent / COLLAPSED)
+    except (ValueError, OSError, NotImplementedError) as error:
+        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
