@@ -174,9 +174,9 @@ _TATOEBA_TEACHER = {
 # training/recipes/tatoeba_en_de_dims.yaml
 _TATOEBA_STUDENT = {
     **_SHORT_CPU_RUN, "save_total_limit": 2,
-    "teacher_iterations": 4, "ema_decay": None, "hidden_weight": 0.7, "temperature": 0.5, "length_weight": 0.1,
+    "teacher_iterations": 4, "ema_decay": None, "hidden_weight": 0.0, "temperature": 0.5, "length_weight": 0.1,
     "mask_policy": "full", "learning_rate": 5e-4, "warmup_steps": 100, "lr_scheduler_type": "linear",
-    "max_steps": 2000, "eval_steps": 250, "eval_iterations": [1], "num_best_checkpoints": 5, "save_steps": 250,
+    "max_steps": 3500, "eval_steps": 250, "eval_iterations": [1], "num_best_checkpoints": 5, "save_steps": 250,
     "logging_steps": 50,
 }  # fmt: skip
 # training/recipes/tatoeba_en_de_autoregressive.yaml
@@ -240,7 +240,7 @@ _PHRASEBOOK_SECONDS = {
     "start": 30.0, "evaluation": 4.0,
 }  # fmt: skip
 _TATOEBA_SECONDS = {
-    "teacher": 0.15, "cmlmc": 0.35, "student": 0.2, "pass": 0.06, "autoregressive": 0.2, "sentence": 0.01,
+    "teacher": 0.15, "cmlmc": 0.35, "student": 0.3, "pass": 0.06, "autoregressive": 0.2, "sentence": 0.01,
     "start": 60.0, "evaluation": 20.0,
 }  # fmt: skip
 # Guesses, to plan with.
@@ -282,6 +282,8 @@ _CPU_OTHER = replace(
     autoregressive_settings=_TATOEBA_AUTOREGRESSIVE,
     length_edges=[5, 8, 12, 16],
     seconds=_TATOEBA_SECONDS,
+    # A dozen students in an afternoon, each a quarter of the recipe's.
+    max_student_steps=800,
     max_train_examples=None,
     max_valid_examples=500,
 )
@@ -300,6 +302,7 @@ _ONE_GPU = replace(
     rounds=5,
     length_edges=[10, 20, 30, 40],
     seconds=_GPU_SECONDS,
+    max_student_steps=None,
     max_valid_examples=1000,
 )
 _MANY_GPUS = replace(

@@ -16,6 +16,8 @@ from dims_hf.reproduction.study import DISTILLED, RAW, Run, Study, in_order
 
 PAPER = "Norouzi et al. 2023 (arXiv 2206.02999)"
 
+PAPER_HIDDEN_WEIGHT = 0.7
+
 _FAMILIES = {"cmlm": "CMLM", "cmlmc": "CMLMC"}
 
 
@@ -172,18 +174,16 @@ def _ablation(study: Study, seed: int) -> Systems:
     budget, usual = study.budget, study.budget.student_settings
     decay, passes, policy = budget.ema_decay, usual["teacher_iterations"], usual["mask_policy"]
     other_policy = "full" if policy == "uniform" else "uniform"
+    # All parts of the loss, whatever the budget's students leave out.
+    full = {"ema_decay": decay, "hidden_weight": usual["hidden_weight"] or PAPER_HIDDEN_WEIGHT}
     changes = {
-        f"DiMS (n = {passes}, moving average, {policy} masks)": {"ema_decay": decay},
+        f"DiMS (n = {passes}, moving average, {policy} masks)": {},
         "fixed teacher": {"ema_decay": None},
         "fixed teacher, no hidden-state loss": {"ema_decay": None, "hidden_weight": 0.0},
-        **{
-            f"n = {count}": {"ema_decay": decay, "teacher_iterations": count}
-            for count in budget.teacher_iterations
-            if count != passes
-        },
-        f"{other_policy} masks": {"ema_decay": decay, "mask_policy": other_policy},
+        **{f"n = {count}": {"teacher_iterations": count} for count in budget.teacher_iterations if count != passes},
+        f"{other_policy} masks": {"mask_policy": other_policy},
     }
-    students = {label: System(study.student(seed, **change), (1,)) for label, change in changes.items()}
+    students = {label: System(study.student(seed, **full | change), (1,)) for label, change in changes.items()}
     return {**_one_pass_of_teacher(study, seed), **students}
 
 
