@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""`dims-hf evaluate ...`: quality of one or two checkpoints against decoder iterations."""
+"""`dims-hf evaluate ...`: quality of checkpoints against decoder iterations."""
 
 from __future__ import annotations
 
@@ -12,19 +12,34 @@ from dims_hf.cli.parsing import CommandParser
 def main(argv: Sequence[str]) -> None:
     """Score models on a test set, and write the table to standard output; `training/evaluate.py` does the same."""
     arguments = vars(_make_parser().parse_words(argv))
-    models = {name: path for name in ("teacher", "student") if (path := arguments.pop(name))}
+    teacher, student = ([(name, path)] if (path := arguments.pop(name)) else [] for name in ("teacher", "student"))
+    # The first and the last are compared, so others stand between the two.
+    models = dict([*teacher, *map(_named_path, arguments.pop("system")), *student])
     if not models:
-        raise ValueError("There is no model to evaluate. Give --teacher, --student or both.")
+        raise ValueError("There is no model to evaluate. Give --teacher, --student, --system or several.")
     from dims_hf.evaluation import run_evaluation, write_table
 
     arguments["collapse_repeats"] = not arguments.pop("keep_repeats")
     write_table(run_evaluation(models, **arguments))
 
 
+def _named_path(word: str) -> tuple[str, str]:
+    name, _, path = word.partition("=")
+    if not name or not path or name in ("teacher", "student"):
+        raise ValueError(
+            f"--system takes NAME=PATH with a name of your own (teacher and student have options), got {word!r}. Write "
+            "for example --system no_ema=runs/no_ema."
+        )
+    return name, path
+
+
 def _make_parser() -> CommandParser:
-    parser = CommandParser("evaluate", "Quality of one or two checkpoints against decoder iterations.")
+    parser = CommandParser("evaluate", "Quality of checkpoints against decoder iterations.")
     parser.add_argument("--teacher", help="checkpoint folder or Hub id; the baseline of comparisons")
     parser.add_argument("--student", help="checkpoint folder or Hub id; the system under test")
+    parser.add_argument(
+        "--system", action="append", default=[], metavar="NAME=PATH", help="another checkpoint; may be repeated"
+    )
     parser.add_argument("--data", required=True, help="phrasebook, a folder, a JSONL file or the id of a Hub data set")
     parser.add_argument("--source-lang", required=True, help="language code, for example en")
     parser.add_argument("--target-lang", required=True, help="language code, for example de")

@@ -33,10 +33,24 @@ def test_evaluate_writes_the_table_to_standard_output(tiny_model, tiny_tokenizer
     assert "Repeats kept before scoring" in output
 
 
+def test_evaluate_more_systems_stand_between_teacher_and_student(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("dims_hf.evaluation.run_evaluation", lambda models, **settings: seen.update(models))
+    monkeypatch.setattr("dims_hf.evaluation.write_table", lambda results: None)
+    words = ["--student", "s", "--system", "a=runs/a", "--teacher", "t", "--system", "b=x=y", "--data", "x", *TASK]
+    assert main(["evaluate", *words]) == 0
+    assert list(seen.items()) == [("teacher", "t"), ("a", "runs/a"), ("b", "x=y"), ("student", "s")]
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
-        (["--data", "x", *TASK], "error: There is no model to evaluate. Give --teacher, --student or both."),
+        (
+            ["--data", "x", *TASK],
+            "error: There is no model to evaluate. Give --teacher, --student, --system or several.",
+        ),
+        (["--system", "student=x", "--data", "x", *TASK], "error: --system takes NAME=PATH with a name of your own"),
+        (["--system", "runs/x", "--data", "x", *TASK], "error: --system takes NAME=PATH with a name of your own"),
         (["--student", "./absent", "--data", "x", *TASK], "error: Model folder ./absent does not exist. Give a "),
         (["--data", "x", *TASK, "--max_ex", "1"], "error: unrecognized arguments: --max-ex 1. `dims-hf "),
         (["--data", "x", *TASK, "--iterations", "a"], "error: argument --iterations: invalid int value: 'a'."),
@@ -60,4 +74,4 @@ def test_training_script_passes_its_words_on_and_returns_the_code(repository: Pa
         env={**os.environ, "PYTHONPATH": str(repository)},
     )
     assert done.returncode == 2
-    assert done.stderr == "error: There is no model to evaluate. Give --teacher, --student or both.\n"
+    assert done.stderr == "error: There is no model to evaluate. Give --teacher, --student, --system or several.\n"
