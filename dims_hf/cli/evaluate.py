@@ -27,8 +27,8 @@ def _named_path(word: str) -> tuple[str, str]:
     name, _, path = word.partition("=")
     if not name or not path or name in ("teacher", "student"):
         raise ValueError(
-            f"--system takes NAME=PATH with a name of your own (teacher and student have options), got {word!r}. Write "
-            "for example --system no_ema=runs/no_ema."
+            f"--system takes NAME=PATH with a name of your own (teacher and student have options), got {word!r}. "
+            "Write for example --system no_ema=runs/no_ema."
         )
     return name, path
 
