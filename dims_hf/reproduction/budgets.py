@@ -134,7 +134,7 @@ _PHRASEBOOK_TEACHER = {
     **_PHRASEBOOK_MODEL, **_SHORT_CPU_RUN,
     "learning_rate": 3e-3, "warmup_steps": 300, "lr_scheduler_type": "warmup_stable_decay",
     "lr_scheduler_kwargs": {"num_decay_steps": 2500, "min_lr_ratio": 0.02}, "max_steps": 4500, "label_smoothing": 0.0,
-    "eval_steps": 500, "eval_iterations": [4], "metric_for_best_model": "bleu_4", "num_best_checkpoints": 3,
+    "eval_steps": 500, "eval_iterations": [4], "metric_for_best_model": "bleu_4", "num_best_checkpoints": 0,
     "save_steps": 1000, "logging_steps": 100,
 }  # fmt: skip
 # training/recipes/phrasebook_cmlmc_teacher.yaml, shorter: every update has three decoder passes
