@@ -75,7 +75,8 @@ class BestCheckpoints:
         Returns:
             the records averaged, best first.
         """
-        records = self.records()
+        # A resumed run may keep fewer than it did, or none.
+        records = self.records()[: self.limit]
         if not records:
             return []
         parameters = dict(model.named_parameters())

@@ -121,6 +121,14 @@ def test_average_of_bf16_weights_is_not_rounded_before_the_end(tmp_path, model):
     assert wide.length_head.weight.unique().item() == 257.0
 
 
+def test_average_is_over_as_many_as_a_resumed_run_keeps(tmp_path, model):
+    offer_all(BestCheckpoints(tmp_path, 3), model, {1: 10.0, 2: 30.0, 3: 20.0})
+    assert [record["step"] for record in BestCheckpoints(tmp_path, 2).load_average(model)] == [2, 3]
+    assert model.lm_head.weight.unique().tolist() == [2.5]
+    assert BestCheckpoints(tmp_path, 0).load_average(model) == []
+    assert model.lm_head.weight.unique().tolist() == [2.5]
+
+
 def test_average_of_nothing_leaves_the_model_alone(tmp_path, model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     assert BestCheckpoints(tmp_path / "best", 3).load_average(model) == []
