@@ -18,6 +18,7 @@ from transformers.utils import ModelOutput
 from .configuration_nat import NATConfig
 from .decoding_mask_predict import DecodingState, init_mask_predict, step_mask_predict
 from .masking import collapse_repeats as drop_repeats
+from .masking import find_content
 
 
 # What transformers' Seq2SeqTrainer passes along; none of it has a meaning here.
@@ -45,7 +46,8 @@ class NATGenerateOutput(ModelOutput):
         token_scores (`torch.FloatTensor` of shape `(R', T)`, *optional*): log-probability of each token before repeats
             are collapsed (T as before collapsing), with `output_scores=True`.
         history (`list[DecodingStep]`, *optional*): `num_iterations` entries, with `output_history=True`; those after
-            the pass that revealed the last mask repeat it with state 0.
+            the pass that revealed the last mask repeat it with state 0. Models that update all positions go on
+            revealing; those after a pass that changed nothing repeat that pass.
     """
 
     sequences: torch.LongTensor | None = None
@@ -184,6 +186,11 @@ def choose_tokens(
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
+def _is_fixed_point(before: DecodingState, after: DecodingState) -> bool:
+    """Whether a pass had no mask to fill and changed no token: every later pass would repeat it."""
+    return not bool(before.is_masked.any()) and torch.equal(before.tokens, after.tokens)
+
+
 class NATGenerationMixin(GenerationMixin):
     """Non-autoregressive `generate()` for models with an encoder, a bidirectional decoder and a length predictor."""
 
@@ -202,7 +209,8 @@ class NATGenerationMixin(GenerationMixin):
         """
         Translates a batch with `num_iterations` decoder passes (mask-predict).
 
-        A sentence's translation depends neither on the batch, nor on its order, nor on padding.
+        A sentence's translation depends neither on the batch, nor on its order, nor on padding; checkpoints imported
+        with the legacy attention of CMLMC are the one exception. Passes that could not change anything are not run.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
@@ -335,7 +343,7 @@ class NATGenerationMixin(GenerationMixin):
         cross_key_values = self.model.decoder.project_cross_key_values(encoder_hidden)
         suppressed_ids, history = self.suppressed_token_ids(), []
         while not state.is_finished:
-            is_updated = state.is_content if config.update_all_positions else state.is_masked
+            is_updated = self._positions_to_update(state)
             if not bool(is_updated.any()):
                 break  # nothing is masked any more, so further passes would change nothing
             hidden = self.model.decoder(
@@ -353,16 +361,29 @@ class NATGenerationMixin(GenerationMixin):
                 temperature=settings.temperature,
                 generator=generator,
             )
+            previous = state
             state = step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=config.mask_token_id)
             if settings.output_history:
                 history.append(DecodingStep(state.hypotheses, state.scores, state.state))
             if callback is not None:
                 callback(state)
+            if not settings.do_sample and _is_fixed_point(previous, state):
+                break
         if settings.output_history:
             # Passes that were not needed changed nothing; with them, a history does not depend on the batch either.
-            unchanged = DecodingStep(state.hypotheses, state.scores, torch.zeros_like(state.state))
+            last = state.state if config.update_all_positions else torch.zeros_like(state.state)
+            unchanged = DecodingStep(state.hypotheses, state.scores, last)
             history.extend([unchanged] * (settings.num_iterations - len(history)))
         return state, history
+
+    def _positions_to_update(self, state: DecodingState) -> torch.BoolTensor:
+        """Positions (R, T) that the next pass predicts."""
+        config = self.config
+        if not config.update_all_positions:
+            return state.is_masked
+        # A special token inside a sentence, which only imported models predict, stays unless it is masked again.
+        special_ids = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
+        return state.is_content & find_content(state.tokens, special_ids)
 
     def _collect_output(
         self,

@@ -5,13 +5,16 @@
 Shapes: B batch, T target length (with `<s>` and `</s>`). Polarity: True = content, True = masked.
 """
 
+from fractions import Fraction
+
 import torch
 
 
 # Constants of the splitmix64 generator, as signed 64-bit integers (torch has no unsigned arithmetic).
 _SPLITMIX_INCREMENT = 0x9E3779B97F4A7C15 - (1 << 64)
 _SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
-_COUNT_STREAM, _POSITION_STREAM = 1, 2
+# One number for each independent draw from a sentence's key.
+_COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE_POSITION_STREAM = range(1, 6)
 
 
 def find_content(token_ids: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.BoolTensor:
@@ -120,10 +123,58 @@ def sample_uniform_mask(is_content: torch.BoolTensor, keys: torch.LongTensor) ->
     """
     num_content = is_content.sum(dim=1)
     num_masked = mix_keys(keys, _COUNT_STREAM).remainder(num_content.clamp(min=1)) + 1
-    # Numbering the content, not the columns, makes the draw independent of padding.
-    position = is_content.long().cumsum(dim=1)
-    noise = mix_keys(keys.unsqueeze(1), _POSITION_STREAM, position)
-    return select_lowest(noise, is_content, num_masked)
+    return _choose_randomly(is_content, keys, num_masked, _POSITION_STREAM)
+
+
+def _choose_randomly(
+    is_eligible: torch.BoolTensor, keys: torch.LongTensor, num_chosen: torch.LongTensor, stream: int
+) -> torch.BoolTensor:
+    """`num_chosen` (B,) of each row's eligible positions (B, T), all choices equally likely."""
+    # Numbering the eligible positions, not the columns, makes the draw independent of padding.
+    position = is_eligible.long().cumsum(dim=1)
+    noise = mix_keys(keys.unsqueeze(1), stream, position)
+    return select_lowest(noise, is_eligible, num_chosen)
+
+
+def sample_fraction(is_eligible: torch.BoolTensor, keys: torch.LongTensor, fraction: float) -> torch.BoolTensor:
+    """
+    Chooses ⌊fraction · r⌋ of the r eligible positions of each row, all choices equally likely.
+
+    Source: the tokens that CMLMC training replaces by predictions (fraction 0.3).
+
+    Args:
+        is_eligible (`torch.BoolTensor` of shape `(B, T)`): positions to choose from.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        fraction (`float`): in [0, 1]; its decimal digits count, so that 0.3 of 10 is 3.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T)`.
+    """
+    exact = Fraction(str(fraction))
+    num_chosen = is_eligible.sum(dim=1) * exact.numerator // exact.denominator
+    return _choose_randomly(is_eligible, keys, num_chosen, _REPLACED_STREAM)
+
+
+def sample_source_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, fraction: float) -> torch.BoolTensor:
+    """
+    Masks 1 + ⌊fraction · N · U⌋ of the N content positions of each source, U uniform on [0, 1), drawn in integers.
+
+    Source: encoder masking of JM-NAT (Guo et al. 2020), as the reference implementation of CMLMC counts it.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, S)`): positions that may be masked.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        fraction (`float`): in [0, 1]; 0 masks nothing.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, S)`; a row without content stays unmasked.
+    """
+    exact = Fraction(str(fraction))
+    # With fraction p/q, ⌊p·N·U / q⌋ has the distribution of ⌊j / q⌋ for j uniform on {0, …, p·N − 1}.
+    num_values = (is_content.sum(dim=1) * exact.numerator).clamp(min=1)
+    extra = mix_keys(keys, _SOURCE_COUNT_STREAM).remainder(num_values) // exact.denominator
+    num_masked = (1 + extra) * (exact.numerator > 0)
+    return _choose_randomly(is_content, keys, num_masked, _SOURCE_POSITION_STREAM)
 
 
 def mask_everything(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:

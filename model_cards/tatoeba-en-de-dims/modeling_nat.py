@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Bidirectional post-norm encoder-decoder and length predictor that all non-autoregressive models share.
+"""Post-norm encoder-decoder over a partially masked target that all non-autoregressive models share.
 
 Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), D hidden, H heads, V vocabulary.
 Attention masks: 1 or True = token, 0 or False = padding.
@@ -194,9 +194,11 @@ class NATEncoderLayer(GradientCheckpointingLayer, PostNormSublayers):
 class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
     """Bidirectional self-attention, cross-attention and feed-forward, all post-norm."""
 
+    self_attention_class = NATAttention
+
     def __init__(self, config: NATConfig):
         super().__init__()
-        self.self_attn = NATAttention(config, config.decoder_attention_heads)
+        self.self_attn = self.self_attention_class(config, config.decoder_attention_heads)
         self.self_attn_layer_norm = nn.LayerNorm(config.d_model)
         self.encoder_attn = NATAttention(config, config.decoder_attention_heads)
         self.encoder_attn_layer_norm = nn.LayerNorm(config.d_model)
@@ -274,7 +276,7 @@ class NATEmbeddedStack(NATPreTrainedModel):
     def embed(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
     ) -> torch.Tensor:
-        """Sum of scaled token embedding and learned position, with dropout: (B, L, D)."""
+        """Scaled token embedding and learned position combined, with dropout: (B, L, D)."""
         limit = self.config.max_position_embeddings
         if token_mask.shape[1] > limit and int(token_mask.ne(0).sum(dim=1).max()) > limit:
             raise ValueError(
@@ -283,18 +285,23 @@ class NATEmbeddedStack(NATPreTrainedModel):
             )
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
-        hidden_states = inputs_embeds + self.embed_positions(position_ids_from_mask(token_mask))
+        hidden_states = self.combine_positions(inputs_embeds, self.embed_positions(position_ids_from_mask(token_mask)))
         return nn.functional.dropout(hidden_states, p=self.config.dropout, training=self.training)
+
+    def combine_positions(self, token_embeds: torch.Tensor, position_embeds: torch.Tensor) -> torch.Tensor:
+        """Input of the first layer from token and position embeddings, all (B, L, D): their sum."""
+        return token_embeds + position_embeds
 
 
 class NATEncoder(NATEmbeddedStack):
     """Stack of [`NATEncoderLayer`] over source tokens (B, S)."""
 
+    layer_class = NATEncoderLayer
     _can_record_outputs = {"hidden_states": NATEncoderLayer, "attentions": NATAttention}
 
     def __init__(self, config: NATConfig):
         super().__init__(config)
-        self.layers = nn.ModuleList(NATEncoderLayer(config) for _ in range(config.encoder_layers))
+        self.layers = nn.ModuleList(self.layer_class(config) for _ in range(config.encoder_layers))
         self.post_init()
 
     @merge_with_config_defaults
@@ -319,8 +326,9 @@ class NATEncoder(NATEmbeddedStack):
 
 
 class NATDecoder(NATEmbeddedStack):
-    """Stack of bidirectional decoder layers over a partially masked target (B, T); nothing is shifted."""
+    """Stack of decoder layers over a partially masked target (B, T); nothing is shifted."""
 
+    layer_class = NATDecoderLayer
     _can_record_outputs = {
         "hidden_states": NATDecoderLayer,
         "attentions": OutputRecorder(NATAttention, index=1, layer_name="self_attn"),
@@ -329,8 +337,16 @@ class NATDecoder(NATEmbeddedStack):
 
     def __init__(self, config: NATConfig):
         super().__init__(config)
-        self.layers = nn.ModuleList(NATDecoderLayer(config) for _ in range(config.decoder_layers))
+        self.layers = nn.ModuleList(self.layer_class(config) for _ in range(config.decoder_layers))
         self.post_init()
+
+    def self_attention_masks(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> dict:
+        """What a layer's self-attention may see, as keyword arguments of the layer: here every token."""
+        return {
+            "attention_mask": create_bidirectional_mask(
+                config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+            )
+        }
 
     def project_cross_key_values(self, encoder_hidden_states: torch.Tensor) -> list[KeyValues]:
         """Cross-attention keys and values of each layer; they serve every decoding pass over the same source."""
@@ -350,9 +366,7 @@ class NATDecoder(NATEmbeddedStack):
     ) -> BaseModelOutputWithCrossAttentions:
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
         hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
-        self_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
-        )
+        self_masks = self.self_attention_masks(hidden_states, token_mask)
         cross_mask = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=hidden_states,
@@ -363,9 +377,9 @@ class NATDecoder(NATEmbeddedStack):
             hidden_states = layer(
                 hidden_states,
                 encoder_hidden_states,
-                attention_mask=self_mask,
                 encoder_attention_mask=cross_mask,
                 cross_key_values=None if cross_key_values is None else cross_key_values[index],
+                **self_masks,
                 **kwargs,
             )
         return BaseModelOutputWithCrossAttentions(last_hidden_state=hidden_states)
