@@ -29,7 +29,7 @@ def main() -> None:
 
     say("1/4 training a teacher on the phrasebook (about 5 minutes on 2 CPU cores)")
     train("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
-    say("2/4 distilling it into a single-step student (about 4 minutes)")
+    say("2/4 distilling it into a single-step student (about 3 minutes)")
     train("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
     say("3/4 translating the test set with both")
     results = run_evaluation(
