@@ -43,6 +43,13 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
     }
 
 
+def public_name(place: str) -> str:
+    """A path's last part, and a Hub id as it is; where it lay on this machine tells a reader nothing."""
+    path = Path(place).expanduser()
+    # Not `resolve`: a link has the name its user knows.
+    return path.absolute().name if path.exists() else place
+
+
 def hardware() -> str:
     """The processor, its core count, and the accelerators in one line."""
     parts = [f"{_processor_name()}, {_usable_cores()} cores"]

@@ -16,7 +16,7 @@ from .comparison import compare_with_bootstrap, gap_closed
 from .evaluator import evaluate_model
 from .figures import plot_quality_versus_iterations
 from .loading import load_model, resolve_model
-from .provenance import provenance
+from .provenance import provenance, public_name
 from .report import make_results, markdown_table, save_results, write_text
 from .translation import Translation
 from .validity import Judge
@@ -81,9 +81,9 @@ def run_evaluation(
     for name, place in places.items():
         decoded.system = name
         measured = _evaluate_checkpoint(place, corpus, device, decoded, settings)
-        systems.append({"name": name, "model": _public_name(place), **measured})
+        systems.append({"name": name, "model": public_name(place), **measured})
     task = {
-        "data": _public_name(data),
+        "data": public_name(data),
         "source_lang": source_lang,
         "target_lang": target_lang,
         "split": split,
@@ -186,9 +186,3 @@ def _judge_of(data: str, source_lang: str, target_lang: str) -> Judge | None:
     from ..data.phrasebook import PHRASEBOOK_LANGUAGES, judge
 
     return judge if (source_lang, target_lang) == tuple(PHRASEBOOK_LANGUAGES) else None
-
-
-def _public_name(data: str) -> str:
-    """A path's last part; where it lay on this machine tells a reader nothing."""
-    path = Path(data).expanduser()
-    return path.name if path.exists() else data

@@ -21,7 +21,7 @@ from dims_hf.reproduction.study import Run, Study, in_order
 from dims_hf.trainers.recipes import parse_recipe
 
 
-# Figures have the place of Table 6's sentences in no paper; PNG is what every reader of Markdown shows.
+# What every reader of Markdown shows.
 _FIGURE_SUFFIX = ".png"
 
 NOTES = "notes.yaml"

@@ -26,7 +26,7 @@ from transformers import (
     set_seed,
 )
 
-from dims_hf.data import TranslationCollator, encode_corpus
+from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
@@ -38,6 +38,7 @@ from dims_hf.trainers.run_settings import check_run_settings
 from dims_hf.trainers.runs import (
     CorpusArguments,
     ModelArguments,
+    encode_splits,
     make_tokenizer,
     read_corpus,
     run_training,
@@ -46,7 +47,7 @@ from dims_hf.trainers.runs import (
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset
 
 MODEL_TYPE = "marian"
 
@@ -148,7 +149,7 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
     corpus_args, model_args, args = parse_recipe(
         (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments), argv
     )
-    start_logging(args)
+    start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("This model learns from translations. Leave out monolingual.")
     check_run_settings(args, [corpus_args, model_args])
@@ -157,7 +158,7 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
         tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
     set_seed(args.seed)
     model = make_autoregressive_model(model_args, tokenizer)
-    trainer = AutoregressiveTrainer(model, args, **_encode_splits(corpus, corpus_args, model, tokenizer))
+    trainer = AutoregressiveTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
     return run_training(trainer, corpus, [corpus_args, model_args])
 
 
@@ -371,27 +372,3 @@ class AutoregressiveTrainer(Seq2SeqTrainer):
         hypotheses = self._gather_texts([row.text or "" for row in translator(sources)])
         scores = score(hypotheses, list(self.eval_corpus["target"]))
         return {name: round(scores[name], 3) for name in ("bleu", "chrf")}
-
-
-def _encode_splits(
-    corpus: DatasetDict, args: CorpusArguments, model: MarianMTModel, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Dataset | PreTrainedTokenizerBase]:
-    """The trainer's data arguments."""
-    longest = model.config.max_position_embeddings
-    encoded = {
-        split: encode_corpus(
-            corpus[split],
-            tokenizer,
-            max_source_length=longest,
-            max_target_length=longest,
-            vocab_size=model.config.vocab_size,
-            drop_too_long=args.drop_too_long,
-        )
-        for split in ("train", "valid")
-    }
-    return {
-        "train_dataset": encoded["train"],
-        "eval_dataset": encoded["valid"],
-        "eval_corpus": corpus["valid"].select(encoded["valid"]["index"]),
-        "processing_class": tokenizer,
-    }

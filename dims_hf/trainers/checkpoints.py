@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 
 
 _RECORD = "record.json"
@@ -92,6 +93,12 @@ class BestCheckpoints:
 def unique_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     """Every parameter once (tied ones under their first name), fp32 and on the CPU."""
     return {name: value.detach().float().cpu().clone().contiguous() for name, value in model.named_parameters()}
+
+
+@torch.no_grad()
+def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
+    """Sets a model's parameters, in place, to those saved in a folder."""
+    model.load_state_dict(AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).state_dict())
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> str | None:

@@ -12,6 +12,7 @@ from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, roll_out_teacher, synthesize_targets
 from dims_hf.objectives import Loss, dims_loss, masked_accuracy
+from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
@@ -200,8 +201,7 @@ class DiMSTrainer(NATTrainer):
                 f"{checkpoint} has no {EMA_FOLDER} folder, so the teacher cannot be resumed. It was written with "
                 "save_only_model=True or ema_decay=none; start a new run from its weights instead."
             )
-        saved = AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32)
-        self.teacher.load_state_dict(saved.state_dict())
+        load_weights(self.teacher, folder)
 
 
 def load_teacher(path: str | Path) -> PreTrainedModel:

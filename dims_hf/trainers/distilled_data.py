@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
-from dims_hf.data import corpus_fingerprint, load_corpus
+from dims_hf.data import corpus_fingerprint
+from dims_hf.data.corpora import SPLITS
 from dims_hf.data.distilled import (
     SHARD_SETTINGS,
     BeamTranslator,
@@ -34,9 +35,10 @@ from dims_hf.data.distilled import (
 from dims_hf.evaluation import provenance, score
 from dims_hf.evaluation.dataset_card import create_dataset_card
 from dims_hf.evaluation.loading import resolve_model
+from dims_hf.evaluation.provenance import public_name
 from dims_hf.evaluation.report import write_text
 from dims_hf.trainers.recipes import parse_recipe
-from dims_hf.trainers.runs import CorpusArguments
+from dims_hf.trainers.runs import CorpusArguments, read_corpus, start_logging
 
 
 if TYPE_CHECKING:
@@ -107,7 +109,7 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
     _check_output(folder, corpus_args)
     check_split(args.split)
     state = _processes(args)
-    corpus = _read_corpus(corpus_args)
+    corpus = read_corpus(corpus_args, SPLITS)
     shared = check_held_out(corpus)
     translator = load_translator(args, state.device)
     settings = _settings(translator, args, corpus)
@@ -189,8 +191,7 @@ def _processes(args: DistilledDataArguments) -> PartialState:
     from accelerate import PartialState
 
     state = PartialState(cpu=args.use_cpu, timeout=_LONGEST_WAIT)
-    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("dims_hf").setLevel(logging.INFO if state.is_main_process else logging.WARNING)
+    start_logging(state.is_main_process)
     return state
 
 
@@ -207,18 +208,6 @@ def _check_output(folder: Path, corpus_args: CorpusArguments) -> None:
                 f"{folder / name} is there already, and is not from an earlier start of this command. Name another "
                 "output_dir, so that nothing is overwritten."
             )
-
-
-def _read_corpus(args: CorpusArguments) -> DatasetDict:
-    limits = {"train": args.max_train_examples, "valid": args.max_valid_examples}
-    return load_corpus(
-        args.data,
-        args.source_lang,
-        args.target_lang,
-        max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
-        data_config=args.data_config,
-        drop_bad_rows=args.drop_bad_rows,
-    )
 
 
 def _settings(translator: BeamTranslator, args: DistilledDataArguments, corpus: DatasetDict) -> dict[str, Any]:
@@ -246,12 +235,12 @@ def _describe(
     config = translator.model.config
     return {
         "teacher": {
-            "name": _public_name(args.teacher),
+            "name": public_name(args.teacher),
             "model_type": config.model_type,
             "num_parameters": sum(parameter.numel() for parameter in translator.model.parameters()),
         },
         "corpus": {
-            "data": _public_name(corpus_args.data),
+            "data": public_name(corpus_args.data),
             "source_lang": corpus_args.source_lang,
             "target_lang": corpus_args.target_lang,
             "fingerprint": corpus_fingerprint(corpus),
@@ -301,8 +290,3 @@ def _assemble(
 
 def _num_distinct_words(texts: list[str]) -> int:
     return len({word for text in texts for word in text.split()})
-
-
-def _public_name(name: str) -> str:
-    path = Path(name).expanduser()
-    return path.resolve().name if path.exists() else name

@@ -11,12 +11,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import torch
-from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.evaluation.report import write_text
-from dims_hf.trainers.checkpoints import last_complete_checkpoint
+from dims_hf.trainers.checkpoints import last_complete_checkpoint, load_weights
 
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def distill_in_rounds(trainer: DiMSTrainer, *, resume: bool) -> TrainOutput:
             logger.info("Round %d of %d.", number, trainer.args.rounds)
             record = _train_round(trainer, teacher, number, resume=resume)
         else:
-            _load_weights(trainer.model, folder)
+            load_weights(trainer.model, folder)
         records.append(record)
         log.extend({"round": number, **entry} for entry in record.pop("log"))
         teacher = trainer.model
@@ -102,11 +101,6 @@ def _train_round(trainer: DiMSTrainer, teacher: PreTrainedModel, number: int, *,
     current.accelerator.free_memory()
     trainer.best_checkpoints = current.best_checkpoints
     return record
-
-
-@torch.no_grad()
-def _load_weights(model: PreTrainedModel, folder: Path) -> None:
-    model.load_state_dict(AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).state_dict())
 
 
 def _summarize(trainer: DiMSTrainer, records: list[dict], log: list[dict]) -> TrainOutput:

@@ -133,7 +133,7 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     corpus_args, model_args, args = parse_recipe(
         (CorpusArguments, ModelArguments, NATTrainingArguments), argv, preset_values=preset_values
     )
-    start_logging(args)
+    start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
     check_teacher_options(args, TEACHER_LOSSES[model_args.model_type])
@@ -164,7 +164,7 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     corpus_args, model_args, args = parse_recipe(
         (CorpusArguments, DistillationArguments, DiMSConfig), argv, preset_values=preset_values
     )
-    start_logging(args)
+    start_logging(args.should_log)
     if corpus_args.monolingual is not None and not args.unsupervised:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
     check_run_settings(args, [corpus_args, model_args])
@@ -181,15 +181,14 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     return run_training(trainer, corpus, [corpus_args, model_args])
 
 
-def start_logging(args: NATTrainingArguments) -> None:
-    """Shows what runs do on the main process."""
-    level = logging.INFO if args.should_log else logging.WARNING
+def start_logging(is_main_process: bool) -> None:
+    """Shows what runs do, on the main process."""
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
-    logging.getLogger("dims_hf").setLevel(level)
+    logging.getLogger("dims_hf").setLevel(logging.INFO if is_main_process else logging.WARNING)
 
 
-def read_corpus(args: CorpusArguments) -> DatasetDict:
-    """Training and validation pairs, checked; or sources alone to train on."""
+def read_corpus(args: CorpusArguments, splits: Sequence[str] = ("train", "valid")) -> DatasetDict:
+    """The splits of a corpus, checked; with `monolingual`, sources alone to train on in place of its pairs."""
     limits = {"train": args.max_train_examples, "valid": args.max_valid_examples}
     if args.monolingual is not None:
         sentences = load_sentences(args.monolingual, args.source_lang, max_examples=limits.pop("train"))
@@ -197,7 +196,7 @@ def read_corpus(args: CorpusArguments) -> DatasetDict:
         args.data,
         args.source_lang,
         args.target_lang,
-        splits=("train", "valid") if args.monolingual is None else ("valid",),
+        splits=[split for split in splits if split != "train" or args.monolingual is None],
         max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
         data_config=args.data_config,
         drop_bad_rows=args.drop_bad_rows,
@@ -260,13 +259,15 @@ def encode_splits(
     corpus: DatasetDict, args: CorpusArguments, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
 ) -> dict[str, Dataset | PreTrainedTokenizerBase]:
     """The trainer's data arguments."""
-    config = model.config
+    config, longest = model.config, model.config.max_position_embeddings
+    # An autoregressive model has no length classes.
+    num_length_classes = getattr(config, "max_target_length", longest + 1)
     encoded = {
         split: encode_corpus(
             corpus[split],
             tokenizer,
-            max_source_length=config.max_position_embeddings,
-            max_target_length=min(config.max_position_embeddings, config.max_target_length - 1),
+            max_source_length=longest,
+            max_target_length=min(longest, num_length_classes - 1),
             vocab_size=config.vocab_size,
             drop_too_long=args.drop_too_long,
         )
