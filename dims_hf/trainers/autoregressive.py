@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,19 +20,12 @@ from transformers import (
     PreTrainedTokenizerBase,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
     set_seed,
 )
 
 from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
-from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
-from dims_hf.trainers.checkpoints import BestCheckpoints
-from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.recipes import parse_recipe
 from dims_hf.trainers.run_settings import check_run_settings
 from dims_hf.trainers.runs import (
@@ -44,6 +37,7 @@ from dims_hf.trainers.runs import (
     run_training,
     start_logging,
 )
+from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 
 if TYPE_CHECKING:
@@ -224,28 +218,7 @@ class AutoregressiveCollator(TranslationCollator):
         return batch
 
 
-class FollowEpochs(TrainerCallback):
-    """Tells the batch sampler which epoch starts, and stops a run that was resumed after its last step."""
-
-    def __init__(self, trainer: AutoregressiveTrainer):
-        self.trainer = trainer
-
-    def on_train_begin(
-        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
-    ) -> None:
-        """A run that was resumed after its last step does not make another one."""
-        if state.global_step >= state.max_steps:
-            control.should_training_stop = True
-
-    def on_epoch_begin(
-        self, args: Seq2SeqTrainingArguments, state: TrainerState, control: TrainerControl, **kwargs
-    ) -> None:
-        """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
-        sampler = self.trainer.train_batch_sampler
-        sampler.set_epoch(state.global_step // sampler.num_updates)
-
-
-class AutoregressiveTrainer(Seq2SeqTrainer):
+class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
     """
     transformers' trainer with token-budget batches, and BLEU of translations at every evaluation.
 
@@ -260,14 +233,6 @@ class AutoregressiveTrainer(Seq2SeqTrainer):
         ValueError: if one process would train on several GPUs.
     """
 
-    # Batches, best checkpoints and processes are as for non-autoregressive models.
-    get_train_dataloader = NATTrainer.get_train_dataloader
-    find_checkpoint = NATTrainer.find_checkpoint
-    average_best_checkpoints = NATTrainer.average_best_checkpoints
-    _evaluation_batches = NATTrainer._evaluation_batches
-    _gather_texts = NATTrainer._gather_texts
-    _gather = NATTrainer._gather
-
     def __init__(
         self,
         model: MarianMTModel,
@@ -278,18 +243,7 @@ class AutoregressiveTrainer(Seq2SeqTrainer):
         eval_corpus: Dataset,
         processing_class: PreTrainedTokenizerBase,
     ):
-        if args.n_gpu > 1:
-            raise ValueError(
-                f"One process sees {args.n_gpu} GPUs, and batches need a process for each. Start with `accelerate "
-                "launch`, or make one GPU visible (CUDA_VISIBLE_DEVICES=0)."
-            )
-        if args.attn_implementation is not None:
-            model.set_attn_implementation(args.attn_implementation)
-        self.run_record, self.eval_corpus = RunRecord(), eval_corpus
-        self.train_batch_sampler: TokenBudgetBatchSampler | None = None
-        self.best_checkpoints = BestCheckpoints(
-            f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
-        )
+        self.eval_corpus = eval_corpus
         super().__init__(
             model,
             args,
@@ -299,18 +253,6 @@ class AutoregressiveTrainer(Seq2SeqTrainer):
             processing_class=processing_class,
             compute_loss_func=self.token_loss,
         )
-        for callback in (FollowEpochs(self), self.run_record, KeepBestCheckpoints(self.best_checkpoints)):
-            self.add_callback(callback)
-        if args.early_stopping_patience is not None:
-            self.add_callback(StopEarly(args.early_stopping_patience))
-
-    def get_batch_samples(
-        self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list[dict], torch.Tensor | int | None]:
-        """An update's batches and its target tokens over all processes; none where the run is at its end."""
-        if self.control.should_training_stop:
-            return [], None
-        return super().get_batch_samples(epoch_iterator, num_batches, device)
 
     def token_loss(
         self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None

@@ -4,63 +4,31 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader, Dataset
-from transformers import (
-    PreTrainedModel,
-    PreTrainedTokenizerBase,
-    Trainer,
-    TrainerCallback,
-    TrainerControl,
-    TrainerState,
-    TrainingArguments,
-)
+from torch.utils.data import Dataset
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dims_hf.data import TranslationCollator
 from dims_hf.evaluation import score, translate
-from dims_hf.evaluation.translation import batches_by_budget
 from dims_hf.objectives import Loss, length_classes, length_loss
-from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.callbacks import DetectCollapse, KeepBestCheckpoints, RunRecord, StopEarly
-from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
+from dims_hf.trainers.callbacks import DetectCollapse
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
 from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, check_teacher_options
+from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
-
-logger = logging.getLogger(__name__)
 
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
 
 
-class FollowProgress(TrainerCallback):
-    """Tells the trainer where a run starts, a resumed one too, and its batch sampler which epoch does."""
-
-    def __init__(self, trainer: NATTrainer):
-        self.trainer = trainer
-
-    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Reports count from here on; a run that was resumed after its last step does not make another one."""
-        self.trainer.start_report()
-        if state.global_step >= state.max_steps:
-            control.should_training_stop = True
-
-    def on_epoch_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
-        sampler = self.trainer.train_batch_sampler
-        sampler.set_epoch(state.global_step // sampler.num_updates)
-
-
-class NATTrainer(Trainer):
+class NATTrainer(TokenBudgetTrainer):
     """
     Trainer of non-autoregressive translation models.
 
@@ -94,21 +62,9 @@ class NATTrainer(Trainer):
         eval_corpus: Dataset | None = None,
         **kwargs,
     ):
-        if args.n_gpu > 1:
-            raise ValueError(
-                f"One process sees {args.n_gpu} GPUs, and batches and losses need a process for each. Start with "
-                "`accelerate launch`, or make one GPU visible (CUDA_VISIBLE_DEVICES=0)."
-            )
         loss_class = self.teacher_loss_class(model)
         check_teacher_options(args, loss_class)
-        if args.attn_implementation is not None:
-            model.set_attn_implementation(args.attn_implementation)
-        self.run_record = RunRecord()
-        self.train_batch_sampler: TokenBudgetBatchSampler | None = None
         self.eval_corpus = eval_corpus
-        self.best_checkpoints = BestCheckpoints(
-            f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
-        )
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
         self._num_target_tokens, self._num_updates_logged, self._log_time = 0, 0, time.perf_counter()
         self._num_nonfinite = 0
@@ -122,13 +78,8 @@ class NATTrainer(Trainer):
             **kwargs,
         )
         self.teacher_loss = loss_class(args, model.config, self.accelerator)
-        self.add_callback(FollowProgress(self))
-        self.add_callback(self.run_record)
         if eval_dataset is not None:
-            self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
-        if args.early_stopping_patience is not None:
-            self.add_callback(StopEarly(args.early_stopping_patience))
 
     def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
         """What masks, counts and trains a batch of the model's family."""
@@ -141,37 +92,13 @@ class NATTrainer(Trainer):
 
     # ---- data ----
 
-    def get_train_dataloader(self) -> DataLoader:
-        """Batches of [`TokenBudgetBatchSampler`]; each process draws its own share, so accelerate shards nothing."""
-        if self.train_dataset is None:
-            raise ValueError("Training needs a train_dataset. Pass encode_corpus(...) of the training split.")
-        args = self.args
-        self.train_batch_sampler = TokenBudgetBatchSampler(
-            pair_lengths(self.train_dataset),
-            max_tokens=args.max_tokens_per_batch,
-            batch_size=args.per_device_train_batch_size,
-            seed=args.data_seed if args.data_seed is not None else args.seed,
-            accumulation_steps=args.gradient_accumulation_steps,
-            num_processes=args.world_size,
-            process_index=args.process_index,
-        )
-        return DataLoader(
-            self.train_dataset,
-            batch_sampler=self.train_batch_sampler,
-            collate_fn=self.data_collator,
-            num_workers=args.dataloader_num_workers,
-            pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
-            persistent_workers=args.dataloader_persistent_workers,
-            prefetch_factor=args.dataloader_prefetch_factor,
-        )
-
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[MaskedBatch], torch.Tensor | None]:
         """Fetches an update's batches, masks them, and counts what their losses are means over, in all processes."""
-        if self.control.should_training_stop:  # before the first step: the run that is resumed was at its end
-            return [], None
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        if not batches:
+            return [], None
         masked = [self.mask(batch, self.state.global_step) for batch in batches]
         self._num_target_tokens += sum(int(batch["decoder_attention_mask"].sum()) for batch in masked)
         return masked, self.count_items(masked, device)
@@ -346,14 +273,6 @@ class NATTrainer(Trainer):
         model.train(was_training)
         return add_up([part for share in self._gather(parts) for part in share])
 
-    def _evaluation_batches(self, dataset: Dataset) -> list[list[int]]:
-        """Rows of the batches; a sentence longer than the budget is a batch of its own."""
-        budget, size = self.args.max_tokens_per_batch, self.args.per_device_eval_batch_size
-        if budget is not None:
-            return list(batches_by_budget(pair_lengths(dataset), budget))
-        rows = list(range(len(dataset)))
-        return [rows[start : start + size] for start in range(0, len(rows), size)]
-
     def _evaluate_translation(
         self, dataset: Dataset, corpus: Dataset | None, iterations: list[int]
     ) -> dict[str, float]:
@@ -389,43 +308,6 @@ class NATTrainer(Trainer):
             return list(corpus["source"]), list(corpus["target"])
         decode = self.processing_class.batch_decode
         return tuple(decode(list(dataset[name]), skip_special_tokens=True) for name in ("input_ids", "labels"))
-
-    def _gather_texts(self, texts: list[str]) -> list[str]:
-        """Interleaves the processes' translations back into corpus order."""
-        shares = self._gather(texts)
-        gathered = [""] * sum(len(share) for share in shares)
-        for process_index, share in enumerate(shares):
-            gathered[process_index :: len(shares)] = share
-        return gathered
-
-    def _gather(self, share: Any) -> list[Any]:
-        """What each process has, in their order, on every process."""
-        if self.args.world_size == 1:
-            return [share]
-        shares = [None] * self.args.world_size
-        torch.distributed.all_gather_object(shares, share)
-        return shares
-
-    def find_checkpoint(self) -> str | bool | None:
-        """The last complete checkpoint of the output folder, to resume from."""
-        return last_complete_checkpoint(self.args.output_dir)
-
-    def average_best_checkpoints(self) -> list[dict]:
-        """Sets the model to the average of its best checkpoints, on every process; returns their records."""
-        self.accelerator.wait_for_everyone()
-        records = self.best_checkpoints.load_average(self.accelerator.unwrap_model(self.model))
-        if not records and self.args.num_best_checkpoints and self.args.should_log:
-            logger.warning(
-                "No best checkpoints to average; the last weights stay. Set eval_strategy to steps or epoch, and "
-                "eval_steps below the length of the run, to keep some."
-            )
-        return records
-
-
-def pair_lengths(dataset: Dataset) -> list[int]:
-    """Tokens of each pair, the longer side counted: what a padded batch costs. Sources alone count as they are."""
-    sides = [list(dataset[name]) for name in ("input_ids", "labels") if name in dataset.column_names]
-    return [max(map(len, pair)) for pair in zip(*sides, strict=True)]
 
 
 def add_up(shares: Iterable[dict[str, float]]) -> dict[str, float]:
