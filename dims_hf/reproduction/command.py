@@ -13,7 +13,7 @@ from typing import Any
 from dims_hf.evaluation.loading import resolve_model
 from dims_hf.reproduction import documents
 from dims_hf.reproduction.budgets import BUDGETS, BudgetOverrides, find_budget
-from dims_hf.reproduction.launching import find_processes
+from dims_hf.reproduction.launching import Processes, find_processes
 from dims_hf.reproduction.plan import EXPERIMENTS, find_experiments, head_of, runs_of, systems_of
 from dims_hf.reproduction.report import RESULTS, plan_table, read_notes, write_report
 from dims_hf.reproduction.running import Runner, total_seconds
@@ -42,6 +42,9 @@ class ReproductionArguments:
     notes: str | None = field(
         default=None, metadata={"help": f"YAML, experiment to paragraph; default: {NOTES} in output_dir."}
     )
+    runs_at_once: int | None = field(
+        default=None, metadata={"help": "Runs beside each other; default: one per core on a CPU, two at most; else 1."}
+    )
     dry_run: bool = field(default=False, metadata={"help": "Show the plan; with steps, try its runs."})
     steps: int | None = field(default=None, metadata={"help": "Updates of every run of a dry run."})
     list: bool = field(default=False, metadata={"help": "Show the experiments."})
@@ -49,6 +52,8 @@ class ReproductionArguments:
     def __post_init__(self) -> None:
         if self.steps is not None and not self.dry_run:
             raise ValueError("steps is for a dry run. Add --dry_run, or set max_teacher_steps and max_student_steps.")
+        if self.runs_at_once is not None and self.runs_at_once < 1:
+            raise ValueError(f"runs_at_once must be >= 1, got {self.runs_at_once}.")
 
 
 def reproduce(argv: Sequence[str] | None = None) -> int:
@@ -76,11 +81,22 @@ def reproduce(argv: Sequence[str] | None = None) -> int:
         _say(describe_plan(runs, names, study))
         if arguments.steps is None:
             return 0
-        return try_runs(runs, Runner(output_dir / "dry_run", study, say=_say))
+        return try_runs(runs, make_runner(output_dir / "dry_run", study, arguments.runs_at_once))
     if study.budget.precision == "fp16" and not find_processes().on_gpu:
         raise ValueError("fp16 needs a GPU. Add --precision bf16, or --dry_run to see the plan only.")
     notes = _find_notes(arguments.notes, output_dir)
-    return run_experiments(names, Runner(output_dir, study, say=_say), notes)
+    return run_experiments(names, make_runner(output_dir, study, arguments.runs_at_once), notes)
+
+
+def make_runner(output_dir: Path, study: Study, runs_at_once: int | None = None) -> Runner:
+    """On GPUs, a run has all of them; on a CPU, every run has a core of its own, so that none waits for another."""
+    machine = find_processes()
+    if machine.on_gpu and runs_at_once not in (None, 1):
+        raise ValueError(f"On GPUs a run has all of them, and runs_at_once is {runs_at_once}. Leave it out.")
+    if runs_at_once is None:
+        runs_at_once = 1 if machine.on_gpu else machine.count
+    share = Processes(max(1, machine.count // runs_at_once), machine.on_gpu)
+    return Runner(output_dir, study, runs_at_once, processes=share, say=_say)
 
 
 def make_study(arguments: ReproductionArguments, overrides: Mapping[str, Any]) -> Study:

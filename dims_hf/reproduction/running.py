@@ -9,7 +9,8 @@ import json
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,8 @@ class Runner:
     Args:
         output_dir (`Path`): runs live in its `runs/`.
         study ([`Study`]): the corpus and the budget.
+        runs_at_once (`int`): runs beside each other.
+        processes ([`Processes`], *optional*): what each run has; default: the whole machine.
         train (`Callable`, *optional*): does one run in its folder and returns an exit status; default: processes of
             their own, see [`launch_run`].
         evaluate (`Callable`, *optional*): as `run_evaluation`, which is the default.
@@ -90,6 +93,8 @@ class Runner:
 
     output_dir: Path
     study: Study
+    runs_at_once: int = 1
+    processes: Processes | None = None
     train: Callable[[Run, Path], int] | None = None
     evaluate: Callable[..., dict[str, Any]] = run_evaluation
     say: Callable[[str], None] = logger.info
@@ -103,44 +108,61 @@ class Runner:
 
     def do(self, runs: Sequence[Run]) -> dict[str, Outcome]:
         """
-        Does runs, each after all it needs; a failure stops only what needs it.
+        Does runs, `runs_at_once` of them beside each other, each after all it needs; a failure stops only what needs
+        it.
 
         Args:
-            runs (`Sequence[Run]`): in the order of [`in_order`].
+            runs (`Sequence[Run]`): in the order of [`in_order`], which is that of their starts.
 
         Returns:
             `dict[str, Outcome]`: by identity.
         """
-        for number, run in enumerate(runs, start=1):
-            outcome = self.outcomes[run.identity] = Outcome(run, self.folder(run))
-            missing = next((need for need in run.needs.values() if not self._can_use(need)), None)
-            if missing is not None:
-                outcome.error = f"it needs {missing.folder_name}, {self._why_not(missing)}"
-            elif outcome.is_finished:
-                self.say(f"[{number}/{len(runs)}] {run.folder_name}: there already")
-                continue
-            else:
-                self.say(f"[{number}/{len(runs)}] {run.folder_name}: about {run.seconds / 60:.0f} min")
-                outcome.error = self._do_one(run, outcome)
-            if outcome.error is not None:
-                self.say(f"error: {run.folder_name}: {outcome.error}")
+        self.outcomes.update({run.identity: Outcome(run, self.folder(run)) for run in runs})
+        waiting, running = dict(enumerate(runs, start=1)), {}
+        with ThreadPoolExecutor(self.runs_at_once) as pool:
+            while waiting or running:
+                undone = {run.identity for run in (*waiting.values(), *running.values())}
+                ready = [number for number, run in waiting.items() if undone.isdisjoint(_identities(run.needs))]
+                for number in ready[: self.runs_at_once - len(running)]:
+                    future = pool.submit(self._do_one, waiting[number], f"[{number}/{len(runs)}]")
+                    running[future] = waiting.pop(number)
+                self._finish(running)
         return self.outcomes
 
-    def _do_one(self, run: Run, outcome: Outcome) -> str | None:
-        folder, start = outcome.folder, time.perf_counter()
+    def _finish(self, running: dict[Future, Run]) -> None:
+        """Waits until a run ends, and notes how."""
+        for future in wait(running, return_when=FIRST_COMPLETED).done:
+            outcome = self.outcomes[running.pop(future).identity]
+            outcome.error = future.result()
+            if outcome.error is not None:
+                self.say(f"error: {outcome.run.folder_name}: {outcome.error}")
+
+    def _do_one(self, run: Run, place: str) -> str | None:
+        """Does a run whose needs have been done; returns why it has no result, or none."""
+        outcome, start = self.outcomes[run.identity], time.perf_counter()
+        missing = next((need for need in run.needs.values() if not self._can_use(need)), None)
+        if missing is not None:
+            return f"it needs {missing.folder_name}, {self._why_not(missing)}"
+        if outcome.is_finished:
+            self.say(f"{place} {run.folder_name}: there already")
+            return None
+        self.say(f"{place} {run.folder_name}: about {run.seconds / 60:.0f} min")
+        status = self._start(run, outcome.folder)
+        if status == 0 and outcome.is_finished:
+            end = "collapsed" if outcome.collapsed else f"done in {(time.perf_counter() - start) / 60:.1f} min"
+            self.say(f"{place} {end}")
+            return None
+        return f"exit status {status}: {_last_words(outcome.folder / LOG)}"
+
+    def _start(self, run: Run, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
         record = {"kind": run.kind, "settings": dict(run.settings)}
         record["needs"] = {name: need.folder_name for name, need in run.needs.items()}
         write_text(json.dumps(record, indent=1) + "\n", folder / RUN_RECORD)
-        status = (self.train or self._launch)(run, folder)
-        if status == 0 and outcome.is_finished:
-            end = "collapsed" if outcome.collapsed else f"done in {(time.perf_counter() - start) / 60:.1f} min"
-            self.say(f"    {end}")
-            return None
-        return f"exit status {status}: {_last_words(folder / LOG)}"
-
-    def _launch(self, run: Run, folder: Path) -> int:
-        return launch_run(run, folder, {name: self.folder(need) for name, need in run.needs.items()})
+        if self.train is not None:
+            return self.train(run, folder)
+        needs = {name: self.folder(need) for name, need in run.needs.items()}
+        return launch_run(run, folder, needs, self.processes)
 
     def _can_use(self, run: Run) -> bool:
         """Whether its folder has what another run needs."""
@@ -188,6 +210,10 @@ class Runner:
             "length_edges": list(budget.length_edges),
             "max_examples": budget.max_test_examples,
         }
+
+
+def _identities(needs: Mapping[str, Run]) -> list[str]:
+    return [run.identity for run in needs.values()]
 
 
 def launch_run(run: Run, folder: Path, needs: dict[str, Path], processes: Processes | None = None) -> int:

@@ -101,7 +101,8 @@ def make_runner(study: Study, tmp_path: Path) -> Callable[..., Runner]:
     """A runner whose trainings and evaluations are fakes; what it says is in `said`."""
 
     def make(**changes: Any) -> Runner:
-        runner = Runner(tmp_path / "out", changes.pop("study", study), FakeTraining(), FakeEvaluation())
+        parts = {"train": FakeTraining(), "evaluate": FakeEvaluation()}
+        runner = Runner(tmp_path / "out", changes.pop("study", study), **parts)
         runner.said = []
         runner.say = runner.said.append
         return runner

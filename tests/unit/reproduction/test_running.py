@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from dims_hf.reproduction import EXPERIMENTS, Runner, Study, find_budget
+from dims_hf.reproduction import EXPERIMENTS, Run, Runner, Study, find_budget
 from dims_hf.reproduction.command import run_experiments
 from dims_hf.reproduction.launching import Processes, _launcher
 from dims_hf.reproduction.plan import runs_of
@@ -53,6 +54,27 @@ def test_failed_run_stops_what_needs_it_and_nothing_else(make_runner: Callable[.
     assert not any(name.startswith(("distilled-data", "teacher-cmlm-distilled")) for name in runner.train.done)
     report = (tmp_path / "out/report.md").read_text()
     assert "Not run: autoregressive-seed1-" in report and "Not run: not asked for" in report
+
+
+def test_two_runs_at_once_overlap_and_wait_for_what_they_need(make_runner: Callable[..., Runner], study: Study):
+    runner = make_runner()
+    runner.runs_at_once = 2
+    both_started, train, at_work, most = threading.Barrier(2, timeout=20), runner.train, set(), []
+
+    def train_slowly(run: Run, folder: Path) -> int:
+        assert not {need.name for need in run.needs.values()} & at_work
+        at_work.add(run.name)
+        most.append(len(at_work))
+        both_started.wait()  # breaks where a run is alone
+        status = train(run, folder)
+        at_work.discard(run.name)
+        return status
+
+    runner.train = train_slowly
+    runs = [study.teacher(1), study.student(1), study.teacher(2), study.student(2)]
+    outcomes = runner.do(runs)
+    assert {outcome.error for outcome in outcomes.values()} == {None} and max(most) == 2
+    assert set(train.done[:2]) == {runs[0].name, runs[2].name} and set(train.done[2:]) == {runs[1].name, runs[3].name}
 
 
 def test_seed_with_a_failed_run_is_left_out_and_said(make_runner: Callable[..., Runner], tmp_path: Path):
