@@ -497,7 +497,8 @@ def _split_from_records(
         sides.append(_Side(texts, f"{name} ({language!r})", lambda row, key=language: f"{locate(row)} ({key!r})"))
     extra = {}
     for column in SIDE_COLUMNS:
-        if any(column in record for record in records):
+        # Data sets fill up a column that only some of their splits have.
+        if any(record.get(column) is not None for record in records):
             extra[column] = [_flag(record, column, locate(row)) for row, record in enumerate(records)]
     return _Split(sides[0], sides[1], extra)
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Sequence-level distilled corpora: beam search over training sources in shards, filters with counts, text files.
+"""Sequence-level distilled corpora: beam search over training sources in shards, filters with counts, JSONL files.
 
 What a shard holds depends on its sources, the teacher and the settings alone, whichever process writes it, and when.
 """
@@ -535,16 +535,17 @@ def check_held_out(corpus: Mapping[str, Dataset]) -> dict[str, int]:
     return shared
 
 
-def write_split(folder: str | Path, split: str, columns: Mapping[str, Iterable[Any]]) -> None:
-    """Writes one split as `load_corpus` reads it: a file `split.column` for every column, a line for every row."""
-    for column, values in columns.items():
-        write_lines(Path(folder) / f"{split}.{column}", (one_line(str(value)) for value in values))
+def write_split(folder: str | Path, split: str, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Writes `split.jsonl` as `load_corpus` and `datasets.load_dataset` read it: an object for every row."""
+    rows = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    write_lines(Path(folder) / f"{split}.jsonl", (json.dumps(row, ensure_ascii=False) for row in rows))
 
 
-def columns_of(rows: Dataset, source_lang: str, target_lang: str) -> dict[str, list]:
-    """The columns of a split under the names of their files."""
-    named = {source_lang: list(rows["source"]), target_lang: list(rows["target"])}
-    return {**named, **{name: list(rows[name]) for name in SIDE_COLUMNS if name in rows.column_names}}
+def columns_of(rows: Dataset, targets: Sequence[str], source_lang: str, target_lang: str) -> dict[str, list]:
+    """The columns of a split, with other targets, under the names that translation data sets have on the Hub."""
+    pairs = zip(rows["source"], targets, strict=True)
+    columns = {"translation": [{source_lang: source, target_lang: target} for source, target in pairs]}
+    return {**columns, **{name: list(rows[name]) for name in SIDE_COLUMNS if name in rows.column_names}}
 
 
 def sources_fingerprint(sources: Iterable[str]) -> str:

@@ -32,10 +32,12 @@ Validation and test pairs are those of `{data}`, untouched: **only `train` is di
 in `shards/` are what the teacher's BLEU below was computed on.
 
 ```python
-from dims_hf.data import load_corpus
+from datasets import load_dataset
 
-corpus = load_corpus("PATH_OF_THIS_FOLDER", "{source_lang}", "{target_lang}")
+corpus = load_dataset("PATH_OR_HUB_ID_OF_THIS_FOLDER")
 ```
+
+Training commands of dims_hf take the same path or id as `data`.
 
 | teacher | |
 | --- | --- |
@@ -103,8 +105,23 @@ def _metadata(report: Mapping[str, Any], title: str) -> str:
         task_categories=["translation"],
         size_categories=next((name for limit, name in _SIZES if kept < limit), "n>10M"),
         tags=["sequence-level-distillation", "dims_hf"],
+        # Named, so that the shards are not taken for more rows.
+        configs=[{"config_name": "default", "data_files": [_data_file(split) for split in task["num_pairs"]]}],
+        # Declared, as the splits need not have the same columns.
+        dataset_info={"features": _features(task)},
     )
     return data.to_yaml().rstrip("\n")
+
+
+def _data_file(split: str) -> dict[str, str]:
+    """A split under the name that readers of the Hub expect."""
+    return {"split": {"valid": "validation"}.get(split, split), "path": f"{split}.jsonl"}
+
+
+def _features(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+    languages = {"languages": [task["source_lang"], task["target_lang"]]}
+    columns = [{"name": name, "dtype": "int64"} for name in task["side_columns"]]
+    return [{"name": "translation", "dtype": {"translation": languages}}, *columns]
 
 
 def _search(settings: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dims_hf.data import corpus_fingerprint
-from dims_hf.data.corpora import SPLITS
+from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
 from dims_hf.data.distilled import (
     SHARD_SETTINGS,
     BeamTranslator,
@@ -87,8 +87,9 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
     """
     Translates the training sources of a corpus with an autoregressive teacher; begun work is taken up again.
 
-    The result is a folder that [`load_corpus`] reads: distilled `train.*`, untouched `valid.*` and `test.*`, with
-    `README.md` (card), `distillation.json` (report) and `shards/` (every translation, before filtering).
+    The result is a folder that [`load_corpus`] and `datasets.load_dataset` read: distilled `train.jsonl`, untouched
+    `valid.jsonl` and `test.jsonl`, with `README.md` (card), `distillation.json` (report) and `shards/` (every
+    translation, before filtering).
 
     Args:
         argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
@@ -201,8 +202,8 @@ def _check_output(folder: Path, corpus_args: CorpusArguments) -> None:
         raise ValueError(f"output_dir is the corpus itself, {corpus_args.data}. Name another folder.")
     if (folder / SHARDS / SHARD_SETTINGS).is_file():
         return
-    languages = (corpus_args.source_lang, corpus_args.target_lang)
-    for name in (f"{split}.{language}" for split in ("train", "valid", "test") for language in languages):
+    suffixes = (corpus_args.source_lang, corpus_args.target_lang, "jsonl")
+    for name in (f"{split}.{suffix}" for split in ("train", "valid", "test") for suffix in suffixes):
         if (folder / name).exists():
             raise ValueError(
                 f"{folder / name} is there already, and is not from an earlier start of this command. Name another "
@@ -245,6 +246,7 @@ def _describe(
             "target_lang": corpus_args.target_lang,
             "fingerprint": corpus_fingerprint(corpus),
             "num_pairs": {split: len(corpus[split]) for split in corpus},
+            "side_columns": [name for name in SIDE_COLUMNS if any(name in corpus[split].features for split in corpus)],
         },
         "license": args.license,
         "attribution": args.attribution,
@@ -263,12 +265,11 @@ def _assemble(
     languages = (corpus_args.source_lang, corpus_args.target_lang)
     sources, references = list(corpus["train"]["source"]), list(corpus["train"]["target"])
     kept, dropped = filter_rows(sources, rows["train"], pair_filter)
-    columns = columns_of(corpus["train"].select(kept), *languages)
-    columns[languages[1]] = targets = [rows["train"][row].text for row in kept]
-    write_split(folder, "train", columns)
+    targets = [rows["train"][row].text for row in kept]
+    write_split(folder, "train", columns_of(corpus["train"].select(kept), targets, *languages))
     for split in corpus:
         if split != "train":
-            write_split(folder, split, columns_of(corpus[split], *languages))
+            write_split(folder, split, columns_of(corpus[split], list(corpus[split]["target"]), *languages))
     same = sum(target == references[row] for target, row in zip(targets, kept, strict=True))
     # A source that the teacher does not take counts as translated by nothing.
     hypotheses = [row.text or "" for row in rows["valid"]]

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 from transformers import M2M100Config, M2M100ForConditionalGeneration, MarianConfig, MarianMTModel, NllbTokenizer
 
 from dims_hf.data import load_corpus
@@ -24,6 +25,7 @@ from dims_hf.data.distilled import (
     check_held_out,
     check_shard_settings,
     check_split,
+    columns_of,
     filter_rows,
     model_fingerprint,
     one_line,
@@ -358,13 +360,16 @@ def test_training_split_that_is_a_held_out_one_is_refused():
             check_held_out({**splits, "test": smaller})
 
 
-def test_split_with_line_breaks_is_written_as_load_corpus_reads_it(tmp_path: Path):
-    rows = {"en": ["a\nb", " c\u2028d "], "de": ["e\r\nf", "g\u00a0h"], "near": [0, 1]}
+def test_split_is_written_as_its_readers_read_it(tmp_path: Path):
+    rows = Dataset.from_dict({"source": ["a", "c\u2028d"], "target": ["x", "y"], "near": [0, 1]})
+    columns = columns_of(rows, ["„e“", "g\u00a0h"], "en", "de")
     for split in ("train", "valid"):
-        write_split(tmp_path, split, rows)
-    corpus = load_corpus(tmp_path, "en", "de")
-    assert corpus["train"].to_dict() == {"source": ["a b", "c\u2028d"], "target": ["e f", "g\u00a0h"], "near": [0, 1]}
-    assert sorted(path.name for path in tmp_path.iterdir())[:3] == ["train.de", "train.en", "train.near"]
+        write_split(tmp_path, split, columns)
+    expected = {"source": ["a", "c\u2028d"], "target": ["„e“", "g\u00a0h"], "near": [0, 1]}
+    assert load_corpus(tmp_path, "en", "de")["train"].to_dict() == expected
+    assert (
+        (tmp_path / "valid.jsonl").read_text(encoding="utf-8").startswith('{"translation": {"en": "a", "de": "„e“"}')
+    )
 
 
 @pytest.mark.parametrize(("text", "line"), [("", ""), ("\n", ""), ("a\n\n b", "a  b"), ("a\rb ", "a b"), ("a", "a")])

@@ -110,6 +110,17 @@ def test_folder_is_a_corpus_whose_held_out_splits_are_untouched(place: SimpleNam
     assert all(target != targets[source] for source, target in zip(made["train"]["source"], made["train"]["target"]))
 
 
+def test_folder_is_a_data_set_of_the_hub(place: SimpleNamespace, tmp_path: Path):
+    from datasets import load_dataset
+
+    splits = load_dataset(str(place.made), cache_dir=str(tmp_path))
+    made = load_corpus(place.made, "en", "de")
+    assert list(splits) == ["train", "validation", "test"]
+    for name, split in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        assert [pair["de"] for pair in splits[name]["translation"]] == list(made[split]["target"])
+    assert splits["train"]["near"][0] is None and splits["test"]["near"][:3] == [0, 1, 1]
+
+
 def test_report_counts_every_pair_and_scores_the_teacher(place: SimpleNamespace):
     from transformers import MarianMTModel
 
@@ -166,7 +177,7 @@ def test_interrupted_and_finished_work_is_taken_up_byte_for_byte(
     )
     folder = make(tmp_path / "again")
     assert sum(translated) == NUM_TRAIN + 7
-    for name in ("shards/train-00003-of-00030.jsonl", "shards/valid-00000-of-00004.jsonl", "train.de", "README.md"):
+    for name in ("shards/train-00003-of-00030.jsonl", "shards/valid-00000-of-00004.jsonl", "train.jsonl", "README.md"):
         (folder / name).unlink()
     (folder / "shards" / ".train-00003-of-00030.jsonl.77.tmp").write_text("half")
     translated.clear()
@@ -285,7 +296,7 @@ def test_killed_process_then_two_processes_equal_one(place: SimpleNamespace, rep
         process.wait()
     assert process.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
     num_shards = len(list((folder / "shards").glob("train-*.jsonl")))
-    assert 3 <= num_shards < 30 and not (folder / "train.de").exists()
+    assert 3 <= num_shards < 30 and not (folder / "train.jsonl").exists()
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     again = subprocess.run(
         [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=300
