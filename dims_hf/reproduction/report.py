@@ -31,7 +31,10 @@ def write_report(output_dir: Path, notes: Mapping[str, str] | None = None) -> Pa
     """
     found = read_documents(output_dir)
     sections = [_summary(found), *(_section(document, (notes or {}).get(name)) for name, document in found.items())]
-    head = f"# Reproduction of {PAPER}\n\nWritten by `dims-hf reproduce` from the JSON files in `{RESULTS}/`.\n"
+    head = (
+        f"# Reproduction of {PAPER}\n\nWritten by `dims-hf reproduce` from the JSON files in `{RESULTS}/`. Claims are "
+        "our reading of the paper, in our words; what was checked of them stands below each, as computed.\n"
+    )
     return write_text("\n".join([head, *sections]), output_dir / REPORT)
 
 
