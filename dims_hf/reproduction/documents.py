@@ -129,7 +129,7 @@ def _validation(log: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     """Evaluations during training; updates of a later round follow those of the earlier ones."""
     number, offset, last = 1, 0, 0
     for entry in log:
-        if entry.get("round", 1) != number:
+        if entry.get("round", number) != number:  # the last entry, over all rounds, is of none
             number, offset, last = entry["round"], offset + last, 0
         last = max(last, entry.get("step", 0))
         if "eval_loss" in entry or "eval_distinct_translations" in entry:

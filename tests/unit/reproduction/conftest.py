@@ -57,7 +57,7 @@ class FakeTraining:
             "steps": steps * rounds,
             "epochs": 3.0,
             "train_runtime": seconds,
-            "log": log if rounds > 1 else log[:2],
+            "log": [*log, {"step": steps * rounds, "train_runtime": seconds}] if rounds > 1 else log[:2],
         }
 
 
