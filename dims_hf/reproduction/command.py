@@ -39,6 +39,7 @@ class ReproductionArguments:
     only: Sequence[str] | None = field(default=None, metadata={"help": f"Some of {', '.join(EXPERIMENTS)}."})
     output_dir: str = field(default="reproduction", metadata={"help": "Folder of runs, results and report."})
     teacher: str | None = field(default=None, metadata={"help": "A trained CMLM teacher, instead of training one."})
+    student: str | None = field(default=None, metadata={"help": "Its student, instead of distilling one."})
     notes: str | None = field(
         default=None, metadata={"help": f"YAML, experiment to paragraph; default: {NOTES} in output_dir."}
     )
@@ -102,8 +103,8 @@ def make_runner(output_dir: Path, study: Study, runs_at_once: int | None = None)
 def make_study(arguments: ReproductionArguments, overrides: Mapping[str, Any]) -> Study:
     """The corpus at the budget that was asked for."""
     given = {name: value for name, value in overrides.items() if value is not None}
-    if arguments.teacher is not None:
-        resolve_model(arguments.teacher)
+    for given in filter(None, (arguments.teacher, arguments.student)):
+        resolve_model(given)
     return Study(
         data=arguments.data,
         budget=find_budget(arguments.budget, arguments.data, given),
@@ -111,6 +112,7 @@ def make_study(arguments: ReproductionArguments, overrides: Mapping[str, Any]) -
         target_lang=arguments.target_lang,
         data_config=arguments.data_config,
         given_teacher=arguments.teacher,
+        given_student=arguments.student,
         dry_steps=arguments.steps,
     )
 

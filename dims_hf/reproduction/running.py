@@ -257,6 +257,7 @@ def describe_study(study: Study) -> dict[str, Any]:
         "source_lang": study.source_lang,
         "target_lang": study.target_lang,
         "given_teacher": Path(study.given_teacher).name if study.given_teacher else None,
+        "given_student": Path(study.given_student).name if study.given_student else None,
         "budget": asdict(study.budget),
     }
 

@@ -99,6 +99,7 @@ class Study:
         budget ([`Budget`]): sizes.
         data_config (`str`, *optional*): configuration of a Hub data set.
         given_teacher (`str`, *optional*): a trained CMLM teacher for the raw corpus; then none is trained.
+        given_student (`str`, *optional*): its student at the budget's settings; then none is distilled.
         dry_steps (`int`, *optional*): only the first updates of every run, on a slice of the corpus.
     """
 
@@ -108,9 +109,12 @@ class Study:
     target_lang: str | None = None
     data_config: str | None = None
     given_teacher: str | None = None
+    given_student: str | None = None
     dry_steps: int | None = None
 
     def __post_init__(self) -> None:
+        if self.given_student is not None and self.given_teacher is None:
+            raise ValueError("A student alone cannot be compared with its teacher. Set teacher as well.")
         source, target = _languages(self.data, self.data_config)
         object.__setattr__(self, "source_lang", self.source_lang or source)
         object.__setattr__(self, "target_lang", self.target_lang or target)
@@ -131,6 +135,8 @@ class Study:
 
     def student(self, seed: int, family: str = "cmlm", corpus: str = RAW, **changes: Any) -> Run:
         """The student of a teacher; `changes` are settings that differ from the budget's student."""
+        if self.given_student is not None and (family, corpus, changes) == ("cmlm", RAW, {}):
+            return Run("student", "given-student", given=self.given_student)
         budget = self.budget
         settings = with_length({**budget.student_settings, **changes}, budget.max_student_steps)
         name = "-".join(("student", family, corpus, *_describe(settings), f"seed{seed}"))

@@ -64,6 +64,14 @@ def test_given_teacher_is_not_trained(study: Study):
     assert total_seconds(runs) == sum(run.seconds for run in runs[1:])
 
 
+def test_given_student_stands_for_the_usual_one_alone(study: Study):
+    given = Study("phrasebook", study.budget, given_teacher="models/mine", given_student="models/small")
+    assert [run.given for run in runs_of(["fig3"], given)] == ["models/mine", "models/small"]
+    assert {run.given for run in runs_of(["fig8"], given)[1:]} == {None}
+    with pytest.raises(ValueError, match="A student alone cannot be compared with its teacher. Set teacher"):
+        Study("phrasebook", study.budget, given_student="models/small")
+
+
 def test_cpu_afternoon_on_the_phrasebook_takes_about_five_core_hours():
     study = Study("phrasebook", find_budget("cpu-afternoon", "phrasebook"))
     hours = 2 * total_seconds(runs_of(list(EXPERIMENTS), study)) / 3600  # two cores
