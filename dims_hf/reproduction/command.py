@@ -103,8 +103,8 @@ def make_runner(output_dir: Path, study: Study, runs_at_once: int | None = None)
 def make_study(arguments: ReproductionArguments, overrides: Mapping[str, Any]) -> Study:
     """The corpus at the budget that was asked for."""
     given = {name: value for name, value in overrides.items() if value is not None}
-    for given in filter(None, (arguments.teacher, arguments.student)):
-        resolve_model(given)
+    for model in filter(None, (arguments.teacher, arguments.student)):
+        resolve_model(model)
     return Study(
         data=arguments.data,
         budget=find_budget(arguments.budget, arguments.data, given),

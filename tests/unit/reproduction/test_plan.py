@@ -134,6 +134,16 @@ def test_find_budget_merges_mappings_and_refuses_nonsense():
         find_budget("cpu-afternoon", "phrasebook", {"iterations": [2, 4]})
 
 
+def test_reproduce_plans_with_given_models(tmp_path: Path, capsys: pytest.CaptureFixture):
+    for name in ("teacher", "student"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.json").write_text('{"model_type": "cmlm"}')
+    words = [word for name in ("teacher", "student") for word in (f"--{name}", str(tmp_path / name))]
+    assert main(["reproduce", "--dry_run", "--only", "fig3", "--seeds", "1", *words]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count(" given ") == 2 and "2 runs, about 0.0 hours" in shown
+
+
 @pytest.mark.parametrize("name", BUDGETS)
 @pytest.mark.parametrize("data", ["phrasebook", "other"])
 def test_every_budget_plans_every_experiment(name: str, data: str):
