@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("There is no model to evaluate. Give --teacher, --student, --system or several.")
     from dims_hf.evaluation import run_evaluation, write_table
 
-    arguments["collapse_repeats"] = not arguments.pop("keep_repeats")
+    arguments["collapse_repeats"] = False if arguments.pop("keep_repeats") else None
     write_table(run_evaluation(models, **arguments))
 
 

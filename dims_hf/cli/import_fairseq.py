@@ -13,7 +13,8 @@ from dims_hf.cli.parsing import CommandParser
 
 def main(argv: Sequence[str]) -> None:
     """Convert a fairseq checkpoint and its dictionary into a folder that `from_pretrained` reads."""
-    parser = CommandParser("import-fairseq", "Convert a fairseq CMLM or CMLMC checkpoint to the transformers format.")
+    purpose = "Convert a fairseq CMLM, CMLMC or Imputer checkpoint to the transformers format."
+    parser = CommandParser("import-fairseq", purpose)
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pt", help="fairseq checkpoint")
     parser.add_argument("dictionary", metavar="DICT.txt", help="fairseq dictionary of the joint vocabulary")
     parser.add_argument("out_dir", metavar="OUT_DIR", help="folder to write; must be absent or empty")

@@ -19,7 +19,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-data": ("dims_hf.cli.make_data", "distil a corpus: an autoregressive model's translations as targets"),
     "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
+    "benchmark": ("dims_hf.cli.benchmark", "measure speed against autoregressive peers"),
     "reproduce": ("dims_hf.cli.reproduce", "regenerate the paper's tables and figures on a corpus"),
+    "export": ("dims_hf.cli.export", "write a folder that translates without torch"),
     "import-fairseq": ("dims_hf.cli.import_fairseq", "convert a fairseq checkpoint"),
     "phrasebook": ("dims_hf.cli.phrasebook", "show or write the embedded English-German corpus"),
 }
@@ -35,6 +37,7 @@ _EXTRAS = {
     "matplotlib": "plot",
     "onnx": "onnx",
     "onnxruntime": "onnx",
+    "ctranslate2": "benchmark",
 }
 
 

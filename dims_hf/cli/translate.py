@@ -88,7 +88,7 @@ def _translate(
             num_iterations=arguments.num_iterations,
             length_beam_size=arguments.length_beam_size,
             max_tokens_per_batch=arguments.max_tokens_per_batch,
-            collapse_repeats=not arguments.keep_repeats,
+            collapse_repeats=False if arguments.keep_repeats else None,
         )
         for row, output in zip(rows, outputs):
             translations[row] = _one_line(output.text)
@@ -106,7 +106,7 @@ def _show_steps(
         output = model.generate(
             inputs["input_ids"],
             attention_mask=inputs["attention_mask"],
-            collapse_repeats=not arguments.keep_repeats,
+            collapse_repeats=False if arguments.keep_repeats else None,
             return_dict_in_generate=True,
             output_history=True,
             **options,

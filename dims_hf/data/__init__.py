@@ -6,7 +6,9 @@ from .collator import TranslationCollator
 from .corpora import corpus_fingerprint, load_corpus, load_sentences
 from .encoding import encode_corpus
 from .tokenizer import (
+    BLANK_TOKEN,
     SPECIAL_TOKENS,
+    add_blank,
     check_same_tokenizer,
     save_tokenizer,
     tokenizer_fingerprint,
@@ -15,8 +17,10 @@ from .tokenizer import (
 
 
 __all__ = [
+    "BLANK_TOKEN",
     "SPECIAL_TOKENS",
     "TranslationCollator",
+    "add_blank",
     "check_same_tokenizer",
     "corpus_fingerprint",
     "encode_corpus",

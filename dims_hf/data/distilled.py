@@ -225,7 +225,7 @@ def check_teacher(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) ->
             f"{name} cannot generate translations. Use an autoregressive encoder-decoder model (Marian, NLLB, mBART, "
             "…) as the teacher."
         )
-    if hasattr(model, "predict_length"):
+    if hasattr(model, "decoding_settings"):
         raise ValueError(
             f"{name} is not autoregressive, and has no beam search. Use a Marian, NLLB or mBART model as the teacher, "
             "or train one with training/train_autoregressive.py."

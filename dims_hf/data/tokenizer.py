@@ -28,6 +28,9 @@ logger = logging.getLogger(__name__)
 SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
 """The five special tokens; their position is their id (0 to 4), as the model configs expect by default."""
 
+BLANK_TOKEN = "<blank>"
+"""The sixth special token (id 5) of tokenizers for models that write alignments."""
+
 BYTE_TOKENS = tuple(f"<0x{byte:02X}>" for byte in range(256))
 """Names of the 256 byte tokens, the spelling `tokenizers` looks up when `byte_fallback` is on."""
 
@@ -57,6 +60,7 @@ def train_tokenizer(
     kind: Literal["bpe", "unigram"] = "bpe",
     max_length: int = 256,
     byte_fallback: bool | None = None,
+    with_blank: bool = False,
 ) -> PreTrainedTokenizerFast:
     """
     Trains one subword tokenizer for both languages.
@@ -79,6 +83,8 @@ def train_tokenizer(
         byte_fallback (`bool`, *optional*):
             Spell characters that have no token by their UTF-8 bytes. Costs 256 tokens. When off, every character of
             `texts` has a token and any other becomes `<unk>`. Default: on if `vocab_size` is at least 4000.
+        with_blank (`bool`, *optional*, defaults to `False`):
+            Adds `<blank>`, with id 5, for models that write alignments.
 
     Returns:
         `PreTrainedTokenizerFast`: encodes to `<s> … </s>`; ids 0 to 4 are `<s> <pad> </s> <unk> <mask>`.
@@ -95,16 +101,17 @@ def train_tokenizer(
     # (The unigram trainer keeps every character, whatever it is told.)
     alphabet = _alphabet(texts, coverage=CHARACTER_COVERAGE if byte_fallback and kind == "bpe" else 1.0)
     num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
-    _check_vocab_size(vocab_size, len(alphabet), num_bytes)
+    specials = (*SPECIAL_TOKENS, BLANK_TOKEN) if with_blank else SPECIAL_TOKENS
+    _check_vocab_size(vocab_size, len(specials), len(alphabet), num_bytes)
 
     tokenizer = _untrained(kind)
-    trainer = _trainer(kind, vocab_size - num_bytes, alphabet)
+    trainer = _trainer(kind, vocab_size - num_bytes, alphabet, specials)
     with _single_threaded():
         tokenizer.train_from_iterator(texts, trainer=trainer, length=len(texts))
     if kind == "unigram":
-        tokenizer = _with_canonical_scores(tokenizer)
+        tokenizer = _with_canonical_scores(tokenizer, len(specials))
     if byte_fallback:
-        tokenizer = _with_byte_tokens(tokenizer)
+        tokenizer = _with_byte_tokens(tokenizer, len(specials))
     if tokenizer.get_vocab_size() < vocab_size:
         logger.warning(
             "The texts fill only %d of the %d tokens asked for; the tokenizer has %d.",
@@ -137,10 +144,10 @@ def _alphabet(texts: list[str], coverage: float) -> list[str]:
     return sorted(kept)
 
 
-def _check_vocab_size(vocab_size: int, alphabet_size: int, num_bytes: int) -> None:
-    smallest = len(SPECIAL_TOKENS) + num_bytes + alphabet_size
+def _check_vocab_size(vocab_size: int, num_specials: int, alphabet_size: int, num_bytes: int) -> None:
+    smallest = num_specials + num_bytes + alphabet_size
     if vocab_size < smallest:
-        parts = f"{len(SPECIAL_TOKENS)} special tokens, {num_bytes} byte tokens and {alphabet_size} characters"
+        parts = f"{num_specials} special tokens, {num_bytes} byte tokens and {alphabet_size} characters"
         raise ValueError(
             f"vocab_size={vocab_size} is too small: {parts} need at least {smallest}. Raise vocab_size"
             + (", or set byte_fallback=False." if num_bytes else " (byte_fallback=True covers rare characters).")
@@ -167,10 +174,10 @@ def _untrained(kind: str) -> Tokenizer:
     return tokenizer
 
 
-def _trainer(kind: str, vocab_size: int, alphabet: list[str]) -> Any:
+def _trainer(kind: str, vocab_size: int, alphabet: list[str], specials: tuple[str, ...]) -> Any:
     from tokenizers import AddedToken, trainers
 
-    special_tokens = [AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS]
+    special_tokens = [AddedToken(token, special=True, normalized=False) for token in specials]
     if kind == "unigram":
         return trainers.UnigramTrainer(
             vocab_size=vocab_size,
@@ -204,7 +211,7 @@ def _single_threaded() -> Iterator[None]:
             os.environ["TOKENIZERS_PARALLELISM"] = before
 
 
-def _with_canonical_scores(tokenizer: Tokenizer) -> Tokenizer:
+def _with_canonical_scores(tokenizer: Tokenizer, num_specials: int) -> Tokenizer:
     """
     Removes what is left to chance in a trained unigram model: the last digits of the scores, the order of equal ones,
     and the steps of 0.0001 that `tokenizers` gives in random order to characters it had to add back at the end.
@@ -212,7 +219,7 @@ def _with_canonical_scores(tokenizer: Tokenizer) -> Tokenizer:
     from tokenizers import Tokenizer
 
     spec = json.loads(tokenizer.to_str())
-    specials, pieces = spec["model"]["vocab"][: len(SPECIAL_TOKENS)], spec["model"]["vocab"][len(SPECIAL_TOKENS) :]
+    specials, pieces = spec["model"]["vocab"][:num_specials], spec["model"]["vocab"][num_specials:]
     lowest = min(score for _, score in pieces)
     added_back_below = lowest + 1e-4 * (sum(len(piece) == 1 for piece, _ in pieces) + 1)
     canonical = [
@@ -224,12 +231,12 @@ def _with_canonical_scores(tokenizer: Tokenizer) -> Tokenizer:
     return Tokenizer.from_str(json.dumps(spec))
 
 
-def _with_byte_tokens(tokenizer: Tokenizer) -> Tokenizer:
+def _with_byte_tokens(tokenizer: Tokenizer, first: int) -> Tokenizer:
     """Inserts the byte tokens behind the special tokens. (As tokens of the trainer they would count as special.)"""
     from tokenizers import Tokenizer
 
     spec = json.loads(tokenizer.to_str())
-    model, first = spec["model"], len(SPECIAL_TOKENS)
+    model = spec["model"]
     model["byte_fallback"] = True
     if model["type"] == "Unigram":
         # The score is never compared: byte tokens are taken only for a character no other token covers.
@@ -252,6 +259,14 @@ def _wrap(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
         clean_up_tokenization_spaces=False,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
+
+
+def add_blank(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Adds `<blank>` as the last token to a tokenizer that has none."""
+    from tokenizers import AddedToken
+
+    if BLANK_TOKEN not in tokenizer.get_vocab():
+        tokenizer.add_tokens([AddedToken(BLANK_TOKEN, special=True, normalized=False)], special_tokens=True)
 
 
 def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathLike[str]) -> None:

@@ -5,13 +5,15 @@
 Shapes: B batch, S source length, T target length, M masked positions of the reference, V vocabulary, D hidden.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from transformers import PreTrainedModel
 
 from dims_hf.models.generation_nat import choose_tokens
-from dims_hf.models.masking import remaining_teacher_masks, select_lowest
+from dims_hf.models.masking import find_blocks, rank_in_blocks, remaining_teacher_masks, select_lowest
+from dims_hf.objectives.projected import VocabularyProjection, chunk_rows, computing_dtype
 
 
 LABEL_MODES = ("auto", "frozen", "last")
@@ -22,17 +24,57 @@ class TeacherRollout:
     """
     Labels of a rollout; packed rows follow `masked_target_ids == mask` in row-major order.
 
+    What training may not need is computed when it is first asked for; ask before the teacher's weights change.
+
     Args:
-        logits (`torch.Tensor` of shape `(M, V)`): soft labels before temperature and softmax.
         hidden_states (`torch.Tensor` of shape `(M, D)`): teacher's last decoder layer where the labels were taken.
-        tokens (`torch.LongTensor` of shape `(B, T)`): the reference with all masks filled in.
-        history (`list[torch.LongTensor]`): tokens (B, T) after each pass, masks included.
+        teacher (`PreTrainedModel`): whose labels these are.
+        masked_target_ids (`torch.LongTensor` of shape `(B, T)`): the reference with masks.
+        partial_tokens (`list[torch.LongTensor]`): tokens (B, T) after each pass but the last.
+        dtype (`torch.dtype`): precision of the vocabulary projection.
     """
 
-    logits: torch.Tensor
     hidden_states: torch.Tensor
-    tokens: torch.LongTensor
-    history: list[torch.LongTensor] = field(default_factory=list)
+    teacher: PreTrainedModel
+    masked_target_ids: torch.LongTensor
+    partial_tokens: list[torch.LongTensor]
+    dtype: torch.dtype
+
+    @cached_property
+    def logits(self) -> torch.Tensor:
+        """Soft labels before temperature and softmax: (M, V)."""
+        with torch.no_grad(), _precision(self.hidden_states, self.dtype):
+            return self.teacher.project_vocabulary(self.hidden_states)
+
+    @cached_property
+    def tokens(self) -> torch.LongTensor:
+        """The reference with all masks filled in, each by its label's most likely token: (B, T)."""
+        with torch.no_grad(), _precision(self.hidden_states, self.dtype):
+            predictions, _ = _choose_tokens(self.teacher, self.hidden_states)
+        is_masked = self.masked_target_ids == self.teacher.config.mask_token_id
+        return self.masked_target_ids.masked_scatter(is_masked, predictions)
+
+    @property
+    def history(self) -> list[torch.LongTensor]:
+        """Tokens (B, T) after each pass, masks included."""
+        return [*self.partial_tokens, self.tokens]
+
+
+def _precision(states: torch.Tensor, dtype: torch.dtype) -> torch.autocast:
+    """Autocast as it was where `dtype` was noted, whatever it is now."""
+    return torch.autocast(states.device.type, dtype, enabled=dtype != states.dtype)
+
+
+def _choose_tokens(teacher: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.LongTensor, torch.Tensor]:
+    """Most likely tokens and their log-probabilities, both (M,), for states (M, D); logits exist chunk by chunk."""
+    dtype, suppressed_ids = computing_dtype(hidden), teacher.suppressed_token_ids()
+    states, projection = hidden.to(dtype), VocabularyProjection.of(teacher).cast(dtype)
+    with torch.autocast(hidden.device.type, enabled=False):
+        chosen = [
+            choose_tokens(projection.project(states[rows]), suppressed_ids)
+            for rows in chunk_rows(hidden.shape[0], teacher.config.vocab_size, hidden.device.type)
+        ]
+    return tuple(map(torch.cat, zip(*chosen, strict=True)))
 
 
 def resolve_label_mode(label_mode: str, update_all_positions: bool) -> str:
@@ -58,6 +100,7 @@ def roll_out_teacher(
     *,
     num_iterations: int = 2,
     label_mode: str = "auto",
+    block_sizes: torch.LongTensor | None = None,
 ) -> TeacherRollout:
     """
     Runs n teacher passes over the masked tokens of the reference and collects one soft label for each.
@@ -66,6 +109,9 @@ def roll_out_teacher(
     and hidden state are those of the pass that revealed it, and it stays (§3.1 of Norouzi et al. 2023). `last`: every
     pass predicts all u tokens again and the labels are the last pass's (what the reference implementation does).
 
+    An Imputer's reference is a partially masked alignment, revealed block by block (Appendix F): the rule above holds
+    in each block, except that the last position of a block is revealed first.
+
     Args:
         teacher (`PreTrainedModel`): in evaluation mode.
         input_ids (`torch.LongTensor` of shape `(B, S)`): source, encoded once for all passes.
@@ -73,6 +119,8 @@ def roll_out_teacher(
         masked_target_ids (`torch.LongTensor` of shape `(B, T)`): reference with masks, padded with `pad_token_id`.
         num_iterations (`int`): n, at least 1.
         label_mode (`str`): `auto`, `frozen` or `last`.
+        block_sizes (`torch.LongTensor` of shape `(B,)`, *optional*): of an Imputer, positions of each sentence's
+            blocks; default: the sentence is one block of which no position comes first.
 
     Returns:
         [`TeacherRollout`].
@@ -89,11 +137,10 @@ def roll_out_teacher(
     num_masked = is_masked.sum(dim=1)
     encoder_hidden = teacher.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
     cross_key_values = teacher.model.decoder.project_cross_key_values(encoder_hidden)
-    suppressed_ids = teacher.suppressed_token_ids()
 
     tokens, is_open = masked_target_ids, is_masked  # open: to be predicted by the next pass
     scores = torch.zeros(tokens.shape, device=tokens.device)
-    hypotheses, label_logits, label_hidden, history = tokens, None, None, []
+    hypotheses, label_hidden, partial_tokens = tokens, None, []
     for num_passes in range(1, num_iterations + 1):
         hidden = teacher.model.decoder(
             tokens,
@@ -103,19 +150,44 @@ def roll_out_teacher(
             cross_key_values=cross_key_values,
             return_dict=True,
         ).last_hidden_state[is_open]
-        logits = teacher.project_vocabulary(hidden)
-        predictions, log_probs = choose_tokens(logits, suppressed_ids)
+        # Labels of positions still open are overwritten by a later pass; those revealed earlier keep them when frozen.
+        if label_hidden is None:
+            label_hidden = hidden
+        else:
+            label_hidden[is_open[is_masked]] = hidden
+        if num_passes == num_iterations:
+            break  # what it reveals follows from the labels
+        predictions, log_probs = _choose_tokens(teacher, hidden)
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
         scores = scores.masked_scatter(is_open, log_probs)
-        num_left = remaining_teacher_masks(num_masked, num_passes, num_iterations)
-        is_left = select_lowest(scores, is_open, num_left)
-        # Labels of positions still open are overwritten by a later pass; those revealed here keep them when frozen.
-        if label_logits is None:
-            label_logits, label_hidden = logits, hidden
+        if block_sizes is None:
+            is_left = select_lowest(scores, is_open, remaining_teacher_masks(num_masked, num_passes, num_iterations))
         else:
-            rows = is_open[is_masked]
-            label_logits[rows], label_hidden[rows] = logits, hidden
+            is_left = _lowest_in_blocks(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
         tokens = hypotheses.masked_fill(is_left, config.mask_token_id)
-        history.append(tokens)
+        partial_tokens.append(tokens)
         is_open = is_left if freezes else is_masked
-    return TeacherRollout(label_logits, label_hidden, tokens, history)
+    return TeacherRollout(label_hidden, teacher, masked_target_ids, partial_tokens, computing_dtype(label_hidden))
+
+
+def _lowest_in_blocks(
+    scores: torch.Tensor,
+    is_open: torch.BoolTensor,
+    is_masked: torch.BoolTensor,
+    block_sizes: torch.LongTensor,
+    num_passes: int,
+    num_iterations: int,
+) -> torch.BoolTensor:
+    """
+    What stays masked after a pass over alignments (B, A): in every block, the least probable ⌈u (n − s) / n⌉ of the u
+    masked in the reference. The last position of a block goes first, so that decoding in blocks of n reveals no
+    neighbours across a border.
+
+    Source: the reference's `_block_unmasking`; in a partial last block it counts from the block's length instead.
+    """
+    block = find_blocks(scores.shape[1], block_sizes)
+    num_masked = torch.zeros_like(block).scatter_add_(1, block, is_masked.long())
+    num_left = remaining_teacher_masks(num_masked, num_passes, num_iterations).gather(1, block)
+    is_last = torch.arange(1, scores.shape[1] + 1, device=scores.device) % block_sizes.unsqueeze(1) == 0
+    ranks = rank_in_blocks(scores.masked_fill(is_last, 0.0), is_open, block_sizes)
+    return (ranks < num_left) & is_open

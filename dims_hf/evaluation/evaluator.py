@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
 from .metrics import METRICS, SystemOutput
-from .translation import Translation, translate, translate_timed
+from .translation import Translation, collapses_repeats, translate, translate_timed
 from .validity import Judge
 
 
@@ -33,7 +33,7 @@ def evaluate_model(
     subsets: Mapping[str, Sequence[bool]] | None = None,
     length_edges: Sequence[int] | None = None,
     oracle_length: bool = False,
-    collapse_repeats: bool = True,
+    collapse_repeats: bool | None = None,
     max_tokens_per_batch: int = 4096,
     callback: Callable[[dict[str, Any], list[Translation]], None] | None = None,
 ) -> dict[str, Any]:
@@ -52,8 +52,9 @@ def evaluate_model(
         length_edges (`Sequence[int]`, *optional*): score buckets of reference lengths N too; see `length_buckets`.
         oracle_length (`bool`, *optional*, defaults to `False`): add, for every number of iterations, a record decoded
             with the reference's length (with the longest the model can write where the reference is longer).
-        collapse_repeats (`bool`, *optional*, defaults to `True`): drop a token equal to its right neighbour before
-            scoring. Repetition and mixtures are measured before that, validity both ways.
+        collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour before scoring; the model's
+            generation config decides when `None`. Repetition and mixtures are measured before that, validity both
+            ways.
         max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, candidates counted.
         callback (`Callable[[dict, list[Translation]], None]`, *optional*): called with every record and its
             translations, for example to write them.
@@ -66,12 +67,15 @@ def evaluate_model(
         `shortest` and `longest` (`None`: no end) reference length N of each, and its measures.
 
     Raises:
-        ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting.
+        ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting, or a
+            length beam or reference lengths for a model that decodes without fixing a length.
     """
     _check_sizes(sources, references, subsets or {})
     lengths = reference_lengths(tokenizer, references)
     buckets = length_buckets(lengths, length_edges) if length_edges is not None else []
     settings = _settings(iterations, length_beams, oracle_length)
+    _check_length_settings(model, length_beams, oracle_length)
+    collapse_repeats = collapses_repeats(model) if collapse_repeats is None else collapse_repeats
     common = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
     # the first calls pay for memory and kernels that the others find ready
     translate(model, tokenizer, sources[:_NUM_WARMUP_SENTENCES], num_iterations=1, length_beam_size=1)
@@ -143,6 +147,18 @@ def _settings(iterations: Sequence[int], length_beams: Sequence[int], oracle_len
     return [
         {"num_iterations": count, "length_beam_size": beam, "oracle_length": oracle} for count, beam, oracle in pairs
     ]
+
+
+def _check_length_settings(model: PreTrainedModel, length_beams: Sequence[int], oracle_length: bool) -> None:
+    if hasattr(model.config, "max_target_length"):
+        return
+    asked = [f"length_beams={list(length_beams)}"] if any(beam != 1 for beam in length_beams) else []
+    asked += ["oracle_length"] if oracle_length else []
+    if asked:
+        raise ValueError(
+            f"{type(model).__name__} does not fix the length of a translation before decoding it, so there is no "
+            f"{' and no '.join(asked)}. Evaluate it with length_beams=(1,) and without oracle_length."
+        )
 
 
 def _decodable(lengths: Sequence[int], model: PreTrainedModel) -> list[int]:

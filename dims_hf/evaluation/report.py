@@ -147,7 +147,7 @@ def table_notes(results: Mapping[str, Any]) -> list[str]:
     task = results["task"]
     notes = [
         f"{task['data']} {task['source_lang']}-{task['target_lang']}, {task['split']}, "
-        f"{task['num_sentences']} sentences. Lengths are predicted{_oracle(results)}.",
+        f"{task['num_sentences']} sentences.{_predicted(results)}",
         f"Repeats {_collapsed(results)} before scoring; repeated tokens, mixtures and 'raw' are counted before that.",
         f"ms per sentence is batch throughput ({record['max_tokens_per_batch']} tokens per batch) "
         f"on {results['provenance'].get('hardware', 'unknown hardware')}, "
@@ -155,7 +155,7 @@ def table_notes(results: Mapping[str, Any]) -> list[str]:
         f"BLEU {record['bleu_signature']}; chrF {record['chrf_signature']}.",
         f"Legacy BLEU is tokenised and not comparable with BLEU: {record['legacy_bleu_signature']}.",
     ]
-    notes += [_length_note(system) for system in results["systems"] if system["length"]]
+    notes += [_length_note(system) for system in results["systems"]]
     if results["gap_closed"]:
         notes.append(_gap_note(results["gap_closed"]))
     return notes + [_comparison_note(comparison) for comparison in results["comparisons"]]
@@ -285,13 +285,18 @@ def _collapsed(results: Mapping[str, Any]) -> str:
     return {frozenset({True}): "collapsed", frozenset({False}): "kept"}.get(frozenset(flags), "collapsed in part")
 
 
-def _oracle(results: Mapping[str, Any]) -> str:
+def _predicted(results: Mapping[str, Any]) -> str:
+    if not any(system["length"] for system in results["systems"]):
+        return ""
     records = (record for system in results["systems"] for record in system["records"])
-    return " unless marked 'reference'" if any(record["oracle_length"] for record in records) else ""
+    oracle = " unless marked 'reference'" if any(record["oracle_length"] for record in records) else ""
+    return f" Lengths are predicted{oracle}."
 
 
 def _length_note(system: Mapping[str, Any]) -> str:
     length = system["length"]
+    if not length:
+        return f"{system['name']} predicts no length before it decodes."
     shares = ", ".join(
         f"{title} {100 * length[field]:.1f} %"
         for title, field in (

@@ -72,7 +72,7 @@ def translate(
     length_beam_size: int | None = None,
     target_lengths: Sequence[int] | None = None,
     max_tokens_per_batch: int = 4096,
-    collapse_repeats: bool = True,
+    collapse_repeats: bool | None = None,
     progress: bool = False,
     **generate_kwargs: Any,
 ) -> list[Translation]:
@@ -88,7 +88,8 @@ def translate(
             length predictor.
         max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, every length candidate
             counted. A longer sentence is a batch of its own.
-        collapse_repeats (`bool`, *optional*, defaults to `True`): drop a token equal to its right neighbour.
+        collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour; the model's generation config
+            decides when `None`.
         progress (`bool`, *optional*, defaults to `False`): show a progress bar on standard error.
         generate_kwargs (`Any`): further keyword arguments of `model.generate`.
 
@@ -118,7 +119,7 @@ def translate_timed(
     *,
     target_lengths: Sequence[int] | None = None,
     max_tokens_per_batch: int = 4096,
-    collapse_repeats: bool = True,
+    collapse_repeats: bool | None = None,
     progress: bool = False,
     **generate_kwargs: Any,
 ) -> tuple[list[Translation], Timing]:
@@ -128,6 +129,7 @@ def translate_timed(
         `tuple[list[Translation], Timing]`: translations in the order of `sources`, and their cost.
     """
     rows = encode_sources(model, tokenizer, sources)
+    collapse_repeats = collapses_repeats(model) if collapse_repeats is None else collapse_repeats
     _check_target_lengths(target_lengths, len(rows))
     options = {name: value for name, value in generate_kwargs.items() if value is not None}
     budget = max_tokens_per_batch // max(1, options.get("length_beam_size", 1))
@@ -147,6 +149,11 @@ def translate_timed(
             for index, token_ids, score in zip(batch, sequences, scores, strict=True):
                 translations[index] = _to_translation(tokenizer, token_ids, score, collapse_repeats)
     return translations, Timing(seconds, len(rows), len(batches))
+
+
+def collapses_repeats(model: PreTrainedModel) -> bool:
+    """Whether the model drops a token equal to its right neighbour where nothing else is said."""
+    return model.decoding_settings().collapse_repeats if hasattr(model, "decoding_settings") else True
 
 
 def collapse(token_ids: Sequence[int]) -> tuple[int, ...]:
@@ -171,7 +178,7 @@ def encode_sources(
         if not isinstance(source, str) or not source.strip():
             raise ValueError(f"sources[{row}] is blank: {source!r}. Remove the row, or give it a sentence.")
     rows = tokenizer(list(sources))["input_ids"] if len(sources) else []
-    limit = getattr(model.config, "max_position_embeddings", None)
+    limit = getattr(model.config, "max_source_length", getattr(model.config, "max_position_embeddings", None))
     for row, token_ids in enumerate(rows):
         if limit is not None and len(token_ids) > limit:
             raise ValueError(

@@ -1,9 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Ways in and out: checkpoints of other toolkits, and folders ready for the Hub."""
+"""Ways in and out: checkpoints of other toolkits, folders ready for the Hub, and ONNX."""
 
 from .bundle import write_hub_folder
 from .fairseq import ImportedCheckpoint, import_fairseq_checkpoint, model_from_fairseq_state_dict
+from .onnx_export import check_output_dir, export_onnx, write_graphs
+from .onnx_translator import OnnxTranslator
 
 
-__all__ = ["ImportedCheckpoint", "import_fairseq_checkpoint", "model_from_fairseq_state_dict", "write_hub_folder"]
+__all__ = [
+    "ImportedCheckpoint",
+    "OnnxTranslator",
+    "check_output_dir",
+    "export_onnx",
+    "import_fairseq_checkpoint",
+    "model_from_fairseq_state_dict",
+    "write_graphs",
+    "write_hub_folder",
+]

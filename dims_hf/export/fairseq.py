@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from dims_hf.data.tokenizer import add_blank
 from dims_hf.models.configuration_nat import NATConfig
 from dims_hf.models.modeling_cmlm import CMLMForConditionalGeneration
 from dims_hf.models.modeling_cmlmc import CMLMCForConditionalGeneration
+from dims_hf.models.modeling_imputer import ImputerForConditionalGeneration
 from dims_hf.models.modeling_nat import NATPreTrainedModel
 
 
@@ -60,11 +62,13 @@ class FairseqFamily:
         model_class (`type`): translation model to build.
         fields (`Callable`): config fields of this family, from the state dict and `legacy`.
         renamed (`dict[str, str]`): parts of parameter names that differ, ours -> fairseq's.
+        legacy_generation (`dict[str, Any]`): what the generation config says with `legacy`.
     """
 
     model_class: type[NATPreTrainedModel]
     fields: Callable[[StateDict, bool], dict[str, Any]]
     renamed: Mapping[str, str] = field(default_factory=dict)
+    legacy_generation: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _cmlm_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
@@ -75,14 +79,22 @@ def _cmlmc_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
     return {**_cmlm_fields(state_dict, legacy), "legacy_unmasked_attn_no_pad_mask": legacy}
 
 
+def _imputer_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {"blank_token_id": state_dict[TIED_NAMES[0]].shape[0] - 1, **(LEGACY_FIELDS if legacy else {})}
+
+
 FAMILIES: dict[str, FairseqFamily] = {
     "cmlm": FairseqFamily(CMLMForConditionalGeneration, _cmlm_fields),
     "cmlmc": FairseqFamily(CMLMCForConditionalGeneration, _cmlmc_fields, {"embed_proj": "PEfc"}),
+    "imputer": FairseqFamily(
+        ImputerForConditionalGeneration, _imputer_fields, legacy_generation={"legacy_adjacency": True}
+    ),
 }
 
 # family -> what its import lacks
 NOT_YET_SUPPORTED: dict[str, str] = {
-    "imputer": f"This is an Imputer checkpoint (it has no {LENGTH_NAME}), which cannot be imported yet.",
+    "cmlmc-imputer": f"This is an Imputer over the layers of CMLMC (it has self_attn_unmasked and no {LENGTH_NAME}), "
+    "which cannot be imported.",
     "mask-predict": "This checkpoint has the layout of the original Mask-Predict code (in_proj_weight, gamma/beta), a "
     "different architecture, which cannot be imported.",
     "concat-prediction": "This checkpoint was trained with --concat-prediction (it has decoder.reduce_concat layers), "
@@ -110,13 +122,15 @@ def model_from_fairseq_state_dict(
         state_dict (`dict[str, torch.Tensor]`): entry `"model"` of a fairseq checkpoint.
         attention_heads (`int` or `tuple[int, int]`): heads of every layer, or (encoder, decoder); no shape tells.
         legacy (`bool`, *optional*, defaults to `True`): reproduce the reference implementation bit for bit where it is
-            odd: the mask's logit is -1000, `<s>`, `<pad>`, `</s>` may be predicted inside a sentence, and the extra
-            self-attention of CMLMC sees padding, so that a translation depends on its batch.
+            odd: the mask's logit is -1000, `<s>`, `<pad>`, `</s>` may be predicted inside a sentence, the extra
+            self-attention of CMLMC sees padding, so that a translation depends on its batch, and Imputers decode with
+            `legacy_adjacency`.
         config_fields: other config fields the weights cannot tell (`dropout`, `activation_function`,
-            `scale_embedding`, …).
+            `scale_embedding`, `update_all_positions` of an Imputer trained with `--ctc-distill`, …).
 
     Returns:
-        [`CMLMForConditionalGeneration`] or [`CMLMCForConditionalGeneration`] in evaluation mode.
+        [`CMLMForConditionalGeneration`], [`CMLMCForConditionalGeneration`] or, without a length predictor,
+        [`ImputerForConditionalGeneration`], whose blank is the last row; in evaluation mode.
 
     Raises:
         NotImplementedError: for a recognised model that has no counterpart here (yet).
@@ -131,6 +145,8 @@ def model_from_fairseq_state_dict(
     fields = {**SPECIAL_IDS, **_sizes(weights, attention_heads), **family.fields(weights, legacy), **config_fields}
     model = family.model_class(family.model_class.config_class(**fields))
     _load(model, weights, family)
+    for name, value in family.legacy_generation.items() if legacy else ():
+        setattr(model.generation_config, name, value)
     return model.eval()
 
 
@@ -142,7 +158,7 @@ def _recognise(state_dict: StateDict) -> str:
     if any(name.startswith("decoder.reduce_concat.") for name in names):
         return "concat-prediction"
     if any(".self_attn_unmasked." in name for name in names):
-        return "cmlmc"
+        return "cmlmc" if LENGTH_NAME in state_dict else "cmlmc-imputer"
     for layer in ("encoder.layers.0", "decoder.layers.0"):
         if not any(name.startswith(f"{layer}.") for name in names):
             raise ValueError(
@@ -260,7 +276,9 @@ def import_fairseq_checkpoint(
     model = model_from_fairseq_state_dict(
         checkpoint["model"], attention_heads=attention_heads, legacy=legacy, **_fields_from_arguments(arguments)
     )
-    tokenizer = tokenizer_from_fairseq_dictionary(dict_path, max_length=model.config.max_position_embeddings)
+    tokenizer = tokenizer_from_fairseq_dictionary(dict_path, max_length=model.config.max_source_length)
+    if isinstance(model, ImputerForConditionalGeneration):
+        add_blank(tokenizer)  # the reference appends it to the dictionary when it loads it
     _check_vocabulary(dict_path, len(tokenizer), model.config)
     return ImportedCheckpoint(model, tokenizer, arguments)
 
@@ -337,6 +355,8 @@ def _fields_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("dropout", "attention_dropout", "activation_dropout"):
         if isinstance(arguments.get(name), (int, float)):
             fields[name] = float(arguments[name])
+    if arguments.get("ctc_distill"):
+        fields["update_all_positions"] = True
     return fields
 
 
@@ -361,7 +381,7 @@ def tokenizer_from_fairseq_dictionary(
     Args:
         dict_path (`str` or `os.PathLike`): `dict.xx.txt`, one "token count" per line; ids follow the four special
             tokens in file order.
-        max_length (`int`): longest sequence of the model, `<s>` and `</s>` included.
+        max_length (`int`): longest source of the model, `<s>` and `</s>` included.
 
     Returns:
         `PreTrainedTokenizerFast`, which `AutoTokenizer` loads with no code of ours.

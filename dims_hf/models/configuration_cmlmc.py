@@ -4,13 +4,14 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_nat import NATConfig
+from .configuration_nat import LengthPredictionConfig
 
 
 @strict
-class CMLMCConfig(NATConfig):
+class CMLMCConfig(LengthPredictionConfig):
     r"""
-    Conditional masked language model with correction. All other fields are those of [`NATConfig`].
+    Conditional masked language model with correction. All other fields are those of
+    [`LengthPredictionConfig`].
 
     Source: Huang et al. 2022 (CMLMC, ICLR), as Norouzi et al. 2023 (arXiv 2206.02999) train it: embeddings are not
     scaled, and decoding predicts every position anew in each pass.

@@ -10,8 +10,8 @@ from torch import nn
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from .configuration_cmlmc import CMLMCConfig
+from .modeling_length import LengthPredictionForConditionalGeneration
 from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder, NATModel
-from .modeling_translation import NATForConditionalGeneration
 
 
 class ProjectedPositions(nn.Module):
@@ -95,7 +95,7 @@ class CMLMCModel(NATModel):
     _keys_to_ignore_on_load_unexpected = [r"^length_head\."]
 
 
-class CMLMCForConditionalGeneration(NATForConditionalGeneration):
+class CMLMCForConditionalGeneration(LengthPredictionForConditionalGeneration):
     """
     CMLM with correction, with tied vocabulary projection and length predictor; translates with [`generate`].
 

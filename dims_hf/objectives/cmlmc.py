@@ -52,8 +52,6 @@ def cmlmc_loss(
     Raises:
         ValueError: for an unknown reduction, or packed rows that do not number the selected positions.
     """
-    if reduction not in REDUCTIONS:
-        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}.")
     masked_rows, masked_targets = _labelled_rows(masked_logits, labels, is_masked)
     corrected_rows, corrected_targets = _labelled_rows(corrected_logits, labels, is_replaced)
     if num_items is None:
@@ -62,6 +60,26 @@ def cmlmc_loss(
         _summed_cross_entropy(masked_rows, masked_targets, label_smoothing),
         _summed_cross_entropy(corrected_rows, corrected_targets, label_smoothing),
     )
+    return combine_cmlmc(sums, masked_accuracy(masked_rows, masked_targets, 1), num_items, reduction)
+
+
+def combine_cmlmc(
+    sums: tuple[torch.Tensor, torch.Tensor], num_correct: torch.Tensor, num_items: Items, reduction: str
+) -> Loss:
+    """
+    [`cmlmc_loss`] from the summed cross-entropies of masked and of replaced tokens.
+
+    Args:
+        sums (`tuple[torch.Tensor, torch.Tensor]`): over masked and over replaced tokens.
+        num_correct (`torch.Tensor`): masked tokens predicted.
+        num_items (`tuple[int, int]`): masked and replaced tokens of the whole update.
+        reduction (`str`): `joint` or `average`.
+
+    Raises:
+        ValueError: for an unknown reduction.
+    """
+    if reduction not in REDUCTIONS:
+        raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}.")
     masked, corrected = (divide_by_items(summed, count) for summed, count in zip(sums, num_items, strict=True))
     if reduction == "joint":
         total = divide_by_items(sums[0] + sums[1], num_items[0] + num_items[1])
@@ -69,7 +87,7 @@ def cmlmc_loss(
         num_means = sum(torch.as_tensor(count > 0).long() for count in num_items)
         total = divide_by_items(masked + corrected, num_means)
     parts = {"token": total, "masked": masked, "corrected": corrected}
-    accuracy = masked_accuracy(masked_rows, masked_targets, num_items[0])
+    accuracy = divide_by_items(num_correct, num_items[0])
     return Loss(total, {**{name: part.detach() for name, part in parts.items()}, "accuracy": accuracy})
 
 

@@ -36,8 +36,10 @@ def select_positions(states: torch.Tensor, is_selected: torch.BoolTensor) -> tor
 
 
 def masked_accuracy(logits: torch.Tensor, targets: torch.LongTensor, num_items: torch.Tensor | int) -> torch.Tensor:
-    """Number of rows of `logits` (M, V) whose maximum is the target (M,), divided by `num_items`; no gradient."""
-    return divide_by_items((logits.detach().argmax(dim=-1) == targets).sum().float(), num_items)
+    """Number of rows of `logits` (M, V) where none exceeds the target's (M,), divided by `num_items`; no gradient."""
+    logits = logits.detach()
+    is_correct = logits.gather(1, targets.unsqueeze(1)) >= logits.amax(dim=-1, keepdim=True)
+    return divide_by_items(is_correct.sum().float(), num_items)
 
 
 def divide_by_items(summed: torch.Tensor, num_items: torch.Tensor | int) -> torch.Tensor:

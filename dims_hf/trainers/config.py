@@ -5,7 +5,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from typing import Any
 
 import torch
 from transformers import Seq2SeqTrainingArguments
@@ -16,6 +18,11 @@ from dims_hf.objectives.cmlmc import REDUCTIONS
 
 
 REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
+
+# What Imputers can be trained on.
+ALIGNMENT_OBJECTIVES = ("imputer", "ctc", "ctc_glancing")
+# What students of Imputers can learn: the teacher's final tokens, or its distribution in each frame.
+IMPUTER_LABELS = ("hard", "soft")
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -56,8 +63,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
 
     Defaults that differ from transformers': `learning_rate` 5e-4, `adam_beta2` 0.98, `adam_epsilon` 1e-8,
     `weight_decay` 0.01, `max_grad_norm` 0 (no clipping), `warmup_steps` 10000, `lr_scheduler_type`
-    `fairseq_inverse_sqrt`, `remove_unused_columns` False, `ddp_find_unused_parameters` False. Source: fairseq's CMLM
-    recipe (Ghazvininejad et al. 2019).
+    `fairseq_inverse_sqrt`, `optim` `adamw_torch_fused`, `remove_unused_columns` False, `ddp_find_unused_parameters`
+    False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019).
 
     > Parameters that control batches and masks
 
@@ -65,15 +72,15 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         max_tokens_per_batch (`int`, *optional*): padded tokens of a device batch, the longer of source and target
             counted; an update sees `max_tokens_per_batch · gradient_accumulation_steps · processes`. `None` uses
             `per_device_train_batch_size` sentences instead.
-        mask_policy (`str`): distribution of masks: `uniform` or `full`.
+        mask_policy (`str`): distribution of masks: `uniform`, `full` or, for Imputers (and their default), `block`.
         mask_seed (`int`, *optional*): seed of the masks; default `seed`. A sentence's mask depends on (mask_seed,
             optimiser step, corpus index) alone.
 
     > Parameters that control the loss
 
     Args:
-        label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation.
-        length_weight (`float`): weight of the length loss; 0.1 in the reference.
+        label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation and for Imputers.
+        length_weight (`float`): weight of the length loss; 0.1 in the reference, 0 for Imputers.
         attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on
             a CPU for short sentences (`sdpa`'s backward pass is slow there).
         loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
@@ -88,6 +95,16 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         encoder_mask_fraction (`float`): at most this share of the source tokens, and at least one, is masked; 0 masks
             none.
         encoder_loss_weight (`float`): weight of the prediction of masked source tokens.
+
+    > Parameters of Imputers, refused for others
+
+    Args:
+        objective (`str`, *optional*): `imputer` (the default) fills masks of the best alignment; `ctc` predicts the
+            alignment from masks alone; `ctc_glancing` does too, and is shown some of the best alignment (FullyNAT).
+        ctc_steps (`int`): updates of pure CTC with which the training of an `imputer` begins.
+        glancing_ratio, glancing_final_ratio (`float`): how many tokens of the best alignment `ctc_glancing` reveals,
+            as a share of those predicted wrong: in the first update, and from `glancing_steps` on; linear in between.
+        glancing_steps (`int`, *optional*): default: `max_steps`, or 300000 where epochs count.
 
     > Parameters that control evaluation, stopping and the final model
 
@@ -112,6 +129,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             "help": f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or a transformers schedule."
         },
     )
+    optim: str = field(default="adamw_torch_fused", metadata={"help": "Several times faster than plain AdamW."})
     remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: masks need the index."})
     ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
     max_tokens_per_batch: int | None = field(
@@ -139,6 +157,15 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     encoder_loss_weight: float = field(
         default=0.01, metadata={"help": "CMLMC: weight of the prediction of masked source tokens."}
     )
+    objective: str | None = field(
+        default=None, metadata={"help": f"Imputer: {', '.join(ALIGNMENT_OBJECTIVES)}; none = imputer."}
+    )
+    ctc_steps: int = field(default=0, metadata={"help": "Imputer: updates of pure CTC to begin with."})
+    glancing_ratio: float = field(default=0.5, metadata={"help": "ctc_glancing: share revealed in the first update."})
+    glancing_final_ratio: float = field(default=0.3, metadata={"help": "ctc_glancing: share revealed at the end."})
+    glancing_steps: int | None = field(
+        default=None, metadata={"help": "ctc_glancing: updates from the first share to the last; none = max_steps."}
+    )
     eval_iterations: list[int] = field(
         default_factory=lambda: [1], metadata={"help": "Decoder passes at which validation BLEU is computed."}
     )
@@ -150,6 +177,22 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     collapse_patience: int = field(
         default=2, metadata={"help": "Evaluations in a row with constant output before training stops."}
     )
+
+    def __new__(cls, *args, **kwargs) -> NATTrainingArguments:
+        """Remembers which settings were given: a family's defaults replace the others."""
+        arguments = super().__new__(cls)
+        arguments._given_names = frozenset(kwargs)
+        return arguments
+
+    def was_given(self, name: str) -> bool:
+        """Whether the setting was given by name, with whatever value."""
+        return name in self._given_names
+
+    def use_defaults(self, defaults: Mapping[str, Any]) -> None:
+        """Takes the defaults of the model's family, except for settings that were given, with whatever value."""
+        for name, value in defaults.items():
+            if not self.was_given(name) and hasattr(self, name):
+                setattr(self, name, value)
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -192,6 +235,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
         _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
         self._check_correction()
+        self._check_alignment()
         self._check_evaluation()
 
     def _check_inherited(self) -> None:
@@ -222,6 +266,16 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         _check_range("replace_fraction", self.replace_fraction, 0, 1, "The reference uses 0.3.")
         _check_range("encoder_mask_fraction", self.encoder_mask_fraction, 0, 1, "The reference uses 0.1.")
         _check_range("encoder_loss_weight", self.encoder_loss_weight, 0, float("inf"), "The reference uses 0.01.")
+
+    def _check_alignment(self) -> None:
+        if self.objective not in (None, *ALIGNMENT_OBJECTIVES):
+            raise ValueError(f"objective must be one of {', '.join(ALIGNMENT_OBJECTIVES)}, got {self.objective!r}.")
+        if self.ctc_steps < 0:
+            raise ValueError(f"ctc_steps must be >= 0, got {self.ctc_steps}. 0 starts with partially masked targets.")
+        if self.glancing_steps is not None and self.glancing_steps < 1:
+            raise ValueError(f"glancing_steps must be >= 1, got {self.glancing_steps}. Leave it out for max_steps.")
+        _check_range("glancing_ratio", self.glancing_ratio, 0, 1, "GLAT uses 0.5.")
+        _check_range("glancing_final_ratio", self.glancing_final_ratio, 0, 1, "GLAT uses 0.3.")
 
     def _check_evaluation(self) -> None:
         if not self.eval_iterations or min(self.eval_iterations) < 1:
@@ -261,14 +315,21 @@ class DiMSConfig(NATTrainingArguments):
 
     Args:
         teacher_iterations (`int`): teacher passes n that one student pass learns to match.
-        ema_decay (`float`, *optional*): momentum μ of the teacher's moving average; `None` keeps the teacher fixed.
-        hidden_weight (`float`): λ of the hidden-state distance.
+        ema_decay (`float`, *optional*): momentum μ of the teacher's moving average; `None` keeps the teacher fixed,
+            and is the default for Imputers (Appendix F).
+        hidden_weight (`float`): λ of the hidden-state distance; 0 is the default for Imputers.
         hidden_squared (`bool`): squared distance, as in the paper's formula, instead of the distance.
         temperature (`float`): divides the teacher's logits; 0.5 sharpens the labels.
         student_temperature (`float`): divides the student's logits.
         label_mode (`str`): `frozen` takes a token's label from the pass that reveals it, `last` from the last pass,
             `auto` what the teacher's own decoding does.
         disable_dropout (`bool`): no dropout in the student, as in the paper.
+
+    > Parameters of Imputers, refused for others
+
+    Args:
+        imputer_labels (`str`): `hard` learns the teacher's collapsed tokens by CTC, `soft` its distribution in every
+            masked frame.
 
     > Parameters that control targets and rounds
 
@@ -295,6 +356,7 @@ class DiMSConfig(NATTrainingArguments):
     temperature: float = field(default=0.5, metadata={"help": "Teacher temperature (Table 8)."})
     student_temperature: float = field(default=1.0, metadata={"help": "Student temperature."})
     label_mode: str = field(default="auto", metadata={"help": f"One of {', '.join(LABEL_MODES)}."})
+    imputer_labels: str = field(default="hard", metadata={"help": f"Imputer: {' or '.join(IMPUTER_LABELS)} labels."})
     disable_dropout: bool = field(default=True, metadata={"help": "Student without dropout (§4.1)."})
     unsupervised: bool = field(default=False, metadata={"help": "U-DiMS: train on the teacher's own translations."})
     synthetic_iterations: int = field(default=2, metadata={"help": "Decoder passes of U-DiMS translations."})
@@ -310,6 +372,9 @@ class DiMSConfig(NATTrainingArguments):
             raise ValueError(f"teacher_iterations must be >= 1, got {self.teacher_iterations}. The paper uses 2.")
         if self.label_mode not in LABEL_MODES:
             raise ValueError(f"label_mode must be one of {', '.join(LABEL_MODES)}, got {self.label_mode!r}.")
+        if self.imputer_labels not in IMPUTER_LABELS:
+            labels = ", ".join(IMPUTER_LABELS)
+            raise ValueError(f"imputer_labels must be one of {labels}, got {self.imputer_labels!r}.")
         if self.label_smoothing:
             raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
         self._check_targets_and_rounds()

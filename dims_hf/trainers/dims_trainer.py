@@ -10,17 +10,24 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
-from dims_hf.distillation import EMATeacher, roll_out_teacher, synthesize_targets
-from dims_hf.objectives import Loss, dims_loss, masked_accuracy
+from dims_hf.distillation import EMATeacher, synthesize_targets
+from dims_hf.objectives import Loss
 from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
-from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items, forward_masked
+from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
+from dims_hf.trainers.teacher_losses import STUDENT_LOSSES, settle_options
 
 
 EMA_FOLDER = "ema_teacher"
+
+# Settings of the models; only Imputers have the last two.
+_MUST_AGREE = (
+    "vocab_size", "d_model", "bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id", "blank_token_id",
+    "upsample_ratio",
+)  # fmt: skip
 
 # Arguments of the trainer that it keeps as attributes.
 _DATA_ARGUMENTS = ("train_dataset", "eval_dataset", "processing_class", "eval_corpus")
@@ -60,6 +67,7 @@ class DiMSTrainer(NATTrainer):
             teacher = load_teacher(teacher)
         teacher = model if teacher is None else teacher
         check_compatible(model, teacher)
+        settle_options(args, self.teacher_loss_class(model))
         if args.rounds > 1 and any(kwargs.get("optimizers") or ()):
             raise ValueError("Every round makes an optimizer of its own. Leave out optimizers, or set rounds to 1.")
         train_dataset = kwargs.get("train_dataset")
@@ -83,8 +91,8 @@ class DiMSTrainer(NATTrainer):
         return self.ema_teacher.model
 
     def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
-        """Students of all families see plainly masked targets; what else trains a teacher is not distilled."""
-        return CMLMTeacherLoss
+        """What masks, counts and distils a batch of the student's family."""
+        return STUDENT_LOSSES[model.config.model_type]
 
     @property
     def starts_trained(self) -> bool:
@@ -154,37 +162,11 @@ class DiMSTrainer(NATTrainer):
 
     def objective(self, model: torch.nn.Module, inputs: MaskedBatch, items: Items | None = None) -> Loss:
         """The DiMS loss of one masked batch; see the class for the steps."""
-        args = self.args
         items = self.teacher_loss.count_items(inputs) if items is None else items
-        if args.disable_dropout:
+        if self.args.disable_dropout:
             self.accelerator.unwrap_model(model).eval()
-        with self.accelerator.autocast():
-            labels = roll_out_teacher(
-                self.teacher,
-                inputs["input_ids"],
-                inputs["attention_mask"],
-                inputs["decoder_input_ids"],
-                num_iterations=args.teacher_iterations,
-                label_mode=args.label_mode,
-            )
-        outputs, is_masked = forward_masked(model, inputs, self.model.config.mask_token_id)
-        # A reference token that is itself the mask id has no label; nothing is dropped otherwise.
-        has_label = inputs["labels"][is_masked] != -100
-        student_logits, references = outputs.logits[has_label], inputs["labels"][is_masked][has_label]
-        token = dims_loss(
-            student_logits,
-            labels.logits[has_label],
-            outputs.decoder_last_hidden_state[is_masked][has_label],
-            labels.hidden_states[has_label],
-            inputs["labels"] != -100,
-            temperature=args.temperature,
-            student_temperature=args.student_temperature,
-            hidden_weight=args.hidden_weight,
-            hidden_squared=args.hidden_squared,
-            num_items=items["tokens"],
-        )
-        token.parts["accuracy"] = masked_accuracy(student_logits, references, items["tokens"])
-        return self.add_length_loss(token, outputs.length_logits, inputs, items)
+        token, length_logits = self.teacher_loss.distil(self.teacher, model, inputs, items)
+        return self.add_length_loss(token, length_logits, inputs, items)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -236,8 +218,8 @@ def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None
             f"The teacher ({type(teacher).__name__}) is no non-autoregressive model of this package. Train one with "
             "training/train_teacher.py, or import one with `dims-hf import-fairseq`."
         )
-    for name in ("vocab_size", "d_model", "bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
-        ours, theirs = getattr(student.config, name), getattr(teacher.config, name)
+    for name in _MUST_AGREE:
+        ours, theirs = getattr(student.config, name, None), getattr(teacher.config, name, None)
         if ours != theirs:
             raise ValueError(
                 f"Student and teacher differ in {name}: {ours} and {theirs}. Start the student from the teacher, or "

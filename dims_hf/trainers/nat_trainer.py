@@ -7,6 +7,7 @@ from __future__ import annotations
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from dataclasses import astuple, dataclass
 
 import torch
 from torch.utils.data import Dataset
@@ -20,12 +21,37 @@ from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
-from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, check_teacher_options
+from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, settle_options
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
+
+
+@dataclass
+class Work:
+    """
+    What the updates since the last log took, of one process or of all together.
+
+    Args:
+        num_target_tokens (`float`): target tokens, `<s>` and `</s>` counted.
+        num_tokens, num_positions (`float`): tokens of both sides, and the padded grids they were computed in.
+        seconds_waited (`float`): time spent on fetching batches while nothing was computed.
+    """
+
+    num_target_tokens: float = 0.0
+    num_tokens: float = 0.0
+    num_positions: float = 0.0
+    seconds_waited: float = 0.0
+
+    def report(self, seconds: float, num_processes: int) -> dict[str, float]:
+        """Speed and waste of `num_processes` over that time; both shares in [0, 1]."""
+        return {
+            "target_tokens_per_second": self.num_target_tokens / seconds,
+            "padding_share": 1 - self.num_tokens / max(self.num_positions, 1),
+            "data_wait_share": self.seconds_waited / (seconds * num_processes),
+        }
 
 
 class NATTrainer(TokenBudgetTrainer):
@@ -63,10 +89,10 @@ class NATTrainer(TokenBudgetTrainer):
         **kwargs,
     ):
         loss_class = self.teacher_loss_class(model)
-        check_teacher_options(args, loss_class)
+        settle_options(args, loss_class)
         self.eval_corpus = eval_corpus
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
-        self._num_target_tokens, self._num_updates_logged, self._log_time = 0, 0, time.perf_counter()
+        self._work, self._num_updates_logged, self._log_time = Work(), 0, time.perf_counter()
         self._num_nonfinite = 0
         super().__init__(
             model,
@@ -78,6 +104,8 @@ class NATTrainer(TokenBudgetTrainer):
             **kwargs,
         )
         self.teacher_loss = loss_class(args, model.config, self.accelerator)
+        if train_dataset is not None:
+            self.teacher_loss.check_corpus(train_dataset)
         if eval_dataset is not None:
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
 
@@ -96,11 +124,17 @@ class NATTrainer(TokenBudgetTrainer):
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
     ) -> tuple[list[MaskedBatch], torch.Tensor | None]:
         """Fetches an update's batches, masks them, and counts what their losses are means over, in all processes."""
+        start = time.perf_counter()
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
+        self._work.seconds_waited += time.perf_counter() - start
         if not batches:
             return [], None
         masked = [self.mask(batch, self.state.global_step) for batch in batches]
-        self._num_target_tokens += sum(int(batch["decoder_attention_mask"].sum()) for batch in masked)
+        for batch in masked:
+            self._work.num_target_tokens += self.teacher_loss.count_tokens(batch)
+            for mask in (batch["attention_mask"], batch["decoder_attention_mask"]):
+                self._work.num_tokens += int(mask.ne(0).sum())
+                self._work.num_positions += mask.numel()
         return masked, self.count_items(masked, device)
 
     def count_items(self, batches: list[MaskedBatch], device: torch.device) -> torch.LongTensor:
@@ -148,15 +182,19 @@ class NATTrainer(TokenBudgetTrainer):
 
         Args:
             model: possibly wrapped.
-            inputs ([`MaskedBatch`]): the batch.
+            inputs ([`MaskedBatch`]): the batch, or what [`mask`] makes of it for the family.
             items (`Items`, *optional*): denominators of the update, by name; default: this batch's.
         """
         items = self.teacher_loss.count_items(inputs) if items is None else items
         token, length_logits = self.teacher_loss(model, inputs, items)
         return self.add_length_loss(token, length_logits, inputs, items)
 
-    def add_length_loss(self, token: Loss, length_logits: torch.Tensor, inputs: MaskedBatch, items: Items) -> Loss:
-        """Adds the weighted cross-entropy of the length predictor."""
+    def add_length_loss(
+        self, token: Loss, length_logits: torch.Tensor | None, inputs: MaskedBatch, items: Items
+    ) -> Loss:
+        """Adds the weighted cross-entropy of the length predictor, if the family has one."""
+        if length_logits is None:
+            return token
         lengths = length_classes(inputs["decoder_attention_mask"], self.model.config.max_target_length)
         length = length_loss(length_logits, lengths, num_items=items["sentences"])
         return Loss(token.total + self.args.length_weight * length.total, {**token.parts, **length.parts})
@@ -200,21 +238,21 @@ class NATTrainer(TokenBudgetTrainer):
     def start_report(self) -> None:
         """Forgets what was summed up for the log; the next report covers the updates from here on."""
         self._part_sums.clear()
-        self._num_target_tokens, self._num_updates_logged = 0, self.state.global_step
+        self._work, self._num_updates_logged = Work(), self.state.global_step
         self._log_time = time.perf_counter()
 
     def _training_report(self) -> dict[str, float]:
         num_updates = max(self.state.global_step - self._num_updates_logged, 1)
         names = sorted(self._part_sums)
         values = torch.stack([torch.as_tensor(self._part_sums[name]).float() for name in names])
-        values = torch.cat([values, torch.tensor([float(self._num_target_tokens)], device=values.device)])
+        values = torch.cat([values, torch.tensor(astuple(self._work), device=values.device)])
         if self.args.world_size > 1:
             values = self.accelerator.reduce(values.to(self.args.device))
-        *parts, num_tokens = values.tolist()
-        seconds = time.perf_counter() - self._log_time
+        values, seconds = values.tolist(), time.perf_counter() - self._log_time
+        parts, work = values[: len(names)], Work(*values[len(names) :])
         self.start_report()
         report = {name: part / num_updates for name, part in zip(names, parts, strict=True)}
-        return {**report, "target_tokens_per_second": num_tokens / seconds}
+        return {**report, **work.report(seconds, self.args.world_size)}
 
     # ---- evaluation ----
 

@@ -23,6 +23,9 @@ _RELEASED_TRAINER = "released DiMS code, exp_manager.py"
 _RELEASED_LOSS = "released DiMS code, criterions/nat_loss.py"
 _CMLM_RECIPE = "fairseq, examples/nonautoregressive_translation/scripts.md"
 _CMLMC_RECIPE = "released CMLMC code, train_cmlmc_ende.sh"
+_APPENDIX_F = "Appendix F of Norouzi et al. 2023"
+_GLAT_RECIPE = "released GLAT code, task translation_lev_modified"
+_DSLP_RECIPE = "released DSLP code, nat_ctc with glancing"
 
 _ADAM = {
     "adam_beta1": Sourced(0.9, _CMLM_RECIPE),
@@ -99,13 +102,38 @@ _CMLMC_TEACHER = {
     "dropout": Sourced(0.2, _CMLMC_RECIPE),
 }
 
+_PAPER_DIMS_IMPUTER = {
+    **_PAPER_DIMS,
+    "ema_decay": Sourced(None, f"{_APPENDIX_F}: no moving average"),
+    "imputer_labels": Sourced("hard", f"{_APPENDIX_F}: the CTC loss of the teacher's tokens"),
+    "mask_policy": Sourced("block", f"{_APPENDIX_F}: blocks of 2, 4, 8 or 16"),
+    "hidden_weight": Sourced(0.0, "released DiMS code, criterions/ctc.py: the CTC loss alone"),
+    "length_weight": Sourced(0.0, "an Imputer predicts no length"),
+}
+
+_FULLYNAT_TEACHER = {
+    **_ADAM,
+    "model_type": Sourced("imputer", _DSLP_RECIPE),
+    "objective": Sourced("ctc_glancing", _DSLP_RECIPE),
+    "upsample_ratio": Sourced(2, f"{_DSLP_RECIPE}; 3 in FullyNAT"),
+    "learning_rate": Sourced(5e-4, _DSLP_RECIPE),
+    "warmup_steps": Sourced(10_000, _DSLP_RECIPE),
+    "dropout": Sourced(0.1, f"{_DSLP_RECIPE}, WMT'14"),
+    "label_smoothing": Sourced(0.0, f"{_DSLP_RECIPE}, README"),
+    "glancing_ratio": Sourced(0.5, f"{_GLAT_RECIPE}, start_p"),
+    "glancing_final_ratio": Sourced(0.3, f"{_GLAT_RECIPE}, start_p − minus_p"),
+    "glancing_steps": Sourced(300_000, _GLAT_RECIPE),
+}
+
 # name of a preset -> field -> value and source
 PRESETS: Mapping[str, Mapping[str, Sourced]] = {
     "paper_dims": _PAPER_DIMS,
     "released_dims_cmlmc": _RELEASED_DIMS,
     "released_dims_cmlmc_full_mask": _RELEASED_DIMS_FULL_MASK,
+    "paper_dims_imputer": _PAPER_DIMS_IMPUTER,
     "fairseq_cmlm_teacher": _CMLM_TEACHER,
     "released_cmlmc_teacher": _CMLMC_TEACHER,
+    "fullynat_teacher": _FULLYNAT_TEACHER,
 }
 
 

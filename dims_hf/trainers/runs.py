@@ -10,11 +10,13 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from dims_hf.data import (
+    BLANK_TOKEN,
+    add_blank,
     check_same_tokenizer,
     corpus_fingerprint,
     encode_corpus,
@@ -33,7 +35,7 @@ from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.presets import preset_values
 from dims_hf.trainers.recipes import parse_recipe
 from dims_hf.trainers.run_settings import check_run_settings, save_run_settings
-from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, check_teacher_options
+from dims_hf.trainers.teacher_losses import STUDENT_LOSSES, TEACHER_LOSSES, settle_options
 
 
 if TYPE_CHECKING:
@@ -45,6 +47,7 @@ TRAINING_SUMMARY = "training_summary.json"
 
 # Settings that a reader of a model card wants to see, in this order.
 _CARD_SETTINGS = (
+    "objective",
     "teacher_iterations",
     "ema_decay",
     "hidden_weight",
@@ -86,6 +89,8 @@ class CorpusArguments:
 class ModelArguments:
     """Architecture of a model trained from scratch, and its tokenizer."""
 
+    model_types: ClassVar[tuple[str, ...]] = tuple(MODELS)
+
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
     tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
     tokenizer_kind: str = field(default="bpe", metadata={"help": "`bpe` or `unigram`."})
@@ -96,11 +101,26 @@ class ModelArguments:
     attention_heads: int = field(default=8, metadata={"help": "Heads of every attention."})
     ffn_dim: int = field(default=2048, metadata={"help": "Width of the feed-forward sublayers."})
     dropout: float = field(default=0.1, metadata={"help": "Dropout of teacher training."})
-    max_position_embeddings: int = field(default=256, metadata={"help": "Longest sentence in tokens."})
+    max_position_embeddings: int = field(
+        default=256, metadata={"help": "Longest sentence in tokens; of an Imputer, longest alignment."}
+    )
+    upsample_ratio: int | None = field(
+        default=None, metadata={"help": "Imputer: positions of an alignment per source token; default 2."}
+    )
 
     def __post_init__(self) -> None:
-        if self.model_type not in MODELS:
-            raise ValueError(f"model_type must be one of {', '.join(MODELS)}, got {self.model_type!r}.")
+        if self.model_type not in self.model_types:
+            raise ValueError(f"model_type must be one of {', '.join(self.model_types)}, got {self.model_type!r}.")
+        if self.upsample_ratio is not None and not self.writes_alignments:
+            raise ValueError(
+                f"upsample_ratio={self.upsample_ratio} has no effect with model_type={self.model_type}: it belongs to "
+                "imputer. Leave it out."
+            )
+
+    @property
+    def writes_alignments(self) -> bool:
+        """Whether the model needs a blank, and room for alignments instead of a length predictor."""
+        return self.model_type in MODELS and hasattr(MODELS[self.model_type][0], "blank_token_id")
 
 
 @dataclass
@@ -136,7 +156,7 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
-    check_teacher_options(args, TEACHER_LOSSES[model_args.model_type])
+    settle_options(args, TEACHER_LOSSES[model_args.model_type])
     check_run_settings(args, [corpus_args, model_args])
     corpus = read_corpus(corpus_args)
     with args.main_process_first(local=False, desc="tokenizer"):
@@ -167,8 +187,10 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None and not args.unsupervised:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
-    check_run_settings(args, [corpus_args, model_args])
     teacher = load_teacher(model_args.teacher)
+    if teacher.config.model_type in STUDENT_LOSSES:
+        settle_options(args, STUDENT_LOSSES[teacher.config.model_type])
+    check_run_settings(args, [corpus_args, model_args])
     tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
     student_path = model_args.student or model_args.teacher
     if student_path != model_args.teacher:
@@ -221,10 +243,17 @@ def make_tokenizer(
     """
     is_there = (output_dir / "tokenizer.json").is_file()
     if args.tokenizer or (is_there and (not is_first or last_complete_checkpoint(output_dir))):
-        return AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
+        if args.writes_alignments:
+            add_blank(tokenizer)
+        return tokenizer
     texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
     tokenizer = train_tokenizer(
-        texts, args.vocab_size, kind=args.tokenizer_kind, max_length=args.max_position_embeddings
+        texts,
+        args.vocab_size,
+        kind=args.tokenizer_kind,
+        max_length=args.max_position_embeddings,
+        with_blank=args.writes_alignments,
     )
     save_tokenizer(tokenizer, output_dir)
     logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
@@ -245,14 +274,22 @@ def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreT
         decoder_ffn_dim=args.ffn_dim,
         dropout=args.dropout,
         max_position_embeddings=args.max_position_embeddings,
-        max_target_length=min(256, args.max_position_embeddings + 1),
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
         unk_token_id=tokenizer.unk_token_id,
         mask_token_id=tokenizer.mask_token_id,
+        **family_fields(args, tokenizer),
     )
     return model_class(config)
+
+
+def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Configuration fields that not all families have."""
+    if not args.writes_alignments:
+        return {"max_target_length": min(256, args.max_position_embeddings + 1)}
+    ratio = {} if args.upsample_ratio is None else {"upsample_ratio": args.upsample_ratio}
+    return {"blank_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN), **ratio}
 
 
 def encode_splits(
@@ -260,13 +297,13 @@ def encode_splits(
 ) -> dict[str, Dataset | PreTrainedTokenizerBase]:
     """The trainer's data arguments."""
     config, longest = model.config, model.config.max_position_embeddings
-    # An autoregressive model has no length classes.
+    # Only some families have length classes, and only alignments may be longer than their sources.
     num_length_classes = getattr(config, "max_target_length", longest + 1)
     encoded = {
         split: encode_corpus(
             corpus[split],
             tokenizer,
-            max_source_length=longest,
+            max_source_length=getattr(config, "max_source_length", longest),
             max_target_length=min(longest, num_length_classes - 1),
             vocab_size=config.vocab_size,
             drop_too_long=args.drop_too_long,

@@ -5,18 +5,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from dims_hf.models import NATConfig
 from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
-from dims_hf.objectives import Loss, cmlm_loss
+from dims_hf.objectives import Loss, VocabularyProjection, projected_cmlm_loss
 from dims_hf.trainers.masking import MaskedBatch, mask_batch
 
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+    from datasets import Dataset
 
     from dims_hf.trainers.config import NATTrainingArguments
 
@@ -36,14 +37,32 @@ class CMLMTeacherLoss:
 
     # Settings of [`NATTrainingArguments`] that only some families use, and this one does.
     options: tuple[str, ...] = ()
+    # Defaults of this family that differ from those of the settings' classes.
+    defaults: Mapping[str, Any] = {}
+    mask_policies: tuple[str, ...] = ("uniform", "full")
     item_names: tuple[str, ...] = ("tokens", "sentences")
 
     def __init__(self, args: NATTrainingArguments, config: NATConfig, accelerator: Accelerator):
         self.args, self.config, self.accelerator = args, config, accelerator
 
+    @classmethod
+    def check_options(cls, args: NATTrainingArguments) -> None:
+        """Refuses settings that the family cannot train with."""
+        if args.mask_policy not in cls.mask_policies:
+            raise ValueError(
+                f"mask_policy={args.mask_policy} is for Imputers. Use one of {', '.join(cls.mask_policies)} here."
+            )
+
+    def check_corpus(self, dataset: Dataset) -> None:
+        """Refuses encoded training pairs that the family cannot learn from; here there are none."""
+
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
         """The batch as the model sees it at an optimiser step."""
         return mask_batch(batch, self.config, policy=self.args.mask_policy, seed=self.args.mask_seed, step=step)
+
+    def count_tokens(self, inputs: MaskedBatch) -> int:
+        """Target tokens, `<s>` and `</s>` counted."""
+        return int(inputs["decoder_attention_mask"].sum())
 
     def count_items(self, inputs: MaskedBatch) -> dict[str, int]:
         """What the loss's means are over, for each of `item_names`."""
@@ -59,26 +78,32 @@ class CMLMTeacherLoss:
             items (`Items`): denominators.
         """
         outputs, is_masked = forward_masked(model, inputs, self.config.mask_token_id)
-        loss = cmlm_loss(
-            outputs.logits,
-            inputs["labels"][is_masked],
-            label_smoothing=self.args.label_smoothing,
-            num_items=items["tokens"],
-        )
+        with self.accelerator.autocast():
+            loss = projected_cmlm_loss(
+                outputs.decoder_last_hidden_state[is_masked],
+                self.projection(model),
+                inputs["labels"][is_masked],
+                label_smoothing=self.args.label_smoothing,
+                num_items=items["tokens"],
+            )
         return loss, outputs.length_logits
+
+    def projection(self, model: torch.nn.Module) -> VocabularyProjection:
+        """Vocabulary projection of a model, possibly wrapped; the losses apply it chunk by chunk."""
+        return VocabularyProjection.of(self.accelerator.unwrap_model(model))
 
 
 def forward_masked(
     model: torch.nn.Module, inputs: MaskedBatch, mask_token_id: int
 ) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
-    """Forward pass with the vocabulary projection at masked positions only, and the mask (B, T)."""
+    """Forward pass without any logits, for the projected losses, and the mask (B, T)."""
     is_masked = inputs["decoder_input_ids"] == mask_token_id
     outputs = model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         decoder_input_ids=inputs["decoder_input_ids"],
         decoder_attention_mask=inputs["decoder_attention_mask"],
-        logits_positions=is_masked,
+        logits_positions=torch.zeros_like(is_masked),
         return_length_logits=True,
     )
     return outputs, is_masked

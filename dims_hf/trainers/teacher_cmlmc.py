@@ -8,7 +8,7 @@ import torch
 
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import find_content, mix_keys, sample_fraction, sample_source_mask
-from dims_hf.objectives import Loss, cmlmc_loss, encoder_prediction_loss
+from dims_hf.objectives import Loss, encoder_prediction_loss, projected_cmlmc_loss
 from dims_hf.trainers.masking import MaskedBatch
 from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items, forward_masked
 
@@ -73,18 +73,19 @@ class CMLMCTeacherLoss(CMLMTeacherLoss):
             encoder_outputs=(encoder_hidden,),
             decoder_input_ids=self.replace_tokens(model, inputs, encoder_hidden),
             decoder_attention_mask=inputs["decoder_attention_mask"],
-            logits_positions=is_replaced,
+            logits_positions=torch.zeros_like(is_replaced),
         )
-        token = cmlmc_loss(
-            outputs.logits,
-            corrected.logits,
-            torch.where(is_replaced, inputs["correction_labels"], inputs["labels"]),
-            is_masked,
-            is_replaced,
-            label_smoothing=args.label_smoothing,
-            reduction=args.correction_reduction,
-            num_items=(items["tokens"], items["replaced"]),
-        )
+        with self.accelerator.autocast():
+            token = projected_cmlmc_loss(
+                outputs.decoder_last_hidden_state[is_masked],
+                corrected.decoder_last_hidden_state[is_replaced],
+                self.projection(model),
+                inputs["labels"][is_masked],
+                inputs["correction_labels"][is_replaced],
+                label_smoothing=args.label_smoothing,
+                reduction=args.correction_reduction,
+                num_items=(items["tokens"], items["replaced"]),
+            )
         encoder = self.encoder_loss(model, inputs, encoder_hidden, items)
         total = token.total + args.encoder_loss_weight * encoder.total
         return Loss(total, {**token.parts, **encoder.parts}), outputs.length_logits

@@ -5,7 +5,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, MutableMapping
 from typing import Any
 
 import torch
@@ -19,6 +20,10 @@ from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoi
 
 
 logger = logging.getLogger(__name__)
+
+# On a CPU, products in bf16 are compiled for their shape and kept: 1024 of them by default, which is a gigabyte when
+# batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first such product of a process.
+_PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
 class FollowProgress(TrainerCallback):
@@ -61,6 +66,8 @@ class TokenBudgetTrainer(Trainer):
             )
         if args.attn_implementation is not None:
             model.set_attn_implementation(args.attn_implementation)
+        if args.use_cpu and args.bf16:
+            limit_primitive_caches(os.environ)
         self.run_record = RunRecord()
         self.train_batch_sampler: TokenBudgetBatchSampler | None = None
         self.best_checkpoints = BestCheckpoints(
@@ -147,6 +154,12 @@ class TokenBudgetTrainer(Trainer):
                 "eval_steps below the length of the run, to keep some."
             )
         return records
+
+
+def limit_primitive_caches(environment: MutableMapping[str, str]) -> None:
+    """Bounds the memory of training in bf16 on a CPU, unless the environment says otherwise already."""
+    for name, capacity in _PRIMITIVE_CACHES.items():
+        environment.setdefault(name, capacity)
 
 
 def pair_lengths(dataset: Dataset) -> list[int]:

@@ -50,6 +50,12 @@ def tiny_cmlmc(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) ->
     return _save_tiny("cmlmc", tmp_path_factory.mktemp("tiny_cmlmc"), tiny_tokenizer)
 
 
+@pytest.fixture(scope="session")
+def tiny_imputer(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: Any) -> SimpleNamespace:
+    """`tiny` as an Imputer."""
+    return _save_tiny("imputer", tmp_path_factory.mktemp("tiny_imputer"), tiny_tokenizer)
+
+
 def _save_tiny(family: str, folder: Path, tokenizer: Any) -> SimpleNamespace:
     from dims_hf import MODELS
     from dims_hf.data import save_tokenizer
@@ -58,9 +64,10 @@ def _save_tiny(family: str, folder: Path, tokenizer: Any) -> SimpleNamespace:
 
     sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 24, "decoder_ffn_dim": 24}
     heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2}
-    config = config_class(
-        vocab_size=len(tokenizer), max_position_embeddings=48, max_target_length=16, **sizes, **heads
-    )
+    # Alignments are twice as long as their sources.
+    limits = {"max_position_embeddings": 48, "max_target_length": 16}
+    limits = {"max_position_embeddings": 96} if family == "imputer" else limits
+    config = config_class(vocab_size=len(tokenizer), **limits, **sizes, **heads)
     model = model_class(config).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

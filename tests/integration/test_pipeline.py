@@ -47,10 +47,14 @@ def test_pipeline_by_path_translates_as_generate(tiny: SimpleNamespace, task: st
     assert _texts(translate(TEXTS)) == [_generated(tiny, text)[0] for text in TEXTS]
 
 
-def test_pipeline_of_a_cmlmc_translates_as_generate_whatever_the_batch(tiny_cmlmc: SimpleNamespace):
-    for model in (str(tiny_cmlmc.folder), tiny_cmlmc.model):
-        translate = pipeline("translation", model=model, tokenizer=tiny_cmlmc.tokenizer)
-        expected = [_generated(tiny_cmlmc, text)[0] for text in TEXTS]
+@pytest.mark.parametrize("name", ["tiny_cmlmc", "tiny_imputer"])
+def test_pipeline_of_other_families_translates_as_generate_whatever_the_batch(
+    name: str, request: pytest.FixtureRequest
+):
+    other = request.getfixturevalue(name)
+    for model in (str(other.folder), other.model):
+        translate = pipeline("translation", model=model, tokenizer=other.tokenizer)
+        expected = [_generated(other, text)[0] for text in TEXTS]
         assert len(set(expected)) > 2
         assert _texts(translate(TEXTS)) == _texts(translate(TEXTS, batch_size=4)) == expected
 

@@ -19,7 +19,7 @@ from dims_hf import MODELS
 TEXTS = ["the small dog sees the old cat .", "a cat", "heute schläft der Hund ."]
 
 
-@pytest.fixture(params=["tiny", "tiny_cmlmc"])
+@pytest.fixture(params=["tiny", "tiny_cmlmc", "tiny_imputer"])
 def checkpoint(request: pytest.FixtureRequest) -> SimpleNamespace:
     """A checkpoint of each family."""
     return request.getfixturevalue(request.param)

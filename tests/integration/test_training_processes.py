@@ -104,7 +104,7 @@ def summary_of(folder: Path) -> dict:
 
 def log_of(folder: Path, *volatile: str) -> list[dict]:
     """The log without what depends on the clock."""
-    clock = ("target_tokens_per_second", "eval_runtime", "final_runtime", *volatile)
+    clock = ("target_tokens_per_second", "data_wait_share", "padding_share", "eval_runtime", "final_runtime", *volatile)
     entries = [entry for entry in summary_of(folder)["log"] if "train_runtime" not in entry]
     return [{name: value for name, value in entry.items() if name not in clock} for entry in entries]
 

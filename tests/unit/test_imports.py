@@ -25,6 +25,17 @@ ALLOWED = {
     "trainers": {"distillation", "objectives", "models", "data", "evaluation"},
     "export": {"models", "data", "evaluation"},
     "plotting": set(),
+    "benchmark": {
+        "models",
+        "objectives",
+        "distillation",
+        "trainers",
+        "data",
+        "evaluation",
+        "export",
+        "plotting",
+        "reproduction",
+    },
     "reproduction": {"models", "objectives", "distillation", "trainers", "data", "evaluation", "export", "plotting"},
     "cli": {
         "models",
@@ -36,6 +47,7 @@ ALLOWED = {
         "export",
         "plotting",
         "reproduction",
+        "benchmark",
     },
 }
 # needed by training, evaluation and figures; never by the core

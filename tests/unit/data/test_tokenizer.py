@@ -15,7 +15,9 @@ import pytest
 from transformers import AutoTokenizer
 
 from dims_hf.data import (
+    BLANK_TOKEN,
     SPECIAL_TOKENS,
+    add_blank,
     check_same_tokenizer,
     save_tokenizer,
     tokenizer_fingerprint,
@@ -235,3 +237,30 @@ def test_tokenizer_fingerprint_depends_on_the_vocabulary_only(sentences, bpe):
     bpe(["a", "b c"], padding=True)
     assert tokenizer_fingerprint(bpe) == fingerprint
     assert tokenizer_fingerprint(train_tokenizer(sentences, 199)) != fingerprint
+
+
+# ---- blank ----
+
+
+@pytest.mark.parametrize(("kind", "vocab_size"), [("bpe", 120), ("unigram", 120), ("bpe", 420)])
+def test_train_tokenizer_with_blank_gives_it_the_sixth_id(kind, vocab_size):
+    texts = ["the old house is here .", "das alte Haus ist hier ."] * 3
+    tokenizer = train_tokenizer(texts, vocab_size, kind=kind, byte_fallback=vocab_size > 300, with_blank=True)
+    assert tokenizer.convert_ids_to_tokens(list(range(6))) == [*SPECIAL_TOKENS, BLANK_TOKEN]
+    ids = tokenizer(texts[0])["input_ids"]
+    assert 5 not in ids and tokenizer.decode(ids, skip_special_tokens=True) == texts[0]
+    assert tokenizer.decode([0, 5, *ids[1:], 5], skip_special_tokens=True) == texts[0]
+    before = len(tokenizer)
+    add_blank(tokenizer)  # it has one
+    assert len(tokenizer) == before
+
+
+def test_add_blank_appends_it_to_an_existing_tokenizer(tmp_path):
+    tokenizer = train_tokenizer(["the old house is here ."], 60)
+    ids, size = tokenizer("the house")["input_ids"], len(tokenizer)
+    add_blank(tokenizer)
+    save_tokenizer(tokenizer, tmp_path)
+    for each in (tokenizer, AutoTokenizer.from_pretrained(tmp_path)):
+        assert each.convert_tokens_to_ids(BLANK_TOKEN) == size == len(each) - 1
+        assert each("the house")["input_ids"] == ids
+        assert each.decode([*ids, size], skip_special_tokens=True) == "the house"

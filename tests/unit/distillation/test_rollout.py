@@ -195,6 +195,60 @@ def test_rollout_depends_neither_on_padding_nor_on_the_batch(model, label_mode):
     assert start == labels.logits.shape[0]
 
 
+BLOCK_COUNTS = {
+    (4, 3, 2): [2, 0],
+    (8, 5, 2): [3, 0],
+    (8, 7, 4): [6, 4, 2, 0],
+    (16, 11, 2): [6, 0],
+}
+
+
+@pytest.mark.parametrize("label_mode", ["frozen", "last"])
+@pytest.mark.parametrize(("size", "count", "num_iterations"), BLOCK_COUNTS)
+def test_rollout_in_blocks_leaves_the_masks_of_the_table_in_each(model, size, count, num_iterations, label_mode):
+    width = size + size // 2 if size == 16 else 2 * size + size // 2
+    alignment = torch.randint(5, 20, (2, width), generator=torch.Generator().manual_seed(0))
+    is_masked = torch.zeros_like(alignment, dtype=torch.bool)
+    for start in range(0, width, size):
+        is_masked[:, start : start + size][:, -count:] = True  # the last position of a block among them
+    source = torch.tensor([[BOS, 6, 7, 8, EOS]] * 2)
+    labels = roll_out_teacher(
+        model, source, source.ne(PAD), alignment.masked_fill(is_masked, MASK), num_iterations=num_iterations,
+        label_mode=label_mode, block_sizes=torch.full((2,), size),
+    )  # fmt: skip
+    for expected, tokens in zip(BLOCK_COUNTS[size, count, num_iterations], labels.history, strict=True):
+        for start in range(0, width - size + 1, size):
+            assert (tokens[:, start : start + size] == MASK).sum(dim=1).tolist() == [expected] * 2
+    first = labels.history[0]
+    assert not (first[:, size - 1 :: size] == MASK).any()  # revealed by the first pass
+    assert torch.equal(first[~is_masked], alignment[~is_masked])
+
+
+def test_rollout_in_blocks_of_n_reveals_no_neighbours_together(model):
+    source = torch.tensor([[BOS, 6, 7, 8, EOS]])
+    alignment = torch.full((1, 12), MASK)
+    labels = roll_out_teacher(
+        model, source, source.ne(PAD), alignment, num_iterations=4, block_sizes=torch.tensor([4])
+    )
+    before = alignment
+    for tokens in labels.history:
+        revealed = ((before == MASK) & (tokens != MASK))[0].nonzero().flatten()
+        assert len(revealed) == 3 and (revealed.diff() > 1).all()
+        before = tokens
+    assert (labels.history[0] != MASK)[0].nonzero().flatten().tolist() == [3, 7, 11]
+
+
+def test_rollout_in_blocks_depends_neither_on_padding_nor_on_the_batch(model):
+    _, sources, attention_mask, targets = make_batch(SIZES)
+    sizes = torch.tensor([2, 4, 8, 4, 16])
+    labels = roll_out_teacher(model, sources, attention_mask, targets, block_sizes=sizes)
+    for row in range(len(SIZES)):
+        rows = slice(row, row + 1)
+        alone = roll_out_teacher(model, sources[rows], attention_mask[rows], targets[rows], block_sizes=sizes[rows])
+        assert torch.equal(labels.tokens[rows], alone.tokens)
+        assert [tokens[rows].tolist() for tokens in labels.history] == [tokens.tolist() for tokens in alone.history]
+
+
 def test_rollout_of_targets_without_masks_has_no_labels(model):
     _, sources, attention_mask, targets = make_batch([(4, 0), (6, 0)])
     labels = roll_out_teacher(model, sources, attention_mask, targets)

@@ -15,6 +15,8 @@ from tokenizers.pre_tokenizers import WhitespaceSplit
 from tokenizers.processors import TemplateProcessing
 from transformers import PreTrainedTokenizerFast
 
+from dims_hf import CMLMConfig, ImputerConfig, ImputerForConditionalGeneration
+
 
 class EchoModel(torch.nn.Module):
     """Writes the source back, its first content token twice; what it writes depends on the row alone."""
@@ -61,6 +63,17 @@ class EchoModel(torch.nn.Module):
         sequences = torch.tensor([row + [1] * (width - len(row)) for row in outputs])
         scores = torch.tensor([-float(sum(row)) / len(row) for row in outputs])
         return SimpleNamespace(sequences=sequences, sequences_scores=scores)
+
+
+@pytest.fixture
+def tiny_imputer(tiny_config: CMLMConfig) -> ImputerForConditionalGeneration:
+    """A freshly initialised tiny Imputer in evaluation mode, the same weights every time."""
+    fields = {
+        name: value for name, value in tiny_config.to_dict().items() if name in ImputerConfig.__dataclass_fields__
+    }
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ImputerForConditionalGeneration(ImputerConfig(**{**fields, "initializer_range": 0.4})).eval()
 
 
 @pytest.fixture

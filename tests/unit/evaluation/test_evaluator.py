@@ -102,6 +102,31 @@ def test_evaluate_model_real_model_reports_lengths_and_parameters(tiny_model, ti
     assert all(0 <= record["bleu"] <= 100 for record in result["records"])
 
 
+def test_evaluate_model_without_a_length_predictor_leaves_lengths_out(tiny_imputer, tiny_tokenizer, sources):
+    result = evaluate_model(tiny_imputer, tiny_tokenizer, sources, sources, iterations=(1, 4))
+    assert result["length"] is None
+    assert [record["num_iterations"] for record in result["records"]] == [1, 4]
+    # repeats that a blank keeps apart are meant
+    assert [record["collapse_repeats"] for record in result["records"]] == [False, False]
+    forced = evaluate_model(tiny_imputer, tiny_tokenizer, sources, sources, iterations=(1,), collapse_repeats=True)
+    assert forced["records"][0]["collapse_repeats"] is True
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length_beams": (1, 5)}, r"does not fix the length .* no length_beams=\[1, 5\]\. Evaluate it with"),
+        ({"oracle_length": True}, r"does not fix the length .* no oracle_length\. Evaluate it with"),
+    ],
+)
+def test_evaluate_model_length_settings_without_a_length_predictor_are_refused_before_decoding(
+    tiny_imputer, tiny_tokenizer, sources, options, message
+):
+    tiny_imputer.generate = None
+    with pytest.raises(ValueError, match=message):
+        evaluate_model(tiny_imputer, tiny_tokenizer, sources, sources, **options)
+
+
 def test_metrics_new_entry_appears_in_every_record(echo_model, word_tokenizer, sources, monkeypatch):
     monkeypatch.setitem(METRICS, "count", lambda output: {"num_words": sum(len(t.split()) for t in output.texts)})
     subsets = {"first": [True] + [False] * 5}

@@ -13,7 +13,7 @@ import sys
 import pytest
 
 from dims_hf.evaluation import load_results, markdown_table, plain_table, results_table, save_results, write_table
-from dims_hf.evaluation.report import write_text
+from dims_hf.evaluation.report import table_notes, write_text
 
 
 class Terminal(io.StringIO):
@@ -161,3 +161,14 @@ def test_write_table_narrow_terminal_cuts_no_number_and_names_what_it_left_out(r
     assert max(map(len, text.splitlines())) == 80
     assert "Too narrow a terminal for: legacy BLEU, valid % raw, chrF." in text
     assert "teacher" in text and "12.5" in text
+
+
+def test_table_notes_system_without_a_length_predictor_says_so(results):
+    notes = " ".join(table_notes(results))
+    assert "Lengths are predicted." in notes or "Lengths are predicted unless" in notes
+    for system in results["systems"][1:]:
+        system["length"] = None
+    name = results["systems"][-1]["name"]
+    assert f"{name} predicts no length before it decodes." in table_notes(results)
+    results["systems"][0]["length"] = None
+    assert "Lengths are predicted" not in " ".join(table_notes(results))

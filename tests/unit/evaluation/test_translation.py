@@ -161,3 +161,29 @@ def test_translate_real_model_writes_the_lengths_it_is_given(tiny_model, tiny_to
     lengths = [3, 9, 1, 4, 2, 5]
     translations = translate(tiny_model, tiny_tokenizer, sources, target_lengths=lengths, num_iterations=2)
     assert [len(translation.raw_token_ids) for translation in translations] == lengths
+
+
+def test_translate_with_an_imputer_gives_its_own_output_and_reads_half_as_much(tiny_imputer, tiny_tokenizer, sources):
+    translations = translate(tiny_imputer, tiny_tokenizer, sources, num_iterations=4, max_tokens_per_batch=30)
+    for source, translation in zip(sources, translations, strict=True):
+        ids = tiny_imputer.generate(**tiny_tokenizer(source, return_tensors="pt"), num_iterations=4)[0]
+        assert [0, *translation.token_ids, 2] == ids.tolist() and translation.raw_token_ids == translation.token_ids
+        assert translation.text == tiny_tokenizer.decode(ids, skip_special_tokens=True).strip()
+    with pytest.raises(ValueError, match=r"sources\[0\] has \d+ tokens, the model takes at most 32\."):
+        translate(tiny_imputer, tiny_tokenizer, ["a cat " * 20])
+    with pytest.raises(ValueError, match="Leave out target_lengths"):
+        translate(tiny_imputer, tiny_tokenizer, ["a cat"], target_lengths=[2])
+    with pytest.raises(ValueError, match="Leave length_beam_size out"):
+        translate(tiny_imputer, tiny_tokenizer, ["a cat"], length_beam_size=3)
+
+
+def test_translate_an_empty_result_is_an_empty_text(tiny_imputer, tiny_tokenizer):
+    tiny_imputer.suppressed_token_ids = lambda: [id for id in range(len(tiny_tokenizer)) if id != 5]  # the blank
+    (translation,) = translate(tiny_imputer, tiny_tokenizer, ["a cat"], num_iterations=2)
+    assert (translation.text, translation.token_ids, translation.score) == ("", (), 0.0)
+
+
+def test_translate_collapses_repeats_where_the_model_does(echo_model, word_tokenizer, sources):
+    assert translate(echo_model, word_tokenizer, sources)[0].text == sources[0]
+    kept = translate(echo_model, word_tokenizer, sources, collapse_repeats=False)[0]
+    assert kept.text == kept.raw_text != sources[0]

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import argparse
 import os
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,14 @@ import pytest
 import torch
 from torch import nn
 
-from dims_hf import CMLMCForConditionalGeneration, CMLMForConditionalGeneration
+from dims_hf import (
+    CMLMCForConditionalGeneration,
+    CMLMForConditionalGeneration,
+    ImputerConfig,
+    ImputerForConditionalGeneration,
+)
 from dims_hf.export import import_fairseq_checkpoint, model_from_fairseq_state_dict
-from dims_hf.export.fairseq import read_fairseq_dictionary, tokenizer_from_fairseq_dictionary
+from dims_hf.export.fairseq import TIED_NAMES, read_fairseq_dictionary, tokenizer_from_fairseq_dictionary
 
 
 VOCAB_SIZE, WIDTH, INNER, ROWS, HEADS = 12, 8, 10, 18, 2
@@ -184,7 +190,7 @@ def test_missing_unexpected_and_misshapen_weights_are_reported_together(state_di
 @pytest.mark.parametrize(
     ("added", "removed", "named"),
     [
-        (None, "decoder.embed_length.weight", "Imputer"),
+        ("decoder.layers.0.self_attn_unmasked.q_proj.weight", "decoder.embed_length.weight", "Imputer .*CMLMC"),
         ("encoder.layers.0.self_attn.in_proj_weight", None, "Mask-Predict"),
         ("encoder.layers.0.layer_norms.0.gamma", None, "Mask-Predict"),
         ("decoder.reduce_concat.0.weight", None, "--concat-prediction"),
@@ -353,6 +359,95 @@ def test_imported_cmlmc_decodes_as_the_reference_loop(cmlmc_state_dict, num_iter
         sources, target_lengths=torch.tensor(lengths), num_iterations=num_iterations, collapse_repeats=False
     )
     assert torch.equal(ours, tokens)
+
+
+# --- Imputer ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def imputer_state_dict(state_dict: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """`state_dict` without a length predictor, and with a row for the blank."""
+    del state_dict["decoder.embed_length.weight"]
+    table = torch.cat([state_dict["encoder.embed_tokens.weight"], torch.randn(1, WIDTH)])
+    return state_dict | dict.fromkeys(TIED_NAMES, table)
+
+
+def test_imputer_is_recognised_by_its_names_and_keeps_the_oddities_of_the_reference(imputer_state_dict):
+    model = model_from_fairseq_state_dict(imputer_state_dict, attention_heads=HEADS)
+    assert type(model) is ImputerForConditionalGeneration and not model.training
+    config = model.config
+    assert (config.vocab_size, config.blank_token_id, config.mask_token_id) == (VOCAB_SIZE + 1, VOCAB_SIZE, 3)
+    assert (config.upsample_ratio, config.update_all_positions, config.scale_embedding) == (2, False, True)
+    assert (config.legacy_mask_logit, config.suppress_special_tokens) == (-1000.0, False)
+    assert model.generation_config.legacy_adjacency is True
+    modern = model_from_fairseq_state_dict(imputer_state_dict, attention_heads=HEADS, legacy=False)
+    assert modern.config.legacy_mask_logit is None and modern.suppressed_token_ids() == [0, 1, 2, 3]
+    assert getattr(modern.generation_config, "legacy_adjacency", None) is None
+
+
+@torch.no_grad()
+def test_imputer_computes_what_its_equations_say(imputer_state_dict):
+    model = model_from_fairseq_state_dict(imputer_state_dict, attention_heads=HEADS)
+    source, alignment = [0, 5, 7, 4, 2], [3] * 10
+    encoded = _reference_stack(imputer_state_dict, "encoder", 2, source)
+    table = imputer_state_dict["encoder.embed_tokens.weight"]
+    logits = _reference_stack(imputer_state_dict, "decoder", 1, alignment, encoded) @ table.T
+    logits[:, 3] = -1000.0
+    torch.testing.assert_close(model(torch.tensor([source])).logits[0], logits, atol=1e-4, rtol=1e-5)
+    runs = [token for token, _ in groupby(logits.argmax(dim=1).tolist())]
+    expected = [0, *(token for token in runs if token != VOCAB_SIZE), 2]
+    assert model.generate(torch.tensor([source]), num_iterations=1).tolist() == [expected]
+
+
+def test_imputer_under_our_names_goes_to_fairseq_and_back():
+    torch.manual_seed(0)
+    model = ImputerForConditionalGeneration(
+        ImputerConfig(vocab_size=13, d_model=8, encoder_layers=2, decoder_layers=1, encoder_attention_heads=2,
+                      decoder_attention_heads=2, encoder_ffn_dim=10, decoder_ffn_dim=10, max_position_embeddings=16,
+                      mask_token_id=3, blank_token_id=12, dropout=0.1)
+    ).eval()  # fmt: skip
+    named = {name.removeprefix("model."): tensor for name, tensor in model.state_dict().items()}
+    named["decoder.output_projection.weight"] = named.pop("lm_head.weight")
+    named["encoder.embed_tokens.weight"] = named.pop("shared.weight")
+    again = model_from_fairseq_state_dict(named, attention_heads=2, legacy=False)
+    assert again.config.to_dict() == model.config.to_dict()
+    assert all(torch.equal(again.state_dict()[name], tensor) for name, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("ctc_distill", [True, False, None])
+def test_imputer_checkpoint_is_imported_with_its_blank_and_translates(
+    tmp_path: Path, dictionary: Path, imputer_state_dict: dict[str, torch.Tensor], ctc_distill: bool | None
+):
+    from transformers import AutoTokenizer, pipeline
+
+    from dims_hf.cli.import_fairseq import main
+
+    changed = {} if ctc_distill is None else {"ctc_distill": ctc_distill}
+    path = _save(tmp_path / "c.pt", imputer_state_dict, args=_arguments(decoder_attention_heads=2, **changed))
+    model, tokenizer, _ = import_fairseq_checkpoint(path, dictionary)
+    assert model.config.update_all_positions is bool(ctc_distill)
+    assert tokenizer.convert_tokens_to_ids("<blank>") == model.config.blank_token_id == VOCAB_SIZE
+    assert len(tokenizer) == VOCAB_SIZE + 1 and tokenizer.model_max_length == 8  # 16 positions at 2 per token
+    assert tokenizer.decode([4, VOCAB_SIZE, 5], skip_special_tokens=True) == "the cat"
+    main([str(path), str(dictionary), str(tmp_path / "model")])
+    again = ImputerForConditionalGeneration.from_pretrained(tmp_path / "model")
+    assert again.generation_config.legacy_adjacency is True
+    assert AutoTokenizer.from_pretrained(tmp_path / "model").get_vocab() == tokenizer.get_vocab()
+    inputs = tokenizer("the house sl@@ eep@@ s", return_tensors="pt")
+    ids = again.generate(**inputs, num_iterations=4)
+    assert torch.equal(ids, model.generate(**inputs, num_iterations=4))
+    text = tokenizer.decode(ids[0], skip_special_tokens=True)
+    translate = pipeline("translation", model=str(tmp_path / "model"))
+    assert translate("the house sl@@ eep@@ s", num_iterations=4) == [{"translation_text": text}]
+
+
+def test_imputer_with_a_dictionary_of_another_size_is_refused(
+    tmp_path: Path, dictionary: Path, imputer_state_dict: dict[str, torch.Tensor]
+):
+    path = _save(tmp_path / "c.pt", imputer_state_dict, args=_arguments(decoder_attention_heads=2))
+    dictionary.write_text(DICTIONARY + "more 1\n", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"gives 14 tokens .*embedding has 13 rows"):
+        import_fairseq_checkpoint(path, dictionary)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import json
 import pytest
 from transformers import AutoConfig, AutoModel, AutoModelForSeq2SeqLM
 
-from dims_hf import MODELS, CMLMConfig, CMLMForConditionalGeneration, CMLMModel, NATConfig
+from dims_hf import MODELS, CMLMConfig, CMLMForConditionalGeneration, CMLMModel, ImputerConfig, NATConfig
 
 
 def test_defaults_are_those_of_the_contract():
@@ -48,6 +48,30 @@ def test_names_of_other_models_are_understood():
 def test_impossible_value_is_refused_with_the_fix(fields: dict, message: str):
     with pytest.raises(ValueError, match=message):
         CMLMConfig(**fields)
+
+
+def test_imputer_defaults_and_longest_source():
+    config = ImputerConfig()
+    assert (config.upsample_ratio, config.blank_token_id, config.max_position_embeddings) == (2, 5, 1024)
+    assert not config.update_all_positions and not hasattr(config, "max_target_length")
+    assert ImputerConfig(max_position_embeddings=20, upsample_ratio=3).max_source_length == 6
+    assert CMLMConfig(max_position_embeddings=20).max_source_length == 20
+    assert "max_source_length" not in config.to_dict()
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"upsample_ratio": 0}, r"upsample_ratio must be >= 1, got 0\. The reference uses 2"),
+        ({"blank_token_id": 32000}, r"blank_token_id=32000 is not an id of a vocabulary of 32000 tokens.*Set"),
+        ({"blank_token_id": 4}, r"blank_token_id=4 is also mask_token_id\. Give the blank a token"),
+        ({"blank_token_id": 3}, r"blank_token_id=3 is also unk_token_id"),
+        ({"vocab_size": 4, "mask_token_id": 3}, r"blank_token_id=5 is not an id"),
+    ],
+)
+def test_impossible_value_of_an_imputer_is_refused_with_the_fix(fields: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        ImputerConfig(**fields)
 
 
 def test_wrong_type_is_refused():

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""generate(): against a slow implementation sentence by sentence, invariance, ranking, history, settings, refusals."""
+"""generate() with a length predictor: slow implementation, invariance, ranking, history, settings, refusals."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
-from dims_hf import MODELS, CMLMForConditionalGeneration, NATGenerateOutput
+from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig, NATGenerateOutput
 from dims_hf.models.decoding_mask_predict import KEPT, REMASKED, REVEALED
 
 
 PAD, MASK = 1, 4
 
-for_every_family = pytest.mark.parametrize("family", sorted(MODELS), indirect=True)
+LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if issubclass(config, LengthPredictionConfig))
+for_every_length_family = pytest.mark.parametrize("family", LENGTH_FAMILIES, indirect=True)
 
 
 # ---- a second implementation: one sentence, one length, plain Python ----
@@ -91,7 +92,7 @@ def unpad(row: torch.Tensor) -> list[int]:
     return ids
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("update_all_positions", [False, True])
 @pytest.mark.parametrize("seed", range(6))
 def test_batches_equal_the_slow_implementation(
@@ -114,7 +115,7 @@ def test_batches_equal_the_slow_implementation(
         torch.testing.assert_close(output.sequences_scores, torch.tensor(scores), atol=1e-5, rtol=0)
 
 
-@for_every_family
+@for_every_length_family
 def test_the_random_models_of_these_tests_are_not_degenerate(make_translator, make_sources, pad):
     # Otherwise agreement would prove little: iterations must matter, and tokens must differ within a sentence.
     changed, distinct = 0, 0
@@ -129,7 +130,7 @@ def test_the_random_models_of_these_tests_are_not_degenerate(make_translator, ma
 # ---- invariance ----
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("seed", range(8))
 def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_translator, make_sources, pad, seed: int):
     model, sources = make_translator(seed, dropout=0.3), make_sources(100 + seed, 7)
@@ -153,7 +154,7 @@ def test_translation_depends_on_neither_batch_nor_padding_nor_order(make_transla
             torch.testing.assert_close(output.sequences_scores, scores[list(rows)], atol=1e-5, rtol=0)
 
 
-@for_every_family
+@for_every_length_family
 def test_history_does_not_depend_on_the_batch(make_translator, make_sources, pad):
     model, sources = make_translator(3), make_sources(3, 4)
     settings = {"num_iterations": 6, "output_history": True, "return_dict_in_generate": True}
@@ -169,7 +170,7 @@ def test_history_does_not_depend_on_the_batch(make_translator, make_sources, pad
             torch.testing.assert_close(ours.log_probs[0], theirs.log_probs[row, :width], atol=1e-5, rtol=0)
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
 def test_attention_backend_does_not_change_translations(make_translator, make_sources, pad, implementation: str):
     sources = pad(make_sources(0, 6))
@@ -182,7 +183,7 @@ def test_attention_backend_does_not_change_translations(make_translator, make_so
 # ---- shape of the output ----
 
 
-@for_every_family
+@for_every_length_family
 def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_translator, make_sources, pad):
     for seed in range(10):
         model = make_translator(seed)
@@ -194,7 +195,7 @@ def test_sequences_are_framed_right_padded_and_free_of_masks_and_specials(make_t
             assert max(len(unpad(row)) for row in sequences) == sequences.shape[1]
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("legacy", [False, True])
 def test_three_tokens_in_ten_passes_leave_no_mask(make_translator, make_sources, pad, legacy: bool):
     # A sentence may look unchanged after a pass while masks remain; stopping there would leave them in the output.
@@ -332,7 +333,7 @@ def test_n_best_is_ordered_and_grouped_by_sentence(make_translator, make_sources
         assert len({tuple(ids) for ids in three.sequences[3 * row : 3 * row + 3].tolist()}) == 3
 
 
-@for_every_family
+@for_every_length_family
 def test_score_is_the_sum_of_token_scores_over_length(make_translator, make_sources, pad):
     model, sources = make_translator(1), pad(make_sources(1, 5))
     output = model.generate(
@@ -386,7 +387,7 @@ def test_passes_without_a_mask_to_fill_are_not_run(make_translator, make_sources
         assert (step.state == KEPT).all()
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("seed", range(4))
 def test_models_that_update_everything_stop_at_a_fixed_point_and_not_before(
     make_translator, make_sources, pad, seed: int
@@ -433,7 +434,7 @@ def test_unchanged_tokens_with_masks_left_are_no_fixed_point(make_translator, pa
     assert len(calls) == num_calls + (num_calls == 3)  # the fourth pass is the first whose input has no mask
 
 
-@for_every_family
+@for_every_length_family
 def test_sampling_never_stops_at_a_fixed_point(make_translator, make_sources, pad):
     model = make_translator(update_all_positions=True)
     calls = count_decoder_calls(model)
@@ -568,7 +569,7 @@ def test_padding_predicted_by_an_imported_model_stays_inside_the_sentence(make_t
     assert all(unpad(row)[-1] == 2 for row in sequences)
 
 
-@for_every_family
+@for_every_length_family
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_models_score_in_fp32(make_translator, make_sources, pad, dtype: torch.dtype):
     model = make_translator().to(dtype)
@@ -582,7 +583,7 @@ def test_half_precision_models_score_in_fp32(make_translator, make_sources, pad,
 # ---- settings ----
 
 
-@for_every_family
+@for_every_length_family
 def test_generation_settings_persist_and_the_call_overrides_them(tmp_path: Path, make_translator, make_sources, pad):
     model, sources = make_translator(5), pad(make_sources(5, 6))
     model.generation_config.num_iterations = 2

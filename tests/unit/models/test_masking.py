@@ -18,7 +18,10 @@ from dims_hf.models.masking import (
     mix_keys,
     remaining_masks,
     remaining_teacher_masks,
+    sample_block_mask,
+    sample_block_sizes,
     sample_fraction,
+    sample_glanced,
     sample_source_mask,
     sample_uniform_mask,
     select_lowest,
@@ -255,6 +258,64 @@ def test_collapse_repeats_equals_groupby_on_random_rows():
     for row, collapsed in zip(rows.tolist(), collapse_repeats(rows, 1).tolist(), strict=True):
         kept = [token for token, _ in itertools.groupby(row)]
         assert collapsed == kept + [1] * (200 - len(kept))
+
+
+# ---- draws of Imputer training ----
+
+
+def frames(lengths: list[int]) -> torch.BoolTensor:
+    return torch.arange(max(lengths)) < torch.tensor(lengths).unsqueeze(1)
+
+
+def find_key(size: int, count: int) -> torch.LongTensor:
+    """A key (1,) that draws blocks of `size` with `count` masks in each full one."""
+    keys = torch.arange(4000)
+    masks = sample_block_mask(torch.ones(4000, size, dtype=torch.bool), keys)
+    return keys[(sample_block_sizes(keys) == size) & (masks.sum(dim=1) == count)][:1]
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "length", "per_block"), [(4, 2, 10, [2, 2, 2]), (4, 3, 6, [3, 2]), (2, 1, 7, [1, 1, 1, 1])]
+)
+def test_sample_block_mask_counts_per_block_are_the_table(size, count, length, per_block):
+    mask = sample_block_mask(frames([length]), find_key(size, count))[0]
+    assert [int(block.sum()) for block in mask.split(size)] == per_block
+
+
+def test_sample_block_mask_draws_sizes_and_counts_uniformly():
+    keys = torch.arange(8000)
+    sizes = sample_block_sizes(keys)
+    counts = sample_block_mask(torch.ones(8000, 16, dtype=torch.bool), keys)
+    for size in (2, 4, 8, 16):
+        first = counts[sizes == size][:, :size].sum(dim=1)
+        assert 1800 < len(first) < 2200
+        shares = torch.bincount(first, minlength=size + 1)[1:] / len(first)
+        assert (shares - 1 / size).abs().max() < 0.04
+
+
+def test_sample_block_mask_leaves_room_for_the_teachers_iterations():
+    keys = torch.arange(500)
+    assert set(sample_block_sizes(keys, fewest=3).tolist()) == {8, 16}
+    assert set(sample_block_sizes(keys, fewest=9).tolist()) == {16}
+    masks = sample_block_mask(torch.ones(500, 16, dtype=torch.bool), keys, fewest=3)
+    assert masks[:, :8].sum(dim=1).min() <= 3 and masks.sum(dim=1).min() >= 3
+
+
+def test_sample_block_mask_depends_on_key_and_length_alone():
+    lengths = [3, 16, 21, 40, 1]
+    keys = mix_keys(7, torch.arange(5))
+    together = sample_block_mask(frames(lengths), keys)
+    for row, length in enumerate(lengths):
+        alone = sample_block_mask(frames([length]), keys[row : row + 1])
+        assert together[row, :length].tolist() == alone[0].tolist()
+        assert not together[row, length:].any() and alone.any()
+
+
+def test_sample_glanced_reveals_as_many_as_asked_anywhere():
+    masks = sample_glanced(frames([6] * 600), torch.arange(600), torch.full((600,), 2))
+    assert (masks.sum(dim=1) == 2).all()
+    assert ((masks.float().mean(dim=0) - 1 / 3).abs() < 0.07).all()
+    assert sample_glanced(frames([6, 3]), torch.arange(2), torch.tensor([0, 9])).sum(dim=1).tolist() == [0, 3]
 
 
 # ---- draws of CMLMC training ----

@@ -15,15 +15,23 @@ from safetensors import safe_open
 from torch import nn
 from transformers import AutoModel, AutoModelForSeq2SeqLM
 
-from dims_hf import MODELS, CMLMForConditionalGeneration
+from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig
 from dims_hf.models.modeling_nat import masked_mean, position_ids_from_mask
 
 
 FAMILIES = sorted(MODELS)
+LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if issubclass(config, LengthPredictionConfig))
+for_every_length_family = pytest.mark.parametrize("family", LENGTH_FAMILIES, indirect=True)
 
 SOURCE = torch.tensor([[0, 7, 8, 9, 10, 2], [0, 7, 11, 2, 1, 1]])
 TARGET = torch.tensor([[0, 4, 9, 4, 12, 4, 2], [0, 4, 5, 2, 1, 1, 1]])
 LABELS = torch.tensor([[-100, 7, -100, 13, -100, 5, -100], [-100, 6, -100, -100, -100, -100, -100]])
+
+
+@pytest.fixture
+def labels(family: str) -> torch.LongTensor:
+    """What the family is trained on for `TARGET`: tokens at its masks, or the tokens of an alignment's target."""
+    return LABELS if family in LENGTH_FAMILIES else torch.tensor([[7, 13, 13], [6, -100, -100]])
 
 
 # ---- reference ----
@@ -144,7 +152,7 @@ def embed_plainly(model: CMLMForConditionalGeneration, stack: nn.Module, ids: to
 
 @torch.no_grad()
 def forward_plainly(model: CMLMForConditionalGeneration, source: torch.Tensor, target: torch.Tensor):
-    """Encoder states, length logits, decoder states and logits of one unpadded sentence."""
+    """Encoder states, decoder states and logits of one unpadded sentence."""
     config = model.config
     is_cmlmc = config.model_type == "cmlmc"
     states = embed_plainly(model, model.model.encoder, source)
@@ -162,7 +170,7 @@ def forward_plainly(model: CMLMForConditionalGeneration, source: torch.Tensor, t
         attended = attend(layer.encoder_attn, hidden, states, config.decoder_attention_heads)
         hidden = layer.encoder_attn_layer_norm(hidden + attended)
         hidden = layer.final_layer_norm(hidden + layer.fc2(layer.fc1(hidden).relu()))
-    return states, states.mean(dim=0) @ model.length_head.weight.T, hidden, hidden @ model.model.shared.weight.T
+    return states, hidden, hidden @ model.model.shared.weight.T
 
 
 @pytest.mark.parametrize("scale_embedding", [True, False])
@@ -170,12 +178,11 @@ def forward_plainly(model: CMLMForConditionalGeneration, source: torch.Tensor, t
 def test_forward_equals_a_plain_implementation(make_model: Callable, implementation: str, scale_embedding: bool):
     model = make_model(attn_implementation=implementation, scale_embedding=scale_embedding).double()
     with torch.no_grad():
-        outputs = model(SOURCE, decoder_input_ids=TARGET, output_hidden_states=True, return_length_logits=True)
+        outputs = model(SOURCE, decoder_input_ids=TARGET, output_hidden_states=True)
     for row in range(2):
         source, target = SOURCE[row][SOURCE[row] != 1], TARGET[row][TARGET[row] != 1]
-        states, length_logits, hidden, logits = forward_plainly(model, source, target)
+        states, hidden, logits = forward_plainly(model, source, target)
         torch.testing.assert_close(outputs.encoder_last_hidden_state[row, : len(source)], states)
-        torch.testing.assert_close(outputs.length_logits[row], length_logits)
         torch.testing.assert_close(outputs.decoder_last_hidden_state[row, : len(target)], hidden)
         torch.testing.assert_close(outputs.logits[row, : len(target)], logits)
 
@@ -220,13 +227,17 @@ def test_fresh_weights_are_normal_with_std_of_the_reference(family: str, make_co
     for stack in (model.model.encoder, model.model.decoder):
         assert stack.embed_positions.weight[1].abs().max() == 0
         assert stack.embed_positions.weight.shape == (202, 64)
-    assert model.length_head.weight.shape == (16, 64) and model.length_head.bias is None
+    if family in LENGTH_FAMILIES:
+        assert model.length_head.weight.shape == (16, 64) and model.length_head.bias is None
+    else:
+        assert not [name for name in model.state_dict() if "length" in name]
 
 
 def test_padding_logit_is_zero_as_in_the_reference(make_model: Callable):
     assert make_model()(SOURCE, decoder_input_ids=TARGET).logits[..., 1].abs().max() == 0
 
 
+@for_every_length_family
 def test_missing_weights_are_drawn_not_left_as_memory(tmp_path: Path, make_model: Callable):
     model = make_model(initializer_range=0.02, d_model=64)
     state_dict = {k: v for k, v in model.state_dict().items() if not k.startswith(("length_head", "lm_head"))}
@@ -250,10 +261,9 @@ def test_left_padding_equals_right_padding(make_model: Callable, implementation:
     model = make_model(attn_implementation=implementation)
     source, target = shift_right(SOURCE, 9), shift_right(TARGET, 8)
     with torch.no_grad():
-        right = model(SOURCE, decoder_input_ids=TARGET, return_length_logits=True)
-        left = model(source, source.ne(1).long(), target, target.ne(1).long(), return_length_logits=True)
+        right = model(SOURCE, decoder_input_ids=TARGET)
+        left = model(source, source.ne(1).long(), target, target.ne(1).long())
     torch.testing.assert_close(left.logits[target != 1], right.logits[TARGET != 1], atol=1e-5, rtol=0)
-    torch.testing.assert_close(left.length_logits, right.length_logits, atol=1e-5, rtol=0)
 
 
 def test_content_under_padding_changes_nothing(make_model: Callable):
@@ -282,31 +292,30 @@ def test_row_of_padding_gives_no_nan(make_model: Callable):
         assert model(source, decoder_input_ids=target).logits.isfinite().all()
 
 
-def test_embeddings_mean_the_same_as_ids(make_model: Callable):
+def test_embeddings_mean_the_same_as_ids(make_model: Callable, labels: torch.LongTensor):
     model = make_model()
     embed = model.get_input_embeddings()
     with torch.no_grad():
-        by_ids = model(SOURCE, SOURCE.ne(1), TARGET, TARGET.ne(1), return_length_logits=True)
+        by_ids = model(SOURCE, SOURCE.ne(1), TARGET, TARGET.ne(1), labels=labels)
         by_embeddings = model(
             attention_mask=SOURCE.ne(1),
             decoder_attention_mask=TARGET.ne(1),
             inputs_embeds=embed(SOURCE),
             decoder_inputs_embeds=embed(TARGET),
-            return_length_logits=True,
+            labels=labels,
         )
     assert torch.equal(by_embeddings.logits, by_ids.logits)
-    assert torch.equal(by_embeddings.length_logits, by_ids.length_logits)
+    assert torch.equal(by_embeddings.loss, by_ids.loss)
 
 
-def test_given_encoder_outputs_skip_the_encoder(make_model: Callable):
+def test_given_encoder_outputs_skip_the_encoder(make_model: Callable, labels: torch.LongTensor):
     model = make_model()
-    full = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS)
+    full = model(SOURCE, decoder_input_ids=TARGET, labels=labels)
     encoder_outputs = model.get_encoder()(SOURCE, SOURCE.ne(1))
     for given in (encoder_outputs, (encoder_outputs.last_hidden_state,)):
         for ids in (SOURCE, None):
-            again = model(ids, SOURCE.ne(1), TARGET, labels=LABELS, encoder_outputs=given)
+            again = model(ids, SOURCE.ne(1), TARGET, labels=labels, encoder_outputs=given)
             assert torch.equal(again.logits, full.logits)
-            assert torch.equal(again.length_logits, full.length_logits)
             assert torch.equal(again.loss, full.loss)
 
 
@@ -326,7 +335,7 @@ def test_projected_keys_and_values_serve_instead_of_encoder_states(make_model: C
 def test_impossible_input_is_refused_with_the_fix(make_model: Callable):
     model = make_model(max_position_embeddings=8)
     with pytest.raises(ValueError, match=r"decoder_input_ids is missing\. Pass .* or call generate\(\)"):
-        model(SOURCE)
+        model.model(SOURCE)
     with pytest.raises(ValueError, match="exactly one of token ids and embeddings"):
         model(SOURCE, decoder_input_ids=TARGET, inputs_embeds=model.get_input_embeddings()(SOURCE))
     long = torch.full((1, 9), 7)
@@ -357,6 +366,7 @@ def expected_loss(logits: torch.Tensor, length_logits: torch.Tensor, num_items: 
     return token_nll / num_items + 0.1 * length_nll
 
 
+@for_every_length_family
 def test_loss_equals_the_hand_computation(make_model: Callable):
     model = make_model()
     outputs = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS)
@@ -366,6 +376,7 @@ def test_loss_equals_the_hand_computation(make_model: Callable):
     torch.testing.assert_close(outputs.loss, expected_loss(outputs.logits, outputs.length_logits, 10, [7, 4]))
 
 
+@for_every_length_family
 def test_length_classes_count_all_tokens_and_are_clamped(make_model: Callable):
     model = make_model(max_target_length=6)
     outputs = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS)
@@ -374,6 +385,7 @@ def test_length_classes_count_all_tokens_and_are_clamped(make_model: Callable):
     )  # 7 → last class
 
 
+@for_every_length_family
 def test_length_class_of_300_tokens_is_the_last_of_256(make_model: Callable):
     model = make_model(max_target_length=256, max_position_embeddings=400)
     target, labels = torch.full((1, 300), 7), torch.full((1, 300), -100)
@@ -382,6 +394,7 @@ def test_length_class_of_300_tokens_is_the_last_of_256(make_model: Callable):
     torch.testing.assert_close(outputs.loss, expected)
 
 
+@for_every_length_family
 def test_nothing_labelled_gives_the_length_loss_alone_and_no_nan(make_model: Callable):
     model = make_model(length_loss_weight=0.0)
     outputs = model(SOURCE, decoder_input_ids=TARGET, labels=torch.full_like(LABELS, -100))
@@ -390,6 +403,7 @@ def test_nothing_labelled_gives_the_length_loss_alone_and_no_nan(make_model: Cal
     assert all(p.grad is None or p.grad.isfinite().all() for p in model.parameters())
 
 
+@for_every_length_family
 def test_packed_logits_equal_the_full_ones(make_model: Callable):
     model = make_model()
     positions = LABELS != -100
@@ -410,7 +424,7 @@ def test_legacy_mask_logit_replaces_only_the_mask(make_model: Callable):
     assert torch.equal(legacy, plain)
 
 
-def test_plain_forward_returns_what_any_seq2seq_model_returns(make_model: Callable):
+def test_plain_forward_returns_what_any_seq2seq_model_returns(make_model: Callable, labels: torch.LongTensor):
     model = make_model(attn_implementation="eager")
     outputs = model(SOURCE, decoder_input_ids=TARGET)
     assert list(outputs.keys()) == ["logits", "encoder_last_hidden_state"]
@@ -422,12 +436,20 @@ def test_plain_forward_returns_what_any_seq2seq_model_returns(make_model: Callab
         "encoder_last_hidden_state",
         "encoder_attentions",
     ]
+    with_labels = model(SOURCE, decoder_input_ids=TARGET, labels=labels)
+    assert {"loss", "decoder_last_hidden_state"} <= set(with_labels.keys())
+    assert with_labels.decoder_last_hidden_state.shape == (2, 7, 16)
+
+
+@for_every_length_family
+def test_length_logits_come_on_request_and_with_labels(make_model: Callable):
+    model = make_model(attn_implementation="eager")
     with_lengths = model(SOURCE, decoder_input_ids=TARGET, return_length_logits=True)
     assert list(with_lengths.keys()) == ["logits", "encoder_last_hidden_state", "length_logits"]
     assert with_lengths.length_logits.shape == (2, 16)
-    with_labels = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS)
-    assert {"loss", "length_logits", "decoder_last_hidden_state"} <= set(with_labels.keys())
-    assert with_labels.decoder_last_hidden_state.shape == (2, 7, 16)
+    expected = model.predict_length(with_lengths.encoder_last_hidden_state, SOURCE.ne(1))
+    assert torch.equal(with_lengths.length_logits, expected)
+    assert "length_logits" in model(SOURCE, decoder_input_ids=TARGET, labels=LABELS).keys()
 
 
 def test_tuple_output_holds_the_same_tensors_in_order(make_model: Callable):
@@ -496,10 +518,10 @@ def test_retained_gradients_reach_recorded_states(make_model: Callable):
 # ---- backends, precision, checkpointing, compilation ----
 
 
-def test_eager_equals_sdpa(make_model: Callable):
+def test_eager_equals_sdpa(make_model: Callable, labels: torch.LongTensor):
     eager, sdpa = (make_model(attn_implementation=name, initializer_range=0.1) for name in ("eager", "sdpa"))
     assert eager.config._attn_implementation == "eager" and sdpa.config._attn_implementation == "sdpa"
-    ours, theirs = (m(SOURCE, decoder_input_ids=TARGET, labels=LABELS) for m in (eager, sdpa))
+    ours, theirs = (m(SOURCE, decoder_input_ids=TARGET, labels=labels) for m in (eager, sdpa))
     torch.testing.assert_close(ours.logits[TARGET != 1], theirs.logits[TARGET != 1], atol=1e-6, rtol=0)
     ours.loss.backward()
     theirs.loss.backward()
@@ -527,7 +549,9 @@ def test_attention_dropout_acts_in_training_only(make_model: Callable):
 
 
 @pytest.mark.parametrize("use_reentrant", [True, False])
-def test_gradient_checkpointing_changes_neither_loss_nor_gradients(make_model: Callable, use_reentrant: bool):
+def test_gradient_checkpointing_changes_neither_loss_nor_gradients(
+    make_model: Callable, use_reentrant: bool, labels: torch.LongTensor
+):
     # In double precision, since the reentrant kind adds gradients up in another order.
     model = make_model(dropout=0.2).double().train()
     losses, gradients = [], []
@@ -537,7 +561,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(make_model: C
             assert model.is_gradient_checkpointing
         model.zero_grad()
         torch.manual_seed(3)
-        loss = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS).loss
+        loss = model(SOURCE, decoder_input_ids=TARGET, labels=labels).loss
         loss.backward()
         losses.append(loss.item())
         gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
@@ -546,9 +570,9 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(make_model: C
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5, msg=name)
 
 
-def test_training_reaches_every_parameter(make_model: Callable):
+def test_training_reaches_every_parameter(make_model: Callable, labels: torch.LongTensor):
     model = make_model().train()
-    model(SOURCE, decoder_input_ids=TARGET, labels=LABELS).loss.backward()
+    model(SOURCE, decoder_input_ids=TARGET, labels=labels).loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None, name
         if not name.endswith("k_proj.bias"):  # softmax cancels a constant added to all keys' scores
@@ -556,12 +580,12 @@ def test_training_reaches_every_parameter(make_model: Callable):
     assert model.model.shared.weight.grad[1].abs().max() > 0  # through the projection: <pad> is one of V outputs
 
 
-def test_a_few_steps_fit_one_batch(make_model: Callable):
+def test_a_few_steps_fit_one_batch(make_model: Callable, labels: torch.LongTensor):
     model = make_model(initializer_range=0.02).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-2)
     losses = []
     for _ in range(30):
-        loss = model(SOURCE, decoder_input_ids=TARGET, labels=LABELS).loss
+        loss = model(SOURCE, decoder_input_ids=TARGET, labels=labels).loss
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -570,13 +594,15 @@ def test_a_few_steps_fit_one_batch(make_model: Callable):
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-def test_half_precision_loading_runs_and_stays_close(tmp_path: Path, make_model: Callable, dtype: torch.dtype):
+def test_half_precision_loading_runs_and_stays_close(
+    tmp_path: Path, make_model: Callable, dtype: torch.dtype, labels: torch.LongTensor
+):
     model = make_model(initializer_range=0.1)
     model.save_pretrained(tmp_path)
     half = AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=dtype)
     assert {p.dtype for p in half.parameters()} == {dtype}
     with torch.no_grad():
-        ours, theirs = (m(SOURCE, decoder_input_ids=TARGET, labels=LABELS) for m in (half, model))
+        ours, theirs = (m(SOURCE, decoder_input_ids=TARGET, labels=labels) for m in (half, model))
     assert ours.logits.dtype == dtype and ours.loss.dtype == torch.float32
     is_target = TARGET != 1
     torch.testing.assert_close(ours.logits[is_target].float(), theirs.logits[is_target], atol=0.15, rtol=0)
@@ -717,12 +743,24 @@ def test_dummy_inputs_run(make_model: Callable):
 def test_batch_does_not_change_a_row(make_model: Callable):
     model = make_model()
     with torch.no_grad():
-        batch = model(SOURCE, decoder_input_ids=TARGET, return_length_logits=True)
-        alone = model(SOURCE[1:, :4], decoder_input_ids=TARGET[1:, :4], return_length_logits=True)
+        batch = model(SOURCE, decoder_input_ids=TARGET)
+        alone = model(SOURCE[1:, :4], decoder_input_ids=TARGET[1:, :4])
     torch.testing.assert_close(alone.logits, batch.logits[1:, :4], atol=1e-5, rtol=0)
-    torch.testing.assert_close(alone.length_logits, batch.length_logits[1:], atol=1e-5, rtol=0)
 
 
+@for_every_length_family
+def test_lengths_do_not_depend_on_padding(make_model: Callable):
+    model, settings = make_model(), {"return_length_logits": True}
+    source = shift_right(SOURCE, 9)
+    with torch.no_grad():
+        batch = model(SOURCE, decoder_input_ids=TARGET, **settings).length_logits
+        left = model(source, decoder_input_ids=TARGET, **settings).length_logits
+        alone = model(SOURCE[1:, :4], decoder_input_ids=TARGET[1:, :4], **settings).length_logits
+    torch.testing.assert_close(left, batch, atol=1e-5, rtol=0)
+    torch.testing.assert_close(alone, batch[1:], atol=1e-5, rtol=0)
+
+
+@for_every_length_family
 def test_predict_length_projects_the_mean_state(make_model: Callable):
     model = make_model()
     states = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(1))

@@ -183,8 +183,10 @@ def test_direction_of_the_metric_follows_from_its_name(tmp_path: Path):
 
 
 def test_other_architecture_is_refused():
-    with pytest.raises(ValueError, match="model_type must be marian, got 'cmlm'"):
+    with pytest.raises(ValueError, match="model_type must be one of marian, got 'cmlm'"):
         AutoregressiveModelArguments(model_type="cmlm")
+    with pytest.raises(ValueError, match="upsample_ratio=2 has no effect with model_type=marian"):
+        AutoregressiveModelArguments(upsample_ratio=2)
 
 
 # ---- a whole run --------------------------------------------------------------------------------------------------

@@ -13,8 +13,9 @@ import torch
 from dims_hf import NATTrainer, NATTrainingArguments
 from dims_hf.trainers import CollapseError
 from dims_hf.trainers.masking import EVALUATION_STEP
-from dims_hf.trainers.nat_trainer import add_up
+from dims_hf.trainers.nat_trainer import Work, add_up
 from dims_hf.trainers.schedules import FairseqInverseSqrt
+from dims_hf.trainers.token_budget_trainer import limit_primitive_caches
 
 
 def losses_of(trainer):
@@ -41,6 +42,7 @@ def test_log_has_parts_that_add_up_to_the_loss_accuracy_and_speed(make_teacher_t
         assert entry["loss"] == pytest.approx(entry["token"] + 0.1 * entry["length"], rel=1e-5)
         assert 0 <= entry["accuracy"] <= 1
         assert entry["target_tokens_per_second"] > 0
+        assert 0 <= entry["padding_share"] < 1 and 0 < entry["data_wait_share"] < 1
         assert entry["learning_rate"] == 2e-3
 
 
@@ -299,3 +301,48 @@ def test_a_sentence_above_the_budget_is_refused_before_the_first_step(make_teach
     with pytest.raises(ValueError, match="more than max_tokens_per_batch=5"):
         trainer.train()
     assert trainer.state.global_step == 0 and isinstance(trainer, NATTrainer)
+
+
+def test_work_report_is_the_hand_value():
+    work = Work(num_target_tokens=300, num_tokens=600, num_positions=800, seconds_waited=1.0)
+    assert work.report(seconds=10.0, num_processes=2) == {
+        "target_tokens_per_second": 30.0, "padding_share": 0.25, "data_wait_share": 0.05
+    }  # fmt: skip
+
+
+def test_padding_share_of_the_log_is_that_of_the_batches(make_teacher_trainer):
+    trainer = make_teacher_trainer(max_steps=3, logging_steps=3)
+    trainer.train()
+    (entry,) = [entry for entry in trainer.state.log_history if "loss" in entry]
+    batches = [batch for _, batch in zip(range(3), trainer.get_train_dataloader(), strict=False)]
+    masks = [mask for batch in batches for mask in (batch["attention_mask"].bool(), batch["labels"] != -100)]
+    tokens, positions = sum(int(mask.sum()) for mask in masks), sum(mask.numel() for mask in masks)
+    assert entry["padding_share"] == pytest.approx(1 - tokens / positions, abs=1e-6)
+
+
+@pytest.mark.slow
+def test_compiled_model_has_the_same_losses(make_teacher_trainer, training_log):
+    # The trainer's own argument; this backend traces the model like all others, and needs no C++ compiler.
+    plain, compiled = (
+        make_teacher_trainer(folder=f"compile-{backend}", max_steps=1, torch_compile=backend is not None,
+                             torch_compile_backend=backend)
+        for backend in (None, "eager")
+    )  # fmt: skip
+    for trainer in (plain, compiled):
+        trainer.train()
+    for ours, expected in zip(training_log(compiled), training_log(plain), strict=True):
+        assert ours == pytest.approx(expected, rel=1e-5)
+
+
+def test_fused_optimizer_makes_the_updates_of_the_plain_one(make_teacher_trainer, largest_difference):
+    trainers = [make_teacher_trainer(folder=optim, optim=optim) for optim in ("adamw_torch_fused", "adamw_torch")]
+    for trainer in trainers:
+        trainer.train()
+    assert trainers[0].optimizer.optimizer.defaults["fused"]
+    assert largest_difference(*(trainer.model for trainer in trainers), up_to_rounding=True) < 1e-6
+
+
+def test_primitive_caches_are_limited_unless_the_environment_says_otherwise():
+    environment = {"LRU_CACHE_CAPACITY": "7"}
+    limit_primitive_caches(environment)
+    assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "7"}

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dims_hf import DiMSTrainer, roll_out_teacher
-from dims_hf.trainers import dims_trainer
+from dims_hf.trainers import student_cmlm
 from dims_hf.trainers.masking import EVALUATION_STEP
 
 
@@ -210,7 +210,7 @@ def test_cmlmc_student_learns_the_last_pass_of_its_teacher_on_whole_sources(cmlm
         calls.append((torch.equal(labels.logits, last.logits), bool((input_ids == 4).any())))
         return labels
 
-    monkeypatch.setattr(dims_trainer, "roll_out_teacher", spy)
+    monkeypatch.setattr(student_cmlm, "roll_out_teacher", spy)
     trainer = cmlmc_student_trainer(max_steps=30, teacher_iterations=3, ema_decay=None, learning_rate=3e-3)
     trainer.train()
     assert len(calls) == 30 and set(calls) == {(True, False)}

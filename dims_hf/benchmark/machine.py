@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What this machine can do at best: rates of matrix products by precision, and memory bandwidth."""
+
+from __future__ import annotations
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+
+
+# Edge of the square products: large enough for the best rate, small enough for a second in all.
+_EDGE = {"cpu": 1024, "cuda": 8192}
+
+# Bytes of the buffer that is read; many times any last-level cache.
+_BUFFER = {"cpu": 512 << 20, "cuda": 2 << 30}
+
+_TRIES = 5
+
+
+def usable_cores() -> int:
+    """Cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads for torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def synchronize(device: str) -> None:
+    """Waits until the device has done what it was given."""
+    if torch.device(device).type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def measure_peaks(device: str, *, scale: float = 1.0) -> dict[str, float]:
+    """
+    Best rates of a device, with the threads torch has now.
+
+    Args:
+        device (`str`): torch device.
+        scale (`float`): smaller problems, for tests.
+
+    Returns:
+        `dict[str, float]`: `fp32`, `bf16`, `fp16`, `int8`, in operations per second, where torch has such a product,
+        and `bandwidth` in bytes read per second.
+    """
+    kind = torch.device(device).type
+    edge = max(64, int(_EDGE[kind] * scale))
+    peaks = {}
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for precision, products in _products(edge, device).items():
+            seconds = [_best_seconds(product, device) for product in products]
+            if any(seconds):
+                peaks[precision] = 2 * edge**3 / min(filter(None, seconds))
+        buffer = torch.ones(max(1 << 10, int(_BUFFER[kind] * scale) >> 2), device=device)
+        matrix = buffer[: buffer.numel() // 1024 * 1024].view(-1, 1024)
+        vector = torch.ones(1024, device=device)
+        # which of the two reads faster depends on the library behind the product
+        fastest = min(filter(None, (_best_seconds(read, device) for read in (buffer.sum, lambda: matrix @ vector))))
+        peaks["bandwidth"] = buffer.numel() * 4 / fastest
+    return peaks
+
+
+def best_peaks(measured: list[Mapping[str, float]]) -> dict[str, float]:
+    """The highest of each rate over several measurements: a limit is what was reached at best."""
+    names = {name for peaks in measured for name in peaks}
+    return {name: max(peaks.get(name, 0.0) for peaks in measured) for name in sorted(names)}
+
+
+def _products(edge: int, device: str) -> dict[str, list[Callable[[], object]]]:
+    """Precision to square products in it."""
+    products: dict[str, list[Callable[[], object]]] = {}
+    types = {"fp32": torch.float32, "bf16": torch.bfloat16}
+    if torch.device(device).type == "cuda":
+        types["fp16"] = torch.float16
+    for name, dtype in types.items():
+        left, right = (torch.ones(edge, edge, device=device).to(dtype) for _ in range(2))
+        products[name] = [lambda left=left, right=right: left @ right]
+    small = torch.ones(edge, edge, device=device).to(torch.int8)
+    products["int8"] = [lambda: torch._int_mm(small, small)]
+    if torch.device(device).type == "cpu" and hasattr(torch.ao.quantization, "quantize_dynamic"):
+        linear = torch.nn.Sequential(torch.nn.Linear(edge, edge, bias=False))
+        quantized, rows = torch.ao.quantization.quantize_dynamic(linear, {torch.nn.Linear}), torch.ones(edge, edge)
+        products["int8"].append(lambda: quantized(rows))
+    return products
+
+
+def _best_seconds(call: Callable[[], object], device: str) -> float | None:
+    """Shortest of a few calls after one for warming up; `None` where the backend has no such operation."""
+    seconds = []
+    try:
+        for _ in range(_TRIES + 1):
+            synchronize(device)
+            start = time.perf_counter()
+            call()
+            synchronize(device)
+            seconds.append(time.perf_counter() - start)
+    except (RuntimeError, NotImplementedError, AttributeError):
+        return None
+    return min(seconds[1:])

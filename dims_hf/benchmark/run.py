@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""A whole benchmark: groups of systems measured one after the other, each kept as soon as it is done."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
+from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
+from dims_hf.benchmark.memory import measure_memory
+from dims_hf.benchmark.report import write_report
+from dims_hf.benchmark.settings import MAX_BATCH, SIZES, BenchmarkSettings
+from dims_hf.benchmark.systems import System, make_systems
+from dims_hf.benchmark.translators import UnavailableError, collapsed_text
+from dims_hf.benchmark.weights import Weights, make_weights
+from dims_hf.benchmark.workloads import Workload, corpus_workload, random_workload
+from dims_hf.data import corpus_fingerprint, load_corpus
+from dims_hf.evaluation.bleu import bleu
+from dims_hf.evaluation.provenance import provenance, public_name
+from dims_hf.evaluation.report import write_text
+from dims_hf.evaluation.translation import encode_sources
+
+
+RESULTS = "benchmark.json"
+
+SCHEMA_VERSION = 1
+
+NOTICE_RANDOM = (
+    "Random weights and forced lengths: every system translates the same random token ids into as many "
+    "tokens (a length beam decodes that length and its neighbours). These are figures of speed alone; they say "
+    "nothing about quality."
+)
+NOTICE_TRAINED = "Trained weights: every system translates the same sentences, and stops where its model stops."
+NOTICE_COUNTED = (
+    "Timed is what lies between token ids and token ids: the search with everything it needs, copies to host memory "
+    "excepted. Tokenisation and text are excluded for all. Target tokens are content tokens, without <s> and </s>; "
+    "forced autoregressive models are spared the step that would write </s>."
+)
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Group:
+    """What is compared with one another: a device, its threads, a batch and a length (`None`: that of a corpus)."""
+
+    device: str
+    threads: int
+    batch: int | str
+    length: int | None
+
+    @property
+    def key(self) -> str:
+        """In the file of results."""
+        length = "corpus" if self.length is None else f"length {self.length}"
+        return f"{self.device}, threads {self.threads}, batch {self.batch}, {length}"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Sentences for trained models."""
+
+    task: dict[str, Any]
+    sources: list[str]
+    references: list[str]
+
+
+def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logger.info) -> dict[str, Any]:
+    """
+    Measures what is not in the output folder yet, then writes table, figure and results.
+
+    Args:
+        settings ([`BenchmarkSettings`]): what to measure.
+        say (`Callable[[str], None]`, *optional*): told what happens, a line at a time.
+
+    Returns:
+        `dict[str, Any]`: the results document.
+
+    Raises:
+        ValueError: for settings that cannot be measured, or an output folder with another benchmark in it.
+    """
+    folder = Path(settings.output_dir)
+    weights = make_weights(settings)
+    systems = make_systems(settings, weights)
+    corpus = _load(settings) if settings.models else None
+    folder.mkdir(parents=True, exist_ok=True)
+    document = _open(folder / RESULTS, settings, corpus)
+    document["systems"].update({system.name: describe(system) for system in systems})
+    groups = make_groups(settings)
+    # exported models are as large as the models, and of no use to anybody else
+    with TemporaryDirectory(prefix=".models-", dir=folder) as models:
+        _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
+        _forget(weights)
+        if settings.memory:
+            _add_memory(document, settings, systems, groups, Path(models), say)
+    say(f"Written: {', '.join(path.name for path in write_report(document, folder))} in {folder}")
+    return document
+
+
+def _measure_groups(
+    document: dict[str, Any],
+    settings: BenchmarkSettings,
+    systems: Sequence[System],
+    groups: Sequence[Group],
+    corpus: Corpus | None,
+    models: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Measures what the document lacks."""
+    opened = None
+    for number, group in enumerate(groups, start=1):
+        chosen = [system for system in systems if _belongs(system, group, settings)]
+        state = "there already" if group.key in document["groups"] else f"{len(chosen)} systems"
+        say(f"[{number}/{len(groups)}] {group.key}: {state}")
+        if group.key in document["groups"]:
+            continue
+        if opened != (group.device, group.length):
+            _forget({id(system.weights): system.weights for system in systems}.values())
+            opened = (group.device, group.length)
+        record = measure_group(group, chosen, settings, models, corpus, document["quality"])
+        document["groups"][group.key] = record
+        save(document, Path(settings.output_dir) / RESULTS)
+
+
+def make_groups(settings: BenchmarkSettings) -> list[Group]:
+    """Groups in the order of measurement: the middle length first, small batches first."""
+    lengths: Sequence[int | None] = [None]
+    if not settings.models:
+        middle = settings.middle_length
+        lengths = [middle, *(length for length in settings.lengths if length != middle)]
+    return [
+        Group(device, threads, batch, length)
+        for device, threads in settings.places()
+        for length in lengths
+        for batch in settings.batches
+    ]
+
+
+def measure_group(
+    group: Group,
+    systems: Sequence[System],
+    settings: BenchmarkSettings,
+    models: Path,
+    corpus: Corpus | None = None,
+    quality: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    """
+    Measures systems in turns.
+
+    Args:
+        group ([`Group`]): where, and on what.
+        systems (`Sequence[System]`): what is measured.
+        settings ([`BenchmarkSettings`]): rounds, seed and batches.
+        models (`Path`): folder for exported models.
+        corpus ([`Corpus`], *optional*): sentences for trained models.
+        quality (`dict`, *optional*): receives BLEU of trained systems by name.
+
+    Returns:
+        `dict[str, Any]`: `systems`, by name, `unavailable` with reasons, and the machine's `peaks`.
+    """
+    torch.compiler.reset()
+    timed: dict[str, Timed] = {}
+    unavailable, workloads = {}, {}
+    with torch_threads(group.threads):
+        peaks = [measure_peaks(group.device)]
+        for system in systems:
+            workload = workloads[system.name] = make_workload(group, system.weights, settings, corpus)
+            try:
+                timed[system.name] = _open_and_warm(system, group, workload, models)
+            except UnavailableError as error:
+                unavailable[system.name] = str(error)
+            except RuntimeError as error:
+                # of a compiler, a runtime or a full memory: the other systems' figures are as good without it
+                unavailable[system.name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        measure_rounds(timed, settings.rounds, group.device)
+        peaks.append(measure_peaks(group.device))
+    best, records = best_peaks(peaks), {}
+    for system in systems:
+        if system.name in timed:
+            records[system.name] = _record(system, timed[system.name], workloads[system.name], best)
+            if corpus is not None and quality is not None:
+                texts = [collapsed_text(system.weights, row) for row in timed[system.name].outputs]
+                quality.setdefault(system.name, bleu(texts, corpus.references))
+    return {
+        "device": group.device,
+        "threads": group.threads,
+        "batch": group.batch,
+        "length": group.length,
+        "batch_size": max(len(batch.rows) for load in workloads.values() for batch in load.batches),
+        "peaks": best,
+        "systems": records,
+        "unavailable": unavailable,
+        **{name: provenance()[name] for name in ("git_commit", "created")},
+    }
+
+
+def make_workload(group: Group, weights: Weights, settings: BenchmarkSettings, corpus: Corpus | None) -> Workload:
+    """What a model translates in a group: the same for all, but for the tokenizer of trained ones."""
+    if corpus is None:
+        size = settings.batch_size(group.batch, group.length)
+        return random_workload(size, group.length, SIZES[settings.size].vocab_size, settings.seed)
+    rows = weights.share("rows", lambda: encode_sources(weights, weights.tokenizer, corpus.sources))
+    batch_size = None if group.batch == MAX_BATCH else int(group.batch)
+    return corpus_workload(rows, batch_size=batch_size, max_tokens=settings.max_tokens)
+
+
+def describe(system: System) -> dict[str, Any]:
+    """What tables and comparisons need to know of a system."""
+    return {
+        "label": system.label,
+        "runtime": system.runtime_name,
+        "runtime_label": system.runtime.label,
+        "precision": system.runtime.precision,
+        "is_ours": system.is_ours,
+        "is_plain": system.is_plain,
+        "num_iterations": system.num_iterations,
+        "length_beam_size": system.length_beam_size,
+        "layers": system.weights.layers,
+        "model": system.weights.name,
+    }
+
+
+def save(document: Mapping[str, Any], path: Path) -> Path:
+    """Writes the results; a reader never finds a half-written file."""
+    return write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def load(path: Path) -> dict[str, Any]:
+    """
+    Reads results.
+
+    Raises:
+        ValueError: the file is not one of this release's.
+    """
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not JSON: {error}. Choose another --output-dir.") from error
+    if document.get("schema_version") != SCHEMA_VERSION or "groups" not in document:
+        raise ValueError(f"{path} is not a benchmark of this release. Choose another --output-dir.")
+    return document
+
+
+def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dict[str, Any]:
+    """The document to add to: an earlier one of the same benchmark on the same machine, or a new one."""
+    identity = json.loads(json.dumps(settings.identity()))
+    identity["models"] = [public_name(place) for place in settings.models]
+    where = provenance(seed=settings.seed)
+    for name in ("onnxruntime", "ctranslate2"):
+        try:
+            where["versions"][name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    new = {
+        "schema_version": SCHEMA_VERSION,
+        "notices": [NOTICE_TRAINED if settings.models else NOTICE_RANDOM, NOTICE_COUNTED],
+        "settings": identity,
+        "task": corpus.task if corpus else None,
+        "systems": {},
+        "groups": {},
+        "memory": {},
+        "quality": {},
+        "provenance": where,
+    }
+    if not path.exists():
+        return new
+    document = load(path)
+    differences = [name for name in identity if document["settings"].get(name) != identity[name]]
+    differences += [
+        name for name in ("hardware", "versions") if document["provenance"].get(name) != new["provenance"][name]
+    ]
+    if differences:
+        raise ValueError(
+            f"{path} holds a benchmark with other {', '.join(differences)}. Choose another --output-dir, or delete it."
+        )
+    return document
+
+
+def _belongs(system: System, group: Group, settings: BenchmarkSettings) -> bool:
+    """Whether a group measures a system: the slow ones only where they tell something new."""
+    if system.runtime.device_type not in (None, torch.device(group.device).type):
+        return False
+    is_inner = group.batch != MAX_BATCH and group.length in (None, settings.middle_length)
+    return system.is_plain or is_inner or settings.full_grid
+
+
+def _open_and_warm(system: System, group: Group, workload: Workload, folder: Path) -> Timed:
+    translator = system.open(group.device, group.threads, workload.forced_tokens, folder)
+    timed = warm_up(translator, workload, group.device)
+    check_lengths(system.name, timed.outputs, workload, tolerance=system.length_beam_size // 2)
+    return timed
+
+
+def _record(system: System, timed: Timed, workload: Workload, peaks: Mapping[str, float]) -> dict[str, Any]:
+    """A system's figures in a group, and its distance to the machine's limit."""
+    summary = timed.summary(workload)
+    work = system.work(workload.mean_batch_size, workload.mean_source_tokens, summary["mean_target_tokens"])
+    summary.update(gflop=work.flops / 1e9, million_weights_read=work.weights / 1e6)
+    rate = peaks.get(system.runtime.precision)
+    if rate:
+        limit = work.limit(system.runtime.precision, rate, peaks["bandwidth"])
+        summary.update(limit_ms=1000 * limit, share_of_limit=1000 * limit / summary["p50_ms"])
+    return summary
+
+
+def _add_memory(
+    document: dict[str, Any],
+    settings: BenchmarkSettings,
+    systems: Sequence[System],
+    groups: Sequence[Group],
+    models: Path,
+    say: Callable[[str], None],
+) -> None:
+    """Peak memory of every system on every device, each in a process of its own."""
+    for device in dict.fromkeys(group.device for group in groups):
+        for system in systems:
+            measured = [
+                group
+                for group in groups
+                if group.device == device and system.name in document["groups"][group.key]["systems"]
+            ]
+            # threads hardly change what is needed
+            measured = list({(group.batch, group.length): group for group in measured}.values())
+            kept = document["memory"].setdefault(device, {})
+            if system.name in kept or not measured:
+                continue
+            say(f"peak memory on {device}: {system.label}")
+            kept[system.name] = measure_memory(settings, system.name, measured, models)
+            save(document, Path(settings.output_dir) / RESULTS)
+
+
+def _load(settings: BenchmarkSettings) -> Corpus:
+    limits = {settings.split: settings.max_examples}
+    corpus = load_corpus(
+        settings.data, settings.source_lang, settings.target_lang, splits=(settings.split,), max_examples=limits
+    )[settings.split]
+    task = {
+        "data": public_name(settings.data),
+        "source_lang": settings.source_lang,
+        "target_lang": settings.target_lang,
+        "split": settings.split,
+        "num_sentences": len(corpus),
+        "fingerprint": corpus_fingerprint(corpus),
+    }
+    return Corpus(task, list(corpus["source"]), list(corpus["target"]))
+
+
+def _forget(weights: Iterable[Weights]) -> None:
+    for each in weights:
+        each.forget()

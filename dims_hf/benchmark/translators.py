@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Runtimes: each opens a model as something that turns a prepared batch of token ids into token ids."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import torch
+
+from dims_hf.benchmark.weights import Weights
+from dims_hf.benchmark.workloads import Batch
+from dims_hf.evaluation.translation import collapse, pad_batch
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from dims_hf.export import OnnxTranslator
+
+# Output tokens that an autoregressive model may take for a source of S tokens, where nothing forces their number.
+_LENGTH_FACTOR, _LENGTH_MARGIN = 3, 20
+
+
+class UnavailableError(Exception):
+    """Why a system cannot run here; the report says so in its row."""
+
+
+@dataclass(frozen=True)
+class Situation:
+    """
+    Where and how a model is opened.
+
+    Args:
+        device (`str`): torch device.
+        threads (`int`): CPU threads.
+        forced_tokens (`int`, *optional*): content tokens of every translation; `None`: what the model produces.
+        num_iterations, length_beam_size (`int`): of ours.
+        num_beams (`int`): of autoregressive models.
+        folder (`Path`): where exported and converted models are kept.
+    """
+
+    device: str
+    threads: int
+    forced_tokens: int | None
+    num_iterations: int
+    length_beam_size: int
+    num_beams: int
+    folder: Path
+
+
+class Translator(Protocol):
+    """What a runtime opens. Only `run` is timed: token ids in the runtime's own form in, and the same out."""
+
+    def prepare(self, batch: Batch) -> Any:
+        """The batch in the form the runtime takes, on its device."""
+
+    def run(self, inputs: Any) -> Any:
+        """Translates."""
+
+    def rows(self, outputs: Any) -> list[list[int]]:
+        """Token ids of each translation without `<s>`, `</s>` and padding, repeats not collapsed."""
+
+
+def content_of(row: list[int], pad_token_id: int, eos_token_id: int) -> list[int]:
+    """
+    A sequence without its first token, padding and the last `</s>`; what random weights write between stays, be it
+    special or not.
+    """
+    end = len(row)
+    while end > 1 and row[end - 1] == pad_token_id:
+        end -= 1
+    return row[1 : end - (row[end - 1] == eos_token_id)] if end > 1 else []
+
+
+class TorchTranslator:
+    """`generate` of a torch model; ours and Marian's differ in the options alone."""
+
+    def __init__(self, model: PreTrainedModel, options: Callable[[dict[str, torch.Tensor]], dict[str, Any]]) -> None:
+        self.model, self.options = model, options
+
+    def prepare(self, batch: Batch) -> dict[str, Any]:
+        """Padded ids and their mask on the device, and what `generate` is told."""
+        inputs = pad_batch(batch.rows, self.model.config.pad_token_id, self.model.device)
+        return {**inputs, **self.options(inputs)}
+
+    @torch.inference_mode()
+    def run(self, inputs: dict[str, Any]) -> torch.Tensor:
+        """Calls `generate`."""
+        return self.model.generate(**inputs)
+
+    def rows(self, outputs: torch.Tensor) -> list[list[int]]:
+        """Ids between the first token and the last `</s>`."""
+        config = self.model.config
+        return [content_of(row, config.pad_token_id, config.eos_token_id) for row in outputs.tolist()]
+
+
+def open_ours(weights: Weights, situation: Situation, *, precision: str = "fp32") -> TorchTranslator:
+    """Our `generate` in torch; `precision` is a key of [`_CONVERSIONS`]."""
+    convert = _CONVERSIONS[precision]
+
+    def make() -> PreTrainedModel:
+        return convert(weights.copy(situation.forced_tokens).to(situation.device), situation)
+
+    model = weights.share((precision, situation.device, situation.forced_tokens), make)
+    settings = {
+        "num_iterations": situation.num_iterations,
+        "length_beam_size": situation.length_beam_size,
+        # ids as the model wrote them: of random ones, which repeat a token, nobody could see the length otherwise
+        "collapse_repeats": False,
+    }
+    if not hasattr(model, "predict_length") and situation.length_beam_size > 1:
+        raise UnavailableError("this model has no length candidates")
+    return TorchTranslator(model, lambda inputs: settings)
+
+
+def _compile(model: PreTrainedModel, situation: Situation) -> PreTrainedModel:
+    if situation.forced_tokens is None:
+        raise UnavailableError("compiled for one shape at a time, and sentences of a corpus have many")
+    if torch.device(situation.device).type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
+        raise UnavailableError("torch.compile needs a C++ compiler, and none was found")
+    # every group has shapes of its own, and one step more than the default number of them
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    model.model.encoder = torch.compile(model.model.encoder, dynamic=False)
+    model.model.decoder = torch.compile(model.model.decoder, dynamic=False)
+    return model
+
+
+def _quantize(model: PreTrainedModel, situation: Situation) -> PreTrainedModel:
+    if torch.device(situation.device).type != "cpu":
+        raise UnavailableError("torch's dynamic int8 runs on CPUs alone")
+    if not hasattr(torch.ao.quantization, "quantize_dynamic"):
+        raise UnavailableError(f"torch {torch.__version__} has no quantize_dynamic")
+    with warnings.catch_warnings():
+        # it says that it will move to another package
+        warnings.simplefilter("ignore")
+        return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
+
+
+_CONVERSIONS: dict[str, Callable[[PreTrainedModel, Situation], PreTrainedModel]] = {
+    "fp32": lambda model, situation: model,
+    "bf16": lambda model, situation: model.to(torch.bfloat16),
+    "compiled": _compile,
+    "int8": _quantize,
+}
+
+
+def open_marian(weights: Weights, situation: Situation, *, precision: str = "fp32") -> TorchTranslator:
+    """transformers' `generate` with its cache; `</s>` is not chosen before the forced length."""
+
+    def make() -> PreTrainedModel:
+        return _CONVERSIONS[precision](weights.copy(None).to(situation.device), situation)
+
+    model = weights.share((precision, situation.device), make)
+    generation_config = copy.deepcopy(model.generation_config)
+    generation_config.update(num_beams=situation.num_beams, do_sample=False, use_cache=True, max_length=None)
+
+    def options(inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
+        config = copy.deepcopy(generation_config)
+        most = situation.forced_tokens or _most_tokens(model, inputs["input_ids"].shape[1])
+        config.update(min_new_tokens=situation.forced_tokens, max_new_tokens=most)
+        return {"generation_config": config}
+
+    return TorchTranslator(model, options)
+
+
+def _most_tokens(model: PreTrainedModel, source_tokens: int) -> int:
+    return min(_LENGTH_FACTOR * source_tokens + _LENGTH_MARGIN, model.config.max_position_embeddings - 1)
+
+
+class CTranslate2Translator:
+    """CTranslate2 on a converted Marian model. Its interface is in tokens' names; the look-up is part of the time."""
+
+    def __init__(self, translator: Any, tokens: list[str], situation: Situation, suppressed: list[int]) -> None:
+        self.translator, self.tokens, self.situation = translator, tokens, situation
+        self.ids = {token: index for index, token in enumerate(tokens)}
+        self.suppressed = [[tokens[index]] for index in suppressed]
+
+    def prepare(self, batch: Batch) -> dict[str, Any]:
+        """Names of tokens, and the search."""
+        forced = self.situation.forced_tokens
+        most = forced or _LENGTH_FACTOR * max(map(len, batch.rows)) + _LENGTH_MARGIN
+        return {
+            "source": [[self.tokens[index] for index in row] for row in batch.rows],
+            "beam_size": self.situation.num_beams,
+            "min_decoding_length": forced or 1,
+            "max_decoding_length": most,
+            "suppress_sequences": self.suppressed or None,
+        }
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        """Translates one batch."""
+        return self.translator.translate_batch(**inputs)
+
+    def rows(self, outputs: Any) -> list[list[int]]:
+        """Ids of the best hypotheses."""
+        return [[self.ids[token] for token in result.hypotheses[0]] for result in outputs]
+
+
+def open_ctranslate2(weights: Weights, situation: Situation, *, precision: str = "fp32") -> CTranslate2Translator:
+    """CTranslate2 with the same weights, converted by its own converter."""
+    try:
+        import ctranslate2
+    except ImportError:
+        raise UnavailableError('ctranslate2 is not installed: pip install "dims-hf[benchmark]"') from None
+    compute_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[precision]
+    device = torch.device(situation.device)
+    if compute_type not in ctranslate2.get_supported_compute_types(device.type, device.index or 0):
+        raise UnavailableError(f"CTranslate2 has no {compute_type} on this {device.type}")
+    folder = weights.share(("ctranslate2", precision), lambda: _convert(weights, situation.folder, compute_type))
+    translator = ctranslate2.Translator(
+        str(folder),
+        device=device.type,
+        device_index=device.index or 0,
+        compute_type=compute_type,
+        inter_threads=1,
+        intra_threads=situation.threads,
+    )
+    special = [] if weights.is_random else set(weights.tokenizer.all_special_ids) - {weights.config.eos_token_id}
+    return CTranslate2Translator(translator, weights.tokens, situation, sorted(special))
+
+
+def _convert(weights: Weights, folder: Path, compute_type: str) -> Path:
+    """Converts unless the process that measures time has."""
+    from ctranslate2.converters import transformers as loaders
+    from ctranslate2.converters.converter import Converter
+
+    place = folder / f"ctranslate2-{weights.name}-{compute_type}"
+    if place.exists():
+        return place
+    model = weights.copy(None)
+    starts_with_pad = model.config.decoder_start_token_id == model.config.pad_token_id
+    # Marian's own loader expects the padding token, which it drops, at the end of the vocabulary and the first step
+    loader = loaders.MarianMTLoader() if starts_with_pad else loaders.BartLoader()
+    model.config.normalize_before = model.config.normalize_embedding = False
+
+    class Loaded(Converter):
+        def _load(self) -> Any:
+            with torch.no_grad():
+                return loader(model, weights.tokenizer)
+
+    Loaded().convert(str(place), quantization=compute_type)
+    return place
+
+
+class OnnxAdapter:
+    """Our model in ONNX Runtime, as `export_onnx` writes it."""
+
+    def __init__(self, translator: OnnxTranslator, situation: Situation) -> None:
+        self.translator, self.situation = translator, situation
+
+    def prepare(self, batch: Batch) -> dict[str, Any]:
+        """Padded arrays, and the search."""
+        input_ids, attention_mask = self.translator.pad(batch.rows)
+        return {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "num_iterations": self.situation.num_iterations,
+            "length_beam_size": self.situation.length_beam_size,
+            "with_scores": False,
+        }
+
+    def run(self, inputs: dict[str, Any]) -> Any:
+        """Translates one batch."""
+        return self.translator.generate(**inputs)
+
+    def rows(self, outputs: Any) -> list[list[int]]:
+        """Ids between `<s>` and `</s>`."""
+        settings = self.translator.settings
+        return [content_of(row, settings["pad_token_id"], settings["eos_token_id"]) for row in outputs[0].tolist()]
+
+
+def open_onnx(weights: Weights, situation: Situation, *, precision: str = "fp32") -> OnnxAdapter:
+    """Our model exported by this package, which verifies the graphs; one pass is one graph, more passes are two."""
+    try:
+        import onnx  # noqa: F401
+        import onnxruntime  # noqa: F401
+    except ImportError as error:
+        raise UnavailableError(f'{error.name} is not installed: pip install "dims-hf[onnx]"') from None
+    from dims_hf.export import OnnxTranslator
+
+    is_one_pass = situation.num_iterations == 1
+    key = (precision, is_one_pass, situation.forced_tokens)
+    folder = weights.share(("onnx", *key), lambda: _export(weights, situation, precision, is_one_pass))
+    translator = weights.share(
+        ("session", *key, situation.threads), lambda: OnnxTranslator(folder, threads=situation.threads)
+    )
+    return OnnxAdapter(translator, situation)
+
+
+def _export(weights: Weights, situation: Situation, precision: str, is_one_pass: bool) -> Path:
+    """Exports unless the process that measures time has."""
+    from dims_hf.export import export_onnx
+
+    kind = "one-pass" if is_one_pass else "iterative"
+    name = f"onnx-{weights.name or 'ours'}-{precision}-{kind}-{situation.forced_tokens}"
+    place = situation.folder / name
+    if not place.exists():
+        passes = 1 if is_one_pass else situation.num_iterations
+        model = weights.copy(situation.forced_tokens)
+        try:
+            export_onnx(model, weights.tokenizer, place, int8=precision == "int8", num_iterations=passes, name=name)
+        except ValueError as error:
+            raise UnavailableError(str(error)) from error
+    return place
+
+
+def collapsed_text(weights: Weights, row: list[int]) -> str:
+    """The text of a translation, repeats collapsed where the model is ours."""
+    row = list(collapse(row)) if weights.family == "ours" else row
+    return weights.tokenizer.decode(row, skip_special_tokens=True).strip()

@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The models behind the systems: random weights of equal dimensions, or trained checkpoints."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dims_hf.benchmark.settings import SIZES, BenchmarkSettings, Size
+from dims_hf.benchmark.work import Dimensions
+from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
+from dims_hf.evaluation.loading import load_model, resolve_model
+from dims_hf.evaluation.provenance import public_name
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+OURS, MARIAN = "ours", "marian"
+
+_MAX_POSITIONS = 512
+
+# A layer norm of D coordinates writes none beyond sqrt(D - 1), 23 for D = 512, so that this outweighs any state.
+_SURE_STATE, _SURE_WEIGHT = 32.0, 1000.0
+
+
+@dataclass
+class Weights:
+    """
+    One model, and how to get it.
+
+    Args:
+        name (`str`): in tables; layers of a random Marian model (`12-1`), empty for our random model.
+        family (`str`): `"ours"` or `"marian"`.
+        load (`Callable`): makes the fp32 model on the CPU, and its tokenizer.
+        is_random (`bool`): good for speed alone.
+    """
+
+    name: str
+    family: str
+    load: Callable[[], tuple[PreTrainedModel, PreTrainedTokenizerBase]]
+    is_random: bool
+    _cache: dict[Any, Any] = field(default_factory=dict, repr=False)
+
+    @cached_property
+    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+        return self.load()
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the model."""
+        return self._loaded[1]
+
+    @property
+    def config(self) -> Any:
+        """Of the model."""
+        return self._loaded[0].config
+
+    @property
+    def layers(self) -> str:
+        """Encoder and decoder layers, `6-6`."""
+        return f"{self.config.encoder_layers}-{self.config.decoder_layers}"
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """What decides its cost."""
+        config = self.config
+        return Dimensions(
+            config.d_model, config.encoder_ffn_dim, config.encoder_layers, config.decoder_layers, config.vocab_size
+        )
+
+    @property
+    def tokens(self) -> list[str]:
+        """The vocabulary, by id."""
+        return self.tokenizer.convert_ids_to_tokens(list(range(self.config.vocab_size)))
+
+    def copy(self, forced_tokens: int | None) -> PreTrainedModel:
+        """A model to do with as one likes; random ones of ours predict translations of `forced_tokens`."""
+        model = copy.deepcopy(self._loaded[0])
+        if self.family == OURS and self.is_random and forced_tokens is not None:
+            force_length(model, forced_tokens)
+        return model
+
+    def share(self, key: Any, make: Callable[[], Any]) -> Any:
+        """What systems have in common, made once: those that differ in passes alone, say."""
+        if key not in self._cache:
+            self._cache[key] = make()
+        return self._cache[key]
+
+    def forget(self) -> None:
+        """Lets go of everything shared."""
+        self._cache.clear()
+
+
+def make_weights(settings: BenchmarkSettings) -> list[Weights]:
+    """The models of a benchmark, ours first; random Marian models are as deep as ours, and deep-shallow."""
+    if settings.models:
+        return [_trained(place) for place in settings.models]
+    size, seed = SIZES[settings.size], settings.seed
+    shapes = ((size.layers, size.layers), (2 * size.layers, 1))
+    peers = [
+        Weights(
+            f"{shape[0]}-{shape[1]}",
+            MARIAN,
+            lambda shape=shape: (make_marian(size, *shape, seed), make_tokenizer(size)),
+            True,
+        )
+        for shape in shapes
+    ]
+    return [Weights("", OURS, lambda: (make_ours(size, seed), make_tokenizer(size)), True), *peers]
+
+
+def make_ours(size: Size, seed: int) -> PreTrainedModel:
+    """A CMLM with random weights, which is also what a DiMS student is."""
+    from dims_hf.models import CMLMConfig, CMLMForConditionalGeneration
+
+    config = CMLMConfig(
+        encoder_layers=size.layers, decoder_layers=size.layers, max_position_embeddings=_MAX_POSITIONS, **_common(size)
+    )
+    return _seeded(CMLMForConditionalGeneration, config, seed)
+
+
+def make_marian(size: Size, encoder_layers: int, decoder_layers: int, seed: int) -> PreTrainedModel:
+    """An autoregressive model with random weights over the same vocabulary."""
+    from transformers import MarianConfig, MarianMTModel
+
+    config = MarianConfig(
+        encoder_layers=encoder_layers,
+        decoder_layers=decoder_layers,
+        activation_function="relu",
+        max_position_embeddings=_MAX_POSITIONS,
+        decoder_start_token_id=BOS,
+        forced_eos_token_id=None,
+        share_encoder_decoder_embeddings=True,
+        scale_embedding=True,
+        **_common(size),
+    )
+    return _seeded(MarianMTModel, config, seed)
+
+
+def make_tokenizer(size: Size) -> PreTrainedTokenizerBase:
+    """Words `w5`, `w6`, … by id, for exporters that ask for a tokenizer."""
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from tokenizers.processors import TemplateProcessing
+    from transformers import PreTrainedTokenizerFast
+
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    words = [*special, *(f"w{index}" for index in range(len(special), size.vocab_size))]
+    tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = WhitespaceSplit()
+    tokenizer.post_processor = TemplateProcessing(single="<s> $A </s>", special_tokens=[("<s>", BOS), ("</s>", EOS)])
+    names = dict(zip(("bos_token", "pad_token", "eos_token", "unk_token", "mask_token"), special))
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, clean_up_tokenization_spaces=False, **names)
+
+
+def force_length(model: PreTrainedModel, num_tokens: int) -> None:
+    """
+    Sets weights so that the length predictor, which still runs, always says `num_tokens`: one coordinate of the last
+    encoder state is large, and the length's class looks at it. Every runtime, exported ones too, then agrees.
+    """
+    if num_tokens + 2 >= min(model.config.max_target_length, model.config.max_position_embeddings):
+        raise ValueError(
+            f"{num_tokens} tokens are more than the models of the benchmark write. Choose shorter lengths."
+        )
+    with torch.no_grad():
+        model.model.encoder.layers[-1].final_layer_norm.bias[0] = _SURE_STATE
+        model.length_head.weight[:, 0] = 0.0
+        model.length_head.weight[num_tokens + 2] = 0.0
+        model.length_head.weight[num_tokens + 2, 0] = _SURE_WEIGHT
+
+
+def _common(size: Size) -> dict[str, Any]:
+    """What both configurations call by the same names."""
+    sides = ("encoder", "decoder")
+    return {
+        "vocab_size": size.vocab_size,
+        "d_model": size.d_model,
+        **{f"{side}_attention_heads": size.heads for side in sides},
+        **{f"{side}_ffn_dim": size.ffn_dim for side in sides},
+        "dropout": 0.0,
+        "bos_token_id": BOS,
+        "pad_token_id": PAD,
+        "eos_token_id": EOS,
+        "unk_token_id": UNK,
+        "mask_token_id": MASK,
+    }
+
+
+def _seeded(kind: type, config: Any, seed: int) -> PreTrainedModel:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return kind(config).eval()
+
+
+def _trained(place: str) -> Weights:
+    from transformers import AutoConfig
+
+    folder = resolve_model(place)
+    config = AutoConfig.from_pretrained(folder)
+    if config.model_type != MARIAN and not hasattr(config, "mask_token_id"):
+        raise ValueError(f"{place} is a {config.model_type} model. The benchmark knows ours and Marian's.")
+    family = MARIAN if config.model_type == MARIAN else OURS
+    return Weights(public_name(place), family, lambda: load_model(folder, "cpu"), is_random=False)

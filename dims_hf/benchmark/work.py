@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Floating-point operations and bytes that a translation cannot do without, and the time limit that follows.
+
+Counted are matrix products and the weights they read. Not counted are norms, softmax, look-ups of embeddings, traffic
+of activations, and padding: a system that does such work is further from its limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
+
+
+@dataclass(frozen=True)
+class Dimensions:
+    """What of a model decides its cost."""
+
+    d_model: int
+    ffn_dim: int
+    encoder_layers: int
+    decoder_layers: int
+    vocab_size: int
+
+    @property
+    def encoder_weights(self) -> int:
+        """Matrix entries of the encoder: four projections and the feed-forward in each layer."""
+        return self.encoder_layers * (4 * self.d_model**2 + 2 * self.d_model * self.ffn_dim)
+
+    @property
+    def cross_weights(self) -> int:
+        """Key and value projections of cross-attention, applied to the source once."""
+        return self.decoder_layers * 2 * self.d_model**2
+
+    @property
+    def decoder_weights(self) -> int:
+        """Matrix entries of the decoder that every target position passes: all but [`cross_weights`]."""
+        return self.decoder_layers * (6 * self.d_model**2 + 2 * self.d_model * self.ffn_dim)
+
+    @property
+    def vocabulary_weights(self) -> int:
+        """The projection to the vocabulary."""
+        return self.d_model * self.vocab_size
+
+    @property
+    def weights(self) -> int:
+        """All matrix entries a translation reads."""
+        return self.encoder_weights + self.cross_weights + self.decoder_weights + self.vocabulary_weights
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of work that must end before the next begins: operations, and weights read once each."""
+
+    flops: float
+    weights: float
+
+
+@dataclass(frozen=True)
+class Work:
+    """The phases of one batch."""
+
+    phases: tuple[Phase, ...]
+
+    @property
+    def flops(self) -> float:
+        """Floating-point operations; a multiplication and its addition are two."""
+        return sum(phase.flops for phase in self.phases)
+
+    @property
+    def weights(self) -> float:
+        """Weights read, as often as they are read."""
+        return sum(phase.weights for phase in self.phases)
+
+    def limit(self, precision: str, rate: float, bandwidth: float) -> float:
+        """
+        Seconds no program can beat on a machine: per phase, arithmetic or memory, whichever takes longer.
+
+        Args:
+            precision (`str`): `fp32`, `bf16`, `fp16` or `int8`, of the weights.
+            rate (`float`): operations per second of the best matrix product in that precision.
+            bandwidth (`float`): bytes per second read from memory.
+        """
+        size = BYTES_PER_WEIGHT[precision]
+        return sum(max(phase.flops / rate, phase.weights * size / bandwidth) for phase in self.phases)
+
+
+def count_one_shot(
+    dimensions: Dimensions,
+    source_tokens: float,
+    target_tokens: float,
+    *,
+    batch_size: int = 1,
+    predicted: Sequence[float] | None = None,
+    num_candidates: int = 1,
+) -> Work:
+    """
+    Work of a non-autoregressive model: the encoder once, the decoder over all positions once per pass.
+
+    Args:
+        dimensions ([`Dimensions`]): of the model.
+        source_tokens, target_tokens (`float`): positions per sentence that encoder and decoder see, `<s>` and `</s>`
+            counted.
+        batch_size (`int`): sentences.
+        predicted (`Sequence[float]`, *optional*): positions projected to the vocabulary in each pass; default: one
+            pass that projects all.
+        num_candidates (`int`): length candidates per sentence; keys and values of the source serve all of them.
+    """
+    predicted = [target_tokens] if predicted is None else predicted
+    rows = batch_size * num_candidates
+    phases = [_encode(dimensions, source_tokens, batch_size)]
+    for index, positions in enumerate(predicted):
+        flops = rows * _decoder_flops(dimensions, target_tokens, target_tokens, source_tokens)
+        flops += rows * 2 * positions * dimensions.vocabulary_weights
+        weights = dimensions.decoder_weights + dimensions.vocabulary_weights
+        if index == 0:
+            flops += batch_size * 2 * source_tokens * dimensions.cross_weights
+            weights += dimensions.cross_weights
+        phases.append(Phase(flops, weights))
+    return Work(tuple(phases))
+
+
+def count_autoregressive(
+    dimensions: Dimensions, source_tokens: float, target_tokens: int, *, batch_size: int = 1, num_beams: int = 1
+) -> Work:
+    """
+    Work of token-by-token decoding with a cache: every step reads decoder and vocabulary weights again.
+
+    Args:
+        dimensions ([`Dimensions`]): of the model.
+        source_tokens (`float`): positions per sentence that the encoder sees.
+        target_tokens (`int`): steps of the decoder.
+        batch_size (`int`): sentences.
+        num_beams (`int`): hypotheses per sentence, from the first step on.
+    """
+    rows = batch_size * num_beams
+    crossing = Phase(batch_size * 2 * source_tokens * dimensions.cross_weights, dimensions.cross_weights)
+    phases = [_encode(dimensions, source_tokens, batch_size), crossing]
+    for step in range(1, target_tokens + 1):
+        flops = _decoder_flops(dimensions, 1, step, source_tokens) + 2 * dimensions.vocabulary_weights
+        phases.append(Phase(rows * flops, dimensions.decoder_weights + dimensions.vocabulary_weights))
+    return Work(tuple(phases))
+
+
+def predicted_positions(num_tokens: int, num_iterations: int, *, all_positions: bool = False) -> list[int]:
+    """
+    Positions that each pass of mask-predict projects: all N, then the ⌊N (k − i) / k⌋ that were masked again.
+
+    Source: Ghazvininejad et al. 2019 (arXiv 1904.09324), §3.
+
+    Args:
+        num_tokens (`int`): content tokens N.
+        num_iterations (`int`): passes k; those with nothing left to predict are not run.
+        all_positions (`bool`): the model corrects itself and predicts every position in every pass.
+    """
+    counts = [num_tokens * (num_iterations - index) // num_iterations for index in range(num_iterations)]
+    return [num_tokens if all_positions else count for count in counts if count or all_positions]
+
+
+def _encode(dimensions: Dimensions, tokens: float, batch_size: int) -> Phase:
+    attention = 4 * tokens**2 * dimensions.d_model * dimensions.encoder_layers
+    return Phase(batch_size * (2 * tokens * dimensions.encoder_weights + attention), dimensions.encoder_weights)
+
+
+def _decoder_flops(dimensions: Dimensions, queries: float, keys: float, source_tokens: float) -> float:
+    """Self-attention over `keys`, cross-attention over the source, and every matrix, for `queries` positions."""
+    attention = 4 * queries * (keys + source_tokens) * dimensions.d_model * dimensions.decoder_layers
+    return 2 * queries * dimensions.decoder_weights + attention

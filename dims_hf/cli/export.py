@@ -1,0 +1,94 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`dims-hf export MODEL --to onnx [--int8]`: a folder that translates without torch."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dims_hf.cli.parsing import CommandParser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Export a model, verified against PyTorch; with a corpus, say what int8 costs."""
+    arguments = _make_parser().parse_words(argv)
+    if arguments.data is not None and None in (arguments.source_lang, arguments.target_lang):
+        raise ValueError("--data needs its languages. Give --source-lang and --target-lang, for example en and de.")
+    from dims_hf.evaluation import load_model
+    from dims_hf.evaluation.provenance import public_name
+    from dims_hf.export import check_output_dir, export_onnx
+
+    name = public_name(arguments.model)
+    suffix = "-int8" if arguments.int8 else ""
+    output_dir = Path(arguments.output_dir or f"{name.rpartition('/')[2]}-onnx{suffix}")
+    check_output_dir(output_dir, overwrite=arguments.overwrite)
+    sentences, references = _read_sentences(arguments)
+    description = export_onnx(
+        *load_model(arguments.model, "cpu"),
+        output_dir,
+        int8=arguments.int8,
+        num_iterations=arguments.num_iterations,
+        sentences=sentences,
+        references=references,
+        name=name,
+        overwrite=arguments.overwrite,
+    )
+    _report(description, output_dir)
+
+
+def _make_parser() -> CommandParser:
+    parser = CommandParser("export", "Write a folder that translates with onnxruntime and tokenizers alone.")
+    parser.add_argument("model", help="checkpoint folder or Hub model id")
+    parser.add_argument("--to", choices=["onnx"], default="onnx", help="format")
+    parser.add_argument("--int8", action="store_true", help="8-bit weights and activations")
+    parser.add_argument(
+        "--output-dir", metavar="DIR", help="folder to write; MODEL-onnx or MODEL-onnx-int8 by default"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace a former export")
+    parser.add_argument(
+        "--num-iterations", type=int, help="decoder passes, 1 makes one graph; the model's own number when not given"
+    )
+    parser.add_argument("--verify-data", metavar="FILE", help="source sentences to compare with PyTorch, one per line")
+    parser.add_argument("--data", help="corpus to measure BLEU on, also compared with PyTorch")
+    parser.add_argument("--source-lang", help="language code of --data, for example en")
+    parser.add_argument("--target-lang", help="language code of --data, for example de")
+    parser.add_argument("--split", default="test", help="split of --data")
+    parser.add_argument("--max-examples", type=int, help="first sentences of --data only")
+    return parser
+
+
+def _read_sentences(arguments: argparse.Namespace) -> tuple[list[str], list[str] | None]:
+    if arguments.data is not None:
+        if arguments.verify_data is not None:
+            raise ValueError("Sentences were given as --data and as --verify-data. Give one of the two.")
+        from dims_hf.data import load_corpus
+
+        split, limit = arguments.split, arguments.max_examples
+        limits = {split: limit} if limit is not None else None
+        corpus = load_corpus(
+            arguments.data, arguments.source_lang, arguments.target_lang, splits=(split,), max_examples=limits
+        )[split]
+        return list(corpus["source"]), list(corpus["target"])
+    if arguments.verify_data is None:
+        return [], None
+    path = Path(arguments.verify_data)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} does not exist. Give a text file with one source sentence per line.")
+    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()], None
+
+
+def _report(description: dict, output_dir: Path) -> None:
+    verified = description["verification"]
+    lines = [f"verified {verified['num_sequences']} sequences, {verified['num_tokens']} tokens: as PyTorch"]
+    if "agreement" in description:
+        shares = description["agreement"]
+        lines.append(f"int8 agrees on {shares['sentences']:.1%} of sentences, {shares['tokens']:.1%} of tokens")
+    if "quality" in description:
+        scores = description["quality"]["bleu"]
+        lines.append("BLEU " + ", ".join(f"{name} {score:.2f}" for name, score in scores.items()))
+    size = sum(path.stat().st_size for path in output_dir.iterdir())
+    lines.append(f"wrote {output_dir} ({size / 1e6:.1f} MB)")
+    sys.stdout.write("".join(line + "\n" for line in lines))

@@ -1,0 +1,269 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Writes ONNX graphs node by node: weights stored once, matrix products in fp32 or in int8, attention as one node.
+
+Shapes: M rows of any leading shape, V vocabulary, D hidden.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+
+if TYPE_CHECKING:
+    import torch
+    from onnx import ModelProto
+    from torch import nn
+
+# LayerNormalization is of opset 17; with IR version 8, runtimes from 2022 on read the file.
+OPSET, IR_VERSION = 17, 8
+
+# Domain of the fused operators of ONNX Runtime.
+FUSED = "com.microsoft"
+
+# Tensors of fewer bytes stay in the graph, so that tools can read shapes and constants.
+_EXTERNAL_BYTES = 1024
+
+
+class WeightStore:
+    """Weights of all graphs of one export, each once, in one file that the graphs refer to."""
+
+    def __init__(self, file_name: str) -> None:
+        self.file_name = file_name
+        self.arrays: dict[str, np.ndarray] = {}
+        self.offsets: dict[str, int] = {}
+
+    def add(self, name: str, array: np.ndarray) -> str:
+        """Keeps `array` under `name`; the same name always means the same array."""
+        self.arrays.setdefault(name, np.asarray(array, order="C"))
+        return name
+
+    def write(self, folder: Path) -> None:
+        """Writes the large arrays one after the other, aligned so that they can be mapped into memory."""
+        with open(folder / self.file_name, "wb") as file:
+            for name, array in self.arrays.items():
+                if array.nbytes >= _EXTERNAL_BYTES:
+                    file.write(b"\0" * (-file.tell() % 4096))
+                    self.offsets[name] = file.tell()
+                    file.write(array.tobytes())
+
+    def initializer(self, name: str) -> Any:
+        """The tensor as a graph holds it: a reference into the file, or the values where they are few."""
+        from onnx import TensorProto, helper, numpy_helper
+
+        array = self.arrays[name]
+        if name not in self.offsets:
+            return numpy_helper.from_array(array, name)
+        tensor = TensorProto(
+            name=name, dims=array.shape, data_type=helper.np_dtype_to_tensor_dtype(array.dtype), data_location=1
+        )
+        reference = {"location": self.file_name, "offset": self.offsets[name], "length": array.nbytes}
+        for key, value in reference.items():
+            tensor.external_data.add(key=key, value=str(value))
+        return tensor
+
+
+class GraphBuilder:
+    """
+    One graph under construction. Methods take and return names of values; modules are read, never run.
+
+    Int8 products quantise weights per output channel when the graph is written, and activations per row when it runs:
+    a row's result then depends on nothing but the row, so neither padding nor the batch changes a translation.
+
+    Args:
+        store ([`WeightStore`]): where the weights go.
+        quantized (`bool`): int8 products and embedding instead of fp32.
+    """
+
+    def __init__(self, store: WeightStore, *, quantized: bool) -> None:
+        self.store, self.quantized = store, quantized
+        self.nodes: list[Any] = []
+        self._inputs: list[Any] = []
+        self._outputs: list[Any] = []
+        self._used: dict[str, None] = {}
+        self._activations: dict[tuple[str, bool], tuple[str, str, str, str]] = {}
+        self._count = 0
+
+    def op(self, kind: str, *inputs: str, outputs: int = 1, domain: str = "", **attributes: Any) -> Any:
+        """Adds a node; returns the name of its output, or a list of them where there are several."""
+        from onnx import helper
+
+        self._count += 1
+        names = [f"{kind}_{self._count}_{index}" for index in range(outputs)]
+        self.nodes.append(helper.make_node(kind, list(inputs), names, domain=domain, **attributes))
+        return names[0] if outputs == 1 else names
+
+    def either(self, condition: str, dtype: type, then: Callable[[], str], otherwise: Callable[[], str]) -> str:
+        """Value of `then` where `condition` (a boolean scalar) holds, else of `otherwise`; only one of them runs."""
+        from onnx import helper
+
+        branches, outer = [], self.nodes
+        for build in (then, otherwise):
+            self.nodes = []
+            value = helper.make_tensor_value_info(build(), helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None)
+            branches.append(helper.make_graph(self.nodes, f"branch_{self._count}", [], [value]))
+        self.nodes = outer
+        return self.op("If", condition, then_branch=branches[0], else_branch=branches[1])
+
+    def weight(self, name: str, array: np.ndarray) -> str:
+        """A weight under the name of its parameter."""
+        self._used[name] = None
+        return self.store.add(name, array)
+
+    def constant(self, value: Any, dtype: type = np.int64) -> str:
+        """A small constant; equal ones are one."""
+        array = np.asarray(value, dtype)
+        return self.weight(f"constant_{array.dtype}_{array.tolist()}".replace(" ", ""), array)
+
+    def input(self, name: str, dtype: type, shape: tuple, default: np.ndarray | None = None) -> str:
+        """An input of the graph; with a `default` it may be left out."""
+        from onnx import helper
+
+        self._inputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+        )
+        return name if default is None else self.weight(name, default)
+
+    def output(self, name: str, value: str, dtype: type, shape: tuple) -> None:
+        """Makes a value an output of the graph."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("Identity", [value], [name]))
+        self._outputs.append(
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
+        )
+
+    def linear(self, x: str, name: str, module: nn.Linear, *, bias: bool = True, non_negative: bool = False) -> str:
+        """
+        `module` applied to the last dimension of `x`.
+
+        Args:
+            x (`str`): input (…, D).
+            name (`str`): of the module, for its weights.
+            module (`nn.Linear`): its weights.
+            bias (`bool`): add the bias; without, the next operator does.
+            non_negative (`bool`): `x` holds no negative number, so that all 256 steps of its int8 form count.
+        """
+        matrix = to_numpy(module.weight)
+        if self.quantized:
+            values, scale = quantize_rows(matrix)
+            product = self._int8_product(
+                x,
+                self.weight(f"{name}.weight.int8", values.T),
+                self.weight(f"{name}.weight.scale", scale),
+                non_negative=non_negative,
+            )
+            output = self.op("Mul", *product)
+        else:
+            output = self.op("MatMul", x, self.weight(f"{name}.weight", matrix.T))
+        return self.op("Add", output, self.weight(f"{name}.bias", to_numpy(module.bias))) if bias else output
+
+    def _int8_product(
+        self, x: str, matrix: str, scale: str, *, bias: str = "", non_negative: bool = False
+    ) -> tuple[str, str]:
+        """Product of `x` scaled to one per row with an int8 matrix (D, N), and the rows' scales (…, 1)."""
+        values, step, zero, row_scale = self._quantize_activation(x, non_negative)
+        product = self.op("MatMulIntegerToFloat", values, matrix, step, scale, zero, "", bias, domain=FUSED)
+        return product, row_scale
+
+    def _quantize_activation(self, x: str, non_negative: bool) -> tuple[str, str, str, str]:
+        """`x` in unsigned bytes, their step and zero, and the largest magnitude of each row; shared by products."""
+        if (x, non_negative) not in self._activations:
+            largest = self.op("ReduceMax", x if non_negative else self.op("Abs", x), axes=[-1], keepdims=1)
+            row_scale = self.op("Max", largest, self.constant(1e-12, np.float32))
+            step = self.constant(1 / 255 if non_negative else 1 / 127, np.float32)
+            zero = self.constant(0 if non_negative else 128, np.uint8)
+            scaled = self.op("Mul", x, self.op("Reciprocal", row_scale))
+            values = self.op("QuantizeLinear", scaled, step, zero)
+            self._activations[x, non_negative] = (values, step, zero, row_scale)
+        return self._activations[x, non_negative]
+
+    def embedding(self, ids: str, name: str, matrix: np.ndarray, factor: float = 1.0) -> str:
+        """Rows of a table (V, D) times a constant."""
+        if not self.quantized:
+            rows = self.op("Gather", self.weight(name, matrix), ids)
+            return rows if factor == 1 else self.op("Mul", rows, self.constant(factor, np.float32))
+        values, scale = quantize_rows(matrix)
+        rows = self.op("Cast", self.op("Gather", self.weight(f"{name}.int8", values), ids), to=1)
+        step = self.weight(f"{name}.scale.embedding", (scale * np.float32(factor))[:, None])
+        return self.op("Mul", rows, self.op("Gather", step, ids))
+
+    def tied_projection(self, x: str, name: str, matrix: np.ndarray, bias: np.ndarray) -> tuple[str, str | None]:
+        """
+        Products of `x` (M, D) with every row of the table that `embedding` stored, plus a bias that only excludes.
+
+        Returns:
+            `tuple`: logits (M, V), in int8 each row still to be multiplied by the second value (M, 1).
+        """
+        bias = self.weight(f"{name}.excluded", bias)
+        if not self.quantized:
+            return self.op("Gemm", x, self.weight(name, matrix), bias, transB=1), None
+        values, scale = quantize_rows(matrix)
+        transposed = self.op("Transpose", self.weight(f"{name}.int8", values), perm=[1, 0])
+        return self._int8_product(x, transposed, self.weight(f"{name}.scale", scale), bias=bias)
+
+    def layer_norm(self, x: str, residual: str, name: str, module: nn.LayerNorm, bias: torch.Tensor) -> str:
+        """
+        Layer norm of `x` plus the bias that its product left out plus the residual stream, all (…, D).
+
+        Written out: ONNX Runtime's fused operators for it run one number at a time on the CPU, these vectorised.
+        """
+        scale, shift = (self.weight(f"{name}.{part}", to_numpy(getattr(module, part))) for part in ("weight", "bias"))
+        x = self.op("Add", self.op("Add", x, self.weight(f"{name}.added_bias", to_numpy(bias))), residual)
+        centred = self.op("Sub", x, self.op("ReduceMean", x, axes=[-1]))
+        variance = self.op("ReduceMean", self.op("Mul", centred, centred), axes=[-1])
+        deviation = self.op("Sqrt", self.op("Add", variance, self.constant(module.eps, np.float32)))
+        return self.op("Add", self.op("Mul", self.op("Div", centred, deviation), scale), shift)
+
+    def max_and_argmax(self, x: str, size: int) -> tuple[str, str]:
+        """
+        Largest value of each row of `x` (M, size) and its column, both (M, 1).
+
+        In two levels where `size` has a divisor to group by: a maximum is several times as fast as its place.
+        """
+        group = _middle_divisor(size)
+        groups = self.op("Reshape", x, self.constant([0, size // group, group]))
+        best = self.op("ReduceMax", groups, axes=[2], keepdims=0)
+        place = self.op("ArgMax", best, axis=1, keepdims=1)
+        inside = self.op("ArgMax", self.op("GatherND", groups, place, batch_dims=1), axis=1, keepdims=1)
+        column = self.op("Add", self.op("Mul", place, self.constant(group)), inside)
+        return self.op("ReduceMax", best, axes=[1], keepdims=1), column
+
+    def build(self, name: str) -> ModelProto:
+        """The graph as a model; call it when the store has been written."""
+        from onnx import helper
+
+        initializers = [self.store.initializer(used) for used in self._used]
+        graph = helper.make_graph(self.nodes, name, self._inputs, self._outputs, initializers)
+        opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(FUSED, 1)]
+        return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION, producer_name="dims_hf")
+
+
+def to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    """A parameter in fp32 on the CPU."""
+    return tensor.detach().float().cpu().numpy()
+
+
+def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """
+    Symmetric int8 with one scale per row (one per output of a product, one per token of an embedding).
+
+    Args:
+        matrix (`np.ndarray` of shape `(N, D)`): fp32.
+
+    Returns:
+        `tuple[np.ndarray, np.ndarray]`: int8 values (N, D) in [-127, 127] and fp32 scales (N,); a row of zeros has
+        scale 1.
+    """
+    largest = np.abs(matrix).max(axis=1, initial=0.0)
+    scale = np.where(largest > 0, largest / 127, 1).astype(np.float32)
+    return np.rint(matrix / scale[:, None]).astype(np.int8), scale
+
+
+def _middle_divisor(size: int) -> int:
+    """The divisor of `size` nearest to its square root from below, 1 for a prime."""
+    return next(divisor for divisor in range(int(size**0.5), 0, -1) if size % divisor == 0)

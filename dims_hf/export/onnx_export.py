@@ -1,0 +1,404 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`export_onnx`: writes the folder of an ONNX export, verified against PyTorch; nothing is left where it differs."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from .onnx_builder import IR_VERSION, OPSET, WeightStore
+from .onnx_graphs import TranslationGraph, make_graphs, save_graphs
+from .onnx_translator import OnnxTranslator
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
+
+WEIGHTS_NAME, DESCRIPTION_NAME, TRANSLATOR_NAME = "weights.bin", "export.json", "onnx_translator.py"
+
+# Sentences that every export is verified on, beside random ids: short and long, digits, quotes, unknown characters.
+SAMPLE_SENTENCES = (
+    "A cat.",
+    "Where is the station?",
+    "Tom said that he would come back before the children go to school.",
+    "It costs 12,50 euros … really?",
+    "„Nein!“, rief sie, und lief so schnell sie konnte zum Bahnhof zurück.",
+    "In the year 1999, more than 2000 people – most of them young – moved to the old town by the river.",
+    "猫 ☂ ??!!",
+)
+
+# Sentences of `verify_data` or of the corpus that are compared with PyTorch.
+_MAX_VERIFIED = 200
+
+# Lengths of the random sources that are verified, in tokens, `<s>` and `</s>` counted.
+_RANDOM_LENGTHS = (3, 4, 7, 12, 25, 40, 96)
+
+# Sentences per batch of a comparison.
+_BATCH_SIZE = 32
+
+# A larger loss of BLEU is said to be one.
+_ACCEPTED_LOSS = 0.3
+
+
+def export_onnx(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    output_dir: str | os.PathLike[str],
+    *,
+    int8: bool = False,
+    num_iterations: int | None = None,
+    sentences: Sequence[str] = (),
+    references: Sequence[str] | None = None,
+    name: str = "model",
+    overwrite: bool = False,
+) -> dict[str, Any]:
+    """
+    Writes a folder that translates with ONNX Runtime alone, after comparing it with PyTorch token for token.
+
+    A model that decodes in one pass becomes one graph (`model.onnx`), any other one an encoder and a decoding step
+    (`encoder.onnx`, `decoder.onnx`). With `int8`, the fp32 graphs are verified first, and the int8 ones compared with
+    them.
+
+    Args:
+        model (`PreTrainedModel`): a CMLM or CMLMC on the CPU in fp32.
+        tokenizer (`PreTrainedTokenizerBase`): its tokenizer, with a `tokenizer.json`.
+        output_dir (`str` or `os.PathLike`): folder to write, whole or not at all.
+        int8 (`bool`, *optional*): 8-bit weights, and 8-bit activations with a scale of their own for every token.
+        num_iterations (`int`, *optional*): decoder passes; the model's generation config decides when `None`.
+        sentences (`Sequence[str]`, *optional*): sources to verify on, beside random ids and built-in sentences.
+        references (`Sequence[str]`, *optional*): their translations; BLEU is then measured on all `sentences`.
+        name (`str`): the model's name in `export.json` and the card.
+        overwrite (`bool`, *optional*): replace a former export.
+
+    Returns:
+        `dict[str, Any]`: what `export.json` holds.
+
+    Raises:
+        ValueError: the graphs do not give PyTorch's tokens, the family has no graphs, or `output_dir` is taken.
+    """
+    output_dir = Path(output_dir)
+    check_output_dir(output_dir, overwrite=overwrite)
+    if model.device.type != "cpu" or model.dtype != torch.float32:
+        raise ValueError(f"The model is {model.dtype} on {model.device}. Export it in float32 from the CPU.")
+    passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
+    if passes < 1:
+        raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a graph of a single pass.")
+    with TemporaryDirectory(dir=_existing_ancestor(output_dir), prefix=f".{output_dir.name}.") as temporary:
+        systems = {}
+        for precision in ("fp32", "int8") if int8 else ("fp32",):
+            folder = Path(temporary, precision)
+            written = write_graphs(model, folder, num_iterations=passes, int8=precision == "int8")
+            _add_text_files(folder, tokenizer)
+            systems[precision] = OnnxTranslator(folder)
+            if precision == "fp32":
+                samples = fitting(systems["fp32"], [*SAMPLE_SENTENCES, *sentences])
+                verified = verify(model, tokenizer, systems["fp32"], samples[: len(SAMPLE_SENTENCES) + _MAX_VERIFIED])
+        description = {"name": name, **written, "verification": verified}
+        if int8:
+            description["agreement"] = agreement(systems["fp32"], systems["int8"], samples)
+        if references is not None:
+            description["quality"] = measure_quality(systems, sentences, references)
+        _finish(folder, description)
+        _move(folder, output_dir)
+    return description
+
+
+def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
+    """
+    Refuses a folder that holds something.
+
+    Raises:
+        ValueError: the folder is taken; with `overwrite`, only by something that is not an export.
+    """
+    if output_dir.exists():
+        is_export = (output_dir / DESCRIPTION_NAME).is_file()
+        is_free = output_dir.is_dir() and not any(output_dir.iterdir())
+        if not is_free and not (overwrite and is_export):
+            hint = "Name another folder" + (", or pass --overwrite." if is_export else ": it is not an export.")
+            raise ValueError(f"{output_dir} exists. {hint}")
+
+
+def _existing_ancestor(folder: Path) -> Path:
+    """Where to write until all is verified: on the same file system, and leaving no new parents if it is not."""
+    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+
+
+def write_graphs(
+    model: PreTrainedModel,
+    folder: str | os.PathLike[str],
+    *,
+    num_iterations: int,
+    int8: bool = False,
+) -> dict[str, Any]:
+    """
+    Writes the graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
+
+    Args:
+        model (`PreTrainedModel`): a CMLM or CMLMC in fp32.
+        folder (`str` or `os.PathLike`): made if it does not exist.
+        num_iterations (`int`): decoder passes; 1 gives one graph.
+        int8 (`bool`, *optional*): as [`export_onnx`].
+
+    Returns:
+        `dict`: names of the graphs, settings and versions, as in `export.json`.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    store = WeightStore(WEIGHTS_NAME)
+    builders = make_graphs(model, store, one_pass=num_iterations == 1, quantized=int8)
+    save_graphs(builders, store, folder)
+    description = {
+        "model_type": model.config.model_type,
+        "precision": "int8" if int8 else "fp32",
+        "graphs": {name: f"{name}.onnx" for name in builders},
+        "settings": _settings(model, num_iterations),
+        "opset": OPSET,
+        "ir_version": IR_VERSION,
+        "versions": {package: importlib.metadata.version(package) for package in ("onnx", "onnxruntime", "torch")},
+    }
+    _write_json(folder / DESCRIPTION_NAME, description)
+    return description
+
+
+def _add_text_files(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    from dims_hf.data import save_tokenizer
+
+    save_tokenizer(tokenizer, folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError("The tokenizer has no tokenizer.json. Only fast tokenizers work outside transformers.")
+    shutil.copyfile(Path(__file__).with_name(TRANSLATOR_NAME), folder / TRANSLATOR_NAME)
+
+
+def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
+    config, generation = model.config, model.generation_config
+    names = ("bos", "pad", "eos", "mask")
+    return {
+        "num_iterations": num_iterations,
+        "length_beam_size": generation.length_beam_size,
+        "collapse_repeats": generation.collapse_repeats,
+        **{f"{name}_token_id": getattr(config, f"{name}_token_id") for name in names},
+        "suppressed_token_ids": model.suppressed_token_ids(),
+        "update_all_positions": config.update_all_positions,
+        "max_position_embeddings": config.max_position_embeddings,
+        "vocab_size": config.vocab_size,
+        **TranslationGraph.length_bounds(config),
+    }
+
+
+def fitting(translator: OnnxTranslator, sentences: Sequence[str]) -> list[str]:
+    """The sentences that are not longer than the position table."""
+    limit = translator.settings["max_position_embeddings"]
+    encodings = translator.tokenizer.encode_batch(list(sentences))
+    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
+
+
+def verify(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, translator: OnnxTranslator, sentences: Sequence[str]
+) -> dict[str, Any]:
+    """
+    Compares ids and texts with PyTorch's on sentences and on random ids, alone and in padded batches.
+
+    Returns:
+        `dict`: `num_sequences` and `num_tokens` compared, and the largest difference of a score.
+
+    Raises:
+        ValueError: for the first batch in which a token differs.
+    """
+    from dims_hf.evaluation.translation import evaluation_mode
+
+    counts = {"num_sequences": 0, "num_tokens": 0, "largest_score_difference": 0.0}
+    with evaluation_mode(model), torch.inference_mode():
+        for rows in _verified_batches(translator, sentences):
+            for beam in (1, 3):
+                _compare_batch(model, translator, rows, beam, counts)
+        for text, translation in zip(sentences, translator.translate(sentences)):
+            _compare_text(model, tokenizer, translator, text, translation)
+    return counts
+
+
+def _verified_batches(translator: OnnxTranslator, sentences: Sequence[str]) -> Iterator[list[list[int]]]:
+    """Rows of ids: random ids of many lengths and some sentences one by one, then batches of both."""
+    settings = translator.settings
+    generator = np.random.default_rng(0)
+    lengths = sorted({min(length, settings["max_position_embeddings"]) for length in _RANDOM_LENGTHS})
+    drawn = [generator.integers(5, settings["vocab_size"], length - 2) for length in lengths]
+    random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
+    rows = translator.encode(sentences)
+    yield from ([row] for row in (*random, *rows[: len(SAMPLE_SENTENCES)]))
+    yield random
+    for start in range(0, len(rows), _BATCH_SIZE):
+        yield rows[start : start + _BATCH_SIZE]
+
+
+def _compare_batch(
+    model: PreTrainedModel, translator: OnnxTranslator, rows: list[list[int]], beam: int, counts: dict[str, Any]
+) -> None:
+    input_ids, attention_mask = translator.pad(rows)
+    sequences, scores = translator.generate(input_ids, attention_mask, length_beam_size=beam)
+    expected = model.generate(
+        torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(attention_mask),
+        num_iterations=translator.settings["num_iterations"],
+        length_beam_size=beam,
+        collapse_repeats=False,
+        return_dict_in_generate=True,
+    )
+    wanted = expected.sequences.numpy()
+    if sequences.shape != wanted.shape or (sequences != wanted).any():
+        row = next(index for index, (a, b) in enumerate(zip(sequences, wanted)) if a.tolist() != b.tolist())
+        raise ValueError(
+            f"The ONNX graphs do not give PyTorch's tokens: source {rows[row]} (length_beam_size={beam}, batch of "
+            f"{len(rows)}) gave {sequences[row].tolist()} instead of {wanted[row].tolist()}. Nothing was written; "
+            "this is a defect of the export, please report it."
+        )
+    counts["num_sequences"] += len(rows)
+    counts["num_tokens"] += int((wanted != translator.settings["pad_token_id"]).sum())
+    difference = float(np.abs(scores - expected.sequences_scores.numpy()).max())
+    counts["largest_score_difference"] = max(counts["largest_score_difference"], difference)
+
+
+def _compare_text(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    translator: OnnxTranslator,
+    text: str,
+    translation: str,
+) -> None:
+    """Tokenization, collapsing of repeats and detokenization as the pipeline has them."""
+    inputs = tokenizer(text, return_tensors="pt")
+    output = model.generate(
+        inputs["input_ids"],
+        attention_mask=inputs["attention_mask"],
+        num_iterations=translator.settings["num_iterations"],
+    )
+    expected = tokenizer.batch_decode(output, skip_special_tokens=True)[0]
+    if translation != expected:
+        raise ValueError(
+            f"The exported translator does not give the pipeline's text: {text!r} gave {translation!r} instead of "
+            f"{expected!r}. Nothing was written; is the tokenizer more than its tokenizer.json?"
+        )
+
+
+def agreement(exact: OnnxTranslator, quantized: OnnxTranslator, sentences: Sequence[str]) -> dict[str, float]:
+    """
+    How often int8 agrees with fp32.
+
+    Returns:
+        `dict`: share of `sentences` with the same text, of `lengths` predicted alike, and of `tokens` that are the
+        same when int8 decodes at the lengths of fp32.
+    """
+    texts, lengths, tokens = [], [], []
+    for start in range(0, len(sentences), _BATCH_SIZE):
+        chunk = sentences[start : start + _BATCH_SIZE]
+        batch = exact.pad(exact.encode(chunk))
+        first, second = exact.generate(*batch)[0], quantized.generate(*batch)[0]
+        sizes = [(row != exact.settings["pad_token_id"]).sum(axis=1) for row in (first, second)]
+        forced = quantized.generate(*batch, target_lengths=sizes[0] - 2, length_beam_size=1)[0]
+        is_content = np.arange(first.shape[1]) < (sizes[0] - 1)[:, None]
+        is_content[:, 0] = False
+        tokens.extend((first == forced)[is_content].tolist())
+        lengths.extend((sizes[0] == sizes[1]).tolist())
+        texts.extend(a == b for a, b in zip(exact.decode(first), quantized.decode(second)))
+    shares = {"sentences": texts, "lengths": lengths, "tokens": tokens}
+    return {"num_sentences": len(sentences), **{name: float(np.mean(values)) for name, values in shares.items()}}
+
+
+def measure_quality(
+    systems: Mapping[str, OnnxTranslator], sources: Sequence[str], references: Sequence[str]
+) -> dict[str, Any]:
+    """BLEU of every precision, and what int8 changes."""
+    from dims_hf.evaluation import bleu
+
+    scored = {
+        name: bleu([text.strip() for text in translator.translate(sources)], references)
+        for name, translator in systems.items()
+    }
+    quality = {"num_sentences": len(sources), "bleu": {name: scores["bleu"] for name, scores in scored.items()}}
+    quality["bleu_signature"] = scored["fp32"]["bleu_signature"]
+    if "int8" in scored:
+        quality["bleu_change"] = scored["int8"]["bleu"] - scored["fp32"]["bleu"]
+        quality["int8_recommended"] = quality["bleu_change"] >= -_ACCEPTED_LOSS
+        if not quality["int8_recommended"]:
+            logger.warning("int8 costs %.2f BLEU here: not recommended.", -quality["bleu_change"])
+    return quality
+
+
+def _finish(folder: Path, description: dict[str, Any]) -> None:
+    """Card and final description, with a checksum of every other file."""
+    (folder / "README.md").write_text(_card(description), encoding="utf-8")
+    files = sorted(path for path in folder.iterdir() if path.name != DESCRIPTION_NAME)
+    description["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    _write_json(folder / DESCRIPTION_NAME, description)
+
+
+def _write_json(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _card(description: Mapping[str, Any]) -> str:
+    """How to use the folder, and what is known of it."""
+    verified, settings = description["verification"], description["settings"]
+    lines = [
+        f"# {description['name']} for ONNX Runtime, {description['precision']}",
+        "",
+        "```bash",
+        "pip install numpy 'onnxruntime>=1.21' tokenizers",
+        f"echo 'A sentence.' | python {TRANSLATOR_NAME} .",
+        "```",
+        "",
+        "```python",
+        "from onnx_translator import OnnxTranslator",
+        'OnnxTranslator(".").translate(["A sentence."])',
+        "```",
+        "",
+        f"- Decoder passes: {settings['num_iterations']}; graphs: {', '.join(description['graphs'].values())}.",
+        f"- The fp32 graphs gave PyTorch's tokens on all {verified['num_sequences']} sequences compared "
+        f"({verified['num_tokens']} tokens).",
+    ]
+    if "agreement" in description:
+        shares = description["agreement"]
+        lines.append(
+            f"- int8 against fp32 on {shares['num_sentences']} sentences: {shares['sentences']:.1%} of the sentences, "
+            f"{shares['tokens']:.1%} of the tokens the same. On processors without VNNI instructions, int8 products "
+            "may saturate and results differ."
+        )
+    if "quality" in description:
+        scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
+        lines.append(f"- BLEU on {description['quality']['num_sentences']} sentences: {scores}.")
+    return "\n".join(lines) + "\n"
+
+
+def _move(folder: Path, output_dir: Path) -> None:
+    """Puts a complete export in its place; a former one is there until then, and back should this fail."""
+    output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with _set_aside(output_dir):
+        os.replace(folder, output_dir)
+
+
+@contextmanager
+def _set_aside(folder: Path) -> Iterator[None]:
+    if not folder.exists():
+        yield
+        return
+    with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as former:
+        os.replace(folder, Path(former, "former"))
+        try:
+            yield
+        except OSError:
+            os.replace(Path(former, "former"), folder)
+            raise

@@ -1,0 +1,331 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The graphs of a translation model: one pass from source ids to target ids, or an encoder and a decoding step.
+
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows,
+M predicted positions, V vocabulary, D hidden.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .onnx_builder import FUSED, GraphBuilder, WeightStore, to_numpy
+
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from dims_hf.models.configuration_nat import NATConfig
+    from dims_hf.models.modeling_nat import NATAttention, NATDecoder, NATEncoder
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
+
+TABLE = "model.shared.weight"
+
+# Added to the logit of a token that must not be predicted; finite, since inf times a scale may be NaN.
+_EXCLUDED = -1e30
+
+# name of a transformers activation -> ONNX operator and its domain
+_ACTIVATIONS = {"relu": ("Relu", ""), "gelu": ("Gelu", FUSED)}
+
+
+class TranslationGraph:
+    """
+    Parts of the graphs of a CMLM; a family that differs overrides a part.
+
+    Args:
+        model (`NATForConditionalGeneration`): read for its weights and settings.
+        builder ([`GraphBuilder`]): receives the nodes.
+    """
+
+    def __init__(self, model: NATForConditionalGeneration, builder: GraphBuilder) -> None:
+        self.model, self.config, self.builder = model, model.config, builder
+        self.table = to_numpy(model.model.shared.weight)
+        if self.config.activation_function not in _ACTIVATIONS:
+            raise ValueError(
+                f"activation_function={self.config.activation_function!r} has no ONNX form here. "
+                f"Known: {', '.join(_ACTIVATIONS)}."
+            )
+
+    def encode(self, input_ids: str, attention_mask: str) -> str:
+        """Encoder states (B, S, D) of source ids and mask (B, S); those of padding mean nothing."""
+        b, encoder = self.builder, self.model.model.encoder
+        counted = b.op("CumSum", attention_mask, b.constant(1))
+        positions = b.op("Add", b.op("Mul", counted, attention_mask), b.constant(1))
+        x = self.embed(input_ids, positions, "model.encoder", encoder)
+        mask = b.op("Cast", attention_mask, to=6)
+        for index, layer in enumerate(encoder.layers):
+            name = f"model.encoder.layers.{index}"
+            x = self.attend(x, f"{name}.self_attn", layer, "self_attn", mask=mask)
+            x = self.feed_forward(x, name, layer)
+        return x
+
+    def predict_length(self, states: str, attention_mask: str) -> str:
+        """Likeliest length class (B,) of encoder states (B, S, D); always in fp32, as all tokens hang on it."""
+        b = self.builder
+        weights = b.op("Cast", b.op("Unsqueeze", attention_mask, b.constant([2])), to=1)
+        total, count = (
+            b.op("ReduceSum", value, b.constant([1]), keepdims=0) for value in (b.op("Mul", states, weights), weights)
+        )
+        matrix = b.weight("length_head.weight", to_numpy(self.model.length_head.weight).T)
+        return b.op("ArgMax", b.op("MatMul", b.op("Div", total, count), matrix), axis=1, keepdims=0)
+
+    def cross_key_values(self, states: str) -> list[tuple[str, str]]:
+        """Keys and values (B, S, D) of each decoder layer, before their biases."""
+        b, pairs = self.builder, []
+        for index, layer in enumerate(self.model.model.decoder.layers):
+            name = f"model.decoder.layers.{index}.encoder_attn"
+            parts = [(f"{name}.{part}", getattr(layer.encoder_attn, part)) for part in ("k_proj", "v_proj")]
+            pairs.append(tuple(b.linear(states, path, module, bias=False) for path, module in parts))
+        return pairs
+
+    def decode(self, tokens: str, lengths: str, columns: str, attention_mask: str, pairs: list) -> str:
+        """Decoder states (R, T, D) of tokens (R, T); candidates of a sentence share its keys and values."""
+        b, decoder = self.builder, self.model.model.decoder
+        positions = b.op("Unsqueeze", b.op("Add", columns, b.constant(2)), b.constant([0]))
+        x = self.embed(tokens, positions, "model.decoder", decoder)
+        is_token = b.op("Less", columns, b.op("Unsqueeze", lengths, b.constant([1])))
+        self_mask, cross_mask = (b.op("Cast", mask, to=6) for mask in (is_token, attention_mask))
+        num_sentences = b.op("Shape", attention_mask, end=1)
+        by_row = b.op("Shape", x)
+        # A target position attends to the source on its own, so candidates may stand side by side in one row.
+        by_sentence = b.op("Concat", num_sentences, b.constant([-1, self.config.d_model]), axis=0)
+        for index, (layer, pair) in enumerate(zip(decoder.layers, pairs, strict=True)):
+            name = f"model.decoder.layers.{index}"
+            x = self.decoder_self_attention(x, name, layer, self_mask)
+            x = b.op("Reshape", x, by_sentence)
+            x = self.attend(x, f"{name}.encoder_attn", layer, "encoder_attn", mask=cross_mask, pair=pair)
+            x = b.op("Reshape", self.feed_forward(x, name, layer), by_row)
+        return x
+
+    def decoder_self_attention(self, x: str, name: str, layer: nn.Module, mask: str) -> str:
+        """What the target positions (R, T, D) learn from each other."""
+        return self.attend(x, f"{name}.self_attn", layer, "self_attn", mask=mask)
+
+    def embed(self, ids: str, positions: str, name: str, stack: NATEncoder | NATDecoder) -> str:
+        """Input of the first layer (…, D)."""
+        tokens = self.builder.embedding(ids, TABLE, self.table, self.model.model.shared.scale)
+        table = self.builder.weight(f"{name}.embed_positions.weight", to_numpy(stack.embed_positions.weight))
+        return self.combine_positions(tokens, self.builder.op("Gather", table, positions), name, stack)
+
+    def combine_positions(self, tokens: str, positions: str, name: str, stack: nn.Module) -> str:
+        """Sum of token and position embeddings."""
+        return self.builder.op("Add", tokens, positions)
+
+    def attend(
+        self,
+        x: str,
+        name: str,
+        layer: nn.Module,
+        part: str,
+        *,
+        mask: str,
+        pair: tuple[str, str] | None = None,
+        causal: bool = False,
+    ) -> str:
+        """Attention sublayer with its residual and layer norm: (…, D); `mask` (rows, keys) is 1 for tokens."""
+        b, attention = self.builder, getattr(layer, part)
+        keys, values = pair or tuple(
+            b.linear(x, f"{name}.{side}_proj", getattr(attention, f"{side}_proj"), bias=False) for side in "kv"
+        )
+        query = b.linear(x, f"{name}.q_proj", attention.q_proj, bias=False)
+        bias = b.weight(f"{name}.bias", self._joint_bias(attention))
+        settings = {"num_heads": self.config.d_model // attention.head_dim, "scale": attention.scaling}
+        settings["unidirectional"] = int(causal)
+        attended = b.op("MultiHeadAttention", query, keys, values, bias, mask, domain=FUSED, **settings)
+        update = b.linear(attended, f"{name}.out_proj", attention.out_proj, bias=False)
+        return b.layer_norm(
+            update, x, f"{name}_layer_norm", getattr(layer, f"{part}_layer_norm"), attention.out_proj.bias
+        )
+
+    def _joint_bias(self, attention: NATAttention) -> np.ndarray:
+        return np.concatenate([to_numpy(getattr(attention, f"{side}_proj").bias) for side in "qkv"])
+
+    def feed_forward(self, x: str, name: str, layer: nn.Module) -> str:
+        """Feed-forward sublayer with its residual and layer norm: (…, D)."""
+        b, activation = self.builder, self.config.activation_function
+        kind, domain = _ACTIVATIONS[activation]
+        inner = b.op(kind, b.linear(x, f"{name}.fc1", layer.fc1), domain=domain)
+        update = b.linear(inner, f"{name}.fc2", layer.fc2, bias=False, non_negative=activation == "relu")
+        return b.layer_norm(update, x, f"{name}.final_layer_norm", layer.final_layer_norm, layer.fc2.bias)
+
+    def predict(self, hidden: str, rows: str, with_scores: str | None) -> tuple[str, str]:
+        """Likeliest token (M,) at some rows (M,) of hidden (R, T, D), and its log-probability (0 if not asked for)."""
+        b = self.builder
+        flat = b.op("Reshape", hidden, b.constant([-1, self.config.d_model]))
+        excluded = np.zeros(len(self.table), np.float32)
+        excluded[self.model.suppressed_token_ids()] = _EXCLUDED
+        logits, scale = b.tied_projection(b.op("Gather", flat, rows), TABLE, self.table, excluded)
+        largest, token = b.max_and_argmax(logits, len(self.table))
+        squeeze = b.constant([1])
+        tokens = b.op("Squeeze", token, squeeze)
+
+        def log_probs() -> str:
+            scaled, top = (value if scale is None else b.op("Mul", value, scale) for value in (logits, largest))
+            rest = b.op("ReduceMax", b.op("LogSoftmax", scaled, axis=1), axes=[1], keepdims=1)
+            # The same roundings as `max - logsumexp`: what ties there must tie here when positions are masked again.
+            return b.op("Squeeze", b.op("Sub", top, b.op("Sub", top, rest)), squeeze)
+
+        def zeros() -> str:
+            return b.op("Squeeze", b.op("Mul", largest, b.constant(0, np.float32)), squeeze)
+
+        if with_scores is None:
+            return tokens, log_probs()
+        return tokens, b.either(with_scores, np.float32, log_probs, zeros)
+
+    @staticmethod
+    def length_bounds(config: NATConfig) -> dict[str, int]:
+        """Fewest and most tokens that a predicted length may have, `<s>` and `</s>` counted, as in `generate()`."""
+        return {
+            "shortest_length": 3 if config.suppress_special_tokens else 2,
+            "longest_length": min(config.max_position_embeddings, config.max_target_length - 1),
+        }
+
+
+class CMLMCGraph(TranslationGraph):
+    """A bidirectional and a causal self-attention in each decoder layer, and projected positions."""
+
+    def __init__(self, model: NATForConditionalGeneration, builder: GraphBuilder) -> None:
+        super().__init__(model, builder)
+        if self.config.legacy_unmasked_attn_no_pad_mask:
+            raise ValueError(
+                "This CMLMC attends to padding (legacy_unmasked_attn_no_pad_mask), so its translations depend on the "
+                "batch and cannot be verified. Import the checkpoint with --no-legacy and export that."
+            )
+
+    def combine_positions(self, tokens: str, positions: str, name: str, stack: nn.Module) -> str:
+        """Projection of token and position embeddings side by side."""
+        b = self.builder
+        # Positions of the target are one row for all sentences.
+        positions = b.op("Expand", positions, b.op("Shape", tokens))
+        joined = b.op("Concat", tokens, positions, axis=-1)
+        return b.linear(joined, f"{name}.embed_proj", stack.embed_proj)
+
+    def decoder_self_attention(self, x: str, name: str, layer: nn.Module, mask: str) -> str:
+        """First to both sides, then to the left; no token has padding on its left."""
+        x = self.attend(x, f"{name}.self_attn_unmasked", layer, "self_attn_unmasked", mask=mask)
+        return self.attend(x, f"{name}.self_attn", layer, "self_attn", mask=mask, causal=True)
+
+
+# config.model_type -> parts of its graphs
+GRAPHS: dict[str, type[TranslationGraph]] = {"cmlm": TranslationGraph, "cmlmc": CMLMCGraph}
+
+
+def make_graphs(
+    model: NATForConditionalGeneration, store: WeightStore, *, one_pass: bool, quantized: bool
+) -> dict[str, GraphBuilder]:
+    """
+    Graphs of a model by the name of their file's stem.
+
+    Args:
+        model (`NATForConditionalGeneration`): read for its weights.
+        store ([`WeightStore`]): receives the weights.
+        one_pass (`bool`): `{"model": …}`, else `{"encoder": …, "decoder": …}`.
+        quantized (`bool`): int8 products.
+
+    Raises:
+        ValueError: for a family that has no graphs, or an imported model that depends on padding.
+    """
+    family = model.config.model_type
+    if family not in GRAPHS:
+        raise ValueError(f"Models of type {family!r} cannot be exported to ONNX yet. Known: {', '.join(GRAPHS)}.")
+    builders = {name: GraphBuilder(store, quantized=quantized) for name in _WRITERS[one_pass]}
+    for name, builder in builders.items():
+        _WRITERS[one_pass][name](GRAPHS[family](model, builder), builder)
+    return builders
+
+
+def _source_inputs(builder: GraphBuilder) -> tuple[str, str]:
+    return tuple(builder.input(name, np.int64, ("B", "S")) for name in ("input_ids", "attention_mask"))
+
+
+def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
+    """Source ids to target ids: encoder, lengths, fully masked templates, decoder, likeliest tokens."""
+    input_ids, attention_mask = _source_inputs(b)
+    offsets = b.input("length_offsets", np.int64, ("K",), np.zeros(1, np.int64))
+    given = b.input("target_lengths", np.int64, ("B_or_1",), np.zeros(1, np.int64))
+    with_scores = b.input("with_scores", np.bool_, (), np.array(True))
+    states = graph.encode(input_ids, attention_mask)
+    pairs = graph.cross_key_values(states)
+    lengths = _candidate_lengths(graph, b, graph.predict_length(states, attention_mask), offsets, given)
+    columns = b.op("Range", b.constant(0), b.op("ReduceMax", lengths, axes=[0], keepdims=0), b.constant(1))
+    tokens, rows = _template(graph, b, lengths, columns)
+    hidden = graph.decode(tokens, lengths, columns, attention_mask, pairs)
+    predictions, log_probs = graph.predict(hidden, rows, with_scores)
+    flat = b.op("Reshape", tokens, b.constant([-1]))
+    shape = b.op("Shape", tokens)
+    b.output(
+        "sequences", b.op("Reshape", b.op("ScatterElements", flat, rows, predictions), shape), np.int64, ("R", "T")
+    )
+    zeros = b.op("Cast", b.op("Mul", flat, b.constant(0)), to=1)
+    spread = b.op("Reshape", b.op("ScatterElements", zeros, rows, log_probs), shape)
+    total = b.op("ReduceSum", spread, b.constant([1]), keepdims=0)
+    b.output("scores", b.op("Div", total, b.op("Cast", lengths, to=1)), np.float32, ("R",))
+
+
+def _candidate_lengths(graph: TranslationGraph, b: GraphBuilder, predicted: str, offsets: str, given: str) -> str:
+    """Lengths (R,), `<s>` and `</s>` counted: those given (0 = none), else around the predicted ones (B,)."""
+    around = b.op("Add", b.op("Unsqueeze", predicted, b.constant([1])), offsets)
+    clamped = b.op("Clip", around, *map(b.constant, graph.length_bounds(graph.config).values()))
+    given = b.op("Unsqueeze", given, b.constant([1]))
+    chosen = b.op("Where", b.op("Greater", given, b.constant(0)), b.op("Add", given, b.constant(2)), clamped)
+    return b.op("Reshape", chosen, b.constant([-1]))
+
+
+def _template(graph: TranslationGraph, b: GraphBuilder, lengths: str, columns: str) -> tuple[str, str]:
+    """`<s> mask … mask </s> pad …` (R, T), and the flat indices of the masks (M,)."""
+    config = graph.config
+    last = b.op("Sub", b.op("Unsqueeze", lengths, b.constant([1])), b.constant(1))
+    is_first = b.op("Equal", columns, b.constant(0))
+    is_inside = b.op("And", b.op("Less", columns, last), b.op("Not", is_first))
+    ids = {name: b.constant(getattr(config, f"{name}_token_id")) for name in ("bos", "eos", "pad", "mask")}
+    tokens = b.op("Where", b.op("Equal", columns, last), ids["eos"], ids["pad"])
+    tokens = b.op("Where", is_first, ids["bos"], b.op("Where", is_inside, ids["mask"], tokens))
+    rows = b.op("NonZero", b.op("Reshape", is_inside, b.constant([-1])))
+    return tokens, b.op("Squeeze", rows, b.constant([0]))
+
+
+def _write_encoder(graph: TranslationGraph, b: GraphBuilder) -> None:
+    """Source ids to predicted lengths and the decoder's keys and values."""
+    input_ids, attention_mask = _source_inputs(b)
+    states = graph.encode(input_ids, attention_mask)
+    b.output("lengths", graph.predict_length(states, attention_mask), np.int64, ("B",))
+    for names, pair in zip(_pair_names(graph), graph.cross_key_values(states), strict=True):
+        for name, value in zip(names, pair, strict=True):
+            b.output(name, value, np.float32, ("B", "S", graph.config.d_model))
+
+
+def _write_decoder(graph: TranslationGraph, b: GraphBuilder) -> None:
+    """Partially masked targets to the likeliest tokens of chosen positions."""
+    tokens = b.input("tokens", np.int64, ("R", "T"))
+    lengths = b.input("lengths", np.int64, ("R",))
+    rows = b.input("positions", np.int64, ("M",))
+    attention_mask = b.input("attention_mask", np.int64, ("B", "S"))
+    shape = ("B", "S", graph.config.d_model)
+    pairs = [tuple(b.input(name, np.float32, shape) for name in names) for names in _pair_names(graph)]
+    width = b.op("Squeeze", b.op("Shape", tokens, start=1), b.constant([0]))
+    columns = b.op("Range", b.constant(0), width, b.constant(1))
+    hidden = graph.decode(tokens, lengths, columns, attention_mask, pairs)
+    predictions, log_probs = graph.predict(hidden, rows, None)
+    b.output("predictions", predictions, np.int64, ("M",))
+    b.output("log_probs", log_probs, np.float32, ("M",))
+
+
+def _pair_names(graph: TranslationGraph) -> list[tuple[str, str]]:
+    return [(f"cross_key_{index}", f"cross_value_{index}") for index in range(graph.config.decoder_layers)]
+
+
+_WRITERS = {
+    True: {"model": _write_one_pass},
+    False: {"encoder": _write_encoder, "decoder": _write_decoder},
+}
+
+
+def save_graphs(builders: dict[str, GraphBuilder], store: WeightStore, folder: Path) -> None:
+    """Writes the weights and one `{name}.onnx` per graph beside them."""
+    store.write(folder)
+    for name, builder in builders.items():
+        (folder / f"{name}.onnx").write_bytes(builder.build(name).SerializeToString())

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Tiny models end to end: what is written, resumed and refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from dims_hf.benchmark import BenchmarkSettings, run_benchmark
+from dims_hf.benchmark import run as run_module
+from dims_hf.benchmark.machine import best_peaks, measure_peaks
+from dims_hf.benchmark.run import make_groups
+from dims_hf.benchmark.settings import SIZES
+from dims_hf.benchmark.systems import System, make_systems
+from dims_hf.benchmark.weights import make_ours, make_weights
+from dims_hf.cli.main import main
+from dims_hf.trainers.autoregressive import make_autoregressive_model
+
+
+PEAKS = {"fp32": 1e10, "bf16": 1e10, "int8": 1e10, "bandwidth": 1e10}
+
+TINY: dict[str, Any] = {
+    "size": "tiny",
+    "systems": ("torch-fp32", "marian-greedy"),
+    "iterations": (1, 2),
+    "length_beams": (1, 3),
+    "batches": (1, "max"),
+    "max_tokens": 24,
+    "lengths": (6,),
+    "threads": (1,),
+    "devices": ("cpu",),
+    "memory": False,
+}
+
+
+@pytest.fixture(autouse=True)
+def quick_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine of known rates, and rounds of one call."""
+    monkeypatch.setattr(run_module, "measure_peaks", lambda device: PEAKS)
+    monkeypatch.setattr("dims_hf.benchmark.measuring._MOST_CALLS", 1)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> BenchmarkSettings:
+    return BenchmarkSettings(**TINY, output_dir=str(tmp_path / "benchmark"))
+
+
+def test_run_benchmark_writes_table_figure_and_results(settings: BenchmarkSettings):
+    threads = torch.get_num_threads()
+    results = run_benchmark(settings)
+    folder = Path(settings.output_dir)
+    assert sorted(path.name for path in folder.iterdir()) == ["benchmark.json", "benchmark.md", "benchmark.png"]
+    assert json.loads((folder / "benchmark.json").read_text()) == results
+    inner, largest = results["groups"].values()
+    assert list(inner["systems"]) == [
+        "ours torch-fp32 1x1",
+        "ours torch-fp32 2x1",
+        "ours torch-fp32 1x3",
+        "ours torch-fp32 2x3",
+        "marian-greedy 2-2",
+        "marian-greedy 4-1",
+    ]
+    # what is slow is left out of the largest batch
+    assert list(largest["systems"]) == ["ours torch-fp32 1x1", "marian-greedy 2-2", "marian-greedy 4-1"]
+    assert largest["batch_size"] == 3
+    for record in (*inner["systems"].values(), *largest["systems"].values()):
+        assert len(record["round_ms"]) == 5
+        assert abs(record["mean_target_tokens"] - 6) <= 1
+    assert torch.get_num_threads() == threads
+    text = (folder / "benchmark.md").read_text()
+    assert "Random weights" in text and "speed alone" in text
+    assert results["provenance"]["versions"]["torch"] == torch.__version__
+
+
+def test_run_benchmark_again_measures_only_what_is_missing(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    measured = []
+    measure = run_module.measure_group
+
+    def interrupted(group: Any, *arguments: Any) -> dict[str, Any]:
+        measured.append(group.batch)
+        if len(measured) == 2:
+            raise KeyboardInterrupt
+        return measure(group, *arguments)
+
+    monkeypatch.setattr(run_module, "measure_group", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        run_benchmark(settings)
+    kept = json.loads((Path(settings.output_dir) / "benchmark.json").read_text())["groups"]
+    results = run_benchmark(settings)
+    assert measured == [1, "max", "max"]
+    first = next(iter(kept))
+    assert results["groups"][first] == kept[first]
+    assert len(results["groups"]) == 2
+
+
+def test_run_benchmark_trained_models_translate_a_corpus_and_are_scored(
+    tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path
+):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "attention_heads": 2, "ffn_dim": 16}
+    arguments = SimpleNamespace(**sizes, dropout=0.0, max_position_embeddings=64)
+    models = {"student": tiny_model, "peer": make_autoregressive_model(arguments, tiny_tokenizer)}
+    for name, model in models.items():
+        model.save_pretrained(tmp_path / name)
+        tiny_tokenizer.save_pretrained(tmp_path / name)
+    pairs = [{"translation": {"en": "a cat .", "de": "eine Katze ."}}] * 2
+    pairs.append({"translation": {"en": "the old dog sees the cat .", "de": "der alte Hund sieht die Katze ."}})
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    changes = {
+        "models": tuple(str(tmp_path / name) for name in models),
+        "data": str(tmp_path / "test.jsonl"),
+        "source_lang": "en",
+        "target_lang": "de",
+        "systems": ("torch-fp32", "torch-compiled", "marian-greedy", "ctranslate2-fp32"),
+        "batches": (1, 2),
+        "output_dir": str(tmp_path / "benchmark"),
+    }
+    results = run_benchmark(BenchmarkSettings(**{**TINY, **changes}))
+    inner = next(iter(results["groups"].values()))
+    assert inner["systems"]["student torch-fp32 1x1"]["num_calls"] == 3 * 5
+    assert "of a corpus have many" in inner["unavailable"]["student torch-compiled 1x1"]
+    assert {"bleu", "bleu_signature"} == set(results["quality"]["student torch-fp32 2x3"])
+    if "ctranslate2-fp32 peer" in inner["systems"]:
+        tokens = {
+            inner["systems"][f"{name} peer"]["mean_target_tokens"] for name in ("marian-greedy", "ctranslate2-fp32")
+        }
+        assert len(tokens) == 1
+    assert results["settings"]["models"] == ["student", "peer"]
+    text = (tmp_path / "benchmark" / "benchmark.md").read_text()
+    assert "Trained weights" in text and "| BLEU |" in text and str(tmp_path) not in text
+    assert (tmp_path / "benchmark" / "benchmark.png").is_file()
+
+
+@pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 6}, {"iterations": (1,)}])
+def test_run_benchmark_of_another_kind_in_the_same_folder_is_refused(settings: BenchmarkSettings, changes: dict):
+    folder = Path(settings.output_dir)
+    folder.mkdir()
+    document = run_module._open(folder / "benchmark.json", settings, None)
+    run_module.save(document, folder / "benchmark.json")
+    with pytest.raises(ValueError, match=f"a benchmark with other {next(iter(changes))}"):
+        run_benchmark(BenchmarkSettings(**{**TINY, **changes}, output_dir=settings.output_dir))
+
+
+def test_run_benchmark_over_a_foreign_file_is_refused(settings: BenchmarkSettings):
+    folder = Path(settings.output_dir)
+    folder.mkdir()
+    (folder / "benchmark.json").write_text("{}")
+    with pytest.raises(ValueError, match="is not a benchmark of this release"):
+        run_benchmark(settings)
+
+
+def test_run_benchmark_system_that_fails_is_a_row_with_its_reason(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    opened = System.open
+
+    def fail(self: System, *arguments: Any) -> Any:
+        if self.num_iterations == 2:
+            raise RuntimeError("no\n compiler")
+        return opened(self, *arguments)
+
+    monkeypatch.setattr(System, "open", fail)
+    results = run_benchmark(settings)
+    group = next(iter(results["groups"].values()))
+    assert group["unavailable"]["ours torch-fp32 2x1"] == "RuntimeError: no compiler"
+    assert "torch fp32 (cpu): RuntimeError: no compiler." in (Path(settings.output_dir) / "benchmark.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"size": "huge"}, "Unknown size 'huge'. Choose from base, small, tiny."),
+        ({"rounds": 4}, "rounds must be >= 5, got 4"),
+        ({"batches": (0,)}, "batches must be numbers >= 1"),
+        ({"batches": ("most",)}, "Use numbers from 1 on, or max."),
+        ({"threads": ()}, "threads must be numbers >= 1"),
+        ({"lengths": ("max",)}, "lengths must be numbers >= 1"),
+        ({"max_tokens": 0}, "max_tokens and max_examples must be >= 1"),
+        ({"data": "phrasebook"}, "Give --model and --data together"),
+        ({"models": ("a",)}, "Give --model and --data together"),
+    ],
+)
+def test_settings_that_cannot_be_measured_raise(changes: dict, message: str):
+    with pytest.raises(ValueError) as error:
+        BenchmarkSettings(**{**TINY, **changes})
+    assert message in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"systems": ("torch-fp33",)}, "Unknown systems torch-fp33. Choose from torch-fp32, "),
+        ({"without": ("torch-fp32", "marian-greedy")}, "No system is left"),
+    ],
+)
+def test_make_systems_of_wrong_names_raises(changes: dict, message: str):
+    settings = BenchmarkSettings(**{**TINY, **changes})
+    with pytest.raises(ValueError, match=message):
+        make_systems(settings, make_weights(settings))
+
+
+def test_make_groups_begins_with_the_middle_length():
+    settings = BenchmarkSettings(**{**TINY, "lengths": (10, 20, 40), "batches": (1, 8)})
+    assert [(group.length, group.batch) for group in make_groups(settings)] == [
+        (20, 1), (20, 8), (10, 1), (10, 8), (40, 1), (40, 8),
+    ]  # fmt: skip
+
+
+def test_copy_forced_length_is_what_the_length_predictor_says():
+    weights = make_weights(BenchmarkSettings(**TINY))[0]
+    source = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
+    for length in (1, 6, 40):
+        output = weights.copy(length).generate(source, num_iterations=1, collapse_repeats=False)
+        assert output.shape == (2, length + 2)
+    with pytest.raises(ValueError, match="Choose shorter lengths"):
+        weights.copy(254)
+
+
+def test_make_ours_same_seed_same_weights_and_global_randomness_untouched():
+    before = torch.random.get_rng_state()
+    first, second, other = (make_ours(SIZES["tiny"], seed).lm_head.weight for seed in (1, 1, 2))
+    assert torch.equal(first, second) and not torch.equal(first, other)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_measure_peaks_are_positive_and_the_best_of_several_is_taken():
+    peaks = measure_peaks("cpu", scale=0.05)
+    assert {"fp32", "bf16", "bandwidth"} <= set(peaks) and min(peaks.values()) > 0
+    assert best_peaks([{"fp32": 1.0, "int8": 5.0}, {"fp32": 2.0}]) == {"fp32": 2.0, "int8": 5.0}
+
+
+def test_command_line_ends_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+
+    def refuse(settings: BenchmarkSettings, say: Any) -> None:
+        seen.append(settings)
+        raise ValueError("enough")
+
+    monkeypatch.setattr("dims_hf.benchmark.run_benchmark", refuse)
+    words = ["--quick", "--batches", "4", "max", "--device", "cpu", "--output_dir", str(tmp_path), "--memory"]
+    assert main(["benchmark", *words]) == 2
+    (settings,) = seen
+    assert (settings.size, settings.iterations, settings.batches) == ("small", (1,), [4, "max"])
+    assert (settings.devices, settings.memory, settings.rounds) == (["cpu"], True, 5)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Runtimes of the same weights agree, and say why where they cannot run."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from dims_hf.benchmark.memory import measure_memory
+from dims_hf.benchmark.run import Group
+from dims_hf.benchmark.settings import BenchmarkSettings
+from dims_hf.benchmark.systems import System, make_systems
+from dims_hf.benchmark.translators import UnavailableError, collapsed_text, content_of
+from dims_hf.benchmark.weights import make_weights
+from dims_hf.benchmark.workloads import random_workload
+
+
+SETTINGS = BenchmarkSettings(size="tiny", iterations=(1, 3), length_beams=(1,), devices=("cpu",))
+
+
+@pytest.fixture(scope="module")
+def systems() -> dict[str, System]:
+    return {system.name: system for system in make_systems(SETTINGS, make_weights(SETTINGS))}
+
+
+def translate(system: System, folder: Path, forced_tokens: int | None = 6) -> list[list[int]]:
+    translator = system.open("cpu", 1, forced_tokens, folder)
+    batch = random_workload(3, 6, 500, seed=1).batches[0]
+    return translator.rows(translator.run(translator.prepare(batch)))
+
+
+@pytest.mark.parametrize(
+    "name", ["ours torch-bf16 3x1", "ours torch-int8 1x1", "marian-greedy 4-1", "marian-beam5 2-2"]
+)
+def test_torch_runtimes_write_the_forced_number_of_tokens(systems: dict[str, System], name: str, tmp_path: Path):
+    assert [len(row) for row in translate(systems[name], tmp_path)] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_onnx_gives_the_tokens_of_torch(systems: dict[str, System], passes: int, tmp_path: Path):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    exported = translate(systems[f"ours onnx-fp32 {passes}x1"], tmp_path)
+    assert exported == translate(systems[f"ours torch-fp32 {passes}x1"], tmp_path)
+
+
+@pytest.mark.parametrize("layers", ["2-2", "4-1"])
+def test_ctranslate2_gives_the_tokens_of_transformers(systems: dict[str, System], layers: str, tmp_path: Path):
+    pytest.importorskip("ctranslate2")
+    converted = translate(systems[f"ctranslate2-fp32 {layers}"], tmp_path)
+    assert converted == translate(systems[f"marian-greedy {layers}"], tmp_path)
+
+
+def test_ctranslate2_missing_is_said_with_its_remedy(
+    systems: dict[str, System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setitem(sys.modules, "ctranslate2", None)
+    with pytest.raises(UnavailableError, match=r"ctranslate2 is not installed: pip install \"dims-hf\[benchmark\]\""):
+        translate(systems["ctranslate2-int8 2-2"], tmp_path)
+
+
+def test_compiled_without_a_compiler_or_one_shape_says_so(
+    systems: dict[str, System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("dims_hf.benchmark.translators.shutil.which", lambda name: None)
+    with pytest.raises(UnavailableError, match=r"needs a C\+\+ compiler"):
+        translate(systems["ours torch-compiled 1x1"], tmp_path)
+    with pytest.raises(UnavailableError, match="sentences of a corpus have many"):
+        translate(systems["ours torch-compiled 1x1"], tmp_path, forced_tokens=None)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ([0, 5, 6, 2, 1, 1], [5, 6]),
+        ([0, 0, 0, 7], [0, 0, 7]),
+        ([1, 5, 2], [5]),
+        ([0, 2], []),
+        ([0, 1, 1], []),
+        ([0, 5, 2, 2], [5, 2]),
+    ],
+)
+def test_content_of(row: list[int], expected: list[int]):
+    assert content_of(row, pad_token_id=1, eos_token_id=2) == expected
+
+
+def test_collapsed_text_drops_repeats_of_ours_alone(systems: dict[str, System]):
+    row = [7, 7, 8]
+    assert collapsed_text(systems["ours torch-fp32 1x1"].weights, row) == "w7 w8"
+    assert collapsed_text(systems["marian-greedy 2-2"].weights, row) == "w7 w7 w8"
+
+
+def test_system_names_and_labels(systems: dict[str, System]):
+    assert systems["ours torch-fp32 3x1"].label == "3 passes, torch fp32"
+    assert systems["ctranslate2-int8 4-1"].label == "CTranslate2 int8 4-1"
+    assert systems["ours torch-fp32 1x1"].is_plain and not systems["marian-beam5 2-2"].is_plain
+
+
+@pytest.mark.slow
+def test_measure_memory_grows_with_the_batch(tmp_path: Path):
+    torch.set_num_threads(1)
+    groups = [Group("cpu", 1, batch, 20) for batch in (1, 256)]
+    peaks = measure_memory(SETTINGS, "ours torch-fp32 1x1", groups, tmp_path)
+    assert set(peaks) == {group.key for group in groups}
+    # logits of 256 sentences of 20 tokens over 500 words, in fp32, are 10 MB
+    assert peaks[groups[1].key] - peaks[groups[0].key] > 8

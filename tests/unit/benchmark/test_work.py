@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Operations and weights counted by hand, and the limits that follow."""
+
+from __future__ import annotations
+
+import pytest
+
+from dims_hf.benchmark.work import (
+    Dimensions,
+    Phase,
+    Work,
+    count_autoregressive,
+    count_one_shot,
+    predicted_positions,
+)
+
+
+BASE = Dimensions(d_model=512, ffn_dim=2048, encoder_layers=6, decoder_layers=6, vocab_size=32000)
+# one of everything: 4 + 6 encoder, 2 cross, 6 + 6 decoder, 3 vocabulary weights
+UNIT = Dimensions(d_model=1, ffn_dim=3, encoder_layers=1, decoder_layers=1, vocab_size=3)
+
+
+def test_weights_of_the_base_size_are_60_4_million():
+    assert BASE.encoder_weights == 6 * (4 * 512 * 512 + 2 * 512 * 2048) == 18_874_368
+    assert BASE.cross_weights + BASE.decoder_weights == 25_165_824
+    assert BASE.vocabulary_weights == 16_384_000
+    assert BASE.weights == 60_424_192
+
+
+def test_one_pass_of_the_base_size_at_20_tokens_is_2_43_gflop_and_reads_each_weight_once():
+    work = count_one_shot(BASE, 20, 20)
+    encoder = 2 * 20 * 18_874_368 + 6 * 4 * 20 * 20 * 512
+    decoder = 2 * 20 * 25_165_824 + 6 * 2 * 4 * 20 * 20 * 512
+    assert (encoder, decoder, 2 * 20 * 16_384_000) == (759_889_920, 1_016_463_360, 655_360_000)
+    assert work.flops == encoder + decoder + 655_360_000
+    assert work.flops / 1e9 == pytest.approx(2.43, abs=0.005)
+    assert work.weights == BASE.weights
+
+
+def test_one_pass_at_batch_32_is_32_times_the_operations_and_no_more_weights():
+    assert count_one_shot(BASE, 20, 20, batch_size=32).flops / 1e9 == pytest.approx(77.8, abs=0.05)
+    assert count_one_shot(BASE, 20, 20, batch_size=32).weights == BASE.weights
+
+
+def test_count_one_shot_two_passes_and_two_candidates_by_hand():
+    # encoder: 2·2·10 + 4·4 = 56; a pass for a candidate: 2·3·12 + 4·3·(3 + 2) = 132; cross once: 2·2·2 = 8
+    work = count_one_shot(UNIT, 2, 3, predicted=[1, 2], num_candidates=2)
+    assert work.phases == (Phase(56, 10), Phase(2 * 132 + 2 * 2 * 1 * 3 + 8, 17), Phase(2 * 132 + 2 * 2 * 2 * 3, 15))
+
+
+def test_count_autoregressive_two_steps_and_two_beams_by_hand():
+    # a step: 2·12 + 4·(t + 2) + 2·3 = 30 + 4·(t + 2)
+    work = count_autoregressive(UNIT, 2, 2, num_beams=2)
+    assert work.phases == (Phase(56, 10), Phase(8, 2), Phase(2 * 42, 15), Phase(2 * 46, 15))
+
+
+def test_autoregressive_reads_decoder_and_vocabulary_once_per_token():
+    work = count_autoregressive(BASE, 20, 20)
+    assert work.weights == 18_874_368 + 3_145_728 + 20 * (22_020_096 + 16_384_000)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "passes", "all_positions", "expected"),
+    [
+        (20, 1, False, [20]),
+        (20, 4, False, [20, 15, 10, 5]),
+        (5, 2, False, [5, 2]),
+        (2, 4, False, [2, 1, 1]),
+        (1, 10, False, [1]),
+        (3, 3, True, [3, 3, 3]),
+    ],
+)
+def test_predicted_positions(tokens: int, passes: int, all_positions: bool, expected: list[int]):
+    assert predicted_positions(tokens, passes, all_positions=all_positions) == expected
+
+
+@pytest.mark.parametrize(("precision", "seconds"), [("fp32", 40 + 100), ("bf16", 20 + 100), ("int8", 10 + 100)])
+def test_limit_takes_the_longer_of_memory_and_arithmetic_in_each_phase(precision: str, seconds: float):
+    # the first phase waits for memory (10 weights at 1 byte per second), the second for arithmetic
+    work = Work((Phase(1, 10), Phase(100, 1)))
+    assert work.limit(precision, rate=1.0, bandwidth=1.0) == seconds
