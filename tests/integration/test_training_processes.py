@@ -104,9 +104,9 @@ def summary_of(folder: Path) -> dict:
 
 def log_of(folder: Path, *volatile: str) -> list[dict]:
     """The log without what depends on the clock."""
-    clock = ("target_tokens_per_second", "data_wait_share", "padding_share", "eval_runtime", "final_runtime", *volatile)
+    clock = ("target_tokens_per_second", "data_wait_share", "padding_share", "eval_runtime", "final_runtime")
     entries = [entry for entry in summary_of(folder)["log"] if "train_runtime" not in entry]
-    return [{name: value for name, value in entry.items() if name not in clock} for entry in entries]
+    return [{name: value for name, value in entry.items() if name not in (*clock, *volatile)} for entry in entries]
 
 
 def largest_difference(first: Path, second: Path, *, without: str = " ") -> float:
