@@ -5,6 +5,7 @@
 Shapes: R rows (sentences times length candidates), T target length (with `<s>` and `</s>`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import torch
@@ -102,11 +103,31 @@ def step_mask_predict(
         log_probs (`torch.FloatTensor` of shape `(M,)`): their log-probabilities.
         mask_token_id (`int`): written where a position is masked again.
     """
+
+    def select_masks(scores: torch.FloatTensor, num_passes: int) -> torch.BoolTensor:
+        num_left = remaining_masks(state.is_content.sum(dim=1), num_passes, state.num_iterations)
+        return select_lowest(scores, state.is_content, num_left)
+
+    return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
+
+
+def apply_pass(
+    state: DecodingState,
+    is_updated: torch.BoolTensor,
+    predictions: torch.LongTensor,
+    log_probs: torch.FloatTensor,
+    select_masks: Callable[[torch.FloatTensor, int], torch.BoolTensor],
+    *,
+    mask_token_id: int,
+) -> DecodingState:
+    """
+    Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
+    strategy shares. The other arguments are those of [`step_mask_predict`].
+    """
     hypotheses = state.hypotheses.masked_scatter(is_updated, predictions)
     scores = state.scores.masked_scatter(is_updated, log_probs)
     num_passes = state.num_passes + 1
-    num_left = remaining_masks(state.is_content.sum(dim=1), num_passes, state.num_iterations)
-    is_masked = select_lowest(scores, state.is_content, num_left)
+    is_masked = select_masks(scores, num_passes)
     what_happened = torch.where(is_masked, REMASKED, torch.where(is_updated, REVEALED, KEPT))
     return replace(
         state,

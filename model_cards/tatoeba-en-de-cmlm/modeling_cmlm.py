@@ -3,8 +3,8 @@
 """Conditional masked language model: the shared encoder-decoder as it is."""
 
 from .configuration_cmlm import CMLMConfig
+from .modeling_length import LengthPredictionForConditionalGeneration
 from .modeling_nat import NATModel
-from .modeling_translation import NATForConditionalGeneration
 
 
 class CMLMModel(NATModel):
@@ -14,7 +14,7 @@ class CMLMModel(NATModel):
     _keys_to_ignore_on_load_unexpected = [r"^length_head\."]
 
 
-class CMLMForConditionalGeneration(NATForConditionalGeneration):
+class CMLMForConditionalGeneration(LengthPredictionForConditionalGeneration):
     """
     CMLM with tied vocabulary projection and length predictor; translates with [`generate`].
 

@@ -4,13 +4,13 @@
 
 from huggingface_hub.dataclasses import strict
 
-from .configuration_nat import NATConfig
+from .configuration_nat import LengthPredictionConfig
 
 
 @strict
-class CMLMConfig(NATConfig):
+class CMLMConfig(LengthPredictionConfig):
     r"""
-    Conditional masked language model for translation. All fields are those of [`NATConfig`].
+    Conditional masked language model for translation. All fields are those of [`LengthPredictionConfig`].
 
     Source: Ghazvininejad et al. 2019 (Mask-Predict, arXiv 1904.09324), with the length predictor on mean-pooled
     encoder states that Norouzi et al. 2023 (arXiv 2206.02999) build on.

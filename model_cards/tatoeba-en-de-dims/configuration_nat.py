@@ -24,10 +24,8 @@ class NATConfig(PreTrainedConfig):
         activation_function (`str`): name in transformers' `ACT2FN`.
         max_position_embeddings (`int`): longest sequence in tokens, `<s>` and `</s>` included; position tables have
             two more rows (offset of fairseq: row 1 is padding, the k-th token uses row k + 1).
-        max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
         scale_embedding (`bool`): multiply token embeddings by sqrt(d_model).
         initializer_range (`float`): standard deviation of the normal initialisation of all matrices and tables.
-        length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
         mask_token_id (`int`): id of the mask state. Imported fairseq checkpoints use `unk_token_id`.
         suppress_special_tokens (`bool`): never predict `<s>`, `<pad>`, `</s>` or the mask inside a sentence. Imported
             fairseq checkpoints keep the reference's freedom (`False`: only the mask is excluded).
@@ -59,10 +57,8 @@ class NATConfig(PreTrainedConfig):
     activation_dropout: float | int = 0.0
     activation_function: str = "relu"
     max_position_embeddings: int = 1024
-    max_target_length: int = 256
     scale_embedding: bool = True
     initializer_range: float = 0.02
-    length_loss_weight: float | int = 0.1
     suppress_special_tokens: bool = True
     legacy_mask_logit: float | int | None = None
     update_all_positions: bool = False
@@ -91,15 +87,23 @@ class NATConfig(PreTrainedConfig):
                     "Choose a number of heads that divides d_model."
                 )
         for name in ("bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
-            token_id = getattr(self, name)
-            if not isinstance(token_id, int) or not 0 <= token_id < self.vocab_size:
-                raise ValueError(
-                    f"{name}={token_id} is not an id of a vocabulary of {self.vocab_size} tokens. "
-                    f"Set {name} to the tokenizer's id, or vocab_size to len(tokenizer)."
-                )
+            self._check_token_id(name)
         for name in ("dropout", "attention_dropout", "activation_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a probability. Choose a value in [0, 1].")
+
+    def _check_token_id(self, name: str) -> None:
+        token_id = getattr(self, name)
+        if not isinstance(token_id, int) or not 0 <= token_id < self.vocab_size:
+            raise ValueError(
+                f"{name}={token_id} is not an id of a vocabulary of {self.vocab_size} tokens. "
+                f"Set {name} to the tokenizer's id, or vocab_size to len(tokenizer)."
+            )
+
+    @property
+    def max_source_length(self) -> int:
+        """Longest source in tokens, `<s>` and `</s>` included."""
+        return self.max_position_embeddings
 
     def to_dict(self) -> dict:
         """Adds what lets a checkpoint load, and `pipeline("translation")` run, where this package is not installed."""
@@ -112,4 +116,18 @@ class NATConfig(PreTrainedConfig):
         return output
 
 
-__all__ = ["NATConfig"]
+@strict
+class LengthPredictionConfig(NATConfig):
+    r"""
+    Configuration of the families that predict target lengths; all other fields are those of [`NATConfig`].
+
+    Args:
+        max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
+        length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
+    """
+
+    max_target_length: int = 256
+    length_loss_weight: float | int = 0.1
+
+
+__all__ = ["LengthPredictionConfig", "NATConfig"]

@@ -85,26 +85,32 @@ class DecodingSettings:
             raise ValueError(f"temperature must be > 0 with do_sample=True, got {self.temperature}. Try 1.0.")
 
 
-def default_generation_config(config: NATConfig) -> GenerationConfig:
+def default_generation_config(
+    config: NATConfig, settings_class: type[DecodingSettings] = DecodingSettings
+) -> GenerationConfig:
     """Generation config of a new model, a fresh object: one made from the model config drops our fields at reload."""
     return GenerationConfig(
         bos_token_id=config.bos_token_id,
         pad_token_id=config.pad_token_id,
         eos_token_id=config.eos_token_id,
-        num_iterations=DecodingSettings.num_iterations,
-        length_beam_size=DecodingSettings.length_beam_size,
-        collapse_repeats=DecodingSettings.collapse_repeats,
+        num_iterations=settings_class.num_iterations,
+        length_beam_size=settings_class.length_beam_size,
+        collapse_repeats=settings_class.collapse_repeats,
     )
 
 
-def resolve_settings(overrides: dict, *generation_configs: GenerationConfig | None) -> DecodingSettings:
+def resolve_settings(
+    overrides: dict,
+    *generation_configs: GenerationConfig | None,
+    settings_class: type[DecodingSettings] = DecodingSettings,
+) -> DecodingSettings:
     """
     Settings from the call, then the generation configs in their order, then the defaults; `None` means "not given".
 
     Raises:
         ValueError: for an argument `generate()` does not know, or an impossible value.
     """
-    names = [field.name for field in fields(DecodingSettings)]
+    names = [field.name for field in fields(settings_class)]
     unknown = sorted(set(overrides) - set(names))
     if unknown:
         raise ValueError(
@@ -115,7 +121,7 @@ def resolve_settings(overrides: dict, *generation_configs: GenerationConfig | No
     defaults = [{name: getattr(config, name, None) for name in names} for config in reversed(generation_configs)]
     for values in [*defaults, overrides]:
         chosen.update((name, value) for name, value in values.items() if value is not None)
-    return DecodingSettings(**chosen)
+    return settings_class(**chosen)
 
 
 def length_candidates(
@@ -175,9 +181,11 @@ def choose_tokens(
     Returns:
         token ids (M,) and their log-probabilities (M,) under softmax(logits).
     """
-    logits = logits.float()
+    given, logits = logits, logits.float()
     if suppressed_ids:
-        logits = logits.index_fill(1, torch.tensor(suppressed_ids, device=logits.device), -torch.inf)
+        # The caller's logits are not to be changed; what `float` copied need not be copied again.
+        fill = logits.index_fill if logits is given else logits.index_fill_
+        logits = fill(1, torch.tensor(suppressed_ids, device=logits.device), -torch.inf)
     if do_sample and logits.shape[0]:
         tokens = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator).squeeze(1)
         chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
@@ -192,7 +200,14 @@ def _is_fixed_point(before: DecodingState, after: DecodingState) -> bool:
 
 
 class NATGenerationMixin(GenerationMixin):
-    """Non-autoregressive `generate()` for models with an encoder, a bidirectional decoder and a length predictor."""
+    """
+    Non-autoregressive `generate()` for models with an encoder and a decoder that sees masks.
+
+    A family says how long its candidates are; one with another strategy than mask-predict also overrides
+    `settings_class`, `init_decoding`, `step_decoding` and `finish_decoding`.
+    """
+
+    settings_class = DecodingSettings
 
     @torch.no_grad()
     def generate(
@@ -207,7 +222,7 @@ class NATGenerationMixin(GenerationMixin):
         **kwargs,
     ) -> NATGenerateOutput | torch.LongTensor:
         """
-        Translates a batch with `num_iterations` decoder passes (mask-predict).
+        Translates a batch with `num_iterations` decoder passes.
 
         A sentence's translation depends neither on the batch, nor on its order, nor on padding; checkpoints imported
         with the legacy attention of CMLMC are the one exception. Passes that could not change anything are not run.
@@ -240,14 +255,20 @@ class NATGenerationMixin(GenerationMixin):
         Source: Ghazvininejad et al. 2019 (arXiv 1904.09324); counts and ties as the DiMS reference implementation.
         """
         overrides = {name: value for name, value in kwargs.items() if name not in TRAINER_ARGUMENTS}
-        settings = resolve_settings(overrides, generation_config, self.generation_config)
+        settings = self.decoding_settings(generation_config, **overrides)
         attention_mask = self._check_source(input_ids, attention_mask)
         encoder_hidden = self.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
-        lengths = self._candidate_lengths(encoder_hidden, attention_mask, target_lengths, settings)
+        lengths = self.candidate_lengths(encoder_hidden, attention_mask, target_lengths, settings)
         state, history = self._decode(encoder_hidden, attention_mask, lengths, settings, generator, callback)
         scores = state.scores.sum(dim=1) / lengths.flatten()
         order = rank_candidates(scores, lengths.shape[1])
-        return self._collect_output(state, history, scores, order, settings)
+        return self._collect_output(state, history, scores, order, lengths.flatten(), settings)
+
+    def decoding_settings(self, generation_config: GenerationConfig | None = None, **overrides) -> DecodingSettings:
+        """Settings that `generate` uses for these arguments."""
+        return resolve_settings(
+            overrides, generation_config, self.generation_config, settings_class=self.settings_class
+        )
 
     def _check_source(
         self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None
@@ -281,35 +302,42 @@ class NATGenerationMixin(GenerationMixin):
             )
         return attention_mask.ne(0)
 
-    def _candidate_lengths(
+    def candidate_lengths(
         self,
         encoder_hidden: torch.Tensor,
         attention_mask: torch.Tensor,
         target_lengths: torch.LongTensor | None,
         settings: DecodingSettings,
     ) -> torch.LongTensor:
-        """Lengths to decode, `<s>` and `</s>` counted: (B, K)."""
-        longest = self.config.max_position_embeddings
-        if target_lengths is None:
-            longest = min(longest, self.config.max_target_length - 1)
-            predicted = self.predict_length(encoder_hidden, attention_mask).argmax(dim=-1)
-            # The reference may decode the empty sentence, and rank it first: nothing has the best possible score, 0.
-            shortest = 3 if self.config.suppress_special_tokens else 2
-            return length_candidates(predicted, settings.length_beam_size, shortest=shortest, longest=longest)
-        if settings.length_beam_size > 1:
-            raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
-        target_lengths = torch.as_tensor(target_lengths, device=encoder_hidden.device)
-        if target_lengths.shape != encoder_hidden.shape[:1] or target_lengths.is_floating_point():
-            raise ValueError(
-                f"target_lengths must hold one integer per sentence ({encoder_hidden.shape[0]}), got shape "
-                f"{tuple(target_lengths.shape)} of {target_lengths.dtype}."
-            )
-        if int(target_lengths.min()) < 1 or int(target_lengths.max()) + 2 > longest:
-            raise ValueError(
-                f"target_lengths must be between 1 and {longest - 2} content tokens, got "
-                f"{int(target_lengths.min())} to {int(target_lengths.max())}."
-            )
-        return (target_lengths + 2).unsqueeze(1)
+        """Decoder lengths (B, K) of each sentence's candidates, ascending; every family says its own."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how long its candidates are.")
+
+    def init_decoding(self, lengths: torch.LongTensor, settings: DecodingSettings) -> DecodingState:
+        """State before the first pass, for decoder lengths (R,); here templates of mask-predict."""
+        config = self.config
+        return init_mask_predict(
+            lengths,
+            num_iterations=settings.num_iterations,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            mask_token_id=config.mask_token_id,
+        )
+
+    def step_decoding(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        predictions: torch.LongTensor,
+        log_probs: torch.FloatTensor,
+        settings: DecodingSettings,
+    ) -> DecodingState:
+        """State after a pass that predicted M positions; here a step of mask-predict."""
+        return step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=self.config.mask_token_id)
+
+    def finish_decoding(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+        """Sequences `<s> … </s>` (R, T) that decoder outputs (R, T) of `lengths` (R,) stand for; here the same."""
+        return hypotheses
 
     def suppressed_token_ids(self) -> list[int]:
         """Ids that decoding never predicts."""
@@ -328,15 +356,8 @@ class NATGenerationMixin(GenerationMixin):
         callback: Callable[[DecodingState], None] | None,
     ) -> tuple[DecodingState, list[DecodingStep]]:
         """The decoding loop over R = B·K rows."""
-        config, num_candidates = self.config, lengths.shape[1]
-        state = init_mask_predict(
-            lengths.flatten(),
-            num_iterations=settings.num_iterations,
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-            mask_token_id=config.mask_token_id,
-        )
+        num_candidates = lengths.shape[1]
+        state = self.init_decoding(lengths.flatten(), settings)
         is_target = torch.arange(state.tokens.shape[1], device=lengths.device) < lengths.flatten().unsqueeze(1)
         encoder_hidden = encoder_hidden.repeat_interleave(num_candidates, dim=0)
         attention_mask = attention_mask.repeat_interleave(num_candidates, dim=0)
@@ -362,7 +383,7 @@ class NATGenerationMixin(GenerationMixin):
                 generator=generator,
             )
             previous = state
-            state = step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=config.mask_token_id)
+            state = self.step_decoding(state, is_updated, predictions, log_probs, settings)
             if settings.output_history:
                 history.append(DecodingStep(state.hypotheses, state.scores, state.state))
             if callback is not None:
@@ -371,7 +392,7 @@ class NATGenerationMixin(GenerationMixin):
                 break
         if settings.output_history:
             # Passes that were not needed changed nothing; with them, a history does not depend on the batch either.
-            last = state.state if config.update_all_positions else torch.zeros_like(state.state)
+            last = state.state if self.config.update_all_positions else torch.zeros_like(state.state)
             unchanged = DecodingStep(state.hypotheses, state.scores, last)
             history.extend([unchanged] * (settings.num_iterations - len(history)))
         return state, history
@@ -391,15 +412,16 @@ class NATGenerationMixin(GenerationMixin):
         history: list[DecodingStep],
         scores: torch.Tensor,
         order: torch.LongTensor,
+        lengths: torch.LongTensor,
         settings: DecodingSettings,
     ) -> NATGenerateOutput | torch.LongTensor:
         """Picks the best candidates, collapses repeats where asked, trims padding that no row needs."""
         rows = order[:, : settings.num_return_sequences].flatten()
-        raw_width = self._used_width(state.hypotheses[rows])
-        sequences = state.hypotheses[rows, :raw_width]
+        raw_width = int(lengths[rows].max())
+        sequences = self.finish_decoding(state.hypotheses[rows, :raw_width], lengths[rows])
         if settings.collapse_repeats:
             sequences = drop_repeats(sequences, self.config.pad_token_id)
-            sequences = sequences[:, : self._used_width(sequences)]
+        sequences = sequences[:, : self._used_width(sequences)]
         if not settings.return_dict_in_generate:
             return sequences
         best = order[:, 0]

@@ -15,6 +15,10 @@ _SPLITMIX_INCREMENT = 0x9E3779B97F4A7C15 - (1 << 64)
 _SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 # One number for each independent draw from a sentence's key.
 _COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE_POSITION_STREAM = range(1, 6)
+_BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM = range(6, 10)
+
+# Blocks of the Imputer are 2, 4, 8 or 16 positions long.
+_LARGEST_BLOCK_EXPONENT = 4
 
 
 def find_content(token_ids: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.BoolTensor:
@@ -177,6 +181,98 @@ def sample_source_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, fra
     return _choose_randomly(is_content, keys, num_masked, _SOURCE_POSITION_STREAM)
 
 
+def rank_in_blocks(
+    scores: torch.Tensor, is_eligible: torch.BoolTensor, block_sizes: torch.LongTensor
+) -> torch.LongTensor:
+    """
+    Rank of each position's score within its block, the lowest having rank 0; ties go to the leftmost.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, A)`): floating point or integer.
+        is_eligible (`torch.BoolTensor` of shape `(B, A)`): positions that are ranked; the others come after them.
+        block_sizes (`torch.LongTensor` of shape `(B,)`): positions of each row's blocks, the first of which starts at
+            column 0; rows are padded on the right.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, A)`: a rank below the number of eligible positions of the block at each of
+            them.
+    """
+    highest = float("inf") if scores.is_floating_point() else torch.iinfo(scores.dtype).max
+    block = find_blocks(scores.shape[1], block_sizes)
+    order = scores.masked_fill(~is_eligible, highest).argsort(dim=1, stable=True)
+    # Sorted by block in the end, and by score inside of it.
+    order = order.gather(1, block.gather(1, order).argsort(dim=1, stable=True))
+    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, rank) - block * block_sizes.unsqueeze(1)
+
+
+def find_blocks(width: int, block_sizes: torch.LongTensor) -> torch.LongTensor:
+    """Number of the block that each of `width` columns is in, blocks of `block_sizes` (B,): (B, width)."""
+    return torch.arange(width, device=block_sizes.device) // block_sizes.unsqueeze(1)
+
+
+def sample_block_sizes(keys: torch.LongTensor, *, fewest: int = 1) -> torch.LongTensor:
+    """
+    Block size 2^k of each sentence, k uniform on {fewest, …, 4} ({4} where `fewest` is more).
+
+    Source: the Imputer's masks as the reference implementation of Norouzi et al. 2023 draws them, `fewest` being 1 in
+    training and the teacher's iterations in distillation. The reference draws one k for a batch; here every sentence
+    has its own, which depends on nothing but its key, so that batches and accumulation change nothing.
+
+    Args:
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        fewest (`int`): smallest exponent.
+
+    Returns:
+        `torch.LongTensor` of shape `(B,)`.
+    """
+    fewest = min(fewest, _LARGEST_BLOCK_EXPONENT)
+    exponent = fewest + mix_keys(keys, _BLOCK_SIZE_STREAM).remainder(_LARGEST_BLOCK_EXPONENT + 1 - fewest)
+    return 2**exponent
+
+
+def sample_block_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, *, fewest: int = 1) -> torch.BoolTensor:
+    """
+    Masks c positions of every block of an alignment, c uniform on {fewest, …, b}, b from [`sample_block_sizes`].
+
+    A last block with fewer than c positions is masked wholly. Source: as [`sample_block_sizes`].
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, A)`): real positions, padded on the right.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence; the same key and length give the same
+            mask whatever the padding, the row or the batch.
+        fewest (`int`): smallest exponent of b and smallest c (b where that is less).
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, A)`.
+    """
+    block_sizes = sample_block_sizes(keys, fewest=fewest)
+    smallest = block_sizes.clamp(max=fewest)
+    num_masked = smallest + mix_keys(keys, _BLOCK_COUNT_STREAM).remainder(block_sizes - smallest + 1)
+    position = torch.arange(is_content.shape[1], device=keys.device)
+    noise = mix_keys(keys.unsqueeze(1), _BLOCK_POSITION_STREAM, position)
+    return (rank_in_blocks(noise, is_content, block_sizes) < num_masked.unsqueeze(1)) & is_content
+
+
+def sample_glanced(
+    is_content: torch.BoolTensor, keys: torch.LongTensor, num_revealed: torch.LongTensor
+) -> torch.BoolTensor:
+    """
+    Chooses `num_revealed` (B,) content positions of each row, all choices equally likely.
+
+    Source: glancing sampling, Qian et al. 2021 (GLAT), §3.1.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, A)`): positions to choose from.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        num_revealed (`torch.LongTensor` of shape `(B,)`): how many.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, A)`.
+    """
+    return _choose_randomly(is_content, keys, num_revealed, _GLANCE_STREAM)
+
+
 def mask_everything(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:
     """Masks all content positions ("full" policy); `keys` are taken so that policies share one signature."""
     return is_content.clone()
@@ -202,4 +298,4 @@ def collapse_repeats(token_ids: torch.LongTensor, pad_token_id: int) -> torch.Lo
 
 
 # name of `mask_policy` -> function (is_content (B, T), keys (B,)) -> is_masked (B, T)
-MASK_POLICIES = {"uniform": sample_uniform_mask, "full": mask_everything}
+MASK_POLICIES = {"uniform": sample_uniform_mask, "full": mask_everything, "block": sample_block_mask}
