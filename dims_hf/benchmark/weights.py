@@ -207,5 +207,10 @@ def _trained(place: str) -> Weights:
     config = AutoConfig.from_pretrained(folder)
     if config.model_type != MARIAN and not hasattr(config, "mask_token_id"):
         raise ValueError(f"{place} is a {config.model_type} model. The benchmark knows ours and Marian's.")
+    if config.model_type != MARIAN and not hasattr(config, "max_target_length"):
+        raise ValueError(
+            f"{place} is of type {config.model_type}, which predicts no length: its work is not counted yet. Leave it "
+            "out; `dims-hf evaluate` times it."
+        )
     family = MARIAN if config.model_type == MARIAN else OURS
     return Weights(public_name(place), family, lambda: load_model(folder, "cpu"), is_random=False)

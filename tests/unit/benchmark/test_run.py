@@ -249,3 +249,16 @@ def test_command_line_ends_in_settings(tmp_path: Path, monkeypatch: pytest.Monke
     (settings,) = seen
     assert (settings.size, settings.iterations, settings.batches) == ("small", (1,), [4, "max"])
     assert (settings.devices, settings.memory, settings.rounds) == (["cpu"], True, 5)
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ('{"model_type": "bert"}', "is a bert model. The benchmark knows ours and Marian's"),
+        ('{"model_type": "imputer"}', "is of type imputer, which predicts no length"),
+    ],
+)
+def test_make_weights_of_a_model_whose_work_is_not_counted_is_refused(config: str, message: str, tmp_path: Path):
+    (tmp_path / "config.json").write_text(config)
+    with pytest.raises(ValueError, match=message):
+        make_weights(BenchmarkSettings(**{**TINY, "models": (str(tmp_path),), "data": "phrasebook"}))
