@@ -10,33 +10,40 @@ import torch
 from torch.nn import functional as F
 
 from .alignment import collapse_alignment
-from .decoding_mask_predict import DecodingState, apply_pass
+from .decoding_mask_predict import DecodingState, apply_pass, start_decoding
 from .masking import remaining_masks, select_lowest
+
+
+def make_templates(
+    lengths: torch.LongTensor, *, pad_token_id: int, mask_token_id: int
+) -> tuple[torch.LongTensor, torch.BoolTensor]:
+    """
+    Templates `mask … mask pad …`.
+
+    Args:
+        lengths (`torch.LongTensor` of shape `(R,)`): positions of each alignment.
+        pad_token_id, mask_token_id (`int`): ids of the template's tokens.
+
+    Returns:
+        Ids (R, A), and their mask (R, A), True = position.
+    """
+    is_content = torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
+    tokens = torch.full(is_content.shape, pad_token_id, device=lengths.device)
+    return tokens.masked_fill(is_content, mask_token_id), is_content
 
 
 def init_block_unmasking(
     lengths: torch.LongTensor, *, num_iterations: int, pad_token_id: int, mask_token_id: int
 ) -> DecodingState:
     """
-    Templates `mask … mask pad …`.
+    The state before the first pass over [`make_templates`].
 
     Args:
-        lengths (`torch.LongTensor` of shape `(R,)`): positions of each alignment.
+        lengths, pad_token_id, mask_token_id: as [`make_templates`].
         num_iterations (`int`): decoder passes to plan for.
-        pad_token_id, mask_token_id (`int`): ids of the template's tokens.
     """
-    is_content = torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
-    tokens = torch.full(is_content.shape, pad_token_id, device=lengths.device).masked_fill(is_content, mask_token_id)
-    return DecodingState(
-        tokens=tokens,
-        hypotheses=tokens,
-        scores=torch.zeros(tokens.shape, device=tokens.device),
-        is_content=is_content,
-        is_masked=is_content,
-        state=torch.zeros_like(tokens),
-        num_passes=0,
-        num_iterations=num_iterations,
-    )
+    templates = make_templates(lengths, pad_token_id=pad_token_id, mask_token_id=mask_token_id)
+    return start_decoding(*templates, num_iterations)
 
 
 def step_block_unmasking(

@@ -14,7 +14,7 @@ from transformers.utils import can_return_tuple
 
 from .alignment import constrained_ctc_nll, lengths_from_mask
 from .configuration_imputer import ImputerConfig
-from .decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
+from .decoding_imputer import collapse_rows, init_block_unmasking, make_templates, step_block_unmasking
 from .decoding_mask_predict import DecodingState
 from .generation_nat import DecodingSettings
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput
@@ -124,8 +124,8 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
         Raises:
             ValueError: for an alignment longer than the position table.
         """
-        state = self.init_decoding(self.template_lengths(attention_mask, min_lengths), self.settings_class())
-        return state.tokens, state.is_content
+        config, lengths = self.config, self.template_lengths(attention_mask, min_lengths)
+        return make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
 
     @can_return_tuple
     def forward(

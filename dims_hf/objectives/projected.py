@@ -15,7 +15,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from dims_hf.objectives.cmlmc import Items, combine_cmlmc
 from dims_hf.objectives.dims import hidden_distance
-from dims_hf.objectives.reduction import Loss, divide_by_items
+from dims_hf.objectives.reduction import Loss, count_correct, divide_by_items
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -160,11 +160,11 @@ def projected_dims_loss(
     def losses(logits: torch.Tensor, rows: slice, wants_gradient: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         soft_labels = (teacher.project(teacher_rows[rows]) / temperature).log_softmax(dim=-1)
         log_probs = logits.div_(student_temperature).log_softmax(dim=-1)
-        num_correct = _count_correct(log_probs, labels[rows])
+        num_correct = count_correct(log_probs, labels[rows])
         probs = soft_labels.exp()
         kl = torch.linalg.vecdot(probs, soft_labels.sub_(log_probs)).sum()
         gradient = log_probs.exp_().sub_(probs).div_(student_temperature) if wants_gradient else None
-        return torch.stack([kl, num_correct]), gradient
+        return torch.stack([kl, num_correct.to(kl.dtype)]), gradient
 
     kl, num_correct = _sum_rows(student_hidden, student, losses)
     num_items = labels.numel() if num_items is None else num_items
@@ -187,23 +187,17 @@ def _summed_cross_entropy(
         summed = (label_smoothing - 1) * log_probs.gather(1, column).sum()
         if label_smoothing:
             summed = summed - label_smoothing * log_probs.mean(dim=-1).sum()
-        num_correct = _count_correct(log_probs, targets[rows])
+        num_correct = count_correct(log_probs, targets[rows])
         gradient = None
         if wants_gradient:
             gradient = log_probs.exp_()
             if label_smoothing:
                 gradient.sub_(label_smoothing / logits.shape[-1])
             gradient.scatter_add_(1, column, gradient.new_full(column.shape, label_smoothing - 1))
-        return torch.stack([summed, num_correct]), gradient
+        return torch.stack([summed, num_correct.to(summed.dtype)]), gradient
 
     summed, num_correct = _sum_rows(hidden_states[has_label], projection, losses)
     return summed, num_correct, targets.numel()
-
-
-def _count_correct(log_probs: torch.Tensor, targets: torch.LongTensor) -> torch.Tensor:
-    """Rows (C, V) in which nothing is likelier than the target; a maximum costs a quarter of an argmax."""
-    is_correct = log_probs.gather(1, targets.unsqueeze(1)) >= log_probs.amax(dim=-1, keepdim=True)
-    return is_correct.sum().to(log_probs.dtype)
 
 
 def _sum_rows(

@@ -35,11 +35,16 @@ def select_positions(states: torch.Tensor, is_selected: torch.BoolTensor) -> tor
     return states
 
 
-def masked_accuracy(logits: torch.Tensor, targets: torch.LongTensor, num_items: torch.Tensor | int) -> torch.Tensor:
-    """Number of rows of `logits` (M, V) where none exceeds the target's (M,), divided by `num_items`; no gradient."""
+def count_correct(logits: torch.Tensor, targets: torch.LongTensor) -> torch.Tensor:
+    """Rows of logits or log-probabilities (M, V) where none exceeds the target's (M,): a maximum is all it costs."""
     logits = logits.detach()
     is_correct = logits.gather(1, targets.unsqueeze(1)) >= logits.amax(dim=-1, keepdim=True)
-    return divide_by_items(is_correct.sum().float(), num_items)
+    return is_correct.sum()
+
+
+def masked_accuracy(logits: torch.Tensor, targets: torch.LongTensor, num_items: torch.Tensor | int) -> torch.Tensor:
+    """[`count_correct`], divided by `num_items`; no gradient."""
+    return divide_by_items(count_correct(logits, targets).float(), num_items)
 
 
 def divide_by_items(summed: torch.Tensor, num_items: torch.Tensor | int) -> torch.Tensor:

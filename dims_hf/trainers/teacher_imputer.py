@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 
 from dims_hf.models import ImputerConfig
 from dims_hf.models.alignment import FREE_STATE, Alignment, best_alignment, lengths_from_mask, required_frames
+from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import MASK_POLICIES, find_content, mix_keys, sample_glanced
 from dims_hf.objectives import Loss, imputer_loss
 from dims_hf.trainers.masking import EVALUATION_STEP
@@ -154,18 +155,19 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
     def _make_batch(self, batch: dict[str, torch.Tensor], step: int) -> AlignmentBatch:
         """Fully masked alignments."""
         config = self.config
-        num_frames = batch["attention_mask"].ne(0).sum(dim=1, keepdim=True) * config.upsample_ratio
-        is_frame = torch.arange(int(num_frames.max()), device=num_frames.device) < num_frames
-        template = torch.full_like(is_frame, config.pad_token_id, dtype=torch.long)
+        num_frames = batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio
+        template, is_frame = make_templates(
+            num_frames, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id
+        )
         return AlignmentBatch(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            decoder_input_ids=template.masked_fill(is_frame, config.mask_token_id),
+            decoder_input_ids=template,
             decoder_attention_mask=is_frame,
             labels=keep_content(batch["labels"], self._special_ids),
             is_masked=is_frame,
             keys=mix_keys(self.args.mask_seed, step, batch["index"]),
-            glancing_ratio=torch.full(num_frames.shape[:1], self.glancing_ratio(step), device=num_frames.device),
+            glancing_ratio=torch.full(num_frames.shape, self.glancing_ratio(step), device=num_frames.device),
         )
 
     @property

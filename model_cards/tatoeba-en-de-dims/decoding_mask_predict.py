@@ -48,6 +48,20 @@ class DecodingState:
         return self.num_passes >= self.num_iterations
 
 
+def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_iterations: int) -> DecodingState:
+    """The state before the first pass over templates (R, T) whose content positions are all masks."""
+    return DecodingState(
+        tokens=tokens,
+        hypotheses=tokens,
+        scores=torch.zeros(tokens.shape, device=tokens.device),
+        is_content=is_content,
+        is_masked=is_content,
+        state=torch.zeros_like(tokens),
+        num_passes=0,
+        num_iterations=num_iterations,
+    )
+
+
 def init_mask_predict(
     lengths: torch.LongTensor,
     *,
@@ -71,16 +85,7 @@ def init_mask_predict(
     is_content = (column > 0) & (column < last)
     tokens = tokens.masked_fill(is_content, mask_token_id)
     tokens = tokens.masked_fill(column == last, eos_token_id).masked_fill(column == 0, bos_token_id)
-    return DecodingState(
-        tokens=tokens,
-        hypotheses=tokens,
-        scores=torch.zeros(tokens.shape, device=tokens.device),
-        is_content=is_content,
-        is_masked=is_content,
-        state=torch.zeros_like(tokens),
-        num_passes=0,
-        num_iterations=num_iterations,
-    )
+    return start_decoding(tokens, is_content, num_iterations)
 
 
 def step_mask_predict(
