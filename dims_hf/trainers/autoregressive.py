@@ -26,6 +26,7 @@ from transformers import (
 from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
+from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.recipes import parse_recipe
 from dims_hf.trainers.run_settings import check_run_settings
 from dims_hf.trainers.runs import (
@@ -100,6 +101,7 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
         self.greater_is_better = self.metric_for_best_model != "loss"
         # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
+        settle_precision(self)
         super().__post_init__()
 
     def _check_values(self) -> None:

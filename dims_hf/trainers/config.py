@@ -15,6 +15,7 @@ from transformers import Seq2SeqTrainingArguments
 from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.models.masking import MASK_POLICIES
 from dims_hf.objectives.cmlmc import REDUCTIONS
+from dims_hf.trainers.precision import settle_precision
 
 
 REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
@@ -64,7 +65,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     Defaults that differ from transformers': `learning_rate` 5e-4, `adam_beta2` 0.98, `adam_epsilon` 1e-8,
     `weight_decay` 0.01, `max_grad_norm` 0 (no clipping), `warmup_steps` 10000, `lr_scheduler_type`
     `fairseq_inverse_sqrt`, `optim` `adamw_torch_fused`, `remove_unused_columns` False, `ddp_find_unused_parameters`
-    False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019).
+    False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019). `bf16` means fp32 on a CPU without products in
+    bf16.
 
     > Parameters that control batches and masks
 
@@ -207,6 +209,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         if self.fp16 and self.use_cpu:
             raise ValueError("fp16 needs a GPU. Use bf16, or leave both out to train in fp32.")
+        settle_precision(self)
         super().__post_init__()
         if wants_reference_schedule:
             self.lr_scheduler_type = REFERENCE_SCHEDULE

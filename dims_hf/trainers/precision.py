@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Which precision a CPU can train in."""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from transformers import TrainingArguments
+
+
+logger = logging.getLogger(__name__)
+
+
+def multiplies_bf16() -> bool:
+    """Whether this CPU has matrix products in bf16; without, torch takes tens of times as long as in fp32."""
+    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def settle_precision(args: TrainingArguments) -> None:
+    """
+    Lets `bf16` mean fp32 on a CPU that cannot multiply in bf16, and says so: a recipe then runs on any machine.
+
+    Args:
+        args (`TrainingArguments`): with `use_cpu` decided, before transformers' own checks set up the precision.
+    """
+    if args.bf16 and args.use_cpu and not multiplies_bf16():
+        logger.warning("This CPU has no bf16 products, which would take tens of times as long as fp32: bf16 is off.")
+        args.bf16 = False
