@@ -23,8 +23,8 @@ def _run(builder, folder, **inputs):
 
 
 def test_quantize_rows_of_a_small_matrix_matches_hand_computed_values():
-    values, scale = quantize_rows(np.array([[1.27, -0.5, 0.014], [0.0, 0.0, 0.0], [-254.0, 3.0, 1.0]], np.float32))
-    assert values.tolist() == [[127, -50, 1], [0, 0, 0], [-127, 2, 0]]
+    values, scale = quantize_rows(np.array([[0.64, -0.25, 0.014], [0.0, 0.0, 0.0], [-128.0, 4.0, 0.9]], np.float32))
+    assert values.tolist() == [[64, -25, 1], [0, 0, 0], [-64, 2, 0]]
     assert scale == pytest.approx([0.01, 1.0, 2.0])
     assert values.dtype == np.int8
 
@@ -95,3 +95,16 @@ def test_weight_of_two_graphs_is_stored_once(tmp_path):
     assert _run(graphs[0], tmp_path, ids=np.array([3]))[0].tolist() == (2 * table[[3]]).tolist()
     assert (tmp_path / "weights.bin").stat().st_size == table.nbytes
     assert len(graphs[1].build("other").SerializeToString()) < 1000
+
+
+@pytest.mark.parametrize("non_negative", [False, True])
+def test_int8_products_of_the_largest_values_do_not_overflow(tmp_path, non_negative):
+    """Without VNNI, pairs of products are added in 16 bits; larger weights would lose a tenth of this sum."""
+    builder = GraphBuilder(WeightStore("weights.bin"), quantized=True)
+    module = torch.nn.Linear(64, 8, bias=False)
+    torch.nn.init.constant_(module.weight, 0.5)
+    x = builder.input("x", np.float32, ("M", 64))
+    y = builder.linear(x, "layer", module, bias=False, non_negative=non_negative)
+    builder.output("y", y, np.float32, ("M", 8))
+    (product,) = _run(builder, tmp_path, x=np.full((5, 64), 3.0, np.float32))
+    assert product == pytest.approx(np.full((5, 8), 96.0), rel=1e-5)
