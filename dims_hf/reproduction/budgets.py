@@ -16,7 +16,7 @@ from dims_hf.data.corpora import EMBEDDED_CORPUS
 PRECISIONS = ("fp32", "bf16", "fp16")
 
 # Settings that stretch and shrink with the length of a run.
-_SCALED = ("warmup_steps", "eval_steps", "save_steps", "logging_steps")
+_SCALED = ("warmup_steps", "ctc_steps", "eval_steps", "save_steps", "logging_steps")
 
 
 @dataclass(frozen=True)
@@ -33,8 +33,12 @@ class Budget:
     tokens_per_update: int = field(metadata={"help": "Padded tokens of an optimiser update, over all processes."})
     max_tokens_per_process: int = field(metadata={"help": "Of these, at most so many at once in a process."})
     teacher_settings: dict[str, Any] = field(metadata={"help": "Settings of teachers (`train`)."})
-    cmlmc_settings: dict[str, Any] = field(metadata={"help": "What differs for CMLMC teachers."})
+    cmlmc_settings: dict[str, Any] = field(metadata={"help": "What differs for CMLMC teachers; none = left out."})
+    imputer_settings: dict[str, Any] = field(metadata={"help": "What differs for Imputer teachers."})
+    ctc_settings: dict[str, Any] = field(metadata={"help": "What differs for CTC models."})
+    fullynat_settings: dict[str, Any] = field(metadata={"help": "What differs for FullyNAT models."})
     student_settings: dict[str, Any] = field(metadata={"help": "Settings of students (`distill`)."})
+    imputer_student_settings: dict[str, Any] = field(metadata={"help": "What differs for students of Imputers."})
     autoregressive_settings: dict[str, Any] = field(metadata={"help": "Settings of the autoregressive teacher."})
     distilled_data_settings: dict[str, Any] = field(metadata={"help": "Settings of the distilled corpus."})
     ema_decay: float = field(metadata={"help": "Momentum where an experiment wants a moving average."})
@@ -139,6 +143,21 @@ _PHRASEBOOK_TEACHER = {
 }  # fmt: skip
 # training/recipes/phrasebook_cmlmc_teacher.yaml, shorter: every update has three decoder passes
 _PHRASEBOOK_CMLMC = {"max_steps": 3000}
+# training/recipes/phrasebook_{imputer,ctc,fullynat}_teacher.yaml; what does not apply to alignments is left out
+_ALIGNMENT = {"model_type": "imputer", "label_smoothing": None, "metric_for_best_model": None, "eval_iterations": [1]}
+_CTC = {**_ALIGNMENT, "objective": "ctc"}
+_FULLYNAT = {**_ALIGNMENT, "objective": "ctc_glancing"}
+_IMPUTER = {
+    **_ALIGNMENT, "mask_policy": "block", "eval_iterations": [1, 4], "metric_for_best_model": "bleu_4",
+}  # fmt: skip
+_PHRASEBOOK_ALIGNMENT = {
+    "max_steps": 1800, "eval_steps": 300, "lr_scheduler_kwargs": {"num_decay_steps": 900, "min_lr_ratio": 0.02},
+}  # fmt: skip
+# training/recipes/phrasebook_imputer_dims.yaml: the paper's values (Appendix F)
+_IMPUTER_STUDENT = {
+    "teacher_iterations": 2, "ema_decay": None, "hidden_weight": 0.0, "mask_policy": "block", "imputer_labels": "hard",
+    "temperature": None, "length_weight": None,
+}  # fmt: skip
 # training/recipes/phrasebook_dims.yaml, shorter: most of the gain is there after a third of its updates
 _PHRASEBOOK_STUDENT = {
     **_SHORT_CPU_RUN,
@@ -188,6 +207,17 @@ _TATOEBA_AUTOREGRESSIVE = {
     "save_steps": 500, "logging_steps": 50,
 }  # fmt: skip
 
+# training/recipes/tatoeba_en_de_{imputer,ctc,fullynat}_teacher.yaml
+_TATOEBA_IMPUTER = {**_IMPUTER, "ctc_steps": 2000}
+
+# A smaller model and shorter runs on the same text: an afternoon on two cores without bf16.
+_SMALL_SIZE = {"vocab_size": 4000, "d_model": 128, "encoder_layers": 2, "decoder_layers": 2, "ffn_dim": 256}
+_SMALL_LENGTH = {
+    "learning_rate": 2e-3, "warmup_steps": 200, "max_steps": 2000, "eval_steps": 500, "save_steps": 500,
+    "lr_scheduler_kwargs": {"num_decay_steps": 1200, "min_lr_ratio": 0.02}, "num_best_checkpoints": 0,
+}  # fmt: skip
+_SMALL_STUDENT = {"learning_rate": 1e-3, "max_steps": 500, "warmup_steps": 50, "eval_steps": 100, "save_steps": 100}
+
 # One GPU: the paper's model at its published schedules, shortened, on a corpus of some hundred thousand pairs.
 _GPU_MODEL = {
     "vocab_size": 8000, "d_model": 512, "encoder_layers": 6, "decoder_layers": 6, "attention_heads": 8,
@@ -223,6 +253,8 @@ _PAPER_TEACHER = {
     "max_steps": 300_000, "eval_steps": 5000, "save_steps": 5000, "eval_iterations": [1, 4],
     "metric_for_best_model": "bleu_4",
 }  # fmt: skip
+# Published values are for length predictors and smoothed labels: schedule and optimiser alone apply to alignments.
+_PAPER_ALIGNMENT = {"learning_rate": 5e-4, "warmup_steps": 10_000, "dropout": 0.1}
 _PAPER_STUDENT = {
     "preset": "paper_dims", **_PAPER_RUN,
     "teacher_iterations": 2, "ema_decay": 0.9992, "hidden_weight": 0.7, "mask_policy": "uniform",
@@ -236,17 +268,21 @@ _PAPER_AUTOREGRESSIVE = {
 
 # Measured on two cores with one thread each; `pass` is a teacher pass, and the sum is an update of a student.
 _PHRASEBOOK_SECONDS = {
-    "teacher": 0.067, "cmlmc": 0.15, "student": 0.075, "pass": 0.0175, "autoregressive": 0.09, "sentence": 0.005,
-    "start": 30.0, "evaluation": 4.0,
+    "teacher": 0.067, "cmlmc": 0.15, "imputer": 0.2, "ctc": 0.15, "fullynat": 0.2, "student": 0.075, "pass": 0.0175,
+    "autoregressive": 0.09, "sentence": 0.005, "start": 30.0, "evaluation": 4.0,
 }  # fmt: skip
 _TATOEBA_SECONDS = {
-    "teacher": 0.15, "cmlmc": 0.35, "student": 0.3, "pass": 0.06, "autoregressive": 0.2, "sentence": 0.01,
-    "start": 60.0, "evaluation": 20.0,
+    "teacher": 0.15, "cmlmc": 0.35, "imputer": 0.5, "ctc": 0.35, "fullynat": 0.5, "student": 0.3, "pass": 0.06,
+    "autoregressive": 0.2, "sentence": 0.01, "start": 60.0, "evaluation": 20.0,
+}  # fmt: skip
+_SMALL_SECONDS = {
+    "teacher": 0.3, "cmlmc": 0.6, "imputer": 0.9, "ctc": 0.7, "fullynat": 0.9, "student": 0.3, "pass": 0.06,
+    "autoregressive": 0.3, "sentence": 0.005, "start": 60.0, "evaluation": 20.0,
 }  # fmt: skip
 # Guesses, to plan with.
 _GPU_SECONDS = {
-    "teacher": 0.06, "cmlmc": 0.12, "student": 0.07, "pass": 0.012, "autoregressive": 0.06, "sentence": 0.002,
-    "start": 60.0, "evaluation": 20.0,
+    "teacher": 0.06, "cmlmc": 0.12, "imputer": 0.16, "ctc": 0.12, "fullynat": 0.16, "student": 0.07, "pass": 0.012,
+    "autoregressive": 0.06, "sentence": 0.002, "start": 60.0, "evaluation": 20.0,
 }  # fmt: skip
 
 _CPU_PHRASEBOOK = Budget(
@@ -256,7 +292,11 @@ _CPU_PHRASEBOOK = Budget(
     max_tokens_per_process=2048,
     teacher_settings=_PHRASEBOOK_TEACHER,
     cmlmc_settings=_PHRASEBOOK_CMLMC,
+    imputer_settings={**_IMPUTER, **_PHRASEBOOK_ALIGNMENT, "ctc_steps": 300},
+    ctc_settings={**_CTC, **_PHRASEBOOK_ALIGNMENT},
+    fullynat_settings={**_FULLYNAT, **_PHRASEBOOK_ALIGNMENT},
     student_settings=_PHRASEBOOK_STUDENT,
+    imputer_student_settings=_IMPUTER_STUDENT,
     autoregressive_settings=_PHRASEBOOK_AUTOREGRESSIVE,
     distilled_data_settings=_DISTILLED_DATA,
     ema_decay=0.997,
@@ -278,6 +318,9 @@ _CPU_OTHER = replace(
     seeds=[1],
     teacher_settings=_TATOEBA_TEACHER,
     cmlmc_settings={},
+    imputer_settings=_TATOEBA_IMPUTER,
+    ctc_settings=_CTC,
+    fullynat_settings=_FULLYNAT,
     student_settings=_TATOEBA_STUDENT,
     autoregressive_settings=_TATOEBA_AUTOREGRESSIVE,
     length_edges=[5, 8, 12, 16],
@@ -286,6 +329,16 @@ _CPU_OTHER = replace(
     max_student_steps=800,
     max_train_examples=None,
     max_valid_examples=500,
+)
+_CPU_SMALL = replace(
+    _CPU_OTHER,
+    teacher_settings={**_TATOEBA_TEACHER, **_SMALL_SIZE, **_SMALL_LENGTH},
+    imputer_settings={**_IMPUTER, "ctc_steps": 500},
+    student_settings={**_TATOEBA_STUDENT, **_SMALL_STUDENT},
+    autoregressive_settings={**_TATOEBA_AUTOREGRESSIVE, **_SMALL_SIZE, **_SMALL_LENGTH},
+    seconds=_SMALL_SECONDS,
+    max_student_steps=None,
+    max_valid_examples=300,
 )
 _ONE_GPU = replace(
     _CPU_OTHER,
@@ -313,6 +366,9 @@ _MANY_GPUS = replace(
     max_tokens_per_process=8192,
     teacher_settings=_PAPER_TEACHER,
     cmlmc_settings={"preset": "released_cmlmc_teacher"},
+    imputer_settings={**_IMPUTER, "preset": None, **_PAPER_ALIGNMENT, "ctc_steps": 50_000},
+    ctc_settings={**_CTC, "preset": None, **_PAPER_ALIGNMENT},
+    fullynat_settings={**_FULLYNAT, "preset": None, **_PAPER_ALIGNMENT},
     student_settings=_PAPER_STUDENT,
     autoregressive_settings=_PAPER_AUTOREGRESSIVE,
     rounds=9,
@@ -321,6 +377,7 @@ _MANY_GPUS = replace(
 
 # name -> corpus (the embedded one, or any other) -> budget
 BUDGETS: dict[str, dict[str, Budget]] = {
+    "cpu-small": {EMBEDDED_CORPUS: replace(_CPU_PHRASEBOOK, seeds=[1]), "other": _CPU_SMALL},
     "cpu-afternoon": {EMBEDDED_CORPUS: _CPU_PHRASEBOOK, "other": _CPU_OTHER},
     "one-gpu": {
         EMBEDDED_CORPUS: replace(

@@ -18,8 +18,20 @@ from dims_hf.reproduction.budgets import Budget, with_length
 
 RAW, DISTILLED = "raw", "distilled"
 
+# family of teachers -> its name in tables, its model, and the field of the budget that says what differs
+FAMILIES: dict[str, tuple[str, str, str | None]] = {
+    "cmlm": ("CMLM", "cmlm", None),
+    "cmlmc": ("CMLMC", "cmlmc", "cmlmc_settings"),
+    "imputer": ("Imputer", "imputer", "imputer_settings"),
+    "ctc": ("CTC", "imputer", "ctc_settings"),
+    "fullynat": ("FullyNAT", "imputer", "fullynat_settings"),
+}
+
 # Kinds of runs: what is trained or made, in the order of a whole study.
 KINDS = ("teacher", "autoregressive", "distilled_data", "student")
+
+# Settings of which none is a value: a fixed teacher.
+_MEANINGFUL_NONE = ("ema_decay",)
 
 # What a dry run looks at of a corpus.
 _DRY_TRAIN, _DRY_VALID = 2000, 8
@@ -125,20 +137,22 @@ class Study:
         """A teacher of a family, on the raw or the distilled corpus."""
         if self.given_teacher is not None and (family, corpus) == ("cmlm", RAW):
             return Run("teacher", "given-teacher", given=self.given_teacher)
-        budget = self.budget
-        settings = {"model_type": family, **budget.teacher_settings}
-        if family == "cmlmc":
-            settings.update(budget.cmlmc_settings)
+        budget, (_, model_type, differences) = self.budget, FAMILIES[family]
+        settings = {"model_type": model_type, **budget.teacher_settings}
+        if differences is not None:
+            settings = _changed(settings, getattr(budget, differences))
         settings = with_length(settings, budget.max_teacher_steps)
-        cost = budget.seconds["cmlmc" if family == "cmlmc" else "teacher"] * settings["max_steps"]
+        cost = budget.seconds["teacher" if family == "cmlm" else family] * settings["max_steps"]
         return self._training("teacher", f"teacher-{family}-{corpus}-seed{seed}", settings, seed, corpus, cost)
 
     def student(self, seed: int, family: str = "cmlm", corpus: str = RAW, **changes: Any) -> Run:
         """The student of a teacher; `changes` are settings that differ from the budget's student."""
         if self.given_student is not None and (family, corpus, changes) == ("cmlm", RAW, {}):
             return Run("student", "given-student", given=self.given_student)
-        budget = self.budget
-        settings = with_length({**budget.student_settings, **changes}, budget.max_student_steps)
+        budget, settings = self.budget, self.budget.student_settings
+        if FAMILIES[family][1] == "imputer":
+            settings = _changed(settings, budget.imputer_student_settings)
+        settings = with_length({**settings, **changes}, budget.max_student_steps)
         name = "-".join(("student", family, corpus, *_describe(settings), f"seed{seed}"))
         passes = settings["teacher_iterations"]
         if settings.get("unsupervised"):
@@ -218,6 +232,12 @@ def _languages(data: str, data_config: str | None) -> tuple[str | None, str | No
         return tuple(PHRASEBOOK_LANGUAGES)
     pair = _LANGUAGE_PAIR.fullmatch(data_config or data.partition(":")[2])
     return pair.groups() if pair else (None, None)
+
+
+def _changed(settings: Mapping[str, Any], differences: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of another family: what does not apply to it is none among the differences, and goes."""
+    removed = {name for name, value in differences.items() if value is None and name not in _MEANINGFUL_NONE}
+    return {name: value for name, value in {**settings, **differences}.items() if name not in removed}
 
 
 def _describe(settings: Mapping[str, Any]) -> list[str]:

@@ -37,13 +37,16 @@ def _looks_like_number(cell: str) -> bool:
     return not cell or cell.lstrip("+-−")[:1].isdigit()
 
 
-def scores(document: Document) -> Table:
-    """Every system at every number of passes it was evaluated at."""
+def scores(document: Document, *, timed: bool = False) -> Table:
+    """Every system at every number of passes it was evaluated at, with milliseconds per sentence if `timed`."""
     metrics = verdicts.metrics_of(document)
-    extra = {"repeated_tokens": "repeated tokens, %"}
+    # field of a record -> title and factor
+    extra = {"repeated_tokens": ("repeated tokens, %", 100)}
     if "valid" in metrics:
-        extra["mixture_before_collapse"] = "mixtures, %"
-    header = ["system", "passes", *(_title(metric) for metric in metrics), *extra.values()]
+        extra["mixture_before_collapse"] = ("mixtures, %", 100)
+    if timed:
+        extra["milliseconds_per_sentence"] = ("ms per sentence", 1)
+    header = ["system", "passes", *(_title(metric) for metric in metrics), *(title for title, _ in extra.values())]
     rows = []
     for label, seeds in document["systems"].items():
         counts = sorted({int(count) for system in seeds.values() for count in system["records"]})
@@ -54,9 +57,17 @@ def scores(document: Document) -> Table:
                 spread([verdicts.value(document, label, seed, count, name) for seed in seeds]) for name in metrics
             ]
             records = [system["records"].get(str(count), {}) for system in seeds.values()]
-            cells += [spread([_percent(record.get(name)) for record in records]) for name in extra]
+            cells += [
+                spread([_scaled(record.get(name), factor) for record in records])
+                for name, (_, factor) in extra.items()
+            ]
             rows.append([label, str(count), *cells])
     return header, rows
+
+
+def timed_scores(document: Document) -> Table:
+    """[`scores`] with milliseconds per sentence."""
+    return scores(document, timed=True)
 
 
 def rounds(document: Document) -> Table:

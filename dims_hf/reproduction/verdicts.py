@@ -287,6 +287,22 @@ def _larger_gain(document: Document, raw: str, distilled: str) -> list[dict[str,
     return verdicts
 
 
+def alignments_verdicts(document: Document) -> list[dict[str, Any]]:
+    """Table 2: each family's student against its teacher, and one pass against one pass of the other families."""
+    student = ("Imputer student", 1)
+    pairs = {
+        "one pass of the Imputer's student is better than one of its teacher": (student, ("Imputer teacher", 1)),
+        "8 passes of the Imputer are better than one": (("Imputer teacher", 8), ("Imputer teacher", 1)),
+        "a moving average helps the Imputer's student": (("Imputer student, moving average", 1), student),
+        "glancing helps CTC": (("FullyNAT", 1), ("CTC", 1)),
+        "the Imputer's student is better than CTC": (student, ("CTC", 1)),
+        "the Imputer's student is better than FullyNAT": (student, ("FullyNAT", 1)),
+        "the Imputer's student is better than the CMLM's": (student, ("CMLM student", 1)),
+        "the CMLM's student is better than FullyNAT": (("CMLM student", 1), ("FullyNAT", 1)),
+    }
+    return [each for claim, (better, worse) in pairs.items() for each in compare(document, claim, better, worse)]
+
+
 def unsupervised_verdicts(document: Document) -> list[dict[str, Any]]:
     """Table 4."""
     return [
