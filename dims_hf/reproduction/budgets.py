@@ -292,7 +292,7 @@ _CPU_PHRASEBOOK = Budget(
     max_tokens_per_process=2048,
     teacher_settings=_PHRASEBOOK_TEACHER,
     cmlmc_settings=_PHRASEBOOK_CMLMC,
-    imputer_settings={**_IMPUTER, **_PHRASEBOOK_ALIGNMENT, "ctc_steps": 300},
+    imputer_settings={**_IMPUTER, **_PHRASEBOOK_ALIGNMENT, "ctc_steps": 600},
     ctc_settings={**_CTC, **_PHRASEBOOK_ALIGNMENT},
     fullynat_settings={**_FULLYNAT, **_PHRASEBOOK_ALIGNMENT},
     student_settings=_PHRASEBOOK_STUDENT,
@@ -333,7 +333,7 @@ _CPU_OTHER = replace(
 _CPU_SMALL = replace(
     _CPU_OTHER,
     teacher_settings={**_TATOEBA_TEACHER, **_SMALL_SIZE, **_SMALL_LENGTH},
-    imputer_settings={**_IMPUTER, "ctc_steps": 500},
+    imputer_settings={**_IMPUTER, "ctc_steps": 1000},
     student_settings={**_TATOEBA_STUDENT, **_SMALL_STUDENT},
     autoregressive_settings={**_TATOEBA_AUTOREGRESSIVE, **_SMALL_SIZE, **_SMALL_LENGTH},
     seconds=_SMALL_SECONDS,

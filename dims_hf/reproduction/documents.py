@@ -117,6 +117,7 @@ def _training(run: Run, outcome: Outcome) -> dict[str, Any]:
         "epochs": summary.get("epochs"),
         "seconds": summary.get("train_runtime"),
         "tokens": updates * budget if updates and budget else None,
+        "git_commit": summary.get("provenance", {}).get("git_commit"),
         "collapsed": outcome.collapsed,
         "validation": list(_validation(log)),
         "rounds": [

@@ -169,7 +169,9 @@ def _alignments(study: Study, seed: int) -> Systems:
         "Imputer student": System(study.student(seed, "imputer"), (1,)),
         "Imputer student, moving average": System(study.student(seed, "imputer", ema_decay=decay), (1,)),
     }
-    for family in ("cmlm", "cmlmc"):
+    for family in study.budget.families:
+        if FAMILIES[family][1] == "imputer":
+            continue
         name = FAMILIES[family][0]
         systems[f"{name} teacher"] = System(study.teacher(seed, family), (1, most))
         systems[f"{name} student"] = System(study.student(seed, family), (1,))

@@ -106,7 +106,8 @@ def _setting(document: Mapping[str, Any]) -> str:
     lines.append(f"Seeds: {', '.join(document['seeds'])}.{_skipped(document)}")
     lines.append(f"Training: {_training(document)}; {budget['tokens_per_update']} tokens per update.")
     commit = origin.get("git_commit") or "no checkout"
-    lines.append(f"Made by `{origin['command']}`, commit `{commit}`, {origin['hardware']}, {origin['created']}.")
+    made = f"Made by `{origin['command']}`, commit `{commit}`, {origin['hardware']}, {origin['created']}"
+    lines.append(f"{made}{_trained_at(document)}.")
     return "\n".join(f"- {line}" for line in lines)
 
 
@@ -119,6 +120,13 @@ def _training(document: Mapping[str, Any]) -> str:
             low, high = min(updates), max(updates)
             parts.append(f"{label} {low}" + (f"–{high}" if high > low else "") + " updates")
     return "; ".join(parts) or "a given model"
+
+
+def _trained_at(document: Mapping[str, Any]) -> str:
+    """Commits of the trainings, where they are another than that of the document."""
+    commits = {system.get("git_commit") for seeds in document["systems"].values() for system in seeds.values()}
+    commits -= {None, document["provenance"].get("git_commit")}
+    return f"; trained at {', '.join(f'`{commit}`' for commit in sorted(commits))}" if commits else ""
 
 
 def _skipped(document: Mapping[str, Any]) -> str:

@@ -20,7 +20,8 @@ _MAY_CHANGE = frozenset(
     (
         "output_dir", "resume_from_checkpoint", "max_steps", "num_train_epochs", "rounds",
         "max_tokens_per_batch", "per_device_train_batch_size", "per_device_eval_batch_size",
-        "gradient_accumulation_steps", "local_rank", "use_cpu", "attn_implementation", "gradient_checkpointing",
+        "gradient_accumulation_steps", "local_rank", "use_cpu", "bf16", "fp16", "attn_implementation",
+        "gradient_checkpointing",
         "gradient_checkpointing_kwargs", "activation_checkpointing", "activation_checkpointing_kwargs", "tf32",
         "torch_compile", "torch_compile_backend", "torch_compile_mode", "torch_empty_cache_steps", "debug",
         "eval_strategy", "eval_steps", "eval_delay", "eval_on_start", "do_train", "do_eval", "do_predict",

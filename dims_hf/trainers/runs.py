@@ -26,6 +26,7 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from dims_hf.evaluation import provenance
 from dims_hf.evaluation.report import write_text
 from dims_hf.models import MODELS
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
@@ -322,6 +323,7 @@ def encode_splits(
 def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> Path:
     """Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary."""
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
+    origin = provenance(seed=args.seed)  # now: the checkout may have moved on when the run ends
     checkpoint = args.resume_from_checkpoint or trainer.find_checkpoint()
     if checkpoint:
         logger.info("Resuming from %s.", output_dir if checkpoint is True else checkpoint)
@@ -345,6 +347,7 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
             "arguments": {type(part).__name__: asdict(part) for part in arguments},
             "training_arguments": args.to_sanitized_dict(),
             "log": trainer.state.log_history,
+            "provenance": origin,
         }
         write_text(json.dumps(summary, indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)

@@ -60,6 +60,7 @@ def test_plain_text_is_enough_to_distil_on(run, tmp_path):
 def test_rounds_leave_the_last_student_and_a_summary_over_all(run):
     folder = run(*FOUR_STEPS, "--rounds", "2", "--ema_decay", "none")
     summary = json.loads((folder / "training_summary.json").read_text())
+    assert {"command", "git_commit", "hardware", "versions"} <= summary["provenance"].keys()
     assert summary["steps"] == 8
     assert sorted(path.name for path in folder.glob("round-*")) == ["round-1", "round-2"]
     ours, theirs = (AutoModelForSeq2SeqLM.from_pretrained(path) for path in (folder, folder / "round-2"))

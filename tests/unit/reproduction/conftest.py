@@ -57,6 +57,7 @@ class FakeTraining:
             "steps": steps * rounds,
             "epochs": 3.0,
             "train_runtime": seconds,
+            "provenance": {"git_commit": "0123abc"},
             "log": [*log, {"step": steps * rounds, "train_runtime": seconds}] if rounds > 1 else log[:2],
         }
 
@@ -80,7 +81,8 @@ class FakeEvaluation:
         record = {
             "num_iterations": count, "length_beam_size": 1, "oracle_length": False, "collapse_repeats": True,
             "num_sentences": 5, "bleu": bleu, "chrf": 50.0, "valid": 0.4 + 0.5 * is_student,
-            "repeated_tokens": 0.01, "mixture_before_collapse": 0.1, "length_buckets": buckets, "subsets": {},
+            "repeated_tokens": 0.01, "mixture_before_collapse": 0.1, "milliseconds_per_sentence": 2.0 * count,
+            "length_buckets": buckets, "subsets": {},
         }  # fmt: skip
         length = {f"length_top_{top}": 0.1 * top + 0.2 * is_student for top in (1, 3, 5)}
         task = {

@@ -85,6 +85,19 @@ def test_scores_table_has_a_row_for_each_number_of_passes(reproduced: Path):
     ]
 
 
+def test_table_of_alignments_has_families_passes_and_times(reproduced: Path):
+    header, rows = EXPERIMENTS["table2"].table(document(reproduced, "table2"))
+    assert header[-1] == "ms per sentence"
+    assert [row[:2] for row in rows][2:6] == [["Imputer teacher", passes] for passes in ("1", "2", "4", "8")]
+    assert [row[-1].split()[0] for row in rows][2:6] == ["2.0", "4.0", "8.0", "16.0"]
+    verdicts = {each["claim"]: each["differences"] for each in document(reproduced, "table2")["verdicts"]}
+    assert verdicts["one pass of the Imputer's student is better than one of its teacher (BLEU)"] == {"1": 9, "2": 9}
+
+
+def test_report_names_the_commit_of_the_trainings(reproduced: Path):
+    assert "; trained at `0123abc`." in (reproduced / "report.md").read_text()
+
+
 def test_rounds_count_their_updates_one_after_the_other(reproduced: Path):
     rounds = document(reproduced, "fig4")["systems"]["rounds"]["1"]
     assert [point["step"] for point in rounds["validation"]] == [250, 500, 750, 1000, 1250, 1500]
