@@ -3,7 +3,7 @@
 """`generate()` of the non-autoregressive models: length candidates, the decoding loop, ranking and output.
 
 Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows,
-M updated positions, V vocabulary.
+M updated positions, V vocabulary, D hidden, H heads.
 """
 
 from collections.abc import Callable
@@ -194,9 +194,58 @@ def choose_tokens(
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
-def _is_fixed_point(before: DecodingState, after: DecodingState) -> bool:
-    """Whether a pass had no mask to fill and changed no token: every later pass would repeat it."""
-    return not bool(before.is_masked.any()) and torch.equal(before.tokens, after.tokens)
+@dataclass(frozen=True)
+class DecoderInputs:
+    """
+    The rows that a pass computes, and what the decoder reads for them in every pass.
+
+    Args:
+        rows (`slice` or `torch.LongTensor` of shape `(R,)`): which rows of the decoding state; all K of a sentence.
+        is_target (`torch.BoolTensor` of shape `(R, T)`): True = token, False = padding.
+        encoder_hidden (`torch.FloatTensor` of shape `(B, S, D)`): the K candidates of a sentence share one row.
+        attention_mask (`torch.BoolTensor` of shape `(B, S)`): True = source token.
+        cross_key_values (`list`): cross-attention keys and values (B, H, S, D/H) of each layer.
+    """
+
+    rows: slice | torch.LongTensor
+    is_target: torch.BoolTensor
+    encoder_hidden: torch.FloatTensor
+    attention_mask: torch.BoolTensor
+    cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def select(self, sentences: torch.LongTensor) -> "DecoderInputs":
+        """Those of some sentences of the batch, by their indices (B',)."""
+        rows = torch.arange(len(self.is_target), device=sentences.device)
+        rows = rows.view(len(self.encoder_hidden), -1)[sentences].flatten()
+        return DecoderInputs(
+            rows,
+            # All columns: the longest sentences need the most passes, so there is next to nothing to cut off.
+            self.is_target[rows],
+            self.encoder_hidden[sentences],
+            self.attention_mask[sentences],
+            [(keys[sentences], values[sentences]) for keys, values in self.cross_key_values],
+        )
+
+
+def find_open_sentences(
+    is_updated: torch.BoolTensor, before: DecodingState | None, after: DecodingState, num_candidates: int
+) -> torch.BoolTensor:
+    """
+    Sentences that another pass may change: some candidate has a position to update, and its last pass was no fixed
+    point (no mask to fill and no token changed), which every later pass would repeat.
+
+    Args:
+        is_updated (`torch.BoolTensor` of shape `(R, T)`): positions that the pass would predict.
+        before, after ([`DecodingState`]): around the last pass; no fixed points are looked for without `before`.
+        num_candidates (`int`): K.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B,)`, True = open.
+    """
+    is_open = is_updated.any(dim=1)
+    if before is not None:
+        is_open &= (before.is_masked | (before.tokens != after.tokens)).any(dim=1)
+    return is_open.view(-1, num_candidates).any(dim=1)
 
 
 class NATGenerationMixin(GenerationMixin):
@@ -225,7 +274,8 @@ class NATGenerationMixin(GenerationMixin):
         Translates a batch with `num_iterations` decoder passes.
 
         A sentence's translation depends neither on the batch, nor on its order, nor on padding; checkpoints imported
-        with the legacy attention of CMLMC are the one exception. Passes that could not change anything are not run.
+        with the legacy attention of CMLMC are the one exception. A sentence that no pass could change any more is not
+        computed again.
 
         Args:
             input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
@@ -355,47 +405,68 @@ class NATGenerationMixin(GenerationMixin):
         generator: torch.Generator | None,
         callback: Callable[[DecodingState], None] | None,
     ) -> tuple[DecodingState, list[DecodingStep]]:
-        """The decoding loop over R = B·K rows."""
-        num_candidates = lengths.shape[1]
+        """The decoding loop over R = B·K rows; the state holds all of them, passes compute those of open sentences."""
         state = self.init_decoding(lengths.flatten(), settings)
         is_target = torch.arange(state.tokens.shape[1], device=lengths.device) < lengths.flatten().unsqueeze(1)
-        encoder_hidden = encoder_hidden.repeat_interleave(num_candidates, dim=0)
-        attention_mask = attention_mask.repeat_interleave(num_candidates, dim=0)
         cross_key_values = self.model.decoder.project_cross_key_values(encoder_hidden)
-        suppressed_ids, history = self.suppressed_token_ids(), []
+        whole = inputs = DecoderInputs(slice(None), is_target, encoder_hidden, attention_mask, cross_key_values)
+        before, history = None, []
         while not state.is_finished:
             is_updated = self._positions_to_update(state)
-            if not bool(is_updated.any()):
-                break  # nothing is masked any more, so further passes would change nothing
-            hidden = self.model.decoder(
-                state.tokens,
-                is_target,
-                encoder_hidden_states=encoder_hidden,
-                encoder_attention_mask=attention_mask,
-                cross_key_values=cross_key_values,
-                return_dict=True,
-            ).last_hidden_state
-            predictions, log_probs = choose_tokens(
-                self.project_vocabulary(hidden[is_updated]),
-                suppressed_ids,
-                do_sample=settings.do_sample,
-                temperature=settings.temperature,
-                generator=generator,
-            )
-            previous = state
+            is_open = find_open_sentences(is_updated, before, state, lengths.shape[1])
+            num_open = int(is_open.sum())
+            if num_open == 0:
+                break  # further passes would change nothing
+            if num_open < len(inputs.encoder_hidden):
+                inputs = whole.select(is_open.nonzero().squeeze(1))
+            predictions, log_probs = self._predict(state, is_updated, inputs, settings, generator)
+            # A sample may differ from the last one even where its input does not.
+            before = None if settings.do_sample else state
             state = self.step_decoding(state, is_updated, predictions, log_probs, settings)
             if settings.output_history:
                 history.append(DecodingStep(state.hypotheses, state.scores, state.state))
             if callback is not None:
                 callback(state)
-            if not settings.do_sample and _is_fixed_point(previous, state):
-                break
         if settings.output_history:
             # Passes that were not needed changed nothing; with them, a history does not depend on the batch either.
             last = state.state if self.config.update_all_positions else torch.zeros_like(state.state)
             unchanged = DecodingStep(state.hypotheses, state.scores, last)
             history.extend([unchanged] * (settings.num_iterations - len(history)))
         return state, history
+
+    def _predict(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        inputs: DecoderInputs,
+        settings: DecodingSettings,
+        generator: torch.Generator | None,
+    ) -> tuple[torch.LongTensor, torch.FloatTensor]:
+        """Tokens and log-probabilities (M,) at the positions to update; rows that are not computed keep theirs."""
+        hidden = self.model.decoder(
+            state.tokens[inputs.rows],
+            inputs.is_target,
+            encoder_hidden_states=inputs.encoder_hidden,
+            encoder_attention_mask=inputs.attention_mask,
+            cross_key_values=inputs.cross_key_values,
+            output_positions=is_updated[inputs.rows],
+            return_dict=True,
+        ).last_hidden_state
+        tokens, log_probs = choose_tokens(
+            self.project_vocabulary(hidden),
+            self.suppressed_token_ids(),
+            do_sample=settings.do_sample,
+            temperature=settings.temperature,
+            generator=generator,
+        )
+        if len(inputs.is_target) == len(is_updated):
+            return tokens, log_probs
+        is_new = torch.zeros_like(is_updated)
+        is_new[inputs.rows] = is_updated[inputs.rows]
+        kept = (state.hypotheses, state.scores)
+        return tuple(
+            old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, (tokens, log_probs), strict=True)
+        )
 
     def _positions_to_update(self, state: DecodingState) -> torch.BoolTensor:
         """Positions (R, T) that the next pass predicts."""

@@ -2,7 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Post-norm encoder-decoder over a partially masked target that all non-autoregressive models share.
 
-Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), D hidden, H heads, V vocabulary.
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), D hidden, H heads, V vocabulary; in the
+decoder R = B·K rows, K targets for each source, and M selected positions.
 Attention masks: 1 or True = token, 0 or False = padding.
 """
 
@@ -78,6 +79,28 @@ def masked_mean(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> to
     return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def join_rows(states: torch.Tensor, num_sources: int) -> torch.Tensor:
+    """
+    The rows of each source side by side in one, as cross-attention sees them: (R, T, D) to (B, K·T, D).
+
+    A position attends to the source on its own, so that its keys and values serve all rows without a copy.
+
+    Args:
+        states (`torch.Tensor` of shape `(R, T, D)`): K adjacent rows for each source.
+        num_sources (`int`): B.
+
+    Raises:
+        ValueError: for rows that do not divide among the sources.
+    """
+    num_rows, _, width = states.shape
+    if num_rows % num_sources:
+        raise ValueError(
+            f"{num_rows} targets do not divide among {num_sources} sources. Give every source the same number of "
+            "targets, one after the other."
+        )
+    return states.reshape(num_sources, -1, width)
+
+
 def eager_attention_forward(
     module: nn.Module,
     query: torch.Tensor,
@@ -137,8 +160,13 @@ class NATAttention(nn.Module):
         key_values: KeyValues | None = None,
         **kwargs,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        query = self.split_heads(self.q_proj(hidden_states))
+        """
+        What each position of `hidden_states` (R, T, D) learns: (R, T, D), and the weights if the backend has them.
+
+        Rows may share `key_values` (B, H, S, D/H); mask and weights are then those of [`join_rows`], (B, …, K·T, S).
+        """
         key, value = self.project_key_values(hidden_states) if key_values is None else key_values
+        query = self.split_heads(join_rows(self.q_proj(hidden_states), key.shape[0]))
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
         )
@@ -211,6 +239,7 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
         attention_mask: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         cross_key_values: KeyValues | None = None,
+        output_positions: torch.BoolTensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
@@ -219,6 +248,8 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
             cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
         attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)
         hidden_states = self.residual(attended, hidden_states, self.encoder_attn_layer_norm)
+        if output_positions is not None:
+            hidden_states = hidden_states[output_positions]
         return self.feed_forward(hidden_states)
 
 
@@ -362,14 +393,34 @@ class NATDecoder(NATEmbeddedStack):
         encoder_attention_mask: torch.Tensor | None = None,
         inputs_embeds: torch.FloatTensor | None = None,
         cross_key_values: list[KeyValues] | None = None,
+        output_positions: torch.BoolTensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithCrossAttentions:
+        """
+        One pass over R = B·K targets of B sources, the K targets of a source adjacent; K is 1 in training.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(R, T)`): targets with masks.
+            attention_mask (`torch.Tensor` of shape `(R, T)`, *optional*): 1 for tokens.
+            encoder_hidden_states (`torch.FloatTensor` of shape `(B, S, D)`): encoder output.
+            encoder_attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for source tokens.
+            inputs_embeds (`torch.FloatTensor` of shape `(R, T, D)`, *optional*): instead of ids.
+            cross_key_values (*optional*): of [`project_cross_key_values`], not to compute them again.
+            output_positions (`torch.BoolTensor` of shape `(R, T)`, *optional*): the M positions whose last states are
+                needed; no others are returned.
+
+        Returns:
+            `last_hidden_state` (R, T, D), or (M, D) in row-major order; cross-attentions are (B, H, K·T, S).
+
+        Raises:
+            ValueError: for a target longer than the position table, or rows that do not divide among the sources.
+        """
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
         hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
         self_masks = self.self_attention_masks(hidden_states, token_mask)
         cross_mask = create_bidirectional_mask(
             config=self.config,
-            inputs_embeds=hidden_states,
+            inputs_embeds=join_rows(hidden_states, encoder_hidden_states.shape[0]),
             attention_mask=encoder_attention_mask,
             encoder_hidden_states=encoder_hidden_states,
         )
@@ -379,6 +430,7 @@ class NATDecoder(NATEmbeddedStack):
                 encoder_hidden_states,
                 encoder_attention_mask=cross_mask,
                 cross_key_values=None if cross_key_values is None else cross_key_values[index],
+                output_positions=output_positions if layer is self.layers[-1] else None,
                 **self_masks,
                 **kwargs,
             )

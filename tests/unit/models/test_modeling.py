@@ -332,6 +332,31 @@ def test_projected_keys_and_values_serve_instead_of_encoder_states(make_model: C
     assert torch.equal(reused, full)
 
 
+@pytest.mark.parametrize("implementation", ["eager", "sdpa"])
+def test_targets_of_one_source_share_its_states(make_model: Callable, implementation: str):
+    decoder = make_model(attn_implementation=implementation, initializer_range=0.1).get_decoder()
+    states = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
+    targets = torch.cat([TARGET, TARGET.flip(0), torch.full_like(TARGET, 7)])  # three for each source
+    shared = decoder(targets, encoder_hidden_states=states, encoder_attention_mask=SOURCE.ne(1)).last_hidden_state
+    repeated = decoder(
+        targets,
+        encoder_hidden_states=states.repeat_interleave(3, dim=0),
+        encoder_attention_mask=SOURCE.ne(1).repeat_interleave(3, dim=0),
+    ).last_hidden_state
+    torch.testing.assert_close(shared[targets != 1], repeated[targets != 1], atol=1e-6, rtol=0)
+    with pytest.raises(ValueError, match="3 targets do not divide among 2 sources. Give every source the same"):
+        decoder(targets[:3], encoder_hidden_states=states, encoder_attention_mask=SOURCE.ne(1))
+
+
+def test_states_of_chosen_positions_are_those_among_all(make_model: Callable):
+    decoder = make_model(initializer_range=0.1).get_decoder()
+    states = torch.randn(2, 6, 16, generator=torch.Generator().manual_seed(0))
+    inputs = {"encoder_hidden_states": states, "encoder_attention_mask": SOURCE.ne(1)}
+    full = decoder(TARGET, **inputs).last_hidden_state
+    chosen = decoder(TARGET, **inputs, output_positions=TARGET == 4).last_hidden_state
+    torch.testing.assert_close(chosen, full[TARGET == 4], atol=1e-6, rtol=0)
+
+
 def test_impossible_input_is_refused_with_the_fix(make_model: Callable):
     model = make_model(max_position_embeddings=8)
     with pytest.raises(ValueError, match=r"decoder_input_ids is missing\. Pass .* or call generate\(\)"):
