@@ -19,7 +19,13 @@ from dims_hf.benchmark.translators import (
     open_ours,
 )
 from dims_hf.benchmark.weights import MARIAN, OURS, Weights
-from dims_hf.benchmark.work import Work, count_autoregressive, count_one_shot, predicted_positions
+from dims_hf.benchmark.work import (
+    Work,
+    count_autoregressive,
+    count_one_shot,
+    predicted_alignment_positions,
+    predicted_positions,
+)
 
 
 @dataclass(frozen=True)
@@ -124,16 +130,24 @@ class System:
         if not self.is_ours:
             steps, beams = count + (not self.weights.is_random), self.runtime.num_beams
             return count_autoregressive(dimensions, source_tokens, steps, batch_size=batch_size, num_beams=beams)
+        positions, predicted = self._positions(source_tokens, count)
         return count_one_shot(
             dimensions,
             source_tokens,
-            count + 2,
+            positions,
             batch_size=batch_size,
-            predicted=predicted_positions(
-                count, self.num_iterations, all_positions=self.weights.config.update_all_positions
-            ),
+            predicted=predicted,
             num_candidates=self.length_beam_size,
         )
+
+    def _positions(self, source_tokens: float, num_tokens: int) -> tuple[int, list[int]]:
+        """Positions per sentence that the decoder of ours sees, and how many of them each pass predicts."""
+        config = self.weights.config
+        passes = {"num_iterations": self.num_iterations, "all_positions": config.update_all_positions}
+        if self.weights.predicts_length:
+            return num_tokens + 2, predicted_positions(num_tokens, **passes)
+        num_positions = round(config.upsample_ratio * source_tokens)
+        return num_positions, predicted_alignment_positions(num_positions, **passes)
 
 
 def make_systems(settings: BenchmarkSettings, weights: Sequence[Weights]) -> list[System]:

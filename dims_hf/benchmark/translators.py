@@ -103,6 +103,7 @@ class TorchTranslator:
 
 def open_ours(weights: Weights, situation: Situation, *, precision: str = "fp32") -> TorchTranslator:
     """Our `generate` in torch; `precision` is a key of [`_CONVERSIONS`]."""
+    _check_candidates(weights, situation)
     convert = _CONVERSIONS[precision]
 
     def make() -> PreTrainedModel:
@@ -115,9 +116,12 @@ def open_ours(weights: Weights, situation: Situation, *, precision: str = "fp32"
         # ids as the model wrote them: of random ones, which repeat a token, nobody could see the length otherwise
         "collapse_repeats": False,
     }
-    if not hasattr(model, "predict_length") and situation.length_beam_size > 1:
-        raise UnavailableError("this model has no length candidates")
     return TorchTranslator(model, lambda inputs: settings)
+
+
+def _check_candidates(weights: Weights, situation: Situation) -> None:
+    if situation.length_beam_size > 1 and not weights.predicts_length:
+        raise UnavailableError(f"{weights.name} predicts no length, so it has no length candidates")
 
 
 def _compile(model: PreTrainedModel, situation: Situation) -> PreTrainedModel:
@@ -285,6 +289,7 @@ def open_onnx(weights: Weights, situation: Situation, *, precision: str = "fp32"
         raise UnavailableError(f'{error.name} is not installed: pip install "dims-hf[onnx]"') from None
     from dims_hf.export import OnnxTranslator
 
+    _check_candidates(weights, situation)
     is_one_pass = situation.num_iterations == 1
     key = (precision, is_one_pass, situation.forced_tokens)
     folder = weights.share(("onnx", *key), lambda: _export(weights, situation, precision, is_one_pass))
@@ -312,6 +317,6 @@ def _export(weights: Weights, situation: Situation, precision: str, is_one_pass:
 
 
 def collapsed_text(weights: Weights, row: list[int]) -> str:
-    """The text of a translation, repeats collapsed where the model is ours."""
-    row = list(collapse(row)) if weights.family == "ours" else row
+    """The text of a translation, repeats collapsed where the model is ours and says so."""
+    row = list(collapse(row)) if weights.collapses_repeats else row
     return weights.tokenizer.decode(row, skip_special_tokens=True).strip()

@@ -17,6 +17,7 @@ from dims_hf.benchmark.work import Dimensions
 from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
 from dims_hf.evaluation.loading import load_model, resolve_model
 from dims_hf.evaluation.provenance import public_name
+from dims_hf.evaluation.translation import collapses_repeats
 
 
 if TYPE_CHECKING:
@@ -74,6 +75,16 @@ class Weights:
         return Dimensions(
             config.d_model, config.encoder_ffn_dim, config.encoder_layers, config.decoder_layers, config.vocab_size
         )
+
+    @property
+    def predicts_length(self) -> bool:
+        """Whether it predicts target lengths; Imputers do not, and have one candidate per sentence."""
+        return hasattr(self.config, "max_target_length")
+
+    @property
+    def collapses_repeats(self) -> bool:
+        """Whether a repeated token is dropped from its translations, as its generation config says; Marian's stay."""
+        return self.family == OURS and collapses_repeats(self._loaded[0])
 
     @property
     def tokens(self) -> list[str]:
@@ -207,10 +218,5 @@ def _trained(place: str) -> Weights:
     config = AutoConfig.from_pretrained(folder)
     if config.model_type != MARIAN and not hasattr(config, "mask_token_id"):
         raise ValueError(f"{place} is a {config.model_type} model. The benchmark knows ours and Marian's.")
-    if config.model_type != MARIAN and not hasattr(config, "max_target_length"):
-        raise ValueError(
-            f"{place} is of type {config.model_type}, which predicts no length: its work is not counted yet. Leave it "
-            "out; `dims-hf evaluate` times it."
-        )
     family = MARIAN if config.model_type == MARIAN else OURS
     return Weights(public_name(place), family, lambda: load_model(folder, "cpu"), is_random=False)

@@ -103,7 +103,7 @@ def count_one_shot(
     Args:
         dimensions ([`Dimensions`]): of the model.
         source_tokens, target_tokens (`float`): positions per sentence that encoder and decoder see, `<s>` and `</s>`
-            counted.
+            counted; of an Imputer, those of the alignment.
         batch_size (`int`): sentences.
         predicted (`Sequence[float]`, *optional*): positions projected to the vocabulary in each pass; default: one
             pass that projects all.
@@ -158,6 +158,31 @@ def predicted_positions(num_tokens: int, num_iterations: int, *, all_positions: 
     """
     counts = [num_tokens * (num_iterations - index) // num_iterations for index in range(num_iterations)]
     return [num_tokens if all_positions else count for count in counts if count or all_positions]
+
+
+def predicted_alignment_positions(
+    num_positions: int, num_iterations: int, *, all_positions: bool = False
+) -> list[int]:
+    """
+    Positions that each pass of block-wise unmasking projects: all A, then the masks that are left. A block of c has
+    ⌊c (k − i) / k⌋ after pass i, but a last block of one position waits for the second pass.
+
+    Source: Saharia et al. 2020 (arXiv 2004.07437); counts as `step_block_unmasking`, without `legacy_adjacency`.
+
+    Args:
+        num_positions (`int`): positions A of the alignment, in blocks of k.
+        num_iterations, all_positions: as for [`predicted_positions`].
+    """
+    if all_positions:
+        return [num_positions] * num_iterations
+    num_blocks, rest = divmod(num_positions, num_iterations)
+    counts = [
+        num_blocks * (num_iterations - index) + rest * (num_iterations - index) // num_iterations
+        for index in range(num_iterations)
+    ]
+    if rest == 1 and num_blocks:
+        counts[1] += 1
+    return [count for count in counts if count]
 
 
 def _encode(dimensions: Dimensions, tokens: float, batch_size: int) -> Phase:

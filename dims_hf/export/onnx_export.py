@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from .onnx_builder import IR_VERSION, OPSET, WeightStore
-from .onnx_graphs import TranslationGraph, make_graphs, save_graphs
+from .onnx_graphs import GRAPHS, make_graphs, save_graphs
 from .onnx_translator import OnnxTranslator
 
 
@@ -75,7 +75,7 @@ def export_onnx(
     them.
 
     Args:
-        model (`PreTrainedModel`): a CMLM or CMLMC on the CPU in fp32.
+        model (`PreTrainedModel`): a CMLM, CMLMC or Imputer on the CPU in fp32.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer, with a `tokenizer.json`.
         output_dir (`str` or `os.PathLike`): folder to write, whole or not at all.
         int8 (`bool`, *optional*): 8-bit weights, and 8-bit activations with a scale of their own for every token.
@@ -149,7 +149,7 @@ def write_graphs(
     Writes the graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
 
     Args:
-        model (`PreTrainedModel`): a CMLM or CMLMC in fp32.
+        model (`PreTrainedModel`): a CMLM, CMLMC or Imputer in fp32.
         folder (`str` or `os.PathLike`): made if it does not exist.
         num_iterations (`int`): decoder passes; 1 gives one graph.
         int8 (`bool`, *optional*): as [`export_onnx`].
@@ -196,13 +196,13 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
         "update_all_positions": config.update_all_positions,
         "max_position_embeddings": config.max_position_embeddings,
         "vocab_size": config.vocab_size,
-        **TranslationGraph.length_bounds(config),
+        **GRAPHS[config.model_type].settings(model),
     }
 
 
 def fitting(translator: OnnxTranslator, sentences: Sequence[str]) -> list[str]:
-    """The sentences that are not longer than the position table."""
-    limit = translator.settings["max_position_embeddings"]
+    """The sentences that are not longer than the model takes."""
+    limit = translator.max_source_length
     encodings = translator.tokenizer.encode_batch(list(sentences))
     return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
 
@@ -224,7 +224,7 @@ def verify(
     counts = {"num_sequences": 0, "num_tokens": 0, "largest_score_difference": 0.0}
     with evaluation_mode(model), torch.inference_mode():
         for rows in _verified_batches(translator, sentences):
-            for beam in (1, 3):
+            for beam in (1, 3) if translator.predicts_length else (1,):
                 _compare_batch(model, translator, rows, beam, counts)
         for text, translation in zip(sentences, translator.translate(sentences)):
             _compare_text(model, tokenizer, translator, text, translation)
@@ -235,7 +235,7 @@ def _verified_batches(translator: OnnxTranslator, sentences: Sequence[str]) -> I
     """Rows of ids: random ids of many lengths and some sentences one by one, then batches of both."""
     settings = translator.settings
     generator = np.random.default_rng(0)
-    lengths = sorted({min(length, settings["max_position_embeddings"]) for length in _RANDOM_LENGTHS})
+    lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
     drawn = [generator.integers(5, settings["vocab_size"], length - 2) for length in lengths]
     random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
     rows = translator.encode(sentences)
@@ -299,8 +299,8 @@ def agreement(exact: OnnxTranslator, quantized: OnnxTranslator, sentences: Seque
     How often int8 agrees with fp32.
 
     Returns:
-        `dict`: share of `sentences` with the same text, of `lengths` predicted alike, and of `tokens` that are the
-        same when int8 decodes at the lengths of fp32.
+        `dict`: share of `sentences` with the same text, of translations of the same number of tokens (`lengths`), and
+        of `tokens` that are the same when int8 decodes at the lengths of fp32, or in the alignments of an Imputer.
     """
     texts, lengths, tokens = [], [], []
     for start in range(0, len(sentences), _BATCH_SIZE):
@@ -308,14 +308,33 @@ def agreement(exact: OnnxTranslator, quantized: OnnxTranslator, sentences: Seque
         batch = exact.pad(exact.encode(chunk))
         first, second = exact.generate(*batch)[0], quantized.generate(*batch)[0]
         sizes = [(row != exact.settings["pad_token_id"]).sum(axis=1) for row in (first, second)]
-        forced = quantized.generate(*batch, target_lengths=sizes[0] - 2, length_beam_size=1)[0]
-        is_content = np.arange(first.shape[1]) < (sizes[0] - 1)[:, None]
-        is_content[:, 0] = False
-        tokens.extend((first == forced)[is_content].tolist())
+        if exact.predicts_length:
+            tokens.extend(_same_tokens(first, sizes[0], quantized, batch))
+        else:
+            tokens.extend(_same_positions(exact, quantized, batch))
         lengths.extend((sizes[0] == sizes[1]).tolist())
         texts.extend(a == b for a, b in zip(exact.decode(first), quantized.decode(second)))
     shares = {"sentences": texts, "lengths": lengths, "tokens": tokens}
     return {"num_sentences": len(sentences), **{name: float(np.mean(values)) for name, values in shares.items()}}
+
+
+def _same_tokens(
+    sequences: np.ndarray, sizes: np.ndarray, quantized: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
+) -> list[bool]:
+    """Whether int8 writes the same at each content token of sequences (B, T) of `sizes` (B,), at their lengths."""
+    forced = quantized.generate(*batch, target_lengths=sizes - 2, length_beam_size=1)[0]
+    is_content = np.arange(sequences.shape[1]) < (sizes - 1)[:, None]
+    is_content[:, 0] = False
+    return (sequences == forced)[is_content].tolist()
+
+
+def _same_positions(
+    exact: OnnxTranslator, quantized: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
+) -> list[bool]:
+    """Whether int8 writes the same at each position of the alignments, blanks included."""
+    first, second = (translator.align(*batch) for translator in (exact, quantized))
+    lengths = batch[1].sum(axis=1) * exact.settings["upsample_ratio"]
+    return (first == second)[np.arange(first.shape[1]) < lengths[:, None]].tolist()
 
 
 def measure_quality(

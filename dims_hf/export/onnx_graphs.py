@@ -2,14 +2,14 @@
 # Copyright 2026 The dims_hf authors
 """The graphs of a translation model: one pass from source ids to target ids, or an encoder and a decoding step.
 
-Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows,
-M predicted positions, V vocabulary, D hidden.
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), A alignment length (which is the T of an
+Imputer's decoder), K length candidates, R = B·K rows, M predicted positions, V vocabulary, D hidden.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -40,6 +40,9 @@ class TranslationGraph:
         model (`NATForConditionalGeneration`): read for its weights and settings.
         builder ([`GraphBuilder`]): receives the nodes.
     """
+
+    # What the graph of one pass calls its ids (R, T).
+    output_name = "sequences"
 
     def __init__(self, model: NATForConditionalGeneration, builder: GraphBuilder) -> None:
         self.model, self.config, self.builder = model, model.config, builder
@@ -176,6 +179,29 @@ class TranslationGraph:
             return tokens, log_probs()
         return tokens, b.either(with_scores, np.float32, log_probs, zeros)
 
+    def candidate_lengths(self, predicted: str) -> str:
+        """
+        Decoder lengths (R,), `<s>` and `</s>` counted: those given (0 = none), else K around the predicted ones (B,).
+        """
+        b = self.builder
+        offsets = b.input("length_offsets", np.int64, ("K",), np.zeros(1, np.int64))
+        given = b.input("target_lengths", np.int64, ("B_or_1",), np.zeros(1, np.int64))
+        around = b.op("Add", b.op("Unsqueeze", predicted, b.constant([1])), offsets)
+        clamped = b.op("Clip", around, *map(b.constant, self.length_bounds(self.config).values()))
+        given = b.op("Unsqueeze", given, b.constant([1]))
+        chosen = b.op("Where", b.op("Greater", given, b.constant(0)), b.op("Add", given, b.constant(2)), clamped)
+        return b.op("Reshape", chosen, b.constant([-1]))
+
+    def template(self, lengths: str, columns: str) -> tuple[str, str]:
+        """`<s> mask … mask </s> pad …` (R, T), and which positions are masks (R, T)."""
+        b = self.builder
+        last = b.op("Sub", b.op("Unsqueeze", lengths, b.constant([1])), b.constant(1))
+        is_first = b.op("Equal", columns, b.constant(0))
+        is_inside = b.op("And", b.op("Less", columns, last), b.op("Not", is_first))
+        ids = {name: b.constant(getattr(self.config, f"{name}_token_id")) for name in ("bos", "eos", "pad", "mask")}
+        tokens = b.op("Where", b.op("Equal", columns, last), ids["eos"], ids["pad"])
+        return b.op("Where", is_first, ids["bos"], b.op("Where", is_inside, ids["mask"], tokens)), is_inside
+
     @staticmethod
     def length_bounds(config: NATConfig) -> dict[str, int]:
         """Fewest and most tokens that a predicted length may have, `<s>` and `</s>` counted, as in `generate()`."""
@@ -183,6 +209,11 @@ class TranslationGraph:
             "shortest_length": 3 if config.suppress_special_tokens else 2,
             "longest_length": min(config.max_position_embeddings, config.max_target_length - 1),
         }
+
+    @classmethod
+    def settings(cls, model: NATForConditionalGeneration) -> dict[str, Any]:
+        """What the translator must know of the family, beside what it must know of all."""
+        return cls.length_bounds(model.config)
 
 
 class CMLMCGraph(TranslationGraph):
@@ -210,8 +241,40 @@ class CMLMCGraph(TranslationGraph):
         return self.attend(x, f"{name}.self_attn", layer, "self_attn", mask=mask, causal=True)
 
 
+class ImputerGraph(TranslationGraph):
+    """Alignments in place of targets: their lengths follow from the sources, and R = B."""
+
+    output_name = "alignments"
+
+    def predict_length(self, states: str, attention_mask: str) -> str:
+        """Positions of each alignment (B,)."""
+        b = self.builder
+        num_tokens = b.op("ReduceSum", attention_mask, b.constant([1]), keepdims=0)
+        return b.op("Mul", num_tokens, b.constant(self.config.upsample_ratio))
+
+    def candidate_lengths(self, predicted: str) -> str:
+        """The lengths (B,) themselves: there is one candidate each."""
+        return predicted
+
+    def template(self, lengths: str, columns: str) -> tuple[str, str]:
+        """`mask … mask pad …` (B, A), and which positions are masks (B, A)."""
+        b = self.builder
+        is_inside = b.op("Less", columns, b.op("Unsqueeze", lengths, b.constant([1])))
+        mask, pad = (b.constant(getattr(self.config, f"{name}_token_id")) for name in ("mask", "pad"))
+        return b.op("Where", is_inside, mask, pad), is_inside
+
+    @classmethod
+    def settings(cls, model: NATForConditionalGeneration) -> dict[str, Any]:
+        """How long alignments are, how they are revealed and what they collapse to."""
+        return {
+            "upsample_ratio": model.config.upsample_ratio,
+            "blank_token_id": model.config.blank_token_id,
+            "legacy_adjacency": model.decoding_settings().legacy_adjacency,
+        }
+
+
 # config.model_type -> parts of its graphs
-GRAPHS: dict[str, type[TranslationGraph]] = {"cmlm": TranslationGraph, "cmlmc": CMLMCGraph}
+GRAPHS: dict[str, type[TranslationGraph]] = {"cmlm": TranslationGraph, "cmlmc": CMLMCGraph, "imputer": ImputerGraph}
 
 
 def make_graphs(
@@ -245,51 +308,27 @@ def _source_inputs(builder: GraphBuilder) -> tuple[str, str]:
 def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
     """Source ids to target ids: encoder, lengths, fully masked templates, decoder, likeliest tokens."""
     input_ids, attention_mask = _source_inputs(b)
-    offsets = b.input("length_offsets", np.int64, ("K",), np.zeros(1, np.int64))
-    given = b.input("target_lengths", np.int64, ("B_or_1",), np.zeros(1, np.int64))
     with_scores = b.input("with_scores", np.bool_, (), np.array(True))
     states = graph.encode(input_ids, attention_mask)
     pairs = graph.cross_key_values(states)
-    lengths = _candidate_lengths(graph, b, graph.predict_length(states, attention_mask), offsets, given)
+    lengths = graph.candidate_lengths(graph.predict_length(states, attention_mask))
     columns = b.op("Range", b.constant(0), b.op("ReduceMax", lengths, axes=[0], keepdims=0), b.constant(1))
-    tokens, rows = _template(graph, b, lengths, columns)
+    tokens, is_masked = graph.template(lengths, columns)
+    rows = b.op("Squeeze", b.op("NonZero", b.op("Reshape", is_masked, b.constant([-1]))), b.constant([0]))
     hidden = graph.decode(tokens, lengths, columns, attention_mask, pairs)
     predictions, log_probs = graph.predict(hidden, rows, with_scores)
     flat = b.op("Reshape", tokens, b.constant([-1]))
     shape = b.op("Shape", tokens)
-    b.output(
-        "sequences", b.op("Reshape", b.op("ScatterElements", flat, rows, predictions), shape), np.int64, ("R", "T")
-    )
+    filled = b.op("Reshape", b.op("ScatterElements", flat, rows, predictions), shape)
+    b.output(graph.output_name, filled, np.int64, ("R", "T"))
     zeros = b.op("Cast", b.op("Mul", flat, b.constant(0)), to=1)
     spread = b.op("Reshape", b.op("ScatterElements", zeros, rows, log_probs), shape)
     total = b.op("ReduceSum", spread, b.constant([1]), keepdims=0)
     b.output("scores", b.op("Div", total, b.op("Cast", lengths, to=1)), np.float32, ("R",))
 
 
-def _candidate_lengths(graph: TranslationGraph, b: GraphBuilder, predicted: str, offsets: str, given: str) -> str:
-    """Lengths (R,), `<s>` and `</s>` counted: those given (0 = none), else around the predicted ones (B,)."""
-    around = b.op("Add", b.op("Unsqueeze", predicted, b.constant([1])), offsets)
-    clamped = b.op("Clip", around, *map(b.constant, graph.length_bounds(graph.config).values()))
-    given = b.op("Unsqueeze", given, b.constant([1]))
-    chosen = b.op("Where", b.op("Greater", given, b.constant(0)), b.op("Add", given, b.constant(2)), clamped)
-    return b.op("Reshape", chosen, b.constant([-1]))
-
-
-def _template(graph: TranslationGraph, b: GraphBuilder, lengths: str, columns: str) -> tuple[str, str]:
-    """`<s> mask … mask </s> pad …` (R, T), and the flat indices of the masks (M,)."""
-    config = graph.config
-    last = b.op("Sub", b.op("Unsqueeze", lengths, b.constant([1])), b.constant(1))
-    is_first = b.op("Equal", columns, b.constant(0))
-    is_inside = b.op("And", b.op("Less", columns, last), b.op("Not", is_first))
-    ids = {name: b.constant(getattr(config, f"{name}_token_id")) for name in ("bos", "eos", "pad", "mask")}
-    tokens = b.op("Where", b.op("Equal", columns, last), ids["eos"], ids["pad"])
-    tokens = b.op("Where", is_first, ids["bos"], b.op("Where", is_inside, ids["mask"], tokens))
-    rows = b.op("NonZero", b.op("Reshape", is_inside, b.constant([-1])))
-    return tokens, b.op("Squeeze", rows, b.constant([0]))
-
-
 def _write_encoder(graph: TranslationGraph, b: GraphBuilder) -> None:
-    """Source ids to predicted lengths and the decoder's keys and values."""
+    """Source ids to decoder lengths, before any beam, and the decoder's keys and values."""
     input_ids, attention_mask = _source_inputs(b)
     states = graph.encode(input_ids, attention_mask)
     b.output("lengths", graph.predict_length(states, attention_mask), np.int64, ("B",))

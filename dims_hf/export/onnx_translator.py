@@ -5,7 +5,8 @@ Translates with an exported folder; needs numpy, onnxruntime and tokenizers only
 
     python onnx_translator.py FOLDER < source.txt > translation.txt
 
-Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows.
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), A alignment length (which is the T of an
+Imputer's decoder), K length candidates, R = B·K rows, M updated positions.
 """
 
 from __future__ import annotations
@@ -14,7 +15,9 @@ import argparse
 import json
 import os
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -50,6 +53,17 @@ class OnnxTranslator:
         self.description: dict[str, Any] = json.loads((self.folder / "export.json").read_text(encoding="utf-8"))
         self.settings: dict[str, Any] = self.description["settings"]
         self._sessions = {name: self._open(file, threads) for name, file in self.description["graphs"].items()}
+        self._strategy = _STRATEGIES[self.description["model_type"]](self._sessions, self.settings)
+
+    @property
+    def predicts_length(self) -> bool:
+        """Whether the model predicts target lengths, so that there may be several candidates of a sentence."""
+        return self._strategy.predicts_length
+
+    @property
+    def max_source_length(self) -> int:
+        """Longest source in tokens, `<s>` and `</s>` included."""
+        return self._strategy.max_source_length
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -96,7 +110,7 @@ class OnnxTranslator:
             length_beam_size (`int`, *optional*): length candidates per sentence; as above when `None`.
 
         Raises:
-            ValueError: a blank or overlong source (named by its row), or a number below 1.
+            ValueError: a blank or overlong source (named by its row), a number below 1, or what [`generate`] refuses.
         """
         if batch_tokens < 1:
             raise ValueError(f"batch_tokens must be >= 1, got {batch_tokens}. The default is 4096.")
@@ -113,21 +127,23 @@ class OnnxTranslator:
         return translations
 
     def encode(self, sources: Sequence[str]) -> list[list[int]]:
-        """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the position table."""
+        """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the model takes."""
         if isinstance(sources, str):
             raise ValueError("sources is one string. Pass a list of sentences, [source] for a single one.")
         for row, source in enumerate(sources):
             if not isinstance(source, str) or not source.strip():
                 raise ValueError(f"sources[{row}] is blank: {source!r}. Remove the row, or give it a sentence.")
         rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sources))]
-        limit = self.settings["max_position_embeddings"]
         for row, token_ids in enumerate(rows):
-            if len(token_ids) > limit:
-                raise ValueError(
-                    f"sources[{row}] has {len(token_ids)} tokens, the model takes at most {limit}. Split or drop the "
-                    "sentence."
-                )
+            self._check_length(f"sources[{row}]", len(token_ids))
         return rows
+
+    def _check_length(self, name: str, num_tokens: int) -> None:
+        if num_tokens > self.max_source_length:
+            raise ValueError(
+                f"{name} has {num_tokens} tokens, the model takes at most {self.max_source_length}"
+                f"{self._strategy.limit_note}. Split or drop the sentence."
+            )
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Right-pads token ids to `input_ids` (B, S) and `attention_mask` (B, S), 1 = token."""
@@ -164,82 +180,157 @@ class OnnxTranslator:
             with_scores (`bool`): whether the scores are needed; without them one pass takes a little less time.
 
         Returns:
-            `tuple`: sequences (B, T), right-padded, and scores (B,): mean log-probabilities.
+            `tuple`: sequences (B, T), right-padded, and scores (B,): mean log-probabilities, of an Imputer over the
+            alignment.
 
         Raises:
-            ValueError: for a number below 1, or more than one pass with a graph of one pass.
+            ValueError: for a number below 1, an overlong source, more than one pass with a graph of one pass, or
+                lengths and candidates of a model that predicts no length.
         """
+        request = self._request(
+            input_ids, attention_mask, num_iterations, length_beam_size, target_lengths, with_scores
+        )
+        sequences, scores = self._strategy.finish(request, *self._strategy.run(request))
+        is_used = (sequences != self.settings["pad_token_id"]).any(axis=0)
+        return sequences[:, : np.flatnonzero(is_used)[-1] + 1], scores
+
+    def align(
+        self, input_ids: np.ndarray, attention_mask: np.ndarray, *, num_iterations: int | None = None
+    ) -> np.ndarray:
+        """
+        Alignments (B, A), right-padded, that an Imputer's sequences are collapsed from.
+
+        Args:
+            input_ids, attention_mask, num_iterations: as for [`generate`].
+
+        Raises:
+            ValueError: for a model that predicts lengths, and where [`generate`] raises it.
+        """
+        if self.predicts_length:
+            raise ValueError("This model predicts lengths and writes no alignments. Use generate().")
+        return self._strategy.run(self._request(input_ids, attention_mask, num_iterations, None, None, False))[0]
+
+    def _request(
+        self,
+        input_ids: np.ndarray,
+        attention_mask: np.ndarray,
+        num_iterations: int | None,
+        length_beam_size: int | None,
+        target_lengths: np.ndarray | None,
+        with_scores: bool,
+    ) -> _Request:
+        """The arguments of [`generate`], filled up and checked."""
         given = {"num_iterations": num_iterations, "length_beam_size": length_beam_size}
         for name, value in given.items():
             given[name] = self.settings[name] if value is None else value
             if given[name] < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
-        num_iterations, num_candidates = given.values()
-        if target_lengths is not None and num_candidates > 1:
+        lengths = attention_mask.sum(axis=1)
+        self._check_length(f"Row {lengths.argmax()}", int(lengths.max()))
+        request = _Request(input_ids, attention_mask, **given, target_lengths=target_lengths, with_scores=with_scores)
+        self._strategy.check(request)
+        return request
+
+
+@dataclass(frozen=True)
+class _Request:
+    """One batch, and how it is to be decoded: the arguments of [`OnnxTranslator.generate`]."""
+
+    input_ids: np.ndarray
+    attention_mask: np.ndarray
+    num_iterations: int
+    length_beam_size: int
+    target_lengths: np.ndarray | None
+    with_scores: bool
+
+    @property
+    def source(self) -> dict[str, np.ndarray]:
+        """Inputs of the graphs that encode."""
+        return {"input_ids": self.input_ids, "attention_mask": self.attention_mask}
+
+
+class _Strategy(ABC):
+    """How a family is decoded, by one graph or pass by pass."""
+
+    predicts_length: bool
+    # what the graph of one pass calls its ids
+    output_name: str
+    limit_note = ""
+
+    def __init__(self, sessions: dict[str, Any], settings: dict[str, Any]) -> None:
+        self.sessions, self.settings = sessions, settings
+
+    @property
+    def max_source_length(self) -> int:
+        """Longest source in tokens."""
+        return self.settings["max_position_embeddings"]
+
+    @abstractmethod
+    def check(self, request: _Request) -> None:
+        """Refuses what the family cannot do."""
+
+    def run(self, request: _Request) -> tuple[np.ndarray, np.ndarray]:
+        """Hypotheses (R, T) of all candidates, filled templates, and their scores (R,)."""
+        if "model" not in self.sessions:
+            return _IterativeDecoder(self, request).run()
+        if request.num_iterations > 1:
+            raise ValueError(
+                f"This export decodes in one pass, num_iterations={request.num_iterations} was asked for. "
+                f"Export the model again with --num-iterations {request.num_iterations}."
+            )
+        inputs = {**request.source, **self.graph_inputs(request)}
+        return self.sessions["model"].run([self.output_name, "scores"], inputs)
+
+    @abstractmethod
+    def graph_inputs(self, request: _Request) -> dict[str, np.ndarray]:
+        """What the graph of one pass takes beside the source."""
+
+    @abstractmethod
+    def candidate_lengths(self, request: _Request, lengths: np.ndarray) -> np.ndarray:
+        """Decoder lengths (B, K) of all candidates, from those (B,) that the encoder graph gives."""
+
+    @abstractmethod
+    def templates(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Decoder inputs (R, T) of `lengths` (R,) before the first pass, and which positions are masks (R, T)."""
+
+    @abstractmethod
+    def select_masks(self, before: _State, scores: np.ndarray, num_passes: int, num_iterations: int) -> np.ndarray:
+        """Positions (R, T) that are masks after `num_passes` passes; `scores` (R, T) are those after the last one."""
+
+    @abstractmethod
+    def finish(self, request: _Request, hypotheses: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Sequences (B, T) and scores (B,) from what [`run`] gives."""
+
+
+class _MaskPredict(_Strategy):
+    """Models that predict lengths; of the candidates of a sentence the best is kept."""
+
+    predicts_length, output_name = True, "sequences"
+
+    def check(self, request: _Request) -> None:
+        if request.target_lengths is not None and request.length_beam_size > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
-        offsets = np.arange(num_candidates) - num_candidates // 2
-        if "model" in self._sessions:
-            if num_iterations > 1:
-                raise ValueError(
-                    f"This export decodes in one pass, num_iterations={num_iterations} was asked for. "
-                    f"Export the model again with --num-iterations {num_iterations}."
-                )
-            lengths = np.zeros(1, np.int64) if target_lengths is None else np.asarray(target_lengths, np.int64)
-            needs_scores = np.array(with_scores or num_candidates > 1)
-            inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "length_offsets": offsets}
-            inputs |= {"target_lengths": lengths, "with_scores": needs_scores}
-            sequences, scores = self._sessions["model"].run(["sequences", "scores"], inputs)
-        else:
-            decoder = _IterativeDecoder(self._sessions, self.settings, input_ids, attention_mask)
-            sequences, scores = decoder.run(offsets, num_iterations, target_lengths)
-        # Candidates ascend in length: with a stable order, ties go to the shorter one.
-        order = np.argsort(-scores.reshape(-1, num_candidates), axis=1, kind="stable")[:, 0]
-        best = order + np.arange(len(order)) * num_candidates
-        is_used = (sequences[best] != self.settings["pad_token_id"]).any(axis=0)
-        return sequences[best, : np.flatnonzero(is_used)[-1] + 1], scores[best]
 
+    def graph_inputs(self, request: _Request) -> dict[str, np.ndarray]:
+        given = request.target_lengths
+        return {
+            "length_offsets": self._offsets(request),
+            "target_lengths": np.zeros(1, np.int64) if given is None else np.asarray(given, np.int64),
+            "with_scores": np.array(request.with_scores or request.length_beam_size > 1),
+        }
 
-class _IterativeDecoder:
-    """Mask-predict over one encoded batch; sentences that no pass can change any more leave it."""
+    @staticmethod
+    def _offsets(request: _Request) -> np.ndarray:
+        return np.arange(request.length_beam_size) - request.length_beam_size // 2
 
-    def __init__(self, sessions: dict, settings: dict, input_ids: np.ndarray, attention_mask: np.ndarray) -> None:
-        self.settings, self.session = settings, sessions["decoder"]
-        encoder = sessions["encoder"]
-        names = [output.name for output in encoder.get_outputs()]
-        inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
-        self.encoded = dict(zip(names, encoder.run(names, inputs)))
-        self.predicted = self.encoded.pop("lengths")
-        self.encoded["attention_mask"] = attention_mask
-
-    def run(
-        self, offsets: np.ndarray, num_iterations: int, target_lengths: np.ndarray | None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Sequences (R, T) and scores (R,) of all candidates."""
+    def candidate_lengths(self, request: _Request, lengths: np.ndarray) -> np.ndarray:
+        if request.target_lengths is not None:
+            return np.asarray(request.target_lengths, np.int64)[:, None] + 2
         bounds = self.settings["shortest_length"], self.settings["longest_length"]
-        lengths = (self.predicted[:, None] + offsets).clip(*bounds)
-        if target_lengths is not None:
-            lengths = np.asarray(target_lengths, np.int64)[:, None] + 2
-        self.num_candidates = lengths.shape[1]
-        lengths = lengths.reshape(-1)
-        tokens, is_content = self._templates(lengths)
-        hypotheses, scores, is_masked = tokens.copy(), np.zeros(tokens.shape, np.float32), is_content
-        num_content = is_content.sum(axis=1)
-        for num_passes in range(1, num_iterations + 1):
-            is_updated = self._positions_to_update(tokens, is_content, is_masked)
-            if not is_updated.any():
-                break
-            predictions, log_probs = self._predict(tokens, lengths, is_updated)
-            before, had_masks = tokens, is_masked.any()
-            hypotheses[is_updated], scores[is_updated] = predictions, log_probs
-            num_left = num_content * (num_iterations - num_passes) // num_iterations
-            is_masked = _lowest(scores, is_content, num_left)
-            tokens = np.where(is_masked, self.settings["mask_token_id"], hypotheses)
-            if not had_masks and (before == tokens).all():
-                break
-        return hypotheses, scores.sum(axis=1) / lengths.astype(np.float32)
+        return (lengths[:, None] + self._offsets(request)).clip(*bounds)
 
-    def _templates(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """`<s> mask … mask </s> pad …` (R, T), and which positions are masks."""
+    def templates(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`<s> mask … mask </s> pad …`."""
         columns, last = np.arange(lengths.max()), lengths[:, None] - 1
         is_content = (columns > 0) & (columns < last)
         ids = {name: self.settings[f"{name}_token_id"] for name in ("bos", "eos", "pad", "mask")}
@@ -247,23 +338,168 @@ class _IterativeDecoder:
         tokens[:, 0] = ids["bos"]
         return tokens.astype(np.int64), is_content
 
-    def _positions_to_update(self, tokens: np.ndarray, is_content: np.ndarray, is_masked: np.ndarray) -> np.ndarray:
+    def select_masks(self, before: _State, scores: np.ndarray, num_passes: int, num_iterations: int) -> np.ndarray:
+        """The least confident ⌊N (S − s) / S⌋ of N content tokens after s of S passes."""
+        num_left = before.is_content.sum(axis=1) * (num_iterations - num_passes) // num_iterations
+        return _lowest(scores, before.is_content, num_left)
+
+    def finish(self, request: _Request, hypotheses: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        # Candidates ascend in length: with a stable order, ties go to the shorter one.
+        num_candidates = request.length_beam_size
+        order = np.argsort(-scores.reshape(-1, num_candidates), axis=1, kind="stable")[:, 0]
+        best = order + np.arange(len(order)) * num_candidates
+        return hypotheses[best], scores[best]
+
+
+class _BlockUnmasking(_Strategy):
+    """Imputers: one alignment per sentence, revealed block by block and collapsed at the end."""
+
+    predicts_length, output_name = False, "alignments"
+
+    @property
+    def max_source_length(self) -> int:
+        """Longest source whose alignment fits the position table."""
+        return self.settings["max_position_embeddings"] // self.settings["upsample_ratio"]
+
+    @property
+    def limit_note(self) -> str:
+        """Why no more."""
+        ratio, limit = self.settings["upsample_ratio"], self.settings["max_position_embeddings"]
+        return f" (an alignment has {ratio} positions per token, and the position table {limit})"
+
+    def check(self, request: _Request) -> None:
+        if request.length_beam_size != 1 or request.target_lengths is not None:
+            raise ValueError(
+                "An Imputer predicts no length, so there is one candidate per sentence. Leave out length_beam_size "
+                "and target_lengths."
+            )
+
+    def graph_inputs(self, request: _Request) -> dict[str, np.ndarray]:
+        return {"with_scores": np.array(request.with_scores)}
+
+    def candidate_lengths(self, request: _Request, lengths: np.ndarray) -> np.ndarray:
+        return lengths[:, None]
+
+    def templates(self, lengths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """`mask … mask pad …`."""
+        is_content = np.arange(lengths.max()) < lengths[:, None]
+        mask, pad = self.settings["mask_token_id"], self.settings["pad_token_id"]
+        return np.where(is_content, mask, pad).astype(np.int64), is_content
+
+    def select_masks(self, before: _State, scores: np.ndarray, num_passes: int, num_iterations: int) -> np.ndarray:
+        """All masked positions but the most confident of each block of S; no two neighbours are revealed together."""
+        blocks = [_split_blocks(part, num_iterations) for part in (scores, before.is_content, before.is_masked)]
+        select = _select_legacy if self.settings["legacy_adjacency"] else _select_apart
+        return select(*blocks, num_passes).reshape(len(scores), -1)[:, : scores.shape[1]]
+
+    def finish(self, request: _Request, hypotheses: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of each run of equal tokens one, then no blanks, between `<s>` and `</s>`."""
+        lengths = request.attention_mask.sum(axis=1) * self.settings["upsample_ratio"]
+        is_kept = (np.arange(hypotheses.shape[1]) < lengths[:, None]) & (hypotheses != self.settings["blank_token_id"])
+        is_kept[:, 1:] &= hypotheses[:, 1:] != hypotheses[:, :-1]
+        places = is_kept.cumsum(axis=1)
+        num_tokens, rows = places[:, -1], np.arange(len(hypotheses))
+        sequences = np.full((len(hypotheses), num_tokens.max() + 2), self.settings["pad_token_id"], np.int64)
+        sequences[:, 0] = self.settings["bos_token_id"]
+        sequences[np.nonzero(is_kept)[0], places[is_kept]] = hypotheses[is_kept]
+        sequences[rows, num_tokens + 1] = self.settings["eos_token_id"]
+        return sequences, scores
+
+
+# model_type of export.json -> how it is decoded
+_STRATEGIES: dict[str, type[_Strategy]] = {
+    "cmlm": _MaskPredict,
+    "cmlmc": _MaskPredict,
+    "imputer": _BlockUnmasking,
+}
+
+
+@dataclass(frozen=True)
+class _State:
+    """Decoder inputs (R, T) of the next pass, which positions may change (R, T), and which are masks (R, T)."""
+
+    tokens: np.ndarray
+    is_content: np.ndarray
+    is_masked: np.ndarray
+
+
+class _IterativeDecoder:
+    """The passes over one encoded batch; sentences that no pass can change any more leave it."""
+
+    def __init__(self, strategy: _Strategy, request: _Request) -> None:
+        self.strategy, self.request = strategy, request
+        self.settings, self.session = strategy.settings, strategy.sessions["decoder"]
+        encoder = strategy.sessions["encoder"]
+        names = [output.name for output in encoder.get_outputs()]
+        self.encoded = dict(zip(names, encoder.run(names, request.source)))
+        lengths = strategy.candidate_lengths(request, self.encoded.pop("lengths"))
+        self.encoded["attention_mask"] = request.attention_mask
+        self.num_candidates, self.lengths = lengths.shape[1], lengths.reshape(-1)
+
+    def run(self) -> tuple[np.ndarray, np.ndarray]:
+        """Hypotheses (R, T) and scores (R,) of all candidates."""
+        tokens, is_content = self.strategy.templates(self.lengths)
+        state, num_iterations = _State(tokens, is_content, is_content), self.request.num_iterations
+        hypotheses, scores = tokens.copy(), np.zeros(tokens.shape, np.float32)
+        for num_passes in range(1, num_iterations + 1):
+            is_updated = self._positions_to_update(state)
+            if not is_updated.any():
+                break
+            hypotheses[is_updated], scores[is_updated] = self._predict(state.tokens, is_updated)
+            is_masked = self.strategy.select_masks(state, scores, num_passes, num_iterations)
+            tokens = np.where(is_masked, self.settings["mask_token_id"], hypotheses)
+            before, state = state, _State(tokens, is_content, is_masked)
+            if not before.is_masked.any() and (before.tokens == tokens).all():
+                break
+        return hypotheses, scores.sum(axis=1) / self.lengths.astype(np.float32)
+
+    def _positions_to_update(self, state: _State) -> np.ndarray:
         if not self.settings["update_all_positions"]:
-            return is_masked
+            return state.is_masked
         # A special token inside a sentence, which only imported models predict, stays unless it is masked again.
         special = [self.settings[f"{name}_token_id"] for name in ("bos", "eos", "pad")]
-        return is_content & ~np.isin(tokens, special)
+        return state.is_content & ~np.isin(state.tokens, special)
 
-    def _predict(
-        self, tokens: np.ndarray, lengths: np.ndarray, is_updated: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Tokens and log-probabilities of the updated positions, in row-major order."""
+    def _predict(self, tokens: np.ndarray, is_updated: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Tokens and log-probabilities of the updated positions (M,), in row-major order."""
         by_sentence = is_updated.reshape(-1, self.num_candidates * is_updated.shape[1])
         keep = by_sentence.any(axis=1)
         rows = np.repeat(keep, self.num_candidates)
         inputs = {name: value if keep.all() else value[keep] for name, value in self.encoded.items()}
-        inputs |= {"tokens": tokens[rows], "lengths": lengths[rows], "positions": np.flatnonzero(is_updated[rows])}
+        inputs |= {"tokens": tokens[rows], "lengths": self.lengths[rows]}
+        inputs["positions"] = np.flatnonzero(is_updated[rows])
         return self.session.run(["predictions", "log_probs"], inputs)
+
+
+def _split_blocks(rows: np.ndarray, size: int) -> np.ndarray:
+    """(R, A) -> (R, number of blocks, size), filled up with zeros."""
+    return np.pad(rows, ((0, 0), (0, -rows.shape[1] % size))).reshape(len(rows), -1, size)
+
+
+def _select_apart(scores: np.ndarray, is_content: np.ndarray, is_masked: np.ndarray, num_passes: int) -> np.ndarray:
+    """Masks (R, blocks, S): the earlier ones but, in each block, the most confident; pass 1 reveals the last one."""
+    size, num_content = is_content.shape[2], is_content.sum(axis=2)
+    num_left = num_content * (size - num_passes) // size
+    if num_passes == 1:
+        scores = np.where(np.arange(size) == num_content[:, :, None] - 1, np.inf, scores)
+        # A last block of one position waits: its left neighbour is revealed by this pass.
+        is_lone = (num_content == 1) & (np.arange(num_content.shape[1]) > 0) & (size > 1)
+        num_left = np.where(is_lone, 1, num_left)
+    return _lowest_of_blocks(scores, is_masked, num_left)
+
+
+def _select_legacy(scores: np.ndarray, is_content: np.ndarray, is_masked: np.ndarray, num_passes: int) -> np.ndarray:
+    """Masks (R, blocks, S) of `legacy_adjacency`: the least confident of each block, its last place excepted."""
+    size = is_content.shape[2]
+    scores = np.where(np.arange(size) == size - 1, np.inf, scores)
+    return _lowest_of_blocks(scores, is_content, is_content.sum(axis=2) * (size - num_passes) // size)
+
+
+def _lowest_of_blocks(scores: np.ndarray, is_eligible: np.ndarray, num_selected: np.ndarray) -> np.ndarray:
+    """[`_lowest`] of each block: (R, blocks, S)."""
+    size = scores.shape[2]
+    rows = _lowest(scores.reshape(-1, size), is_eligible.reshape(-1, size), num_selected.reshape(-1))
+    return rows.reshape(scores.shape)
 
 
 def _lowest(scores: np.ndarray, is_eligible: np.ndarray, num_selected: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from dims_hf import ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.benchmark import BenchmarkSettings, run_benchmark
 from dims_hf.benchmark import run as run_module
 from dims_hf.benchmark.machine import best_peaks, measure_peaks
@@ -20,6 +21,7 @@ from dims_hf.benchmark.settings import SIZES
 from dims_hf.benchmark.systems import System, make_systems
 from dims_hf.benchmark.weights import make_ours, make_weights
 from dims_hf.cli.main import main
+from dims_hf.data import save_tokenizer
 from dims_hf.trainers.autoregressive import make_autoregressive_model
 
 
@@ -36,6 +38,16 @@ TINY: dict[str, Any] = {
     "threads": (1,),
     "devices": ("cpu",),
     "memory": False,
+}
+
+IMPUTER_SIZES = {
+    "d_model": 16,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 16,
+    "decoder_ffn_dim": 16,
 }
 
 
@@ -136,6 +148,35 @@ def test_run_benchmark_trained_models_translate_a_corpus_and_are_scored(
     text = (tmp_path / "benchmark" / "benchmark.md").read_text()
     assert "Trained weights" in text and "| BLEU |" in text and str(tmp_path) not in text
     assert (tmp_path / "benchmark" / "benchmark.png").is_file()
+
+
+def test_run_benchmark_imputer_is_measured_in_torch_and_onnx_with_one_candidate(tiny_tokenizer: Any, tmp_path: Path):
+    config = ImputerConfig(vocab_size=len(tiny_tokenizer), max_position_embeddings=64, **IMPUTER_SIZES)
+    ImputerForConditionalGeneration(config).save_pretrained(tmp_path / "imputer")
+    save_tokenizer(tiny_tokenizer, tmp_path / "imputer")
+    pairs = [{"translation": {"en": "the old dog sees the cat .", "de": "der alte Hund sieht die Katze ."}}] * 3
+    (tmp_path / "test.jsonl").write_text("".join(json.dumps(pair) + "\n" for pair in pairs))
+    changes = {
+        "models": (str(tmp_path / "imputer"),),
+        "data": str(tmp_path / "test.jsonl"),
+        "source_lang": "en",
+        "target_lang": "de",
+        "systems": ("torch-fp32", "onnx-fp32"),
+        "batches": (2,),
+        "output_dir": str(tmp_path / "benchmark"),
+    }
+    results = run_benchmark(BenchmarkSettings(**{**TINY, **changes}))
+    (group,) = results["groups"].values()
+    reason = "imputer predicts no length, so it has no length candidates"
+    assert group["unavailable"]["imputer torch-fp32 2x3"] == reason
+    assert group["systems"]["imputer torch-fp32 2x1"]["gflop"] > group["systems"]["imputer torch-fp32 1x1"]["gflop"]
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package, reason="needs the onnx extra")
+    assert group["unavailable"]["imputer onnx-fp32 2x3"] == reason
+    for passes in (1, 2):
+        exported, original = (f"imputer {runtime} {passes}x1" for runtime in ("onnx-fp32", "torch-fp32"))
+        tokens = [group["systems"][name]["mean_target_tokens"] for name in (exported, original)]
+        assert tokens[0] == tokens[1] and results["quality"][exported] == results["quality"][original]
 
 
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 6}, {"iterations": (1,)}])
@@ -251,14 +292,7 @@ def test_command_line_ends_in_settings(tmp_path: Path, monkeypatch: pytest.Monke
     assert (settings.devices, settings.memory, settings.rounds) == (["cpu"], True, 5)
 
 
-@pytest.mark.parametrize(
-    ("config", "message"),
-    [
-        ('{"model_type": "bert"}', "is a bert model. The benchmark knows ours and Marian's"),
-        ('{"model_type": "imputer"}', "is of type imputer, which predicts no length"),
-    ],
-)
-def test_make_weights_of_a_model_whose_work_is_not_counted_is_refused(config: str, message: str, tmp_path: Path):
-    (tmp_path / "config.json").write_text(config)
-    with pytest.raises(ValueError, match=message):
+def test_make_weights_of_a_foreign_model_is_refused(tmp_path: Path):
+    (tmp_path / "config.json").write_text('{"model_type": "bert"}')
+    with pytest.raises(ValueError, match="is a bert model. The benchmark knows ours and Marian's"):
         make_weights(BenchmarkSettings(**{**TINY, "models": (str(tmp_path),), "data": "phrasebook"}))

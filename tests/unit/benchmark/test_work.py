@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import pytest
+import torch
 
 from dims_hf.benchmark.work import (
     Dimensions,
@@ -12,8 +13,10 @@ from dims_hf.benchmark.work import (
     Work,
     count_autoregressive,
     count_one_shot,
+    predicted_alignment_positions,
     predicted_positions,
 )
+from dims_hf.models.decoding_imputer import init_block_unmasking, step_block_unmasking
 
 
 BASE = Dimensions(d_model=512, ffn_dim=2048, encoder_layers=6, decoder_layers=6, vocab_size=32000)
@@ -73,6 +76,39 @@ def test_autoregressive_reads_decoder_and_vocabulary_once_per_token():
 )
 def test_predicted_positions(tokens: int, passes: int, all_positions: bool, expected: list[int]):
     assert predicted_positions(tokens, passes, all_positions=all_positions) == expected
+
+
+@pytest.mark.parametrize(
+    ("positions", "passes", "all_positions", "expected"),
+    [
+        (6, 1, False, [6]),
+        (12, 4, False, [12, 9, 6, 3]),
+        # the last block: 2, 1, 1, 0
+        (10, 4, False, [10, 7, 5, 2]),
+        # the last block of one position waits: 1, 1, 0, 0
+        (9, 4, False, [9, 7, 4, 2]),
+        (5, 2, False, [5, 3]),
+        (3, 10, False, [3, 2, 2, 2, 1, 1, 1]),
+        (1, 4, False, [1]),
+        (9, 3, True, [9, 9, 9]),
+    ],
+)
+def test_predicted_alignment_positions(positions: int, passes: int, all_positions: bool, expected: list[int]):
+    assert predicted_alignment_positions(positions, passes, all_positions=all_positions) == expected
+
+
+@pytest.mark.parametrize("passes", range(1, 12))
+def test_predicted_alignment_positions_are_those_that_decoding_predicts(passes: int):
+    for positions in range(1, 25):
+        state, counted = (
+            init_block_unmasking(torch.tensor([positions]), num_iterations=passes, pad_token_id=1, mask_token_id=4),
+            [],
+        )
+        while not state.is_finished and state.is_masked.any():
+            counted.append(int(state.is_masked.sum()))
+            scores = -torch.arange(1.0, counted[-1] + 1)
+            state = step_block_unmasking(state, state.is_masked, scores.long(), scores, mask_token_id=4)
+        assert predicted_alignment_positions(positions, passes) == counted
 
 
 @pytest.mark.parametrize(("precision", "seconds"), [("fp32", 40 + 100), ("bf16", 20 + 100), ("int8", 10 + 100)])

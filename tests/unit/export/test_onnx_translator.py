@@ -15,6 +15,7 @@ import torch
 
 from dims_hf.evaluation.translation import batches_by_budget, collapse
 from dims_hf.export import OnnxTranslator, onnx_translator
+from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
 
 
@@ -34,6 +35,74 @@ def test_lowest_positions_with_ties_are_those_of_pytorch():
     expected = select_lowest(*map(torch.from_numpy, (scores, is_eligible, num_selected))).numpy()
     assert (onnx_translator._lowest(scores, is_eligible, num_selected) == expected).all()
     assert expected.any() and not expected.all()
+
+
+def _block_unmasking(**settings):
+    ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "mask_token_id": 4, "blank_token_id": 5}
+    return onnx_translator._BlockUnmasking({}, {**ids, "legacy_adjacency": False, "upsample_ratio": 1, **settings})
+
+
+@pytest.mark.parametrize(
+    ("length", "num_iterations", "revealed"),
+    [(12, 4, [3, 7, 11]), (5, 2, [1, 3]), (10, 4, [3, 7, 9]), (9, 4, [3, 7]), (6, 1, [0, 1, 2, 3, 4, 5]), (1, 4, [0])],
+)
+def test_first_pass_reveals_the_last_position_of_each_block_and_no_neighbours(length, num_iterations, revealed):
+    strategy = _block_unmasking()
+    tokens, is_content = strategy.templates(np.array([length]))
+    assert tokens.tolist() == [[4] * length]
+    state = onnx_translator._State(tokens, is_content, is_content)
+    scores = -np.arange(1, length + 1, dtype=np.float32)[None]
+    is_masked = strategy.select_masks(state, scores, 1, num_iterations)
+    assert np.flatnonzero(~is_masked[0]).tolist() == revealed
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+@pytest.mark.parametrize("update_all", [False, True])
+@pytest.mark.parametrize("num_iterations", [1, 2, 3, 4, 7, 20])
+def test_masks_of_every_pass_with_ties_are_those_of_pytorch(num_iterations, update_all, legacy):
+    strategy, generator = _block_unmasking(legacy_adjacency=legacy), np.random.default_rng(num_iterations)
+    lengths = np.array([1, 2, 3, 5, 8, 9, 10, 13, 16, 4])
+    theirs = init_block_unmasking(
+        torch.from_numpy(lengths), num_iterations=num_iterations, pad_token_id=1, mask_token_id=4
+    )
+    ours, scores = strategy.templates(lengths), np.zeros(theirs.tokens.shape, np.float32)
+    assert ours[0].tolist() == theirs.tokens.tolist()
+    state = onnx_translator._State(*ours, ours[1])
+    for num_passes in range(1, num_iterations + 1):
+        is_updated = state.is_content if update_all else state.is_masked
+        drawn = -generator.integers(0, 4, is_updated.sum()).astype(np.float32)
+        scores[is_updated] = drawn
+        theirs = step_block_unmasking(
+            theirs,
+            torch.from_numpy(is_updated),
+            torch.full((len(drawn),), 7),
+            torch.from_numpy(drawn),
+            mask_token_id=4,
+            legacy_adjacency=legacy,
+        )
+        is_masked = strategy.select_masks(state, scores, num_passes, num_iterations)
+        assert is_masked.tolist() == theirs.is_masked.tolist()
+        state = onnx_translator._State(np.where(is_masked, 4, 7), state.is_content, is_masked)
+    assert not state.is_masked.any()
+
+
+def test_alignments_collapse_as_those_of_pytorch():
+    rows = np.array(
+        [[5, 7, 7, 5, 7, 8, 8, 5], [5, 5, 5, 5, 5, 1, 1, 1], [6, 6, 1, 1, 1, 1, 1, 1], [7, 8, 9] * 2 + [9, 1]]
+    )
+    attention_mask = np.arange(8) < np.array([[8], [5], [3], [8]])
+    request = onnx_translator._Request(rows, attention_mask.astype(np.int64), 1, 1, None, True)
+    sequences, _ = _block_unmasking().finish(request, rows, np.zeros(4))
+    # 1 is padding, and a token where an imported model predicts it inside the alignment
+    assert sequences.tolist() == [
+        [0, 7, 7, 8, 2, 1, 1, 1, 1],
+        [0, 2, 1, 1, 1, 1, 1, 1, 1],
+        [0, 6, 1, 2, 1, 1, 1, 1, 1],
+        [0, 7, 8, 9, 7, 8, 9, 1, 2],
+    ]
+    ids = {"blank_token_id": 5, "bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    theirs = collapse_rows(torch.from_numpy(rows), torch.tensor([8, 5, 3, 8]), **ids)
+    assert theirs[:, :9].tolist() == sequences.tolist()
 
 
 @pytest.mark.parametrize("row", [[0], [0, 2], [0, 7, 7, 7, 8, 7, 2, 1, 1], [5, 5]])

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The work of systems that write alignments, and the text of their translations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
+from dims_hf.benchmark.systems import System
+from dims_hf.benchmark.translators import collapsed_text
+from dims_hf.benchmark.weights import OURS, Weights
+from dims_hf.benchmark.work import count_one_shot
+
+
+SIZES = {
+    "d_model": 8,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 2,
+    "decoder_attention_heads": 2,
+    "encoder_ffn_dim": 8,
+    "decoder_ffn_dim": 8,
+}
+
+
+def make_imputer(tokenizer: Any, **fields: Any) -> Weights:
+    config = ImputerConfig(vocab_size=len(tokenizer), **SIZES, **fields)
+    return Weights("imputer", OURS, lambda: (ImputerForConditionalGeneration(config).eval(), tokenizer), False)
+
+
+@pytest.mark.parametrize(
+    ("fields", "passes", "predicted"),
+    [
+        ({}, 1, [9]),
+        # 4.5 source tokens, two positions each: two blocks of four, and one position that waits for the second pass
+        ({}, 4, [9, 7, 4, 2]),
+        ({"update_all_positions": True}, 2, [9, 9]),
+    ],
+)
+def test_work_of_an_imputer_follows_its_source_and_the_blocks(
+    tiny_tokenizer: Any, fields: dict, passes: int, predicted: list[int]
+):
+    system = System("torch-fp32", make_imputer(tiny_tokenizer, **fields), num_iterations=passes)
+    expected = count_one_shot(system.weights.dimensions, 4.5, 9, batch_size=3, predicted=predicted)
+    # however many tokens the alignments collapse to
+    assert [system.work(3, 4.5, num_tokens) for num_tokens in (0, 2, 50)] == [expected] * 3
+
+
+def test_work_of_a_model_that_predicts_lengths_follows_its_target(tiny_tokenizer: Any):
+    model = CMLMForConditionalGeneration(CMLMConfig(vocab_size=len(tiny_tokenizer), **SIZES))
+    system = System("torch-fp32", Weights("cmlm", OURS, lambda: (model, tiny_tokenizer), False), 2)
+    expected = count_one_shot(system.weights.dimensions, 4.5, 8, batch_size=3, predicted=[6, 3])
+    assert system.work(3, 4.5, 6.2) == expected
+
+
+@pytest.mark.parametrize(("collapse_repeats", "expected"), [(False, 2), (True, 1)])
+def test_repeats_of_an_imputer_stay_unless_it_says_otherwise(
+    tiny_tokenizer: Any, collapse_repeats: bool, expected: int
+):
+    weights = make_imputer(tiny_tokenizer)
+    weights._loaded[0].generation_config.collapse_repeats = collapse_repeats
+    word = tiny_tokenizer("cat", add_special_tokens=False)["input_ids"]
+    assert len(word) == 1
+    assert collapsed_text(weights, word * 2).split() == ["cat"] * expected
