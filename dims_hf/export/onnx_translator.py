@@ -5,7 +5,8 @@ Translates with an exported folder; needs numpy, onnxruntime and tokenizers only
 
     python onnx_translator.py FOLDER < source.txt > translation.txt
 
-Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows.
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, R = B·K rows,
+C ids of a shortlist.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ class OnnxTranslator:
     Args:
         folder (`str` or `os.PathLike`): what the export wrote.
         threads (`int`, *optional*): threads of ONNX Runtime; as many as it likes when `None`.
+        shortlist (`bool`, *optional*): of an export with a shortlist, use it; `False`: the whole vocabulary, exactly.
 
     Raises:
         FileNotFoundError: `folder` holds no export.
@@ -43,13 +45,17 @@ class OnnxTranslator:
     translator.translate(["A cat sleeps."])
     ```"""
 
-    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None, *, shortlist: bool = True) -> None:
         self.folder = Path(folder)
         if not (self.folder / "export.json").is_file():
             raise FileNotFoundError(f"{folder} holds no export.json. Give a folder that `dims-hf export` wrote.")
         self.description: dict[str, Any] = json.loads((self.folder / "export.json").read_text(encoding="utf-8"))
         self.settings: dict[str, Any] = self.description["settings"]
         self._sessions = {name: self._open(file, threads) for name, file in self.description["graphs"].items()}
+        self._shortlist: dict[str, np.ndarray] | None = None
+        if shortlist and "shortlist" in self.description:
+            with np.load(self.folder / self.description["shortlist"]["file"]) as arrays:
+                self._shortlist = dict(arrays)
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -138,6 +144,31 @@ class OnnxTranslator:
             attention_mask[index, : len(row)] = 1
         return input_ids, attention_mask
 
+    def listed_ids(self, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """
+        Inputs of the graphs that say which target ids they look at; none where the export has no shortlist.
+
+        Args:
+            input_ids (`np.ndarray` of shape `(B, S)`): int64.
+
+        Returns:
+            `dict`: `vocabulary_ids` (C,), all that some sentence may use, and `is_listed` (B, C), those that each
+            sentence may: its own, so that a translation does not depend on its batch.
+        """
+        if "shortlist" not in self.description:
+            return {}
+        is_listed = np.zeros((len(input_ids), self.settings["vocab_size"]), np.bool_)
+        if self._shortlist is None:
+            is_listed[:] = True
+        else:
+            # Padding names nothing but itself, which is written always or never.
+            is_listed[np.arange(len(input_ids))[:, None, None], self._shortlist["by_source"][input_ids]] = True
+            is_listed[:, self._shortlist["always"]] = True
+        ids = np.flatnonzero(is_listed.any(axis=0))
+        num_padding = -len(ids) % self.description["shortlist"]["multiple_of"]
+        is_listed = np.pad(is_listed[:, ids], ((0, 0), (0, num_padding)))
+        return {"vocabulary_ids": np.pad(ids, (0, num_padding)), "is_listed": is_listed}
+
     def decode(self, sequences: np.ndarray) -> list[str]:
         """Text of sequences (B, T), repeats collapsed where the model's generation config says so."""
         rows = map(_collapse, sequences) if self.settings["collapse_repeats"] else sequences
@@ -164,7 +195,8 @@ class OnnxTranslator:
             with_scores (`bool`): whether the scores are needed; without them one pass takes a little less time.
 
         Returns:
-            `tuple`: sequences (B, T), right-padded, and scores (B,): mean log-probabilities.
+            `tuple`: sequences (B, T), right-padded, and scores (B,): mean log-probabilities, with a shortlist
+            normalised over its ids alone.
 
         Raises:
             ValueError: for a number below 1, or more than one pass with a graph of one pass.
@@ -178,6 +210,7 @@ class OnnxTranslator:
         if target_lengths is not None and num_candidates > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
         offsets = np.arange(num_candidates) - num_candidates // 2
+        listed = self.listed_ids(input_ids)
         if "model" in self._sessions:
             if num_iterations > 1:
                 raise ValueError(
@@ -187,10 +220,10 @@ class OnnxTranslator:
             lengths = np.zeros(1, np.int64) if target_lengths is None else np.asarray(target_lengths, np.int64)
             needs_scores = np.array(with_scores or num_candidates > 1)
             inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "length_offsets": offsets}
-            inputs |= {"target_lengths": lengths, "with_scores": needs_scores}
+            inputs |= {"target_lengths": lengths, "with_scores": needs_scores, **listed}
             sequences, scores = self._sessions["model"].run(["sequences", "scores"], inputs)
         else:
-            decoder = _IterativeDecoder(self._sessions, self.settings, input_ids, attention_mask)
+            decoder = _IterativeDecoder(self._sessions, self.settings, input_ids, attention_mask, listed)
             sequences, scores = decoder.run(offsets, num_iterations, target_lengths)
         # Candidates ascend in length: with a stable order, ties go to the shorter one.
         order = np.argsort(-scores.reshape(-1, num_candidates), axis=1, kind="stable")[:, 0]
@@ -202,14 +235,24 @@ class OnnxTranslator:
 class _IterativeDecoder:
     """Mask-predict over one encoded batch; sentences that no pass can change any more leave it."""
 
-    def __init__(self, sessions: dict, settings: dict, input_ids: np.ndarray, attention_mask: np.ndarray) -> None:
+    def __init__(
+        self,
+        sessions: dict,
+        settings: dict,
+        input_ids: np.ndarray,
+        attention_mask: np.ndarray,
+        listed: dict[str, np.ndarray],
+    ) -> None:
         self.settings, self.session = settings, sessions["decoder"]
         encoder = sessions["encoder"]
         names = [output.name for output in encoder.get_outputs()]
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask}
         self.encoded = dict(zip(names, encoder.run(names, inputs)))
         self.predicted = self.encoded.pop("lengths")
-        self.encoded["attention_mask"] = attention_mask
+        # Those of the whole batch stay when a sentence leaves it; everything else is by sentence.
+        self.shared = {name: value for name, value in listed.items() if name == "vocabulary_ids"}
+        by_sentence = {name: value for name, value in listed.items() if name not in self.shared}
+        self.encoded |= {"attention_mask": attention_mask, **by_sentence}
 
     def run(
         self, offsets: np.ndarray, num_iterations: int, target_lengths: np.ndarray | None
@@ -262,6 +305,7 @@ class _IterativeDecoder:
         keep = by_sentence.any(axis=1)
         rows = np.repeat(keep, self.num_candidates)
         inputs = {name: value if keep.all() else value[keep] for name, value in self.encoded.items()}
+        inputs |= self.shared
         inputs |= {"tokens": tokens[rows], "lengths": lengths[rows], "positions": np.flatnonzero(is_updated[rows])}
         return self.session.run(["predictions", "log_probs"], inputs)
 
@@ -302,9 +346,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-iterations", type=int, help="decoder passes; the model's own number when not given")
     parser.add_argument("--length-beam-size", type=int, help="target lengths tried; as above")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens decoded at once, padding counted")
+    parser.add_argument(
+        "--no-shortlist", dest="shortlist", action="store_false", help="consider the whole vocabulary, exactly"
+    )
     options = vars(parser.parse_args(argv))
     try:
-        translator = OnnxTranslator(options.pop("folder"), options.pop("threads"))
+        translator = OnnxTranslator(options.pop("folder"), options.pop("threads"), shortlist=options.pop("shortlist"))
         lines = _read_lines()
         rows = [row for row, line in enumerate(lines) if line.strip()]
         for row, text in zip(rows, translator.translate([lines[row] for row in rows], **options)):
