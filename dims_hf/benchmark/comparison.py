@@ -109,7 +109,12 @@ def where_autoregressive_wins(results: Results) -> list[str]:
 def _outcome(results: Results, key: str) -> str:
     systems = results["groups"][key]["systems"]
     by_speed = sorted(systems, key=lambda name: systems[name]["p50_ms"])
-    ours = [name for name in by_speed if results["systems"][name]["is_ours"]]
+    # The peers could have a shortlist too, so that ours with one is in the table alone.
+    ours = [
+        name
+        for name in by_speed
+        if results["systems"][name]["is_ours"] and not results["systems"][name].get("has_shortlist")
+    ]
     peers = [name for name in by_speed if not results["systems"][name]["is_ours"]]
     if not ours or not peers:
         return "nothing to compare."

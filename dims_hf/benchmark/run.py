@@ -223,6 +223,7 @@ def describe(system: System) -> dict[str, Any]:
         "precision": system.runtime.precision,
         "is_ours": system.is_ours,
         "is_plain": system.is_plain,
+        "has_shortlist": system.runtime.has_shortlist,
         "num_iterations": system.num_iterations,
         "length_beam_size": system.length_beam_size,
         "layers": system.weights.layers,

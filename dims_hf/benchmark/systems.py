@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -13,6 +13,7 @@ from dims_hf.benchmark.settings import BenchmarkSettings
 from dims_hf.benchmark.translators import (
     Situation,
     Translator,
+    expected_listed_ids,
     open_ctranslate2,
     open_marian,
     open_onnx,
@@ -40,6 +41,7 @@ class Runtime:
         open (`Callable`): opens a model, or raises `UnavailableError`.
         num_beams (`int`): of autoregressive search; 1 is greedy.
         device_type (`str`, *optional*): the only kind of device it is measured on.
+        has_shortlist (`bool`): it looks at ids listed for each source, not at the whole vocabulary.
     """
 
     label: str
@@ -48,6 +50,7 @@ class Runtime:
     open: Callable[[Weights, Situation], Translator]
     num_beams: int = 1
     device_type: str | None = None
+    has_shortlist: bool = False
 
 
 # name -> runtime
@@ -58,6 +61,14 @@ SYSTEMS: dict[str, Runtime] = {
     "torch-int8": Runtime("torch int8", OURS, "int8", partial(open_ours, precision="int8"), device_type="cpu"),
     "onnx-fp32": Runtime("ONNX fp32", OURS, "fp32", open_onnx, device_type="cpu"),
     "onnx-int8": Runtime("ONNX int8", OURS, "int8", partial(open_onnx, precision="int8"), device_type="cpu"),
+    "onnx-int8-shortlist": Runtime(
+        "ONNX int8 with a random shortlist",
+        OURS,
+        "int8",
+        partial(open_onnx, precision="int8", has_shortlist=True),
+        device_type="cpu",
+        has_shortlist=True,
+    ),
     "marian-greedy": Runtime("transformers Marian greedy", MARIAN, "fp32", open_marian),
     "marian-beam5": Runtime("transformers Marian beam 5", MARIAN, "fp32", open_marian, num_beams=5),
     "marian-greedy-bf16": Runtime(
@@ -130,6 +141,8 @@ class System:
         if not self.is_ours:
             steps, beams = count + (not self.weights.is_random), self.runtime.num_beams
             return count_autoregressive(dimensions, source_tokens, steps, batch_size=batch_size, num_beams=beams)
+        if self.runtime.has_shortlist:
+            dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
         positions, predicted = self._positions(source_tokens, count)
         return count_one_shot(
             dimensions,

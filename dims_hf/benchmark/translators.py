@@ -12,17 +12,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import numpy as np
 import torch
 
 from dims_hf.benchmark.weights import Weights
-from dims_hf.benchmark.workloads import Batch
+from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID, Batch
 from dims_hf.evaluation.translation import collapse, pad_batch
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from dims_hf.export import OnnxTranslator
+    from dims_hf.export import OnnxTranslator, Shortlist
+
+# Target ids of each source token and of every sentence: the defaults of `dims-hf export --shortlist`.
+_PER_TOKEN, _FREQUENT = 50, 200
 
 # Output tokens that an autoregressive model may take for a source of S tokens, where nothing forces their number.
 _LENGTH_FACTOR, _LENGTH_MARGIN = 3, 20
@@ -280,8 +284,14 @@ class OnnxAdapter:
         return [content_of(row, settings["pad_token_id"], settings["eos_token_id"]) for row in outputs[0].tolist()]
 
 
-def open_onnx(weights: Weights, situation: Situation, *, precision: str = "fp32") -> OnnxAdapter:
+def open_onnx(
+    weights: Weights, situation: Situation, *, precision: str = "fp32", has_shortlist: bool = False
+) -> OnnxAdapter:
     """Our model exported by this package, which verifies the graphs; one pass is one graph, more passes are two."""
+    if has_shortlist and not weights.is_random:
+        raise UnavailableError(
+            "its shortlist is random: export the model with --shortlist CORPUS, and the export says what that changes"
+        )
     try:
         import onnx  # noqa: F401
         import onnxruntime  # noqa: F401
@@ -291,29 +301,58 @@ def open_onnx(weights: Weights, situation: Situation, *, precision: str = "fp32"
 
     _check_candidates(weights, situation)
     is_one_pass = situation.num_iterations == 1
-    key = (precision, is_one_pass, situation.forced_tokens)
-    folder = weights.share(("onnx", *key), lambda: _export(weights, situation, precision, is_one_pass))
+    key = (precision, has_shortlist, is_one_pass, situation.forced_tokens)
+    folder = weights.share(("onnx", *key), lambda: _export(weights, situation, precision, is_one_pass, has_shortlist))
     translator = weights.share(
         ("session", *key, situation.threads), lambda: OnnxTranslator(folder, threads=situation.threads)
     )
     return OnnxAdapter(translator, situation)
 
 
-def _export(weights: Weights, situation: Situation, precision: str, is_one_pass: bool) -> Path:
+def _export(weights: Weights, situation: Situation, precision: str, is_one_pass: bool, has_shortlist: bool) -> Path:
     """Exports unless the process that measures time has."""
     from dims_hf.export import export_onnx
 
     kind = "one-pass" if is_one_pass else "iterative"
-    name = f"onnx-{weights.name or 'ours'}-{precision}-{kind}-{situation.forced_tokens}"
+    listed = "-shortlist" if has_shortlist else ""
+    name = f"onnx-{weights.name or 'ours'}-{precision}{listed}-{kind}-{situation.forced_tokens}"
     place = situation.folder / name
     if not place.exists():
         passes = 1 if is_one_pass else situation.num_iterations
         model = weights.copy(situation.forced_tokens)
         try:
-            export_onnx(model, weights.tokenizer, place, int8=precision == "int8", num_iterations=passes, name=name)
+            export_onnx(
+                model,
+                weights.tokenizer,
+                place,
+                int8=precision == "int8",
+                num_iterations=passes,
+                shortlist=random_shortlist(model.config.vocab_size) if has_shortlist else None,
+                name=name,
+            )
         except ValueError as error:
             raise UnavailableError(str(error)) from error
     return place
+
+
+def random_shortlist(vocab_size: int) -> Shortlist:
+    """Target ids drawn for every source id, as many as a real shortlist has: there is no lexicon of random ids."""
+    from dims_hf.export import Shortlist
+
+    generator = np.random.default_rng(0)
+    by_source = np.repeat(np.arange(vocab_size, dtype=np.int32)[:, None], _PER_TOKEN + 1, axis=1)
+    by_source[FIRST_ORDINARY_ID:, :_PER_TOKEN] = generator.integers(
+        FIRST_ORDINARY_ID, vocab_size, (vocab_size - FIRST_ORDINARY_ID, _PER_TOKEN)
+    )
+    size = min(_FREQUENT, vocab_size)
+    always = np.sort(generator.choice(vocab_size, size, replace=False)).astype(np.int32)
+    return Shortlist(by_source, always, {"per_token": _PER_TOKEN, "frequent": _FREQUENT, "corpus": None})
+
+
+def expected_listed_ids(vocab_size: int, source_tokens: float) -> int:
+    """Different target ids of a sentence in the mean, with [`random_shortlist`]."""
+    named = source_tokens * _PER_TOKEN + min(_FREQUENT, vocab_size)
+    return round(vocab_size * (1 - (1 - 1 / vocab_size) ** named))
 
 
 def collapsed_text(weights: Weights, row: list[int]) -> str:

@@ -14,9 +14,9 @@ from dims_hf.evaluation.translation import batches_by_budget
 
 
 # Ids below are special tokens in every vocabulary here.
-_FIRST_ORDINARY_ID = 5
+FIRST_ORDINARY_ID = 5
 
-BOS, PAD, EOS, UNK, MASK = range(_FIRST_ORDINARY_ID)
+BOS, PAD, EOS, UNK, MASK = range(FIRST_ORDINARY_ID)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Workload:
 def random_workload(batch_size: int, length: int, vocab_size: int, seed: int) -> Workload:
     """One batch of random sources of `length` content tokens, to be translated into as many."""
     generator = torch.Generator().manual_seed(seed)
-    ids = torch.randint(_FIRST_ORDINARY_ID, vocab_size, (batch_size, length), generator=generator).tolist()
+    ids = torch.randint(FIRST_ORDINARY_ID, vocab_size, (batch_size, length), generator=generator).tolist()
     return Workload([Batch([[BOS, *row, EOS] for row in ids], list(range(batch_size)))], forced_tokens=length)
 
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""`dims-hf export MODEL --to onnx [--int8]`: a folder that translates without torch."""
+"""`dims-hf export MODEL --to onnx [--int8] [--shortlist CORPUS]`: a folder that translates without torch."""
 
 from __future__ import annotations
 
@@ -8,15 +8,25 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dims_hf.cli.parsing import CommandParser
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from dims_hf.export import Shortlist
 
 
 def main(argv: Sequence[str]) -> None:
     """Export a model, verified against PyTorch; with a corpus, say what int8 costs."""
     arguments = _make_parser().parse_words(argv)
-    if arguments.data is not None and None in (arguments.source_lang, arguments.target_lang):
-        raise ValueError("--data needs its languages. Give --source-lang and --target-lang, for example en and de.")
+    for option in ("data", "shortlist"):
+        if getattr(arguments, option) is not None and None in (arguments.source_lang, arguments.target_lang):
+            raise ValueError(
+                f"--{option} needs its languages. Give --source-lang and --target-lang, for example en and de."
+            )
     from dims_hf.evaluation import load_model
     from dims_hf.evaluation.provenance import public_name
     from dims_hf.export import check_output_dir, export_onnx
@@ -26,13 +36,16 @@ def main(argv: Sequence[str]) -> None:
     output_dir = Path(arguments.output_dir or f"{name.rpartition('/')[2]}-onnx{suffix}")
     check_output_dir(output_dir, overwrite=arguments.overwrite)
     sentences, references = _read_sentences(arguments)
+    model, tokenizer = load_model(arguments.model, "cpu")
     description = export_onnx(
-        *load_model(arguments.model, "cpu"),
+        model,
+        tokenizer,
         output_dir,
         int8=arguments.int8,
         num_iterations=arguments.num_iterations,
         sentences=sentences,
         references=references,
+        shortlist=_make_shortlist(arguments, model, tokenizer),
         name=name,
         overwrite=arguments.overwrite,
     )
@@ -53,11 +66,36 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument("--verify-data", metavar="FILE", help="source sentences to compare with PyTorch, one per line")
     parser.add_argument("--data", help="corpus to measure BLEU on, also compared with PyTorch")
-    parser.add_argument("--source-lang", help="language code of --data, for example en")
-    parser.add_argument("--target-lang", help="language code of --data, for example de")
+    parser.add_argument("--source-lang", help="language code of --data and --shortlist, for example en")
+    parser.add_argument("--target-lang", help="language code of --data and --shortlist, for example de")
     parser.add_argument("--split", default="test", help="split of --data")
     parser.add_argument("--max-examples", type=int, help="first sentences of --data only")
+    parser.add_argument(
+        "--shortlist",
+        metavar="CORPUS",
+        help="choose words among those that the train split of this corpus makes likely, not the whole vocabulary",
+    )
+    parser.add_argument("--shortlist-per-token", type=int, default=50, help="likeliest target ids of a source token")
+    parser.add_argument("--shortlist-frequent", type=int, default=200, help="target ids that every sentence may use")
     return parser
+
+
+def _make_shortlist(
+    arguments: argparse.Namespace, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Shortlist | None:
+    if arguments.shortlist is None:
+        return None
+    from dims_hf.export import corpus_shortlist
+
+    return corpus_shortlist(
+        model,
+        tokenizer,
+        arguments.shortlist,
+        arguments.source_lang,
+        arguments.target_lang,
+        per_token=arguments.shortlist_per_token,
+        frequent=arguments.shortlist_frequent,
+    )
 
 
 def _read_sentences(arguments: argparse.Namespace) -> tuple[list[str], list[str] | None]:
@@ -86,6 +124,13 @@ def _report(description: dict, output_dir: Path) -> None:
     if "agreement" in description:
         shares = description["agreement"]
         lines.append(f"int8 agrees on {shares['sentences']:.1%} of sentences, {shares['tokens']:.1%} of tokens")
+    if "shortlist" in description:
+        listed = description["shortlist"]
+        shares = listed["agreement"]
+        lines.append(
+            f"shortlist of {listed['mean_listed_ids']:.0f} of {description['settings']['vocab_size']} target ids "
+            f"agrees on {shares['sentences']:.1%} of sentences, {shares['tokens']:.1%} of tokens"
+        )
     if "quality" in description:
         scores = description["quality"]["bleu"]
         lines.append("BLEU " + ", ".join(f"{name} {score:.2f}" for name, score in scores.items()))

@@ -29,6 +29,9 @@ FUSED = "com.microsoft"
 # from 65 on: 2 · 255 · 64 = 32640 fits. With it, a graph means the same on every CPU.
 _LARGEST_WEIGHT = 64
 
+# Ids of a shortlist come in multiples of this, so that their maximum is found in two levels.
+LISTED_GROUP = 32
+
 # Tensors of fewer bytes stay in the graph, so that tools can read shapes and constants.
 _EXTERNAL_BYTES = 1024
 
@@ -210,6 +213,20 @@ class GraphBuilder:
         transposed = self.op("Transpose", self.weight(f"{name}.int8", values), perm=[1, 0])
         return self._int8_product(x, transposed, self.weight(f"{name}.scale", scale), bias=bias)
 
+    def listed_projection(self, x: str, name: str, matrix: np.ndarray, ids: str) -> tuple[str, str | None]:
+        """
+        Products of `x` (M, D) with the rows `ids` (C,) of the table that `embedding` stored.
+
+        Returns:
+            `tuple`: logits (M, C), in int8 each row still to be multiplied by the second value (M, 1).
+        """
+        if not self.quantized:
+            return self.op("Gemm", x, self.op("Gather", self.weight(name, matrix), ids), transB=1), None
+        values, scale = quantize_rows(matrix)
+        rows = self.op("Gather", self.weight(f"{name}.int8", values), ids)
+        step = self.op("Gather", self.weight(f"{name}.scale", scale), ids)
+        return self._int8_product(x, self.op("Transpose", rows, perm=[1, 0]), step)
+
     def layer_norm(self, x: str, residual: str, name: str, module: nn.LayerNorm, bias: torch.Tensor) -> str:
         """
         Layer norm of `x` plus the bias that its product left out plus the residual stream, all (…, D).
@@ -223,19 +240,27 @@ class GraphBuilder:
         deviation = self.op("Sqrt", self.op("Add", variance, self.constant(module.eps, np.float32)))
         return self.op("Add", self.op("Mul", self.op("Div", centred, deviation), scale), shift)
 
-    def max_and_argmax(self, x: str, size: int) -> tuple[str, str]:
+    def max_and_argmax(self, x: str, size: int | None) -> tuple[str, str]:
         """
         Largest value of each row of `x` (M, size) and its column, both (M, 1).
 
-        In two levels where `size` has a divisor to group by: a maximum is several times as fast as its place.
+        In two levels where `size` has a divisor to group by: a maximum is several times as fast as its place. `None`
+        stands for any multiple of `LISTED_GROUP`.
         """
-        group = _middle_divisor(size)
-        groups = self.op("Reshape", x, self.constant([0, size // group, group]))
+        group = LISTED_GROUP if size is None else _middle_divisor(size)
+        shape = self._grouped_shape(x, group) if size is None else self.constant([0, size // group, group])
+        groups = self.op("Reshape", x, shape)
         best = self.op("ReduceMax", groups, axes=[2], keepdims=0)
         place = self.op("ArgMax", best, axis=1, keepdims=1)
         inside = self.op("ArgMax", self.op("GatherND", groups, place, batch_dims=1), axis=1, keepdims=1)
         column = self.op("Add", self.op("Mul", place, self.constant(group)), inside)
         return self.op("ReduceMax", best, axes=[1], keepdims=1), column
+
+    def _grouped_shape(self, x: str, group: int) -> str:
+        """Shape of `x` (M, N) with its columns in groups: (0, N / group, group), where 0 means M."""
+        count = self.op("Div", self.op("Shape", x, start=1), self.constant([group]))
+        # Not a Concat, which ONNX Runtime turns into (0, -1, group): that is refused where M is 0.
+        return self.op("Add", self.op("Mul", count, self.constant([0, 1, 0])), self.constant([0, 0, group]))
 
     def build(self, name: str) -> ModelProto:
         """The graph as a model; call it when the store has been written."""

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from .onnx_builder import IR_VERSION, OPSET, WeightStore
+from .onnx_builder import IR_VERSION, LISTED_GROUP, OPSET, WeightStore
 from .onnx_graphs import GRAPHS, make_graphs, save_graphs
 from .onnx_translator import OnnxTranslator
 
@@ -27,9 +27,12 @@ from .onnx_translator import OnnxTranslator
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from .shortlist import Shortlist
+
 logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME, DESCRIPTION_NAME, TRANSLATOR_NAME = "weights.bin", "export.json", "onnx_translator.py"
+SHORTLIST_NAME = "shortlist.npz"
 
 # Sentences that every export is verified on, beside random ids: short and long, digits, quotes, unknown characters.
 SAMPLE_SENTENCES = (
@@ -64,6 +67,7 @@ def export_onnx(
     num_iterations: int | None = None,
     sentences: Sequence[str] = (),
     references: Sequence[str] | None = None,
+    shortlist: Shortlist | None = None,
     name: str = "model",
     overwrite: bool = False,
 ) -> dict[str, Any]:
@@ -82,6 +86,8 @@ def export_onnx(
         num_iterations (`int`, *optional*): decoder passes; the model's generation config decides when `None`.
         sentences (`Sequence[str]`, *optional*): sources to verify on, beside random ids and built-in sentences.
         references (`Sequence[str]`, *optional*): their translations; BLEU is then measured on all `sentences`.
+        shortlist ([`Shortlist`], *optional*): the graphs project on the ids it lists for a source alone. They are
+            verified on the whole vocabulary, and what the shortlist changes is measured.
         name (`str`): the model's name in `export.json` and the card.
         overwrite (`bool`, *optional*): replace a former export.
 
@@ -102,15 +108,19 @@ def export_onnx(
         systems = {}
         for precision in ("fp32", "int8") if int8 else ("fp32",):
             folder = Path(temporary, precision)
-            written = write_graphs(model, folder, num_iterations=passes, int8=precision == "int8")
+            written = write_graphs(model, folder, num_iterations=passes, int8=precision == "int8", shortlist=shortlist)
             _add_text_files(folder, tokenizer)
-            systems[precision] = OnnxTranslator(folder)
+            systems[precision] = OnnxTranslator(folder, shortlist=False)
             if precision == "fp32":
                 samples = fitting(systems["fp32"], [*SAMPLE_SENTENCES, *sentences])
                 verified = verify(model, tokenizer, systems["fp32"], samples[: len(SAMPLE_SENTENCES) + _MAX_VERIFIED])
         description = {"name": name, **written, "verification": verified}
         if int8:
             description["agreement"] = agreement(systems["fp32"], systems["int8"], samples)
+        if shortlist is not None:
+            systems[f"{precision}-shortlist"] = shortened = OnnxTranslator(folder)
+            description["shortlist"]["mean_listed_ids"] = mean_listed_ids(shortened, samples)
+            description["shortlist"]["agreement"] = agreement(systems[precision], shortened, samples)
         if references is not None:
             description["quality"] = measure_quality(systems, sentences, references)
         _finish(folder, description)
@@ -144,6 +154,7 @@ def write_graphs(
     *,
     num_iterations: int,
     int8: bool = False,
+    shortlist: Shortlist | None = None,
 ) -> dict[str, Any]:
     """
     Writes the graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
@@ -152,7 +163,7 @@ def write_graphs(
         model (`PreTrainedModel`): a CMLM, CMLMC or Imputer in fp32.
         folder (`str` or `os.PathLike`): made if it does not exist.
         num_iterations (`int`): decoder passes; 1 gives one graph.
-        int8 (`bool`, *optional*): as [`export_onnx`].
+        int8 (`bool`, *optional*), shortlist ([`Shortlist`], *optional*): as for [`export_onnx`].
 
     Returns:
         `dict`: names of the graphs, settings and versions, as in `export.json`.
@@ -160,7 +171,9 @@ def write_graphs(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     store = WeightStore(WEIGHTS_NAME)
-    builders = make_graphs(model, store, one_pass=num_iterations == 1, quantized=int8)
+    builders = make_graphs(
+        model, store, one_pass=num_iterations == 1, quantized=int8, has_shortlist=shortlist is not None
+    )
     save_graphs(builders, store, folder)
     description = {
         "model_type": model.config.model_type,
@@ -171,6 +184,14 @@ def write_graphs(
         "ir_version": IR_VERSION,
         "versions": {package: importlib.metadata.version(package) for package in ("onnx", "onnxruntime", "torch")},
     }
+    if shortlist is not None:
+        shortlist.save(folder / SHORTLIST_NAME)
+        description["shortlist"] = {
+            "file": SHORTLIST_NAME,
+            "multiple_of": LISTED_GROUP,
+            "num_always": len(shortlist.always),
+            **shortlist.settings,
+        }
     _write_json(folder / DESCRIPTION_NAME, description)
     return description
 
@@ -294,53 +315,62 @@ def _compare_text(
         )
 
 
-def agreement(exact: OnnxTranslator, quantized: OnnxTranslator, sentences: Sequence[str]) -> dict[str, float]:
+def agreement(exact: OnnxTranslator, other: OnnxTranslator, sentences: Sequence[str]) -> dict[str, float]:
     """
-    How often int8 agrees with fp32.
+    How often int8 agrees with fp32, or a shortlist with the whole vocabulary.
+
+    Args:
+        exact, other ([`OnnxTranslator`]): what is compared with, and what is compared.
+        sentences (`Sequence[str]`): sources.
 
     Returns:
         `dict`: share of `sentences` with the same text, of translations of the same number of tokens (`lengths`), and
-        of `tokens` that are the same when int8 decodes at the lengths of fp32, or in the alignments of an Imputer.
+        of `tokens` that are the same when the second decodes at the lengths of the first, or in the alignments of an
+        Imputer.
     """
     texts, lengths, tokens = [], [], []
     for start in range(0, len(sentences), _BATCH_SIZE):
         chunk = sentences[start : start + _BATCH_SIZE]
         batch = exact.pad(exact.encode(chunk))
-        first, second = exact.generate(*batch)[0], quantized.generate(*batch)[0]
+        first, second = exact.generate(*batch)[0], other.generate(*batch)[0]
         sizes = [(row != exact.settings["pad_token_id"]).sum(axis=1) for row in (first, second)]
         if exact.predicts_length:
-            tokens.extend(_same_tokens(first, sizes[0], quantized, batch))
+            tokens.extend(_same_tokens(first, sizes[0], other, batch))
         else:
-            tokens.extend(_same_positions(exact, quantized, batch))
+            tokens.extend(_same_positions(exact, other, batch))
         lengths.extend((sizes[0] == sizes[1]).tolist())
-        texts.extend(a == b for a, b in zip(exact.decode(first), quantized.decode(second)))
+        texts.extend(a == b for a, b in zip(exact.decode(first), other.decode(second)))
     shares = {"sentences": texts, "lengths": lengths, "tokens": tokens}
     return {"num_sentences": len(sentences), **{name: float(np.mean(values)) for name, values in shares.items()}}
 
 
 def _same_tokens(
-    sequences: np.ndarray, sizes: np.ndarray, quantized: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
+    sequences: np.ndarray, sizes: np.ndarray, other: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
 ) -> list[bool]:
-    """Whether int8 writes the same at each content token of sequences (B, T) of `sizes` (B,), at their lengths."""
-    forced = quantized.generate(*batch, target_lengths=sizes - 2, length_beam_size=1)[0]
+    """Whether `other` writes the same at each content token of sequences (B, T) of `sizes` (B,), at their lengths."""
+    forced = other.generate(*batch, target_lengths=sizes - 2, length_beam_size=1)[0]
     is_content = np.arange(sequences.shape[1]) < (sizes - 1)[:, None]
     is_content[:, 0] = False
     return (sequences == forced)[is_content].tolist()
 
 
-def _same_positions(
-    exact: OnnxTranslator, quantized: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
-) -> list[bool]:
-    """Whether int8 writes the same at each position of the alignments, blanks included."""
-    first, second = (translator.align(*batch) for translator in (exact, quantized))
+def _same_positions(exact: OnnxTranslator, other: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]) -> list[bool]:
+    """Whether `other` writes the same at each position of the alignments, blanks included."""
+    first, second = (translator.align(*batch) for translator in (exact, other))
     lengths = batch[1].sum(axis=1) * exact.settings["upsample_ratio"]
     return (first == second)[np.arange(first.shape[1]) < lengths[:, None]].tolist()
+
+
+def mean_listed_ids(translator: OnnxTranslator, sentences: Sequence[str]) -> float:
+    """Target ids that a sentence on its own is projected on, in the mean; padding of the shortlist excluded."""
+    rows = translator.encode(sentences)
+    return float(np.mean([translator.listed_ids(np.array([row]))["is_listed"].sum() for row in rows]))
 
 
 def measure_quality(
     systems: Mapping[str, OnnxTranslator], sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
-    """BLEU of every precision, and what int8 changes."""
+    """BLEU of every system, and what int8 and a shortlist change."""
     from dims_hf.evaluation import bleu
 
     scored = {
@@ -354,6 +384,11 @@ def measure_quality(
         quality["int8_recommended"] = quality["bleu_change"] >= -_ACCEPTED_LOSS
         if not quality["int8_recommended"]:
             logger.warning("int8 costs %.2f BLEU here: not recommended.", -quality["bleu_change"])
+    for name in (name for name in scored if name.endswith("-shortlist")):
+        change = scored[name]["bleu"] - scored[name.removesuffix("-shortlist")]["bleu"]
+        quality["shortlist_bleu_change"] = change
+        if change < -_ACCEPTED_LOSS:
+            logger.warning("The shortlist costs %.2f BLEU here: take more target ids per token.", -change)
     return quality
 
 
@@ -395,6 +430,14 @@ def _card(description: Mapping[str, Any]) -> str:
             f"- int8 against fp32 on {shares['num_sentences']} sentences: {shares['sentences']:.1%} of the sentences, "
             f"{shares['tokens']:.1%} of the tokens the same. On processors without VNNI instructions, int8 products "
             "may saturate and results differ."
+        )
+    if "shortlist" in description:
+        listed = description["shortlist"]
+        lines.append(
+            f"- Words are chosen among {listed['mean_listed_ids']:.0f} of {settings['vocab_size']} target ids per "
+            f"sentence, and scores are normalised over these: {listed['agreement']['sentences']:.1%} of "
+            f"{listed['agreement']['num_sentences']} sentences are as with the whole vocabulary, which "
+            f'`--no-shortlist` or `OnnxTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())

@@ -3,7 +3,8 @@
 """The graphs of a translation model: one pass from source ids to target ids, or an encoder and a decoding step.
 
 Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), A alignment length (which is the T of an
-Imputer's decoder), K length candidates, R = B·K rows, M predicted positions, V vocabulary, D hidden.
+Imputer's decoder), K length candidates, R = B·K rows, M predicted positions, V vocabulary, C ids of a shortlist,
+D hidden.
 """
 
 from __future__ import annotations
@@ -39,13 +40,17 @@ class TranslationGraph:
     Args:
         model (`NATForConditionalGeneration`): read for its weights and settings.
         builder ([`GraphBuilder`]): receives the nodes.
+        has_shortlist (`bool`, *optional*): project on ids that the caller lists; else on the whole vocabulary.
     """
 
     # What the graph of one pass calls its ids (R, T).
     output_name = "sequences"
 
-    def __init__(self, model: NATForConditionalGeneration, builder: GraphBuilder) -> None:
+    def __init__(
+        self, model: NATForConditionalGeneration, builder: GraphBuilder, *, has_shortlist: bool = False
+    ) -> None:
         self.model, self.config, self.builder = model, model.config, builder
+        self.has_shortlist = has_shortlist
         self.table = to_numpy(model.model.shared.weight)
         if self.config.activation_function not in _ACTIVATIONS:
             raise ValueError(
@@ -159,10 +164,12 @@ class TranslationGraph:
         """Likeliest token (M,) at some rows (M,) of hidden (R, T, D), and its log-probability (0 if not asked for)."""
         b = self.builder
         flat = b.op("Reshape", hidden, b.constant([-1, self.config.d_model]))
-        excluded = np.zeros(len(self.table), np.float32)
-        excluded[self.model.suppressed_token_ids()] = _EXCLUDED
-        logits, scale = b.tied_projection(b.op("Gather", flat, rows), TABLE, self.table, excluded)
-        largest, token = b.max_and_argmax(logits, len(self.table))
+        states = b.op("Gather", flat, rows)
+        if self.has_shortlist:
+            logits, scale, largest, token = self._project_listed(states, hidden, rows)
+        else:
+            logits, scale = b.tied_projection(states, TABLE, self.table, self._exclusions())
+            largest, token = b.max_and_argmax(logits, len(self.table))
         squeeze = b.constant([1])
         tokens = b.op("Squeeze", token, squeeze)
 
@@ -202,6 +209,33 @@ class TranslationGraph:
         tokens = b.op("Where", b.op("Equal", columns, last), ids["eos"], ids["pad"])
         return b.op("Where", is_first, ids["bos"], b.op("Where", is_inside, ids["mask"], tokens)), is_inside
 
+    def _exclusions(self) -> np.ndarray:
+        """What is added to the logits of the vocabulary (V,)."""
+        excluded = np.zeros(len(self.table), np.float32)
+        excluded[self.model.suppressed_token_ids()] = _EXCLUDED
+        return excluded
+
+    def _project_listed(self, states: str, hidden: str, rows: str) -> tuple[str, str | None, str, str]:
+        """
+        Logits (M, C) of the listed ids, their scale (M, 1), the largest (M, 1) and its token (M, 1).
+
+        Two inputs list them: `vocabulary_ids` (C,), ascending apart from padding, C a multiple of `LISTED_GROUP`, and
+        `is_listed` (B, C): which of them each sentence may use. What a batch mate makes likely is thus out of reach,
+        and a translation does not depend on its batch.
+        """
+        b = self.builder
+        ids = b.input("vocabulary_ids", np.int64, ("C",))
+        is_listed = b.input("is_listed", np.bool_, ("B", "C"))
+        excluded = b.op("Gather", b.weight(f"{TABLE}.excluded", self._exclusions()), ids)
+        by_sentence = b.op("Where", is_listed, excluded, b.constant(_EXCLUDED, np.float32))
+        num_sentences = b.op("Shape", is_listed, end=1)
+        row_size = b.op("Mul", num_sentences, b.constant(self.config.d_model))
+        sentence = b.op("Div", rows, b.op("Div", b.op("Size", hidden), row_size))
+        logits, scale = b.listed_projection(states, TABLE, self.table, ids)
+        logits = b.op("Add", logits, b.op("Gather", by_sentence, sentence))
+        largest, column = b.max_and_argmax(logits, None)
+        return logits, scale, largest, b.op("Gather", ids, column)
+
     @staticmethod
     def length_bounds(config: NATConfig) -> dict[str, int]:
         """Fewest and most tokens that a predicted length may have, `<s>` and `</s>` counted, as in `generate()`."""
@@ -219,8 +253,10 @@ class TranslationGraph:
 class CMLMCGraph(TranslationGraph):
     """A bidirectional and a causal self-attention in each decoder layer, and projected positions."""
 
-    def __init__(self, model: NATForConditionalGeneration, builder: GraphBuilder) -> None:
-        super().__init__(model, builder)
+    def __init__(
+        self, model: NATForConditionalGeneration, builder: GraphBuilder, *, has_shortlist: bool = False
+    ) -> None:
+        super().__init__(model, builder, has_shortlist=has_shortlist)
         if self.config.legacy_unmasked_attn_no_pad_mask:
             raise ValueError(
                 "This CMLMC attends to padding (legacy_unmasked_attn_no_pad_mask), so its translations depend on the "
@@ -278,7 +314,12 @@ GRAPHS: dict[str, type[TranslationGraph]] = {"cmlm": TranslationGraph, "cmlmc": 
 
 
 def make_graphs(
-    model: NATForConditionalGeneration, store: WeightStore, *, one_pass: bool, quantized: bool
+    model: NATForConditionalGeneration,
+    store: WeightStore,
+    *,
+    one_pass: bool,
+    quantized: bool,
+    has_shortlist: bool = False,
 ) -> dict[str, GraphBuilder]:
     """
     Graphs of a model by the name of their file's stem.
@@ -288,6 +329,7 @@ def make_graphs(
         store ([`WeightStore`]): receives the weights.
         one_pass (`bool`): `{"model": …}`, else `{"encoder": …, "decoder": …}`.
         quantized (`bool`): int8 products.
+        has_shortlist (`bool`, *optional*): the inputs `vocabulary_ids` and `is_listed` say what is projected on.
 
     Raises:
         ValueError: for a family that has no graphs, or an imported model that depends on padding.
@@ -297,7 +339,7 @@ def make_graphs(
         raise ValueError(f"Models of type {family!r} cannot be exported to ONNX yet. Known: {', '.join(GRAPHS)}.")
     builders = {name: GraphBuilder(store, quantized=quantized) for name in _WRITERS[one_pass]}
     for name, builder in builders.items():
-        _WRITERS[one_pass][name](GRAPHS[family](model, builder), builder)
+        _WRITERS[one_pass][name](GRAPHS[family](model, builder, has_shortlist=has_shortlist), builder)
     return builders
 
 

@@ -6,7 +6,7 @@ Translates with an exported folder; needs numpy, onnxruntime and tokenizers only
     python onnx_translator.py FOLDER < source.txt > translation.txt
 
 Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), A alignment length (which is the T of an
-Imputer's decoder), K length candidates, R = B·K rows, M updated positions.
+Imputer's decoder), K length candidates, R = B·K rows, M updated positions, C ids of a shortlist.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ class OnnxTranslator:
     Args:
         folder (`str` or `os.PathLike`): what the export wrote.
         threads (`int`, *optional*): threads of ONNX Runtime; as many as it likes when `None`.
+        shortlist (`bool`, *optional*): of an export with a shortlist, use it; `False`: the whole vocabulary, exactly.
 
     Raises:
         FileNotFoundError: `folder` holds no export.
@@ -46,7 +47,7 @@ class OnnxTranslator:
     translator.translate(["A cat sleeps."])
     ```"""
 
-    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None) -> None:
+    def __init__(self, folder: str | os.PathLike[str], threads: int | None = None, *, shortlist: bool = True) -> None:
         self.folder = Path(folder)
         if not (self.folder / "export.json").is_file():
             raise FileNotFoundError(f"{folder} holds no export.json. Give a folder that `dims-hf export` wrote.")
@@ -54,6 +55,10 @@ class OnnxTranslator:
         self.settings: dict[str, Any] = self.description["settings"]
         self._sessions = {name: self._open(file, threads) for name, file in self.description["graphs"].items()}
         self._strategy = _STRATEGIES[self.description["model_type"]](self._sessions, self.settings)
+        self._shortlist: dict[str, np.ndarray] | None = None
+        if shortlist and "shortlist" in self.description:
+            with np.load(self.folder / self.description["shortlist"]["file"]) as arrays:
+                self._shortlist = dict(arrays)
 
     @property
     def predicts_length(self) -> bool:
@@ -154,6 +159,31 @@ class OnnxTranslator:
             attention_mask[index, : len(row)] = 1
         return input_ids, attention_mask
 
+    def listed_ids(self, input_ids: np.ndarray) -> dict[str, np.ndarray]:
+        """
+        Inputs of the graphs that say which target ids they look at; none where the export has no shortlist.
+
+        Args:
+            input_ids (`np.ndarray` of shape `(B, S)`): int64.
+
+        Returns:
+            `dict`: `vocabulary_ids` (C,), all that some sentence may use, and `is_listed` (B, C), those that each
+            sentence may: its own, so that a translation does not depend on its batch.
+        """
+        if "shortlist" not in self.description:
+            return {}
+        is_listed = np.zeros((len(input_ids), self.settings["vocab_size"]), np.bool_)
+        if self._shortlist is None:
+            is_listed[:] = True
+        else:
+            # Padding names nothing but itself, which is written always or never.
+            is_listed[np.arange(len(input_ids))[:, None, None], self._shortlist["by_source"][input_ids]] = True
+            is_listed[:, self._shortlist["always"]] = True
+        ids = np.flatnonzero(is_listed.any(axis=0))
+        num_padding = -len(ids) % self.description["shortlist"]["multiple_of"]
+        is_listed = np.pad(is_listed[:, ids], ((0, 0), (0, num_padding)))
+        return {"vocabulary_ids": np.pad(ids, (0, num_padding)), "is_listed": is_listed}
+
     def decode(self, sequences: np.ndarray) -> list[str]:
         """Text of sequences (B, T), repeats collapsed where the model's generation config says so."""
         rows = map(_collapse, sequences) if self.settings["collapse_repeats"] else sequences
@@ -181,7 +211,7 @@ class OnnxTranslator:
 
         Returns:
             `tuple`: sequences (B, T), right-padded, and scores (B,): mean log-probabilities, of an Imputer over the
-            alignment.
+            alignment; with a shortlist, normalised over its ids alone.
 
         Raises:
             ValueError: for a number below 1, an overlong source, more than one pass with a graph of one pass, or
@@ -227,14 +257,15 @@ class OnnxTranslator:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
         lengths = attention_mask.sum(axis=1)
         self._check_length(f"Row {lengths.argmax()}", int(lengths.max()))
-        request = _Request(input_ids, attention_mask, **given, target_lengths=target_lengths, with_scores=with_scores)
+        rest = {"target_lengths": target_lengths, "with_scores": with_scores, "listed": self.listed_ids(input_ids)}
+        request = _Request(input_ids, attention_mask, **given, **rest)
         self._strategy.check(request)
         return request
 
 
 @dataclass(frozen=True)
 class _Request:
-    """One batch, and how it is to be decoded: the arguments of [`OnnxTranslator.generate`]."""
+    """One batch, and how it is to be decoded: the arguments of [`OnnxTranslator.generate`], and its `listed_ids`."""
 
     input_ids: np.ndarray
     attention_mask: np.ndarray
@@ -242,6 +273,7 @@ class _Request:
     length_beam_size: int
     target_lengths: np.ndarray | None
     with_scores: bool
+    listed: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def source(self) -> dict[str, np.ndarray]:
@@ -278,7 +310,7 @@ class _Strategy(ABC):
                 f"This export decodes in one pass, num_iterations={request.num_iterations} was asked for. "
                 f"Export the model again with --num-iterations {request.num_iterations}."
             )
-        inputs = {**request.source, **self.graph_inputs(request)}
+        inputs = {**request.source, **request.listed, **self.graph_inputs(request)}
         return self.sessions["model"].run([self.output_name, "scores"], inputs)
 
     @abstractmethod
@@ -433,7 +465,10 @@ class _IterativeDecoder:
         names = [output.name for output in encoder.get_outputs()]
         self.encoded = dict(zip(names, encoder.run(names, request.source)))
         lengths = strategy.candidate_lengths(request, self.encoded.pop("lengths"))
-        self.encoded["attention_mask"] = request.attention_mask
+        # Those of the whole batch stay when a sentence leaves it; everything else is by sentence.
+        self.shared = {name: value for name, value in request.listed.items() if name == "vocabulary_ids"}
+        by_sentence = {name: value for name, value in request.listed.items() if name not in self.shared}
+        self.encoded |= {"attention_mask": request.attention_mask, **by_sentence}
         self.num_candidates, self.lengths = lengths.shape[1], lengths.reshape(-1)
 
     def run(self) -> tuple[np.ndarray, np.ndarray]:
@@ -466,7 +501,7 @@ class _IterativeDecoder:
         keep = by_sentence.any(axis=1)
         rows = np.repeat(keep, self.num_candidates)
         inputs = {name: value if keep.all() else value[keep] for name, value in self.encoded.items()}
-        inputs |= {"tokens": tokens[rows], "lengths": self.lengths[rows]}
+        inputs |= {**self.shared, "tokens": tokens[rows], "lengths": self.lengths[rows]}
         inputs["positions"] = np.flatnonzero(is_updated[rows])
         return self.session.run(["predictions", "log_probs"], inputs)
 
@@ -538,9 +573,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--num-iterations", type=int, help="decoder passes; the model's own number when not given")
     parser.add_argument("--length-beam-size", type=int, help="target lengths tried; as above")
     parser.add_argument("--batch-tokens", type=int, default=4096, help="tokens decoded at once, padding counted")
+    parser.add_argument(
+        "--no-shortlist", dest="shortlist", action="store_false", help="consider the whole vocabulary, exactly"
+    )
     options = vars(parser.parse_args(argv))
     try:
-        translator = OnnxTranslator(options.pop("folder"), options.pop("threads"))
+        translator = OnnxTranslator(options.pop("folder"), options.pop("threads"), shortlist=options.pop("shortlist"))
         lines = _read_lines()
         rows = [row for row, line in enumerate(lines) if line.strip()]
         for row, text in zip(rows, translator.translate([lines[row] for row in rows], **options)):

@@ -22,6 +22,8 @@ pytest.importorskip("onnx", reason="needs the onnx extra")
 
 TEXTS = ["the small dog sees the old cat .", "a cat", "der Hund schläft heute im Haus .", "the house today", "a dog ."]
 
+LISTED = ["--source-lang", "en", "--target-lang", "de", "--shortlist"]
+
 # Runs the file it is given as a program, where neither torch, nor transformers, nor this package can be found.
 _WITHOUT_TORCH = """
 import runpy, sys
@@ -104,6 +106,27 @@ def test_int8_export_with_a_corpus_says_what_it_costs(
     assert "--overwrite" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("num_iterations", [1, 3])
+def test_export_with_a_shortlist_translates_on_its_own_with_and_without_it(
+    tiny: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture, num_iterations: int
+):
+    for language in ("en", "de"):
+        (tmp_path / f"train.{language}").write_text("\n".join(TEXTS) + "\n", encoding="utf-8")
+    out = tmp_path / "out"
+    words = ["export", str(tiny.folder), "--num-iterations", str(num_iterations), "--output-dir", str(out)]
+    words += ["--shortlist", str(tmp_path), "--source-lang", "en", "--target-lang", "de"]
+    assert main([*words, "--shortlist-per-token", "2", "--shortlist_frequent", "3", "--debug"]) == 0
+    assert "shortlist of" in capsys.readouterr().out
+    exact = pipeline("translation", model=tiny.model, tokenizer=tiny.tokenizer)(TEXTS, num_iterations=num_iterations)
+    expected = [" ".join(entry["translation_text"].split()) for entry in exact]
+    shortened = [" ".join(text.split()) for text in OnnxTranslator(out, threads=1).translate(TEXTS)]
+    assert shortened != expected
+    for option, lines in (([], shortened), (["--no-shortlist"], expected)):
+        done = _run_shipped_file(out, "\n".join(TEXTS), "--threads", "1", *option)
+        assert done.returncode == 0, done.stderr.decode()[-2000:]
+        assert done.stdout.decode().split("\n") == [*lines, ""]
+
+
 def test_shipped_file_says_in_one_line_what_is_wrong(tiny: SimpleNamespace, tmp_path: Path):
     out = tmp_path / "out"
     assert main(["export", str(tiny.folder), "--num-iterations", "1", "--output-dir", str(out), "--debug"]) == 0
@@ -119,11 +142,18 @@ def test_shipped_file_says_in_one_line_what_is_wrong(tiny: SimpleNamespace, tmp_
         (["--data", "phrasebook"], "--data needs its languages"),
         (["--verify-data", "nowhere.txt"], "nowhere.txt does not exist"),
         (["--to", "tflite"], "invalid choice"),
+        (["--to", "tflite", "--shortlist", "phrasebook"], "invalid choice"),
+        (["--shortlist", "phrasebook"], "--shortlist needs its languages"),
+        ([*LISTED, "no/such/corpus"], "There is no file or folder 'no/such/corpus'"),
+        ([*LISTED, "phrasebook", "--shortlist-per-token", "0"], "per_token >= 1, got 0"),
+        ([*LISTED, "phrasebook", "--shortlist-frequent", "-1"], "frequent >= 0, got -1"),
     ],
 )
 def test_export_command_that_cannot_be_followed_is_refused(
     tiny: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture, words: list[str], message: str
 ):
     assert main(["export", str(tiny.folder), "--output-dir", str(tmp_path / "out"), *words]) == 2
-    assert message in capsys.readouterr().err
+    # before it, progress of loading may stand
+    said = capsys.readouterr().err.partition("error: ")[2]
+    assert message in said and said.count("\n") == 1
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,13 @@ from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.run import Group
 from dims_hf.benchmark.settings import BenchmarkSettings
 from dims_hf.benchmark.systems import System, make_systems
-from dims_hf.benchmark.translators import UnavailableError, collapsed_text, content_of
+from dims_hf.benchmark.translators import (
+    UnavailableError,
+    collapsed_text,
+    content_of,
+    expected_listed_ids,
+    random_shortlist,
+)
 from dims_hf.benchmark.weights import make_weights
 from dims_hf.benchmark.workloads import random_workload
 
@@ -46,6 +53,31 @@ def test_onnx_gives_the_tokens_of_torch(systems: dict[str, System], passes: int,
         pytest.importorskip(package)
     exported = translate(systems[f"ours onnx-fp32 {passes}x1"], tmp_path)
     assert exported == translate(systems[f"ours torch-fp32 {passes}x1"], tmp_path)
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_random_shortlist_is_followed_counted_and_named(systems: dict[str, System], passes: int, tmp_path: Path):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    system = systems[f"ours onnx-int8-shortlist {passes}x1"]
+    assert [len(row) for row in translate(system, tmp_path)] == [6, 6, 6]
+    assert system.label.endswith("ONNX int8 with a random shortlist")
+    whole = systems[f"ours onnx-int8 {passes}x1"].work(1, 8, 6)
+    assert system.work(1, 8, 6).weights < whole.weights
+
+
+def test_expected_listed_ids_are_those_that_are_drawn():
+    """400 draws of 8 source tokens and 200 of every sentence leave (1 - 1/32000)^600 of 32,000 ids untouched."""
+    assert expected_listed_ids(32000, 8) == 594
+    shortlist = random_shortlist(32000)
+    assert shortlist.by_source.shape == (32000, 51) and len(shortlist.always) == 200
+    assert (shortlist.by_source[1] == 1).all()
+
+
+def test_random_shortlist_is_not_for_trained_weights(systems: dict[str, System], tmp_path: Path):
+    weights = replace(systems["ours onnx-int8-shortlist 1x1"].weights, is_random=False)
+    with pytest.raises(UnavailableError, match="its shortlist is random: export the model with --shortlist CORPUS"):
+        translate(System("onnx-int8-shortlist", weights), tmp_path)
 
 
 @pytest.mark.parametrize("layers", ["2-2", "4-1"])

@@ -14,6 +14,7 @@ import torch
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator, write_graphs
 from dims_hf.export.onnx_graphs import ImputerGraph
+from dims_hf.export.shortlist import Shortlist
 
 
 pytest.importorskip("onnxruntime", reason="needs the onnx extra")
@@ -219,3 +220,21 @@ def test_align_of_a_model_that_predicts_lengths_is_refused(tiny_tokenizer, tmp_p
     write_graphs(CMLMForConditionalGeneration(config).eval(), tmp_path, num_iterations=1)
     with pytest.raises(ValueError, match="writes no alignments"):
         OnnxTranslator(tmp_path, threads=1).align(np.array([[0, 7, 2]]), np.ones((1, 3), np.int64))
+
+
+@pytest.mark.parametrize("num_iterations", [1, 4])
+def test_shortlist_limits_an_imputer_and_all_ids_do_not(tiny_tokenizer, tmp_path, num_iterations: int):
+    model = _make_model(tiny_tokenizer)
+    size, blank = model.config.vocab_size, model.config.blank_token_id
+    by_source = np.random.default_rng(3).integers(6, size, (size, 3), dtype=np.int32)
+    write_graphs(
+        model, tmp_path, num_iterations=num_iterations, shortlist=Shortlist(by_source, np.array([blank], np.int32))
+    )
+    batch = [part.numpy() for part in _random_batch(size)]
+    exact = OnnxTranslator(tmp_path, threads=1, shortlist=False).generate(*batch)[0]
+    expected = model.generate(*map(torch.from_numpy, batch), num_iterations=num_iterations)
+    assert exact.tolist() == expected.tolist()
+    alignments = OnnxTranslator(tmp_path, threads=1).align(*batch)
+    for ids, row in zip(batch[0], alignments.tolist(), strict=True):
+        own = {*by_source[ids].ravel().tolist(), blank}
+        assert {token for token in row if token != 1} <= own
