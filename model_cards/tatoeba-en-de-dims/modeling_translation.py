@@ -21,6 +21,30 @@ if TYPE_CHECKING:
     from .pipeline_translation import NATTranslationPipeline  # noqa: F401
 
 
+# On a CPU, a few rows times the whole vocabulary take up to 1.7 times as long as times parts of it that stay in the
+# cache; with many rows the gain is gone.
+_FEW_ROWS, _PART_SIZE = 128, 1024
+
+
+def project_in_parts(head: nn.Linear, hidden_states: torch.FloatTensor) -> torch.FloatTensor:
+    """
+    `head(hidden_states)` where that is faster in parts of the vocabulary: a few packed rows (M, D) on a CPU, in fp32,
+    without a gradient, and a plain layer (not one that was quantised or is being compiled). Else just that.
+    """
+    is_faster = (
+        hidden_states.dim() == 2
+        and len(hidden_states) <= _FEW_ROWS
+        and hidden_states.device.type == "cpu"
+        and hidden_states.dtype == torch.float32
+        and type(head) is nn.Linear
+        and not torch.is_grad_enabled()
+        and not torch.compiler.is_compiling()
+    )
+    if not is_faster:
+        return head(hidden_states)
+    return torch.cat([nn.functional.linear(hidden_states, part) for part in head.weight.split(_PART_SIZE)], dim=-1)
+
+
 class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     """
     Encoder-decoder of `model_class` with tied vocabulary projection; translates with [`generate`]. A family adds its
@@ -57,7 +81,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
 
     def project_vocabulary(self, hidden_states: torch.FloatTensor) -> torch.FloatTensor:
         """Logits (…, V) of decoder states (…, D); imported checkpoints overwrite the mask's logit as the reference."""
-        logits = self.lm_head(hidden_states)
+        logits = project_in_parts(self.lm_head, hidden_states)
         if self.config.legacy_mask_logit is not None:
             is_mask = torch.arange(logits.shape[-1], device=logits.device) == self.config.mask_token_id
             logits = logits.masked_fill(is_mask, self.config.legacy_mask_logit)

@@ -17,6 +17,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM
 
 from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig
 from dims_hf.models.modeling_nat import masked_mean, position_ids_from_mask
+from dims_hf.models.modeling_translation import project_in_parts
 
 
 FAMILIES = sorted(MODELS)
@@ -805,3 +806,16 @@ def test_dropout_acts_in_training_only(make_model: Callable):
     model, plain = make_model(dropout=0.5, activation_dropout=0.5), make_model()
     outputs = [m(SOURCE, decoder_input_ids=TARGET).logits for m in (model, plain)]
     assert torch.equal(*outputs)
+
+
+@pytest.mark.parametrize("num_rows", [0, 1, 128, 129])
+def test_projection_in_parts_of_the_vocabulary_is_the_whole_one(num_rows):
+    head = torch.nn.Linear(8, 5000, bias=False)
+    hidden_states = torch.randn(num_rows, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        parts, calls = project_in_parts(head, hidden_states), []
+        head.register_forward_hook(lambda *_: calls.append(1))
+        torch.testing.assert_close(parts, head(hidden_states), rtol=1e-5, atol=1e-6)
+        project_in_parts(head, hidden_states)
+    assert len(calls) == (1 if num_rows <= 128 else 2)
+    assert project_in_parts(head, hidden_states).requires_grad  # as a whole, for training
