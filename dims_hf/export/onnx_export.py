@@ -428,8 +428,7 @@ def _card(description: Mapping[str, Any]) -> str:
         shares = description["agreement"]
         lines.append(
             f"- int8 against fp32 on {shares['num_sentences']} sentences: {shares['sentences']:.1%} of the sentences, "
-            f"{shares['tokens']:.1%} of the tokens the same. On processors without VNNI instructions, int8 products "
-            "may saturate and results differ."
+            f"{shares['tokens']:.1%} of the tokens the same."
         )
     if "shortlist" in description:
         listed = description["shortlist"]

@@ -104,6 +104,8 @@ class NATTrainer(TokenBudgetTrainer):
             **kwargs,
         )
         self.teacher_loss = loss_class(args, model.config, self.accelerator)
+        if self.teacher_loss.is_for_one_pass:
+            model.generation_config.num_iterations = 1
         if train_dataset is not None:
             self.teacher_loss.check_corpus(train_dataset)
         if eval_dataset is not None:

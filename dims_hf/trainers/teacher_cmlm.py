@@ -53,6 +53,11 @@ class CMLMTeacherLoss:
                 f"mask_policy={args.mask_policy} is for Imputers. Use one of {', '.join(cls.mask_policies)} here."
             )
 
+    @property
+    def is_for_one_pass(self) -> bool:
+        """Whether what is learnt is to decode in one pass, with nothing to refine."""
+        return False
+
     def check_corpus(self, dataset: Dataset) -> None:
         """Refuses encoded training pairs that the family cannot learn from; here there are none."""
 

@@ -119,6 +119,11 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
                     "out."
                 )
 
+    @property
+    def is_for_one_pass(self) -> bool:
+        """Models of CTC have only seen alignments of masks, with glancing or without."""
+        return objective_of(self.args) != "imputer"
+
     def check_corpus(self, dataset: Dataset) -> None:
         """
         Says how many targets do not fit.

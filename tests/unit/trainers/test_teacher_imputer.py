@@ -86,6 +86,11 @@ def test_first_updates_are_pure_ctc_as_long_as_asked(make_imputer_trainer):
     assert is_full == [True, True, False, False]
 
 
+@pytest.mark.parametrize(("objective", "passes"), [("imputer", 8), ("ctc", 1), ("ctc_glancing", 1)])
+def test_models_are_saved_with_the_passes_they_are_trained_for(make_imputer_trainer, objective, passes):
+    assert make_imputer_trainer(objective=objective).model.generation_config.num_iterations == passes
+
+
 def test_unmasked_frames_show_and_force_the_best_alignment_of_the_model_without_dropout(make_imputer_trainer):
     trainer = make_imputer_trainer(dropout=0.5)
     inputs = trainer.mask(collate(trainer, range(20)), 0)
