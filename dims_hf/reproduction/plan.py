@@ -143,7 +143,7 @@ def _corpora(study: Study, seed: int) -> Systems:
     ends = (1, max(study.budget.iterations))
     systems: Systems = {}
     for family, corpus in _teachers(study):
-        label = f"{FAMILIES[family][0]}, {corpus}"
+        label = f"{FAMILIES[family].label}, {corpus}"
         systems[f"{label} teacher"] = System(study.teacher(seed, family, corpus), ends)
         systems[f"{label} student"] = System(study.student(seed, family, corpus), (1,))
     return systems
@@ -169,10 +169,10 @@ def _alignments(study: Study, seed: int) -> Systems:
         "Imputer student": System(study.student(seed, "imputer"), (1,)),
         "Imputer student, moving average": System(study.student(seed, "imputer", ema_decay=decay), (1,)),
     }
-    for family in study.budget.families:
-        if FAMILIES[family][1] == "imputer":
+    for family, corpus in _teachers(study):
+        if corpus != RAW or FAMILIES[family].writes_alignments:
             continue
-        name = FAMILIES[family][0]
+        name = FAMILIES[family].label
         systems[f"{name} teacher"] = System(study.teacher(seed, family), (1, most))
         systems[f"{name} student"] = System(study.student(seed, family), (1,))
     return systems
@@ -210,7 +210,7 @@ def _ablation(study: Study, seed: int) -> Systems:
 def _teachers_at_ten(study: Study, seed: int) -> Systems:
     ends = (1, max(study.budget.iterations))
     return {
-        f"{FAMILIES[family][0]}, {corpus}": System(study.teacher(seed, family, corpus), ends)
+        f"{FAMILIES[family].label}, {corpus}": System(study.teacher(seed, family, corpus), ends)
         for family, corpus in _teachers(study)
     }
 

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from dims_hf.data.corpora import EMBEDDED_CORPUS
 from dims_hf.reproduction.budgets import Budget, with_length
@@ -18,13 +18,26 @@ from dims_hf.reproduction.budgets import Budget, with_length
 
 RAW, DISTILLED = "raw", "distilled"
 
-# family of teachers -> its name in tables, its model, and the field of the budget that says what differs
-FAMILIES: dict[str, tuple[str, str, str | None]] = {
-    "cmlm": ("CMLM", "cmlm", None),
-    "cmlmc": ("CMLMC", "cmlmc", "cmlmc_settings"),
-    "imputer": ("Imputer", "imputer", "imputer_settings"),
-    "ctc": ("CTC", "imputer", "ctc_settings"),
-    "fullynat": ("FullyNAT", "imputer", "fullynat_settings"),
+
+class Family(NamedTuple):
+    """A kind of teachers: its name in tables, its model, and the field of the budget that says what differs."""
+
+    label: str
+    model_type: str
+    differences: str | None = None
+
+    @property
+    def writes_alignments(self) -> bool:
+        """Whether it predicts no length."""
+        return self.model_type == "imputer"
+
+
+FAMILIES = {
+    "cmlm": Family("CMLM", "cmlm"),
+    "cmlmc": Family("CMLMC", "cmlmc", "cmlmc_settings"),
+    "imputer": Family("Imputer", "imputer", "imputer_settings"),
+    "ctc": Family("CTC", "imputer", "ctc_settings"),
+    "fullynat": Family("FullyNAT", "imputer", "fullynat_settings"),
 }
 
 # Kinds of runs: what is trained or made, in the order of a whole study.
@@ -137,10 +150,10 @@ class Study:
         """A teacher of a family, on the raw or the distilled corpus."""
         if self.given_teacher is not None and (family, corpus) == ("cmlm", RAW):
             return Run("teacher", "given-teacher", given=self.given_teacher)
-        budget, (_, model_type, differences) = self.budget, FAMILIES[family]
-        settings = {"model_type": model_type, **budget.teacher_settings}
-        if differences is not None:
-            settings = _changed(settings, getattr(budget, differences))
+        budget, kind = self.budget, FAMILIES[family]
+        settings = {"model_type": kind.model_type, **budget.teacher_settings}
+        if kind.differences is not None:
+            settings = _changed(settings, getattr(budget, kind.differences))
         settings = with_length(settings, budget.max_teacher_steps)
         cost = budget.seconds["teacher" if family == "cmlm" else family] * settings["max_steps"]
         return self._training("teacher", f"teacher-{family}-{corpus}-seed{seed}", settings, seed, corpus, cost)
@@ -150,7 +163,7 @@ class Study:
         if self.given_student is not None and (family, corpus, changes) == ("cmlm", RAW, {}):
             return Run("student", "given-student", given=self.given_student)
         budget, settings = self.budget, self.budget.student_settings
-        if FAMILIES[family][1] == "imputer":
+        if FAMILIES[family].writes_alignments:
             settings = _changed(settings, budget.imputer_student_settings)
         settings = with_length({**settings, **changes}, budget.max_student_steps)
         name = "-".join(("student", family, corpus, *_describe(settings), f"seed{seed}"))
