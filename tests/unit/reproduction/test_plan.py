@@ -212,6 +212,7 @@ def test_list_shows_every_experiment(capsys: pytest.CaptureFixture):
             ["--families", "cmlx"],
             "error: There is no family 'cmlx' of teachers. Choose from cmlm, cmlmc, imputer, ctc, fullynat.",
         ),
+        (["--only", "table2", "--families", "cmlx"], "error: There is no family 'cmlx' of teachers. Choose from "),
         (["--notes", "absent.yaml", "--only", "fig3"], "error: The notes absent.yaml do not exist. "),
     ],
 )
