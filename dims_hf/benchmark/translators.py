@@ -18,15 +18,13 @@ import torch
 from dims_hf.benchmark.weights import Weights
 from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID, Batch
 from dims_hf.evaluation.translation import collapse, pad_batch
+from dims_hf.export.shortlist import FREQUENT, PER_TOKEN, Shortlist
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from dims_hf.export import OnnxTranslator, Shortlist
-
-# Target ids of each source token and of every sentence: the defaults of `dims-hf export --shortlist`.
-_PER_TOKEN, _FREQUENT = 50, 200
+    from dims_hf.export import OnnxTranslator
 
 # Output tokens that an autoregressive model may take for a source of S tokens, where nothing forces their number.
 _LENGTH_FACTOR, _LENGTH_MARGIN = 3, 20
@@ -337,21 +335,19 @@ def _export(weights: Weights, situation: Situation, precision: str, is_one_pass:
 
 def random_shortlist(vocab_size: int) -> Shortlist:
     """Target ids drawn for every source id, as many as a real shortlist has: there is no lexicon of random ids."""
-    from dims_hf.export import Shortlist
-
     generator = np.random.default_rng(0)
-    by_source = np.repeat(np.arange(vocab_size, dtype=np.int32)[:, None], _PER_TOKEN + 1, axis=1)
-    by_source[FIRST_ORDINARY_ID:, :_PER_TOKEN] = generator.integers(
-        FIRST_ORDINARY_ID, vocab_size, (vocab_size - FIRST_ORDINARY_ID, _PER_TOKEN)
+    by_source = np.repeat(np.arange(vocab_size, dtype=np.int32)[:, None], PER_TOKEN + 1, axis=1)
+    by_source[FIRST_ORDINARY_ID:, :PER_TOKEN] = generator.integers(
+        FIRST_ORDINARY_ID, vocab_size, (vocab_size - FIRST_ORDINARY_ID, PER_TOKEN)
     )
-    size = min(_FREQUENT, vocab_size)
+    size = min(FREQUENT, vocab_size)
     always = np.sort(generator.choice(vocab_size, size, replace=False)).astype(np.int32)
-    return Shortlist(by_source, always, {"per_token": _PER_TOKEN, "frequent": _FREQUENT, "corpus": None})
+    return Shortlist(by_source, always, {"per_token": PER_TOKEN, "frequent": FREQUENT, "corpus": None})
 
 
 def expected_listed_ids(vocab_size: int, source_tokens: float) -> int:
     """Different target ids of a sentence in the mean, with [`random_shortlist`]."""
-    named = source_tokens * _PER_TOKEN + min(_FREQUENT, vocab_size)
+    named = source_tokens * PER_TOKEN + min(FREQUENT, vocab_size)
     return round(vocab_size * (1 - (1 - 1 / vocab_size) ** named))
 
 

@@ -54,5 +54,5 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--max-tokens-per-batch", type=int, default=4096, help="padded tokens per batch")
     parser.add_argument("--max-examples", type=int, help="first sentences only")
     parser.add_argument("--output-dir", help="folder for results.json, results.md, the figure and the translations")
-    parser.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
+    parser.add_place()
     return parser

@@ -25,6 +25,13 @@ class CommandParser(argparse.ArgumentParser):
         parts = [word.partition("=") if word.startswith("--") else ("", "", word) for word in words]
         return self.parse_args([name.replace("_", "-") + equals + rest for name, equals, rest in parts])
 
+    def add_place(self) -> None:
+        """Add `--device` and `--dtype`, where and in which precision models run."""
+        self.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
+        self.add_argument(
+            "--dtype", help="float32, bfloat16 or float16; on a CPU float32, elsewhere the checkpoint's when not given"
+        )
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         raise ValueError(f"{message}. `{self.prog} --help` lists the arguments.")

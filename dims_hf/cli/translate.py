@@ -24,7 +24,7 @@ def main(argv: Sequence[str]) -> None:
     lines = _read_lines(arguments)
     from dims_hf.evaluation import load_model
 
-    model, tokenizer = load_model(arguments.model, arguments.device)
+    model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
     write = _show_steps if arguments.show_steps else _translate
     _write_lines(write(model, tokenizer, lines, arguments), arguments.output)
 
@@ -44,7 +44,7 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
     parser.add_argument("--show-steps", action="store_true", help="print what every decoder pass decided")
-    parser.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
+    parser.add_place()
     return parser
 
 

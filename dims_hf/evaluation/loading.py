@@ -15,28 +15,36 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
+# Precisions that models decode in.
+DTYPES = ("float32", "bfloat16", "float16")
+
+
 def load_model(
-    name: str | os.PathLike[str], device: str | None = None
+    name: str | os.PathLike[str], device: str | None = None, dtype: str | None = None
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a translation model and its tokenizer for inference.
 
     Args:
         name (`str` or `os.PathLike`): folder of a checkpoint (`~` is the home folder), or Hub model id.
-        device (`str`, *optional*): torch device; the first GPU where there is one, else the CPU, when `None`. On the
-            CPU half-precision weights are widened to fp32.
+        device (`str`, *optional*): torch device; the first GPU where there is one, else the CPU, when `None`.
+        dtype (`str`, *optional*): precision of weights and products, one of `DTYPES`; when `None` float32 on a CPU,
+            elsewhere that of the checkpoint.
 
     Returns:
         `tuple`: the model in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: `name` reads as a path and is no checkpoint folder, or torch has no such device.
+        ValueError: `name` reads as a path and is no checkpoint folder, or torch has no such device, or no such
+            precision is known.
     """
+    if dtype not in (None, *DTYPES):
+        raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     place = resolve_model(name)
     target = _find_device(device)
     # half precision is for transport; processors without such units decode it slowly or not at all
-    dtype = torch.float32 if target.type == "cpu" else "auto"
+    dtype = dtype or ("float32" if target.type == "cpu" else "auto")
     model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=dtype).to(target).eval()
     return model, AutoTokenizer.from_pretrained(place)
 

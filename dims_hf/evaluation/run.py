@@ -24,6 +24,7 @@ from .validity import Judge
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 # Columns with more distinct values than this (a sentence id, say) name no subsets.
 _MAX_SUBSETS_PER_COLUMN = 8
@@ -41,6 +42,7 @@ def run_evaluation(
     max_examples: int | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
+    dtype: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Evaluates one or more checkpoints on a corpus; with a teacher and a student, compares them.
@@ -61,6 +63,7 @@ def run_evaluation(
             `quality_vs_iterations.png` (where matplotlib is installed) and `translations/`. Nothing is written when
             `None`.
         device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
+        dtype (`str`, *optional*): precision, as `load_model` takes it.
         options (`Any`): `length_edges`, `oracle_length`, `collapse_repeats`, `max_tokens_per_batch` of
             `evaluate_model`.
 
@@ -80,7 +83,7 @@ def run_evaluation(
     systems = []
     for name, place in places.items():
         decoded.system = name
-        measured = _evaluate_checkpoint(place, corpus, device, decoded, settings)
+        measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
         systems.append({"name": name, "model": public_name(place), **measured})
     task = {
         "data": public_name(data),
@@ -156,9 +159,12 @@ class _Decoded:
 
 
 def _evaluate_checkpoint(
-    place: str, corpus: Dataset, device: str | None, decoded: _Decoded, settings: dict[str, Any]
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Dataset,
+    decoded: _Decoded,
+    settings: dict[str, Any],
 ) -> dict[str, Any]:
-    model, tokenizer = load_model(place, device)
     sources, references = list(corpus["source"]), list(corpus["target"])
     return evaluate_model(model, tokenizer, sources, references, callback=decoded, **settings)
 

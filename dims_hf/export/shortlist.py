@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Target ids of each source token, and of every sentence, unless the caller says otherwise.
+PER_TOKEN, FREQUENT = 50, 200
+
 # After these, which ids come first hardly changes any more.
 _NUM_ITERATIONS = 5
 
@@ -61,8 +64,8 @@ def corpus_shortlist(
     source_lang: str,
     target_lang: str,
     *,
-    per_token: int = 50,
-    frequent: int = 200,
+    per_token: int = PER_TOKEN,
+    frequent: int = FREQUENT,
 ) -> Shortlist:
     """
     Shortlist of a model from the `train` split of a corpus.
@@ -108,8 +111,8 @@ def build_shortlist(
     vocab_size: int,
     special_ids: Sequence[int],
     suppressed_ids: Sequence[int] = (),
-    per_token: int = 50,
-    frequent: int = 200,
+    per_token: int = PER_TOKEN,
+    frequent: int = FREQUENT,
 ) -> Shortlist:
     """
     Shortlist of encoded sentence pairs.

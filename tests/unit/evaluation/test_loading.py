@@ -47,3 +47,11 @@ def test_load_model_widens_half_precision_on_the_cpu(tiny_model, tiny_tokenizer,
     save_tokenizer(tiny_tokenizer, tmp_path)
     model, tokenizer = load_model(tmp_path, "cpu")
     assert (model.dtype, model.training, len(tokenizer)) == (torch.float32, False, len(tiny_tokenizer))
+
+
+def test_load_model_keeps_to_the_precision_asked_for(tiny_model, tiny_tokenizer, tmp_path: Path):
+    tiny_model.save_pretrained(tmp_path)
+    save_tokenizer(tiny_tokenizer, tmp_path)
+    assert load_model(tmp_path, "cpu", "bfloat16")[0].dtype == torch.bfloat16
+    with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16, float16, got 'bf16'"):
+        load_model(tmp_path, "cpu", "bf16")
