@@ -163,6 +163,45 @@ def best_alignment(
     return Alignment(states, _emitted_tokens(states, targets, blank_token_id), best)
 
 
+class PathLabels(NamedTuple):
+    """
+    A vocabulary of a target's own: what its paths can emit. See [`find_path_labels`].
+
+    Args:
+        ids (`torch.LongTensor` of shape `(B, T + 1)`): the target's tokens in their order, blanks for its padding, and
+            the blank.
+        targets (`torch.LongTensor` of shape `(B, T)`): the target in columns of `ids`, equal tokens in the same one.
+        blank (`int`): the blank's column, T.
+    """
+
+    ids: torch.LongTensor
+    targets: torch.LongTensor
+    blank: int
+
+
+def find_path_labels(
+    targets: torch.LongTensor, target_lengths: torch.LongTensor, *, blank_token_id: int, vocab_size: int
+) -> PathLabels:
+    """
+    What is left of the vocabulary for the paths of each target: [`constrained_ctc_nll`] and [`best_alignment`] of
+    log-probabilities (B, A, T + 1) at `ids`, with `targets` and `blank` of the result, are those of (B, A, V). Only
+    `tokens` of an alignment are then columns of `ids`.
+
+    Args:
+        targets, target_lengths, blank_token_id: as for [`constrained_ctc_nll`].
+        vocab_size (`int`): V.
+
+    Raises:
+        ValueError: for a target with an id out of range, or with a blank in it.
+    """
+    is_token = _real(target_lengths, targets.shape[1])
+    _refuse(_find_wrong_targets(targets, is_token, blank_token_id, vocab_size))
+    tokens = targets.masked_fill(~is_token, blank_token_id)
+    # the first column with the same token: equal neighbours stay recognisable
+    columns = (tokens.unsqueeze(2) == tokens.unsqueeze(1)).int().argmax(dim=2)
+    return PathLabels(F.pad(tokens, (0, 1), value=blank_token_id), columns, targets.shape[1])
+
+
 def collapse_alignment(
     token_ids: torch.LongTensor, frame_lengths: torch.LongTensor, *, blank_token_id: int, pad_token_id: int
 ) -> tuple[torch.LongTensor, torch.LongTensor]:
@@ -433,6 +472,19 @@ def _check_inputs(
         f"target_lengths must be in 0 … {targets.shape[1]}. Count the tokens of targets.": (
             (target_lengths < 0) | (target_lengths > targets.shape[1])
         ),
+        **_find_wrong_targets(targets, is_token, blank_token_id, vocab_size),
+    }
+    if force_emits is not None:
+        is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & _real(frame_lengths, num_frames)
+        wrong["force_emits names states above 2 · target_lengths. Take the states of the same target."] = is_wrong
+    _refuse(wrong)
+
+
+def _find_wrong_targets(
+    targets: torch.LongTensor, is_token: torch.BoolTensor, blank_token_id: int, vocab_size: int
+) -> dict[str, torch.BoolTensor]:
+    """Message to where it is true, for what must not be in a target."""
+    return {
         f"targets must be in 0 … {vocab_size - 1}. Leave padding to target_lengths.": (
             ((targets < 0) | (targets >= vocab_size)) & is_token
         ),
@@ -440,9 +492,10 @@ def _check_inputs(
             (targets == blank_token_id) & is_token
         ),
     }
-    if force_emits is not None:
-        is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & _real(frame_lengths, num_frames)
-        wrong["force_emits names states above 2 · target_lengths. Take the states of the same target."] = is_wrong
+
+
+def _refuse(wrong: dict[str, torch.BoolTensor]) -> None:
+    """Raises the first message that is true somewhere."""
     # one transfer from the device for all of them
     for message, is_found in zip(wrong, torch.stack([found.any() for found in wrong.values()]).tolist()):
         if is_found:

@@ -12,6 +12,8 @@ from dims_hf.objectives.projected import (
     projected_cmlm_loss,
     projected_cmlmc_loss,
     projected_dims_loss,
+    projected_imputer_dims_loss,
+    projected_imputer_loss,
 )
 from dims_hf.objectives.reduction import Loss, masked_accuracy
 
@@ -36,5 +38,7 @@ __all__ = [
     "projected_cmlm_loss",
     "projected_cmlmc_loss",
     "projected_dims_loss",
+    "projected_imputer_dims_loss",
+    "projected_imputer_loss",
     "soft_label_loss",
 ]

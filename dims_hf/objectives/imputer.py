@@ -45,8 +45,30 @@ def imputer_loss(
         [`Loss`] with parts `ctc` (the loss) and `skipped` (number of sentences that no alignment fits). Nothing that
         fits gives exactly 0, with a gradient.
     """
-    nll = constrained_ctc_nll(
+    return mean_ctc_loss(
         logits.float().log_softmax(dim=-1),
+        targets,
+        frame_lengths,
+        target_lengths,
+        blank_token_id=blank_token_id,
+        force_emits=force_emits,
+        num_items=num_items,
+    )
+
+
+def mean_ctc_loss(
+    log_probs: torch.Tensor,
+    targets: torch.LongTensor,
+    frame_lengths: torch.LongTensor,
+    target_lengths: torch.LongTensor,
+    *,
+    blank_token_id: int,
+    force_emits: torch.LongTensor | None,
+    num_items: torch.Tensor | int | None,
+) -> Loss:
+    """[`imputer_loss`] of log-probabilities (B, A, V)."""
+    nll = constrained_ctc_nll(
+        log_probs,
         targets,
         frame_lengths,
         target_lengths,
@@ -108,10 +130,22 @@ def imputer_dims_loss(
     token = imputer_loss(
         student_logits, label_tokens, frame_lengths, label_lengths, blank_token_id=blank_token_id, num_items=num_frames
     )
-    distance = hidden_distance(
-        select_positions(student_hidden, is_masked),
-        select_positions(teacher_hidden, is_masked),
-        squared=hidden_squared,
+    states = (select_positions(student_hidden, is_masked), select_positions(teacher_hidden, is_masked))
+    return add_hidden_distance(
+        token, *states, hidden_weight=hidden_weight, hidden_squared=hidden_squared, num_items=num_masked
     )
-    hidden = divide_by_items(distance.sum(), num_masked)
+
+
+def add_hidden_distance(
+    token: Loss,
+    student_hidden: torch.Tensor,
+    teacher_hidden: torch.Tensor,
+    *,
+    hidden_weight: float,
+    hidden_squared: bool,
+    num_items: torch.Tensor | int,
+) -> Loss:
+    """Loss of the tokens plus the weighted mean distance of hidden states (M, D)."""
+    distance = hidden_distance(student_hidden, teacher_hidden, squared=hidden_squared)
+    hidden = divide_by_items(distance.sum(), num_items)
     return Loss(token.total + hidden_weight * hidden, {"ctc": token.parts["ctc"], "hidden": hidden.detach()})

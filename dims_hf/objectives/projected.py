@@ -2,7 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """The token losses from hidden states and the vocabulary table: logits exist one chunk of rows at a time.
 
-Shapes: M rows (masked positions), C rows of a chunk, D hidden, V vocabulary.
+Shapes: M rows (masked positions), C rows of a chunk, K labels of a row, D hidden, V vocabulary; of alignments B batch,
+A frames, T target tokens.
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch.autograd.function import FunctionCtx, once_differentiable
 
+from dims_hf.models.alignment import find_path_labels
 from dims_hf.objectives.cmlmc import Items, combine_cmlmc
 from dims_hf.objectives.dims import hidden_distance
+from dims_hf.objectives.imputer import add_hidden_distance, mean_ctc_loss
 from dims_hf.objectives.reduction import Loss, count_correct, divide_by_items
 
 
@@ -24,6 +27,9 @@ _CHUNK_BYTES = {"cpu": 16 * 2**20}
 _DEFAULT_CHUNK_BYTES = 256 * 2**20
 # Fewer rows would make the sum into the weight's gradient (V, D), once per chunk, cost more than the products.
 _MIN_CHUNK_ROWS = 256
+
+# Logits that are needed twice are kept up to this size, and computed again beyond it.
+_MAX_KEPT_BYTES = 2**30
 
 # Logits of a chunk (C, V) in fp32, which it may overwrite, its rows, and whether a gradient is wanted -> sums over the
 # rows, the loss first, and the gradient of the loss's sum with respect to the logits.
@@ -55,10 +61,19 @@ class VocabularyProjection:
 
     def project(self, rows: torch.Tensor) -> torch.Tensor:
         """Logits (C, V) of hidden states (C, D), in fp32 (fp64 stays)."""
+        return in_fp32(self.multiply(rows))
+
+    def multiply(self, rows: torch.Tensor) -> torch.Tensor:
+        """The same in the precision of the product."""
         logits = rows @ self.weight.T
         if self.fixed_logit is not None:
             logits[:, self.fixed_logit[0]] = self.fixed_logit[1]
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+        return logits
+
+
+def in_fp32(values: torch.Tensor) -> torch.Tensor:
+    """In fp32; fp64 stays."""
+    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 def chunk_rows(num_rows: int, vocab_size: int, device_type: str) -> Iterator[slice]:
@@ -174,6 +189,128 @@ def projected_dims_loss(
     return Loss(kl + hidden_weight * hidden, parts)
 
 
+def projected_imputer_loss(
+    hidden_states: torch.Tensor,
+    projection: VocabularyProjection,
+    targets: torch.LongTensor,
+    frame_lengths: torch.LongTensor,
+    target_lengths: torch.LongTensor,
+    *,
+    blank_token_id: int,
+    force_emits: torch.LongTensor | None = None,
+    num_items: torch.Tensor | int | None = None,
+) -> Loss:
+    """
+    [`imputer_loss`] of `projection` applied to hidden states, without their logits: paths need log-probabilities of a
+    target's own tokens and of the blank alone.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(B, A, D)`): decoder states of all frames; padded ones are not read.
+        projection ([`VocabularyProjection`]): to the logits; its weight gets a gradient too.
+        targets, frame_lengths, target_lengths, blank_token_id, force_emits, num_items: as [`imputer_loss`].
+
+    Returns:
+        [`Loss`] with the parts of [`imputer_loss`].
+
+    Raises:
+        ValueError: as [`constrained_ctc_nll`].
+    """
+    labels = find_path_labels(
+        targets, target_lengths, blank_token_id=blank_token_id, vocab_size=projection.weight.shape[0]
+    )
+    is_frame = torch.arange(hidden_states.shape[1], device=frame_lengths.device) < frame_lengths.unsqueeze(1)
+    ids = labels.ids.unsqueeze(1).expand(-1, is_frame.shape[1], -1)[is_frame]
+    picked = _LabelLogProbs.apply(hidden_states[is_frame], projection.weight, ids, projection.fixed_logit)
+    log_probs = picked.new_zeros(*is_frame.shape, ids.shape[1]).index_put((is_frame,), picked)
+    return mean_ctc_loss(
+        log_probs,
+        labels.targets,
+        frame_lengths,
+        target_lengths,
+        blank_token_id=labels.blank,
+        force_emits=force_emits,
+        num_items=num_items,
+    )
+
+
+def projected_imputer_dims_loss(
+    student_hidden: torch.Tensor,
+    projection: VocabularyProjection,
+    label_tokens: torch.LongTensor,
+    frame_lengths: torch.LongTensor,
+    label_lengths: torch.LongTensor,
+    teacher_hidden: torch.Tensor,
+    is_masked: torch.BoolTensor,
+    *,
+    blank_token_id: int,
+    hidden_weight: float = 0.0,
+    hidden_squared: bool = False,
+    num_items: tuple[torch.Tensor | int, torch.Tensor | int] | None = None,
+) -> Loss:
+    """
+    [`imputer_dims_loss`] of `projection` applied to the student's hidden states, without their logits.
+
+    Args:
+        student_hidden (`torch.Tensor` of shape `(B, A, D)`): last decoder layer's output in all frames.
+        projection ([`VocabularyProjection`]): the student's; its weight gets a gradient too.
+        teacher_hidden (`torch.Tensor` of shape `(M, D)`): the teacher's at masked frames.
+        label_tokens, frame_lengths, label_lengths, is_masked, blank_token_id, hidden_weight, hidden_squared,
+            num_items: as [`imputer_dims_loss`].
+
+    Returns:
+        [`Loss`] with the parts of [`imputer_dims_loss`].
+    """
+    num_frames, num_masked = (frame_lengths.sum(), is_masked.sum()) if num_items is None else num_items
+    token = projected_imputer_loss(
+        student_hidden,
+        projection,
+        label_tokens,
+        frame_lengths,
+        label_lengths,
+        blank_token_id=blank_token_id,
+        num_items=num_frames,
+    )
+    return add_hidden_distance(
+        token,
+        student_hidden[is_masked],
+        teacher_hidden,
+        hidden_weight=hidden_weight,
+        hidden_squared=hidden_squared,
+        num_items=num_masked,
+    )
+
+
+@torch.no_grad()
+def project_labels(
+    hidden_states: torch.Tensor,
+    projection: VocabularyProjection,
+    labels: torch.LongTensor,
+    suppressed_ids: list[int] | None = None,
+) -> tuple[torch.Tensor, torch.LongTensor | None]:
+    """
+    Logits of a few ids in each row, and the likeliest id of all, without the logits of the others.
+
+    Args:
+        hidden_states (`torch.Tensor` of shape `(M, D)`): decoder states.
+        projection ([`VocabularyProjection`]): to the logits.
+        labels (`torch.LongTensor` of shape `(M, K)`): ids.
+        suppressed_ids (`list[int]`, *optional*): ids that are never the likeliest; without a list, none is looked for.
+
+    Returns:
+        `tuple`: logits (M, K) in fp32, and ids (M,) or `None`. No gradient.
+    """
+    states, table, chunks = _prepare_chunks(hidden_states, projection)
+    scores, likeliest = [], []
+    with torch.autocast(states.device.type, enabled=False):
+        for rows in chunks:
+            logits = table.project(states[rows])
+            scores.append(logits.gather(1, labels[rows]))
+            if suppressed_ids is not None:
+                logits[:, suppressed_ids] = -torch.inf
+                likeliest.append(logits.argmax(dim=-1))
+    return torch.cat(scores), torch.cat(likeliest) if suppressed_ids is not None else None
+
+
 def _summed_cross_entropy(
     hidden_states: torch.Tensor, projection: VocabularyProjection, labels: torch.LongTensor, label_smoothing: float
 ) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -220,34 +357,104 @@ def _accumulate_chunks(
     Sums of `losses`, and the gradients of the first with respect to hidden states and weight, as long as the logits
     are at hand: one product less than with a recomputation in the backward pass.
     """
-    weight, dtype = projection.weight, computing_dtype(hidden_states)
-    states, table = hidden_states.detach().to(dtype), projection.cast(dtype)
-    precise = torch.promote_types(dtype, torch.float32)
-    sums = torch.zeros(2, dtype=precise, device=states.device)
+    states, table, chunks = _prepare_chunks(hidden_states, projection)
+    sums = torch.zeros(2, dtype=torch.promote_types(states.dtype, torch.float32), device=states.device)
     with torch.autocast(states.device.type, enabled=False):
-        gradients = None
-        if wants_gradient:
-            gradients = torch.empty_like(states, dtype=precise), torch.zeros_like(weight, dtype=precise)
-        for rows in chunk_rows(states.shape[0], weight.shape[0], states.device.type):
+        gradients = _empty_gradients(states, table) if wants_gradient else None
+        for rows in chunks:
             part, gradient = losses(table.project(states[rows]), rows, wants_gradient)
             sums += part
-            if gradient is None:
-                continue
-            if projection.fixed_logit is not None:
-                gradient[:, projection.fixed_logit[0]] = 0
-            gradient = gradient.to(dtype)
-            gradients[0][rows] = gradient @ table.weight
-            if dtype == precise:
-                gradients[1].addmm_(gradient.T, states[rows])
-            else:
-                gradients[1].add_(gradient.T @ states[rows])
+            if gradient is not None:
+                _add_gradients(gradients, gradient, rows, states, table)
     return sums, gradients
+
+
+def _prepare_chunks(
+    hidden_states: torch.Tensor, projection: VocabularyProjection
+) -> tuple[torch.Tensor, VocabularyProjection, Iterator[slice]]:
+    """States and projection in the precision of products, without a gradient, and the rows of each chunk."""
+    dtype, num_rows = computing_dtype(hidden_states), hidden_states.shape[0]
+    chunks = chunk_rows(num_rows, projection.weight.shape[0], hidden_states.device.type)
+    return hidden_states.detach().to(dtype), projection.cast(dtype), chunks
+
+
+def _empty_gradients(states: torch.Tensor, table: VocabularyProjection) -> tuple[torch.Tensor, torch.Tensor]:
+    """Room for the gradients with respect to states (M, D) and weight (V, D), in fp32 (fp64 stays)."""
+    precise = torch.promote_types(states.dtype, torch.float32)
+    return torch.empty_like(states, dtype=precise), torch.zeros_like(table.weight, dtype=precise)
+
+
+def _add_gradients(
+    gradients: tuple[torch.Tensor, torch.Tensor],
+    logits_gradient: torch.Tensor,
+    rows: slice,
+    states: torch.Tensor,
+    table: VocabularyProjection,
+) -> None:
+    """Adds the share of some rows, given the gradient with respect to their logits (C, V), which is overwritten."""
+    if table.fixed_logit is not None:
+        logits_gradient[:, table.fixed_logit[0]] = 0
+    for_states, for_weight = gradients
+    logits_gradient = logits_gradient.to(states.dtype)
+    for_states[rows] = logits_gradient @ table.weight
+    if states.dtype == for_weight.dtype:
+        for_weight.addmm_(logits_gradient.T, states[rows])
+    else:
+        for_weight.add_(logits_gradient.T @ states[rows])
 
 
 def computing_dtype(states: torch.Tensor) -> torch.dtype:
     """Precision of matrix products here: autocast's, where it is on."""
     device = states.device.type
     return torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else states.dtype
+
+
+class _LabelLogProbs(torch.autograd.Function):
+    """
+    Log-probabilities (M, K) of a few labels in each row. A loss over alignments has its gradient only when all frames
+    have been seen: until then logits are kept, once and in the precision of the product, or computed again.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: FunctionCtx,
+        hidden_states: torch.Tensor,
+        weight: torch.Tensor,
+        labels: torch.LongTensor,
+        fixed_logit: tuple[int, float] | None,
+    ) -> torch.Tensor:
+        states, table, chunks = _prepare_chunks(hidden_states, VocabularyProjection(weight, fixed_logit))
+        precise = torch.promote_types(states.dtype, torch.float32)
+        log_probs = torch.empty(labels.shape, dtype=precise, device=states.device)
+        normalizers = torch.empty((len(states), 1), dtype=precise, device=states.device)
+        keeps = ctx.needs_input_grad[0] and len(states) * len(weight) * states.element_size() <= _MAX_KEPT_BYTES
+        kept = []
+        with torch.autocast(states.device.type, enabled=False):
+            for rows in chunks:
+                products = table.multiply(states[rows])
+                logits = in_fp32(products)
+                normalizers[rows] = logits.logsumexp(dim=-1, keepdim=True)
+                log_probs[rows] = logits.gather(1, labels[rows]) - normalizers[rows]
+                if keeps:
+                    kept.append(products)
+        ctx.save_for_backward(hidden_states, weight, labels, normalizers, *kept)
+        ctx.dtype, ctx.fixed_logit = states.dtype, fixed_logit
+        return log_probs
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        hidden_states, weight, labels, normalizers, *kept = ctx.saved_tensors
+        table = VocabularyProjection(weight, ctx.fixed_logit).cast(ctx.dtype)
+        states = hidden_states.detach().to(ctx.dtype)
+        with torch.autocast(states.device.type, enabled=False):
+            gradients = _empty_gradients(states, table)
+            for index, rows in enumerate(chunk_rows(len(states), weight.shape[0], states.device.type)):
+                products = kept[index] if kept else table.multiply(states[rows])
+                probs = in_fp32(products).sub(normalizers[rows]).exp_()
+                probs.mul_(-gradient[rows].sum(dim=1, keepdim=True))
+                _add_gradients(gradients, probs.scatter_add_(1, labels[rows], gradient[rows]), rows, states, table)
+        return gradients[0].to(hidden_states.dtype), gradients[1].to(weight.dtype), None, None
 
 
 class _AttachGradients(torch.autograd.Function):

@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from dims_hf.distillation import TeacherRollout, roll_out_teacher
 from dims_hf.models.alignment import collapse_alignment
 from dims_hf.models.masking import MASK_POLICIES, sample_block_mask, sample_block_sizes
-from dims_hf.objectives import Loss, dims_loss, imputer_dims_loss
+from dims_hf.objectives import Loss, VocabularyProjection, projected_dims_loss, projected_imputer_dims_loss
 from dims_hf.trainers.teacher_cmlm import Items
 from dims_hf.trainers.teacher_imputer import AlignmentBatch, ImputerTeacherLoss, forward_alignment
 
@@ -74,16 +74,15 @@ class ImputerStudentLoss(ImputerTeacherLoss):
                 label_mode=args.label_mode,
                 block_sizes=inputs["block_sizes"],
             )
-        outputs = forward_alignment(model, inputs, tokens, output_hidden_states=True)
-        is_masked = tokens == self.config.mask_token_id
+        hidden_states, is_masked = forward_alignment(model, inputs, tokens), tokens == self.config.mask_token_id
         learn = {"hard": self._learn_tokens, "soft": self._learn_distributions}[args.imputer_labels]
-        hidden_states = outputs.decoder_last_hidden_state[is_masked]
-        return learn(outputs.logits, hidden_states, labels, is_masked, inputs, items), None
+        with self.accelerator.autocast():
+            return learn(hidden_states, self.projection(model), labels, is_masked, inputs, items), None
 
     def _learn_tokens(
         self,
-        logits: torch.Tensor,
         hidden_states: torch.Tensor,
+        projection: VocabularyProjection,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
         inputs: DistillationBatch,
@@ -93,12 +92,12 @@ class ImputerStudentLoss(ImputerTeacherLoss):
         targets, target_lengths = collapse_alignment(
             labels.tokens, frame_lengths, blank_token_id=ids.blank_token_id, pad_token_id=ids.pad_token_id
         )
-        return imputer_dims_loss(
-            logits,
-            targets,
+        return projected_imputer_dims_loss(
+            hidden_states,
+            projection,
+            targets[:, : int(target_lengths.max())],
             frame_lengths,
             target_lengths,
-            hidden_states,
             labels.hidden_states,
             is_masked,
             blank_token_id=ids.blank_token_id,
@@ -109,22 +108,24 @@ class ImputerStudentLoss(ImputerTeacherLoss):
 
     def _learn_distributions(
         self,
-        logits: torch.Tensor,
         hidden_states: torch.Tensor,
+        projection: VocabularyProjection,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
         inputs: DistillationBatch,
         items: Items,
     ) -> Loss:
-        return dims_loss(
-            logits,
-            labels.logits,
-            hidden_states,
+        loss = projected_dims_loss(
+            hidden_states[is_masked],
+            projection,
             labels.hidden_states,
-            is_masked,
+            VocabularyProjection.of(labels.teacher),
+            labels.tokens[is_masked],
             temperature=self.args.temperature,
             student_temperature=self.args.student_temperature,
             hidden_weight=self.args.hidden_weight,
             hidden_squared=self.args.hidden_squared,
             num_items=items["masked_frames"],
         )
+        # Frames have no references: there is no accuracy.
+        return Loss(loss.total, {name: loss.parts[name] for name in ("kl", "hidden")})

@@ -15,10 +15,18 @@ import torch
 from transformers import PreTrainedModel
 
 from dims_hf.models import ImputerConfig
-from dims_hf.models.alignment import FREE_STATE, Alignment, best_alignment, lengths_from_mask, required_frames
+from dims_hf.models.alignment import (
+    FREE_STATE,
+    Alignment,
+    best_alignment,
+    find_path_labels,
+    lengths_from_mask,
+    required_frames,
+)
 from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import MASK_POLICIES, find_content, mix_keys, sample_glanced
-from dims_hf.objectives import Loss, imputer_loss
+from dims_hf.objectives import Loss, VocabularyProjection, projected_imputer_loss
+from dims_hf.objectives.projected import project_labels
 from dims_hf.trainers.masking import EVALUATION_STEP
 from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
 
@@ -201,14 +209,16 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
     def __call__(self, model: torch.nn.Module, inputs: AlignmentBatch, items: Items) -> tuple[Loss, None]:
         """Loss of one batch; there is no length predictor."""
         revealed = self.reveal(self.accelerator.unwrap_model(model), inputs)
-        outputs = forward_alignment(model, inputs, revealed.tokens)
-        loss = imputer_loss(
-            outputs.logits,
-            *self.targets_of(inputs),
-            blank_token_id=self.config.blank_token_id,
-            force_emits=revealed.force_emits,
-            num_items=items["frames"],
-        )
+        hidden_states = forward_alignment(model, inputs, revealed.tokens)
+        with self.accelerator.autocast():
+            loss = projected_imputer_loss(
+                hidden_states,
+                self.projection(model),
+                *self.targets_of(inputs),
+                blank_token_id=self.config.blank_token_id,
+                force_emits=revealed.force_emits,
+                num_items=items["frames"],
+            )
         return Loss(loss.total, {**loss.parts, "skipped": loss.parts["skipped"] / items["sentences"]}), None
 
     def targets_of(self, inputs: AlignmentBatch) -> Targets:
@@ -228,15 +238,36 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         return _REVEAL[objective_of(self.args)](self, aligner, inputs)
 
     @torch.no_grad()
-    def align(self, aligner: PreTrainedModel, inputs: AlignmentBatch) -> tuple[Alignment, torch.Tensor]:
-        """Best alignments, and logits (B, A, V), of a model in evaluation mode that sees masks alone."""
-        was_training = aligner.training
+    def align(
+        self, aligner: PreTrainedModel, inputs: AlignmentBatch, *, predict: bool = False
+    ) -> tuple[Alignment, torch.LongTensor | None]:
+        """
+        Best alignments of a model in evaluation mode that sees masks alone, and, with `predict`, what it would write
+        in each frame (B, A; blanks at padding).
+        """
+        was_training, is_frame = aligner.training, inputs["decoder_attention_mask"]
+        targets, frame_lengths, target_lengths = self.targets_of(inputs)
+        blank, vocab_size = self.config.blank_token_id, self.config.vocab_size
+        labels = find_path_labels(targets, target_lengths, blank_token_id=blank, vocab_size=vocab_size)
+        ids = labels.ids.unsqueeze(1).expand(-1, is_frame.shape[1], -1)
         aligner.eval()
         with self.accelerator.autocast():
-            logits = forward_alignment(aligner, inputs, inputs["decoder_input_ids"]).logits
+            hidden_states = forward_alignment(aligner, inputs, inputs["decoder_input_ids"])[is_frame]
+            # What a softmax would subtract in a frame is the same for all paths.
+            scores, predictions = project_labels(
+                hidden_states,
+                VocabularyProjection.of(aligner),
+                ids[is_frame],
+                aligner.suppressed_token_ids() if predict else None,
+            )
         aligner.train(was_training)
-        # What a softmax would subtract in a frame is the same for all paths.
-        return best_alignment(logits, *self.targets_of(inputs), blank_token_id=self.config.blank_token_id), logits
+        grid = scores.new_zeros(ids.shape)
+        grid[is_frame] = scores
+        alignment = best_alignment(grid, labels.targets, frame_lengths, target_lengths, blank_token_id=labels.blank)
+        alignment = alignment._replace(tokens=labels.ids.gather(1, alignment.tokens))
+        if predictions is not None:
+            predictions = torch.full_like(alignment.tokens, blank).masked_scatter(is_frame, predictions)
+        return alignment, predictions
 
 
 def reveal_unmasked(loss: ImputerTeacherLoss, aligner: PreTrainedModel, inputs: AlignmentBatch) -> Revealed:
@@ -257,9 +288,7 @@ def reveal_glanced(loss: ImputerTeacherLoss, aligner: PreTrainedModel, inputs: A
     template, ratio = inputs["decoder_input_ids"], inputs["glancing_ratio"]
     if not bool((ratio > 0).any()):
         return Revealed(template, None)
-    alignment, logits = loss.align(aligner, inputs)
-    suppressed_ids = torch.tensor(aligner.suppressed_token_ids(), device=logits.device)
-    predictions = logits.index_fill(-1, suppressed_ids, float("-inf")).argmax(dim=-1)
+    alignment, predictions = loss.align(aligner, inputs, predict=True)
     has_state = alignment.states != FREE_STATE
     distance = (has_state & (predictions != alignment.tokens)).sum(dim=1)
     is_revealed = sample_glanced(has_state, inputs["keys"], (distance * ratio).long())
@@ -279,15 +308,15 @@ def objective_of(args: NATTrainingArguments) -> str:
     return args.objective or "imputer"
 
 
-def forward_alignment(model: torch.nn.Module, inputs: AlignmentBatch, tokens: torch.LongTensor, **options: Any) -> Any:
-    """Forward pass over alignments `tokens` (B, A) of the batch's sources."""
+def forward_alignment(model: torch.nn.Module, inputs: AlignmentBatch, tokens: torch.LongTensor) -> torch.Tensor:
+    """Last decoder states (B, A, D) of alignments `tokens` (B, A) of the batch's sources, without any logits."""
     return model(
         input_ids=inputs["input_ids"],
         attention_mask=inputs["attention_mask"],
         decoder_input_ids=tokens,
         decoder_attention_mask=inputs["decoder_attention_mask"],
-        **options,
-    )
+        logits_positions=torch.zeros_like(inputs["decoder_attention_mask"]),
+    ).decoder_last_hidden_state
 
 
 def keep_content(labels: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.LongTensor:

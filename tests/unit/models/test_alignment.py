@@ -17,6 +17,7 @@ from dims_hf.models.alignment import (
     best_alignment,
     collapse_alignment,
     constrained_ctc_nll,
+    find_path_labels,
     lengths_from_mask,
     required_frames,
 )
@@ -475,6 +476,25 @@ def test_memory_is_linear_in_frames_and_free_of_states_times_vocabulary(function
         # the two lattices with their border, or the gradient of the log-probabilities
         assert largest[frames] <= 3 * max((frames + 1) * 22 * 2, frames * 40)
     assert largest[200] <= 2.02 * largest[100] <= 2.02**2 * largest[50]
+
+
+def test_path_labels_give_the_nll_and_the_alignment_of_the_whole_vocabulary():
+    generator = torch.Generator().manual_seed(0)
+    log_probs = torch.randn(3, 9, 20, generator=generator).log_softmax(dim=-1)
+    targets = torch.tensor([[7, 7, 9, 7], [5, 6, -100, -100], [11, 3, 3, 11]])
+    lengths = (torch.tensor([9, 4, 7]), torch.tensor([4, 2, 4]))
+    labels = find_path_labels(targets, lengths[1], blank_token_id=BLANK, vocab_size=20)
+    assert labels.targets[[0, 2]].tolist() == [[0, 0, 2, 0], [0, 1, 1, 0]] and labels.targets[1, :2].tolist() == [0, 1]
+    picked = log_probs.gather(2, labels.ids.unsqueeze(1).expand(-1, 9, -1))
+    whole, own = (log_probs, targets, *lengths), (picked, labels.targets, *lengths)
+    assert torch.equal(
+        constrained_ctc_nll(*whole, blank_token_id=BLANK), constrained_ctc_nll(*own, blank_token_id=labels.blank)
+    )
+    best, own_best = (
+        best_alignment(*arguments, blank_token_id=blank) for arguments, blank in ((whole, BLANK), (own, labels.blank))
+    )
+    assert torch.equal(best.states, own_best.states) and torch.equal(best.scores, own_best.scores)
+    assert torch.equal(best.tokens, labels.ids.gather(1, own_best.tokens))
 
 
 def test_lengths_from_mask_counts_real_positions():

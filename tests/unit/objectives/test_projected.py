@@ -12,10 +12,14 @@ from dims_hf.objectives import (
     cmlm_loss,
     cmlmc_loss,
     dims_loss,
+    imputer_dims_loss,
+    imputer_loss,
     projected,
     projected_cmlm_loss,
     projected_cmlmc_loss,
     projected_dims_loss,
+    projected_imputer_dims_loss,
+    projected_imputer_loss,
 )
 
 
@@ -130,6 +134,120 @@ def test_projected_cmlmc_loss_equals_the_plain_one(reduction, num_items):
         ),
         (states, corrected, table),
     )
+
+
+# Repeats, a target as long as its frames, an empty one, one that does not fit (repeats need a blank between).
+TARGETS, BLANK = [[7, 7, 9, 7], [5, 6, 8], [], [9, 9, 9]], 2
+FRAMES = [9, 3, 4, 4]
+
+
+def make_alignments(dtype=torch.float32):
+    """States of a padded batch, a table, and what both losses take beside them, some frames forced."""
+    generator = torch.Generator().manual_seed(0)
+    states = torch.randn(4, max(FRAMES), WIDTH, generator=generator, dtype=dtype).requires_grad_()
+    table = torch.randn(VOCAB, WIDTH, generator=generator, dtype=dtype).requires_grad_()
+    targets = torch.full((4, 4), -100)
+    for row, target in zip(targets, TARGETS, strict=True):
+        row[: len(target)] = torch.tensor(target, dtype=torch.long)
+    arguments = (targets, torch.tensor(FRAMES), torch.tensor([len(target) for target in TARGETS]))
+    force_emits = torch.full((4, max(FRAMES)), -1)
+    force_emits[0, 3], force_emits[1, 1], force_emits[2, 2] = 3, 3, 0
+    return states, table, arguments, force_emits
+
+
+@pytest.mark.parametrize("fixed", [None, FIXED])
+@pytest.mark.parametrize("num_items", [None, 50, torch.tensor(50)])
+@pytest.mark.parametrize("is_forced", [False, True])
+@pytest.mark.parametrize("most_kept", [0, projected._MAX_KEPT_BYTES])
+def test_projected_imputer_loss_equals_the_plain_one(most_kept, is_forced, num_items, fixed, monkeypatch):
+    monkeypatch.setattr(projected, "_MAX_KEPT_BYTES", most_kept)
+    states, table, arguments, force_emits = make_alignments()
+    options = {"blank_token_id": BLANK, "num_items": num_items, "force_emits": force_emits if is_forced else None}
+    gradients, _ = compare(
+        lambda: imputer_loss(logits_of(states, table, fixed), *arguments, **options),
+        lambda: projected_imputer_loss(states, VocabularyProjection(table, fixed), *arguments, **options),
+        (states, table),
+    )
+    has_gradient = gradients[0].abs().sum(dim=2) > 0
+    assert has_gradient.sum(dim=1).tolist() == [9, 3, 4, 0]
+
+
+def test_projected_imputer_loss_has_the_gradient_of_finite_differences_in_fp64():
+    states, table, arguments, force_emits = make_alignments(torch.float64)
+
+    def total(states, table):
+        options = {"blank_token_id": BLANK, "force_emits": force_emits}
+        return projected_imputer_loss(states, VocabularyProjection(table), *arguments, **options).total
+
+    assert torch.autograd.gradcheck(total, (states, table), fast_mode=True)
+
+
+def test_projected_imputer_loss_under_bf16_autocast_has_gradients_no_worse():
+    states, table, arguments, force_emits = make_alignments()
+    options = {"blank_token_id": BLANK, "force_emits": force_emits}
+
+    def plain():
+        return imputer_loss(logits_of(states, table), *arguments, **options)
+
+    def ours():
+        return projected_imputer_loss(states, VocabularyProjection(table), *arguments, **options)
+
+    results = []
+    for loss in (plain, ours):
+        with torch.autocast("cpu", torch.bfloat16):
+            value = loss().total
+        results.append((value, torch.autograd.grad(value, (states, table))))
+    (expected, plain_gradients), (value, gradients) = results
+    exact = torch.autograd.grad(plain().total, (states, table))
+    torch.testing.assert_close(value, expected, atol=1e-4, rtol=1e-4)
+    for gradient, plain_gradient, truth in zip(gradients, plain_gradients, exact, strict=True):
+        assert (gradient - truth).norm() <= 1.25 * (plain_gradient - truth).norm()
+
+
+@pytest.mark.parametrize("num_items", [None, (40, 30)])
+def test_projected_imputer_dims_loss_equals_the_plain_one(num_items):
+    states, table, (targets, *lengths), _ = make_alignments()
+    is_masked = torch.arange(max(FRAMES)) < lengths[0].unsqueeze(1) - 1
+    teacher_hidden = torch.randn(int(is_masked.sum()), WIDTH, generator=torch.Generator().manual_seed(1))
+    options = {"blank_token_id": BLANK, "hidden_weight": 0.4, "num_items": num_items}
+    compare(
+        lambda: imputer_dims_loss(
+            logits_of(states, table), targets, *lengths, states, teacher_hidden, is_masked, **options
+        ),
+        lambda: projected_imputer_dims_loss(
+            states, VocabularyProjection(table), targets, *lengths, teacher_hidden, is_masked, **options
+        ),
+        (states, table),
+    )
+
+
+def test_projected_imputer_loss_without_gradient_has_the_same_value():
+    states, table, arguments, _ = make_alignments()
+    loss = projected_imputer_loss(states, VocabularyProjection(table), *arguments, blank_token_id=BLANK).total
+    with torch.no_grad():
+        value = projected_imputer_loss(states, VocabularyProjection(table), *arguments, blank_token_id=BLANK).total
+    assert not value.requires_grad and torch.equal(value, loss.detach())
+
+
+@pytest.mark.parametrize(("token", "message"), [(BLANK, "targets hold the blank 2"), (VOCAB, "targets must be in 0")])
+def test_projected_imputer_loss_refuses_ids_that_no_path_emits(token, message):
+    states, table, (targets, *lengths), _ = make_alignments()
+    targets[0, 1] = token
+    with pytest.raises(ValueError, match=message):
+        projected_imputer_loss(states, VocabularyProjection(table), targets, *lengths, blank_token_id=BLANK)
+
+
+@pytest.mark.parametrize("suppressed_ids", [None, [3, 30]])
+def test_projected_labels_are_the_logits_of_a_few_ids_and_the_likeliest_of_all(suppressed_ids):
+    states, table, *_ = make_inputs()
+    ids = torch.randint(VOCAB, (ROWS, 4), generator=torch.Generator().manual_seed(3))
+    scores, likeliest = projected.project_labels(states, VocabularyProjection(table), ids, suppressed_ids)
+    logits = logits_of(states, table).detach()
+    torch.testing.assert_close(scores, logits.gather(1, ids))
+    if suppressed_ids is None:
+        assert likeliest is None
+    else:
+        assert torch.equal(likeliest, logits.index_fill(1, torch.tensor([3, 30]), -torch.inf).argmax(dim=1))
 
 
 def losses_of(states, table, teacher_states, teacher_table, labels, hidden_weight=0.7):
