@@ -21,6 +21,9 @@ PAPER_HIDDEN_WEIGHT = 0.7
 # Decoder passes of Imputers in Table 2: as long as the blocks they are trained on.
 _IMPUTER_PASSES = (1, 2, 4, 8)
 
+# A student of an Imputer that is trained as it decodes, from masks alone, on what its teacher reaches in four passes.
+_AS_DECODED = {"mask_policy": "full", "teacher_iterations": 4}
+
 
 class System(NamedTuple):
     """A run of an experiment, and the decoder passes its model is evaluated at; none: its training log is all."""
@@ -168,6 +171,7 @@ def _alignments(study: Study, seed: int) -> Systems:
         "Imputer teacher": System(study.teacher(seed, "imputer"), _IMPUTER_PASSES),
         "Imputer student": System(study.student(seed, "imputer"), (1,)),
         "Imputer student, moving average": System(study.student(seed, "imputer", ema_decay=decay), (1,)),
+        "Imputer student, all masked, n = 4": System(study.student(seed, "imputer", **_AS_DECODED), (1,)),
     }
     for family, corpus in _teachers(study):
         if corpus != RAW or FAMILIES[family].writes_alignments:

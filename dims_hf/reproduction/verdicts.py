@@ -289,11 +289,15 @@ def _larger_gain(document: Document, raw: str, distilled: str) -> list[dict[str,
 
 def alignments_verdicts(document: Document) -> list[dict[str, Any]]:
     """Table 2: each family's student against its teacher, and one pass against one pass of the other families."""
-    student = ("Imputer student", 1)
+    student, as_decoded = ("Imputer student", 1), ("Imputer student, all masked, n = 4", 1)
     pairs = {
         "one pass of the Imputer's student is better than one of its teacher": (student, ("Imputer teacher", 1)),
         "8 passes of the Imputer are better than one": (("Imputer teacher", 8), ("Imputer teacher", 1)),
         "a moving average helps the Imputer's student": (("Imputer student, moving average", 1), student),
+        "masking all helps the Imputer's student": (as_decoded, student),
+        "with all masked it is better than one pass of its teacher": (as_decoded, ("Imputer teacher", 1)),
+        "with all masked it is better than 8 passes of its teacher": (as_decoded, ("Imputer teacher", 8)),
+        "with all masked it is better than FullyNAT": (as_decoded, ("FullyNAT", 1)),
         "glancing helps CTC": (("FullyNAT", 1), ("CTC", 1)),
         "the Imputer's student is better than CTC": (student, ("CTC", 1)),
         "the Imputer's student is better than FullyNAT": (student, ("FullyNAT", 1)),

@@ -92,6 +92,7 @@ def test_table_of_alignments_has_families_passes_and_times(reproduced: Path):
     assert [row[-1].split()[0] for row in rows][2:6] == ["2.0", "4.0", "8.0", "16.0"]
     verdicts = {each["claim"]: each["differences"] for each in document(reproduced, "table2")["verdicts"]}
     assert verdicts["one pass of the Imputer's student is better than one of its teacher (BLEU)"] == {"1": 9, "2": 9}
+    assert "masking all helps the Imputer's student (BLEU)" in verdicts
 
 
 def test_report_names_the_commit_of_the_trainings(reproduced: Path):
