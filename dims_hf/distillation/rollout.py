@@ -148,9 +148,8 @@ def roll_out_teacher(
             encoder_hidden_states=encoder_hidden,
             encoder_attention_mask=attention_mask,
             cross_key_values=cross_key_values,
-            output_positions=is_open,
             return_dict=True,
-        ).last_hidden_state
+        ).last_hidden_state[is_open]
         # Labels of positions still open are overwritten by a later pass; those revealed earlier keep them when frozen.
         if label_hidden is None:
             label_hidden = hidden
