@@ -81,7 +81,7 @@ def worker(request: dict[str, Any]) -> dict[str, float]:
     groups = [Group(**group) for group in request["groups"]]
     system = next(each for each in make_systems(settings, make_weights(settings)) if each.name == request["system"])
     corpus = _load(settings) if settings.models else None
-    device, peaks, before = groups[0].device, {}, _used(groups[0].device)
+    device, peaks, before = groups[0].device, {}, used_memory(groups[0].device)
     # small batches first: what a large one leaves in the allocator would count for the next
     sizes = {group: settings.batch_size(group.batch, group.length or 1) for group in groups}
     for group in sorted(groups, key=lambda group: sizes[group] * (group.length or 1)):
@@ -92,23 +92,24 @@ def worker(request: dict[str, Any]) -> dict[str, float]:
         inputs = translator.prepare(max(workload.batches, key=lambda batch: sum(map(len, batch.rows))))
         translator.run(inputs)
         gc.collect()
-        _reset(device)
+        reset_peak(device)
         translator.run(inputs)
-        peaks[group.key] = round(_peak_beyond(before, device) / 2**20, 1)
+        peaks[group.key] = round(peak_beyond(before, device) / 2**20, 1)
     return peaks
 
 
-def _reset(device: str) -> None:
+def reset_peak(device: str) -> None:
+    """Lets the peak of this process begin at what it uses now (on Linux; on a GPU everywhere)."""
     if torch.device(device).type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
     elif _CLEAR.exists():
         _CLEAR.write_text(_RESET_PEAK)
 
 
-def _peak_beyond(before: float, device: str) -> float:
-    """Bytes at the peak: resident memory on the CPU; on a GPU what torch allocated, or what the GPU has less."""
+def peak_beyond(before: float, device: str) -> float:
+    """Bytes at the peak above `before`: resident on the CPU; on a GPU what torch allocated, or what it has less."""
     if torch.device(device).type == "cuda":
-        return torch.cuda.max_memory_allocated(device) or _used(device) - before
+        return torch.cuda.max_memory_allocated(device) or used_memory(device) - before
     if _STATUS.exists():
         # not ru_maxrss: there, a process inherits the peak of the one that started it
         return _status("VmHWM") - before
@@ -116,7 +117,8 @@ def _peak_beyond(before: float, device: str) -> float:
     return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 
 
-def _used(device: str) -> float:
+def used_memory(device: str) -> float:
+    """Bytes in use now: resident memory on the CPU; on a GPU, whatever is allocated there. 0 where nothing tells."""
     if torch.device(device).type == "cuda":
         free, total = torch.cuda.mem_get_info(device)
         return total - free

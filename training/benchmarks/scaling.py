@@ -3,7 +3,8 @@
 """What an update costs as the task grows: `python training/benchmarks/scaling.py --output scaling`.
 
 Milliseconds per target token against sentence length, vocabulary and teacher iterations; peak memory against batch
-tokens; target tokens per second in one and two processes. Random weights and ids; a table, JSON and a figure.
+tokens; target tokens per second in one and two processes that `accelerate launch` starts. Random weights and ids;
+tables, JSON and a figure. The JSON file is written again after every part.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from pathlib import Path
 import torch
 from training_step import SETTINGS, SIZES, Trainee, make_batches, make_model
 
+from dims_hf.evaluation.provenance import provenance
+from dims_hf.evaluation.report import write_text
 from dims_hf.reproduction.launching import Processes, launch
 
 
@@ -51,19 +54,16 @@ def time_point(task: str, size: str, precision: str, tokens: int, repeats: int, 
     return 1000 * statistics.median(seconds[1:]) / num_tokens
 
 
-def measure_curves(args: argparse.Namespace) -> dict[str, dict[str, dict[int, float]]]:
-    """Curve -> task -> value -> milliseconds per target token."""
-    curves: dict[str, dict[str, dict[int, float]]] = {}
-    for name, values in CURVES.items():
-        tasks = ("dims",) if name == "iterations" else ("cmlm", "dims")
-        curves[name] = {
-            task: {
-                value: time_point(task, args.size, args.precision, args.tokens, args.repeats, **{name: value})
-                for value in values
-            }
-            for task in tasks
+def measure_curve(name: str, args: argparse.Namespace) -> dict[str, dict[int, float]]:
+    """Task -> value -> milliseconds per target token."""
+    tasks = ("dims",) if name == "iterations" else ("cmlm", "dims")
+    return {
+        task: {
+            value: time_point(task, args.size, args.precision, args.tokens, args.repeats, **{name: value})
+            for value in CURVES[name]
         }
-    return curves
+        for task in tasks
+    }
 
 
 def measure_memory(args: argparse.Namespace) -> dict[str, dict[int, float]]:
@@ -148,17 +148,22 @@ def draw(results: dict, path: Path) -> None:
     figure.savefig(path)
 
 
-def print_tables(results: dict) -> None:
+def write_tables(results: dict) -> str:
     """Markdown tables of everything."""
+    lines = []
     for name, curve in [*results["curves"].items(), ("batch tokens", results["memory"])]:
         unit = "MiB at the peak" if name == "batch tokens" else "ms per target token"
         values = list(next(iter(curve.values())))
-        print(f"\n| {name} ({unit}) | {' | '.join(map(str, values))} |\n|---|{'--:|' * len(values)}")
-        for label, points in curve.items():
-            print(f"| {label} | {' | '.join(f'{point:.3g}' for point in points.values())} |")
-    print("\n| processes | target tokens/s | × |\n|--:|--:|--:|")
-    for count, rate in results["processes"].items():
-        print(f"| {count} | {rate:.0f} | {rate / results['processes'][1]:.2f} |")
+        lines += ["", f"| {name} ({unit}) | {' | '.join(map(str, values))} |", f"|---|{'--:|' * len(values)}"]
+        lines += [f"| {label} | {' | '.join(map(_rounded, points.values()))} |" for label, points in curve.items()]
+    lines += ["", "| processes | target tokens/s | × |", "|--:|--:|--:|"]
+    rates = results["processes"]
+    lines += [f"| {count} | {rate:.0f} | {rate / rates[1]:.2f} |" for count, rate in rates.items()]
+    return "\n".join(lines)
+
+
+def _rounded(value: float) -> str:
+    return f"{value:.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def main() -> None:
@@ -174,12 +179,16 @@ def main() -> None:
     if args.worker:
         run_worker(args)
         return
-    results = {"settings": {**vars(args), "output": str(args.output)}, "load": os.getloadavg()[0]}
-    results.update(curves=measure_curves(args), memory=measure_memory(args), processes=measure_processes(args))
-    print_tables(results)
-    temporary = args.output.with_suffix(".tmp")
-    temporary.write_text(json.dumps(results, indent=1, default=str))
-    os.replace(temporary, args.output.with_suffix(".json"))
+    settings = {name: value for name, value in vars(args).items() if name not in ("worker", "output")}
+    results = {"settings": settings, "load": os.getloadavg()[0], "provenance": provenance(seed=0), "curves": {}}
+    document = args.output.with_suffix(".json")
+    for name in CURVES:
+        results["curves"][name] = measure_curve(name, args)
+        write_text(json.dumps(results, indent=1), document)
+    for name, measure in {"memory": measure_memory, "processes": measure_processes}.items():
+        results[name] = measure(args)
+        write_text(json.dumps(results, indent=1), document)
+    print(write_tables(results))
     draw(results, args.output.with_suffix(".png"))
 
 

@@ -16,7 +16,6 @@ import contextlib
 import copy
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -29,7 +28,10 @@ import torch
 from transformers import PreTrainedModel
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, EMATeacher, cmlm_loss, dims_loss, length_loss
+from dims_hf.benchmark.memory import peak_beyond, reset_peak, used_memory
 from dims_hf.distillation import roll_out_teacher
+from dims_hf.evaluation.provenance import provenance
+from dims_hf.evaluation.report import write_text
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
@@ -292,21 +294,17 @@ def peak_memory(task: str, path: str, args: argparse.Namespace) -> dict[str, flo
 
 def measure_own_peak(task: str, path: str, args: argparse.Namespace) -> dict[str, float]:
     """The other side of [`peak_memory`]."""
-    imported = _resident()
+    imported = used_memory("cpu")
     model = make_model(args.size, args.vocab)
     batches = make_batches(args.vocab, args.tokens, config=model.config, mean_length=args.length)
     trainee = Trainee(task, path, model, "fp32")
     del model
-    ready = _resident()
+    ready = used_memory("cpu")
+    reset_peak("cpu")
     for batch in batches:
         trainee.update(batch)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    return {"peak": peak - imported, "step": peak - ready}
-
-
-def _resident() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / 2**20
+    beyond = {"peak": peak_beyond(imported, "cpu"), "step": peak_beyond(ready, "cpu")}
+    return {name: size / 2**20 for name, size in beyond.items()}
 
 
 def describe(batches: list[MaskedBatch]) -> str:
@@ -346,7 +344,9 @@ def main() -> None:
     batches = make_batches(args.vocab, args.tokens, config=model.config, mean_length=args.length)
     setting = f"{args.size}, vocabulary {args.vocab}, {args.threads} thread, torch {torch.__version__}"
     print(f"{setting}: {describe(batches)}")
-    results = {"settings": {**vars(args), "json": None}, "batches": describe(batches), "load": load, "times": {}}
+    settings = {name: value for name, value in vars(args).items() if name not in ("json", "peak_of")}
+    results = {"settings": settings, "batches": describe(batches), "load": load, "times": {}}
+    results["provenance"] = provenance(seed=0)
     print("\n| task | precision | naive, s | packed | ours | range of ours |\n|---|---|--:|--:|--:|--:|")
     for task in args.tasks:
         for precision in args.precisions:
@@ -362,9 +362,7 @@ def main() -> None:
         results["memory"] = print_memory(args)
     print(f"\nRatios are naive / path within a round; load average before {load:.1f}.")
     if args.json:
-        temporary = args.json.with_suffix(".tmp")
-        temporary.write_text(json.dumps(results, indent=1, default=str))
-        os.replace(temporary, args.json)
+        write_text(json.dumps(results, indent=1), args.json)
 
 
 def print_memory(args: argparse.Namespace) -> dict[str, dict[str, float]]:
