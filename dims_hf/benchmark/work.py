@@ -41,6 +41,11 @@ class Dimensions:
         return self.decoder_layers * (6 * self.d_model**2 + 2 * self.d_model * self.ffn_dim)
 
     @property
+    def last_layer_weights(self) -> int:
+        """Those of the last decoder layer that only predicted positions need: all but keys and values."""
+        return 4 * self.d_model**2 + 2 * self.d_model * self.ffn_dim
+
+    @property
     def vocabulary_weights(self) -> int:
         """The projection to the vocabulary."""
         return self.d_model * self.vocab_size
@@ -98,7 +103,8 @@ def count_one_shot(
     num_candidates: int = 1,
 ) -> Work:
     """
-    Work of a non-autoregressive model: the encoder once, the decoder over all positions once per pass.
+    Work of a non-autoregressive model: the encoder once, the decoder over all positions once per pass. Of the last
+    layer, positions that are not predicted need keys and values alone.
 
     Args:
         dimensions ([`Dimensions`]): of the model.
@@ -114,6 +120,7 @@ def count_one_shot(
     phases = [_encode(dimensions, source_tokens, batch_size)]
     for index, positions in enumerate(predicted):
         flops = rows * _decoder_flops(dimensions, target_tokens, target_tokens, source_tokens)
+        flops -= rows * _unused_flops(dimensions, target_tokens - positions, target_tokens + source_tokens)
         flops += rows * 2 * positions * dimensions.vocabulary_weights
         weights = dimensions.decoder_weights + dimensions.vocabulary_weights
         if index == 0:
@@ -194,3 +201,8 @@ def _decoder_flops(dimensions: Dimensions, queries: float, keys: float, source_t
     """Self-attention over `keys`, cross-attention over the source, and every matrix, for `queries` positions."""
     attention = 4 * queries * (keys + source_tokens) * dimensions.d_model * dimensions.decoder_layers
     return 2 * queries * dimensions.decoder_weights + attention
+
+
+def _unused_flops(dimensions: Dimensions, positions: float, keys: float) -> float:
+    """What the last decoder layer need not do for positions that are not predicted."""
+    return positions * (2 * dimensions.last_layer_weights + 4 * keys * dimensions.d_model)

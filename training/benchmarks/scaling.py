@@ -3,7 +3,8 @@
 """What an update costs as the task grows: `python training/benchmarks/scaling.py --output scaling`.
 
 Milliseconds per target token against sentence length, vocabulary and teacher iterations; peak memory against batch
-tokens; target tokens per second in one and two processes that `accelerate launch` starts. Random weights and ids;
+tokens; target tokens per second in one and two processes (started by `torchrun`: on CPUs
+`accelerate launch` starts one only). Random weights and ids;
 tables, JSON and a figure. The JSON file is written again after every part.
 """
 
@@ -33,6 +34,12 @@ CURVES = {
     "vocabulary": (2000, 8000, 16_000, 32_000, 64_000),
     "iterations": (1, 2, 4, 8),
 }
+AXES = {
+    "length": "content tokens per sentence",
+    "vocabulary": "tokens of the vocabulary, thousands",
+    "iterations": "teacher passes n",
+}
+LABELS = {"cmlm": "CMLM", "dims": "DiMS"}
 DEFAULTS = {"length": 14, "vocabulary": 8000, "iterations": 2}
 BATCH_TOKENS = (1024, 2048, 4096, 8192)
 
@@ -137,15 +144,18 @@ def draw(results: dict, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    panels = [(name, curve, "ms per target token") for name, curve in results["curves"].items()]
-    panels.append(("batch tokens", results["memory"], "MiB at the peak"))
+    panels = [(AXES[name], curve, "ms per target token") for name, curve in results["curves"].items()]
+    panels.append(("tokens per batch, thousands", results["memory"], "MiB at the peak"))
     figure, all_axes = pyplot.subplots(1, len(panels), figsize=(4 * len(panels), 3.2), constrained_layout=True)
     for axes, (name, curve, unit) in zip(all_axes, panels, strict=True):
+        scale = 1000 if name.endswith("thousands") else 1
         for label, points in curve.items():
-            axes.plot(list(points), list(points.values()), marker="o", label=label)
+            task, _, path_name = label.partition(" ")
+            sizes = [int(size) / scale for size in points]
+            axes.plot(sizes, list(points.values()), marker="o", label=f"{LABELS[task]} {path_name}".strip())
         axes.set(xlabel=name, ylabel=unit, ylim=(0, None))
         axes.legend()
-    figure.savefig(path)
+    figure.savefig(path, dpi=120)
 
 
 def write_tables(results: dict) -> str:
