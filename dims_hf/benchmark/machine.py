@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
+import numpy as np
 import torch
+
+from dims_hf.export.onnx_builder import IR_VERSION, OPSET
 
 
 # Edge of the square products: large enough for the best rate, small enough for a second in all.
@@ -53,8 +57,8 @@ def measure_peaks(device: str, *, scale: float = 1.0) -> dict[str, float]:
         scale (`float`): smaller problems, for tests.
 
     Returns:
-        `dict[str, float]`: `fp32`, `bf16`, `fp16`, `int8`, in operations per second, where torch has such a product,
-        and `bandwidth` in bytes read per second.
+        `dict[str, float]`: `fp32`, `bf16`, `fp16`, `int8`, in operations per second of torch's or, on a CPU, ONNX
+        Runtime's product, whichever is faster, where either has one; and `bandwidth` in bytes read per second.
     """
     kind = torch.device(device).type
     edge = max(64, int(_EDGE[kind] * scale))
@@ -95,7 +99,28 @@ def _products(edge: int, device: str) -> dict[str, list[Callable[[], object]]]:
         linear = torch.nn.Sequential(torch.nn.Linear(edge, edge, bias=False))
         quantized, rows = torch.ao.quantization.quantize_dynamic(linear, {torch.nn.Linear}), torch.ones(edge, edge)
         products["int8"].append(lambda: quantized(rows))
+    if torch.device(device).type == "cpu" and all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))):
+        # its kernels are the faster ones on some processors, torch's on others
+        products["fp32"].append(_onnx_product("MatMul", np.ones((edge, edge), np.float32), np.float32))
+        products["int8"].append(_onnx_product("MatMulInteger", np.ones((edge, edge), np.int8), np.uint8))
     return products
+
+
+def _onnx_product(kind: str, matrix: np.ndarray, dtype: type) -> Callable[[], object]:
+    """Product of as many rows of ones with `matrix` in ONNX Runtime, with the threads torch has now."""
+    import onnxruntime
+    from onnx import helper, numpy_helper
+
+    rows = np.ones(matrix.shape, dtype)
+    node = helper.make_node(kind, ["rows", "matrix"], ["product"])
+    given = helper.make_tensor_value_info("rows", helper.np_dtype_to_tensor_dtype(rows.dtype), rows.shape)
+    product = helper.make_tensor_value_info("product", 1 if kind == "MatMul" else 6, None)  # fp32, int32
+    graph = helper.make_graph([node], kind, [given], [product], [numpy_helper.from_array(matrix, "matrix")])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return lambda: session.run(None, {"rows": rows})
 
 
 def _best_seconds(call: Callable[[], object], device: str) -> float | None:

@@ -9,11 +9,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from dims_hf import ImputerConfig, ImputerForConditionalGeneration
-from dims_hf.benchmark import BenchmarkSettings, run_benchmark
+from dims_hf.benchmark import BenchmarkSettings, machine, run_benchmark
 from dims_hf.benchmark import run as run_module
 from dims_hf.benchmark.machine import best_peaks, measure_peaks
 from dims_hf.benchmark.run import make_groups
@@ -275,6 +276,23 @@ def test_measure_peaks_are_positive_and_the_best_of_several_is_taken():
     peaks = measure_peaks("cpu", scale=0.05)
     assert {"fp32", "bf16", "bandwidth"} <= set(peaks) and min(peaks.values()) > 0
     assert best_peaks([{"fp32": 1.0, "int8": 5.0}, {"fp32": 2.0}]) == {"fp32": 2.0, "int8": 5.0}
+
+
+@pytest.mark.filterwarnings("ignore:torch.ao.quantization:DeprecationWarning", "ignore:torch.quantize_per:UserWarning")
+def test_measure_peaks_takes_the_faster_of_torch_and_onnx_runtime(monkeypatch: pytest.MonkeyPatch):
+    pytest.importorskip("onnxruntime", reason="needs the onnx extra")
+    pytest.importorskip("onnx", reason="needs the onnx extra")
+    # two in fp32, bf16 has none, three in int8
+    seconds = iter([4.0, 2.0, None, 8.0, 4.0, 1.0])
+    products = machine._products(64, "cpu")
+    assert {name: len(calls) for name, calls in products.items()} == {"fp32": 2, "bf16": 1, "int8": 3}
+    for name, dtype in {"fp32": np.float32, "int8": np.int32}.items():
+        [result] = products[name][-1]()
+        assert result.dtype == dtype and np.array_equal(result, np.full((64, 64), 64))
+    monkeypatch.setattr(machine, "_best_seconds", lambda *_: next(seconds, 1.0))
+    peaks = measure_peaks("cpu", scale=0.05)
+    assert {name: peaks[name] for name in ("fp32", "int8")} == {"fp32": 2 * 64**3 / 2.0, "int8": 2 * 64**3 / 1.0}
+    assert "bf16" not in peaks
 
 
 def test_command_line_ends_in_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
