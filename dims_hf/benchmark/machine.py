@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import torch
@@ -99,19 +98,21 @@ def _products(edge: int, device: str) -> dict[str, list[Callable[[], object]]]:
         linear = torch.nn.Sequential(torch.nn.Linear(edge, edge, bias=False))
         quantized, rows = torch.ao.quantization.quantize_dynamic(linear, {torch.nn.Linear}), torch.ones(edge, edge)
         products["int8"].append(lambda: quantized(rows))
-    if torch.device(device).type == "cpu" and all(map(importlib.util.find_spec, ("onnx", "onnxruntime"))):
-        # its kernels are the faster ones on some processors, torch's on others
-        products["fp32"].append(_onnx_product("MatMul", np.ones((edge, edge), np.float32), np.float32))
-        products["int8"].append(_onnx_product("MatMulInteger", np.ones((edge, edge), np.int8), np.uint8))
+    if torch.device(device).type == "cpu":
+        # ONNX Runtime's kernels are the faster ones on some processors, torch's on others
+        for name, kind, dtype in (("fp32", "MatMul", np.float32), ("int8", "MatMulInteger", np.int8)):
+            with suppress(Exception):  # not installed, or of a release that cannot run it: torch's product remains
+                products[name].append(_onnx_product(kind, np.ones((edge, edge), dtype)))
     return products
 
 
-def _onnx_product(kind: str, matrix: np.ndarray, dtype: type) -> Callable[[], object]:
+def _onnx_product(kind: str, matrix: np.ndarray) -> Callable[[], object]:
     """Product of as many rows of ones with `matrix` in ONNX Runtime, with the threads torch has now."""
     import onnxruntime
     from onnx import helper, numpy_helper
 
-    rows = np.ones(matrix.shape, dtype)
+    # dynamic quantisation has unsigned activations
+    rows = np.ones(matrix.shape, np.uint8 if matrix.dtype == np.int8 else matrix.dtype)
     node = helper.make_node(kind, ["rows", "matrix"], ["product"])
     given = helper.make_tensor_value_info("rows", helper.np_dtype_to_tensor_dtype(rows.dtype), rows.shape)
     product = helper.make_tensor_value_info("product", 1 if kind == "MatMul" else 6, None)  # fp32, int32

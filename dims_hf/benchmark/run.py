@@ -33,7 +33,8 @@ from dims_hf.evaluation.translation import encode_sources
 
 RESULTS = "benchmark.json"
 
-SCHEMA_VERSION = 1
+# 2: limits count the last decoder layer at predicted positions alone, with the best product of two libraries
+SCHEMA_VERSION = 2
 
 NOTICE_RANDOM = (
     "Random weights and forced lengths: every system translates the same random token ids into as many "
@@ -179,8 +180,8 @@ def measure_group(
                 timed[system.name] = _open_and_warm(system, group, workload, models)
             except UnavailableError as error:
                 unavailable[system.name] = str(error)
-            except RuntimeError as error:
-                # of a compiler, a runtime or a full memory: the other systems' figures are as good without it
+            except Exception as error:
+                # of a compiler, a runtime or a full memory, whatever its class: the other systems' figures are as good
                 unavailable[system.name] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         measure_rounds(timed, settings.rounds, group.device)
         peaks.append(measure_peaks(group.device))
@@ -322,22 +323,27 @@ def _add_memory(
     models: Path,
     say: Callable[[str], None],
 ) -> None:
-    """Peak memory of every system on every device, each in a process of its own."""
+    """Peak memory of every system on every device, each in a process of its own; what has failed is tried again."""
     for device in dict.fromkeys(group.device for group in groups):
+        peaks = document["memory"].setdefault(device, {})
         for system in systems:
-            measured = [
-                group
-                for group in groups
-                if group.device == device and system.name in document["groups"][group.key]["systems"]
-            ]
-            # threads hardly change what is needed
-            measured = list({(group.batch, group.length): group for group in measured}.values())
-            kept = document["memory"].setdefault(device, {})
-            if system.name in kept or not measured:
+            kept = {key: peak for key, peak in peaks.get(system.name, {}).items() if key != "error"}
+            missing = _without_memory(document, system, [group for group in groups if group.device == device], kept)
+            if not missing:
                 continue
             say(f"peak memory on {device}: {system.label}")
-            kept[system.name] = measure_memory(settings, system.name, measured, models)
+            peaks[system.name] = kept | measure_memory(settings, system.name, missing, models)
             save(document, Path(settings.output_dir) / RESULTS)
+
+
+def _without_memory(
+    document: Mapping[str, Any], system: System, groups: Sequence[Group], kept: Iterable[str]
+) -> list[Group]:
+    """Groups in which a system was timed, of each batch and length one: threads hardly change what is needed."""
+    there = {(document["groups"][key]["batch"], document["groups"][key]["length"]) for key in kept}
+    timed = [group for group in groups if system.name in document["groups"][group.key]["systems"]]
+    missing = {(group.batch, group.length): group for group in timed}
+    return [group for shape, group in missing.items() if shape not in there]
 
 
 def _load(settings: BenchmarkSettings) -> Corpus:

@@ -109,7 +109,7 @@ def open_ours(weights: Weights, situation: Situation, *, precision: str = "fp32"
     convert = _CONVERSIONS[precision]
 
     def make() -> PreTrainedModel:
-        return convert(weights.copy(situation.forced_tokens).to(situation.device), situation)
+        return convert(weights.make(situation.forced_tokens).to(situation.device), situation)
 
     model = weights.share((precision, situation.device, situation.forced_tokens), make)
     settings = {
@@ -161,7 +161,7 @@ def open_marian(weights: Weights, situation: Situation, *, precision: str = "fp3
     """transformers' `generate` with its cache; `</s>` is not chosen before the forced length."""
 
     def make() -> PreTrainedModel:
-        return _CONVERSIONS[precision](weights.copy(None).to(situation.device), situation)
+        return _CONVERSIONS[precision](weights.make(None).to(situation.device), situation)
 
     model = weights.share((precision, situation.device), make)
     generation_config = copy.deepcopy(model.generation_config)
@@ -240,7 +240,7 @@ def _convert(weights: Weights, folder: Path, compute_type: str) -> Path:
     place = folder / f"ctranslate2-{weights.name}-{compute_type}"
     if place.exists():
         return place
-    model = weights.copy(None)
+    model = weights.make(None)
     starts_with_pad = model.config.decoder_start_token_id == model.config.pad_token_id
     # Marian's own loader expects the padding token, which it drops, at the end of the vocabulary and the first step
     loader = loaders.MarianMTLoader() if starts_with_pad else loaders.BartLoader()
@@ -317,7 +317,7 @@ def _export(weights: Weights, situation: Situation, precision: str, is_one_pass:
     place = situation.folder / name
     if not place.exists():
         passes = 1 if is_one_pass else situation.num_iterations
-        model = weights.copy(situation.forced_tokens)
+        model = weights.make(situation.forced_tokens)
         try:
             export_onnx(
                 model,

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -39,7 +39,7 @@ class Weights:
     Args:
         name (`str`): in tables; layers of a random Marian model (`12-1`), empty for our random model.
         family (`str`): `"ours"` or `"marian"`.
-        load (`Callable`): makes the fp32 model on the CPU, and its tokenizer.
+        load (`Callable`): makes a new fp32 model on the CPU, and its tokenizer.
         is_random (`bool`): good for speed alone.
     """
 
@@ -50,18 +50,20 @@ class Weights:
     _cache: dict[Any, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
-    def _loaded(self) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-        return self.load()
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Of the model."""
-        return self._loaded[1]
+    def _facts(self) -> tuple[Any, PreTrainedTokenizerBase, bool]:
+        """Configuration, tokenizer, and whether repeats are collapsed; the model itself is not kept."""
+        model, tokenizer = self.load()
+        return model.config, tokenizer, self.family == OURS and collapses_repeats(model)
 
     @property
     def config(self) -> Any:
         """Of the model."""
-        return self._loaded[0].config
+        return self._facts[0]
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Of the model."""
+        return self._facts[1]
 
     @property
     def layers(self) -> str:
@@ -73,7 +75,13 @@ class Weights:
         """What decides its cost."""
         config = self.config
         return Dimensions(
-            config.d_model, config.encoder_ffn_dim, config.encoder_layers, config.decoder_layers, config.vocab_size
+            config.d_model,
+            config.encoder_ffn_dim,
+            config.encoder_layers,
+            config.decoder_layers,
+            config.vocab_size,
+            decoder_ffn_dim=config.decoder_ffn_dim,
+            has_correction=config.model_type == "cmlmc",
         )
 
     @property
@@ -84,16 +92,16 @@ class Weights:
     @property
     def collapses_repeats(self) -> bool:
         """Whether a repeated token is dropped from its translations, as its generation config says; Marian's stay."""
-        return self.family == OURS and collapses_repeats(self._loaded[0])
+        return self._facts[2]
 
     @property
     def tokens(self) -> list[str]:
         """The vocabulary, by id."""
         return self.tokenizer.convert_ids_to_tokens(list(range(self.config.vocab_size)))
 
-    def copy(self, forced_tokens: int | None) -> PreTrainedModel:
-        """A model to do with as one likes; random ones of ours predict translations of `forced_tokens`."""
-        model = copy.deepcopy(self._loaded[0])
+    def make(self, forced_tokens: int | None) -> PreTrainedModel:
+        """A new model to do with as one likes; random ones of ours predict translations of `forced_tokens`."""
+        model, _ = self.load()
         if self.family == OURS and self.is_random and forced_tokens is not None:
             force_length(model, forced_tokens)
         return model
@@ -112,7 +120,11 @@ class Weights:
 def make_weights(settings: BenchmarkSettings) -> list[Weights]:
     """The models of a benchmark, ours first; random Marian models are as deep as ours, and deep-shallow."""
     if settings.models:
-        return [_trained(place) for place in settings.models]
+        weights = [_trained(place) for place in settings.models]
+        twice = sorted(name for name, count in Counter(each.name for each in weights).items() if count > 1)
+        if twice:
+            raise ValueError(f"Several models are called {', '.join(twice)}. Rename a folder: tables show the name.")
+        return weights
     size, seed = SIZES[settings.size], settings.seed
     shapes = ((size.layers, size.layers), (2 * size.layers, 1))
     peers = [

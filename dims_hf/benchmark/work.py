@@ -17,18 +17,39 @@ BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
 
 @dataclass(frozen=True)
 class Dimensions:
-    """What of a model decides its cost."""
+    """
+    What of a model decides its cost.
+
+    Args:
+        d_model, ffn_dim, encoder_layers, decoder_layers, vocab_size (`int`): as configurations call them; `ffn_dim`
+            is the encoder's.
+        decoder_ffn_dim (`int`, *optional*): default: the encoder's.
+        has_correction (`bool`): the model is a CMLMC: its decoder layers have a second self-attention, and a
+            projection joins tokens and positions.
+    """
 
     d_model: int
     ffn_dim: int
     encoder_layers: int
     decoder_layers: int
     vocab_size: int
+    decoder_ffn_dim: int | None = None
+    has_correction: bool = False
+
+    @property
+    def joining_weights(self) -> int:
+        """What joins tokens and positions in either stack: nothing, where they are added."""
+        return 2 * self.d_model**2 if self.has_correction else 0
+
+    @property
+    def decoder_feed_forward_weights(self) -> int:
+        """Matrix entries of a decoder layer's feed-forward."""
+        return 2 * self.d_model * (self.decoder_ffn_dim or self.ffn_dim)
 
     @property
     def encoder_weights(self) -> int:
         """Matrix entries of the encoder: four projections and the feed-forward in each layer."""
-        return self.encoder_layers * (4 * self.d_model**2 + 2 * self.d_model * self.ffn_dim)
+        return self.encoder_layers * (4 * self.d_model**2 + 2 * self.d_model * self.ffn_dim) + self.joining_weights
 
     @property
     def cross_weights(self) -> int:
@@ -38,12 +59,13 @@ class Dimensions:
     @property
     def decoder_weights(self) -> int:
         """Matrix entries of the decoder that every target position passes: all but [`cross_weights`]."""
-        return self.decoder_layers * (6 * self.d_model**2 + 2 * self.d_model * self.ffn_dim)
+        attention = (10 if self.has_correction else 6) * self.d_model**2
+        return self.decoder_layers * (attention + self.decoder_feed_forward_weights) + self.joining_weights
 
     @property
     def last_layer_weights(self) -> int:
-        """Those of the last decoder layer that only predicted positions need: all but keys and values."""
-        return 4 * self.d_model**2 + 2 * self.d_model * self.ffn_dim
+        """Those of the last decoder layer that only predicted positions need: all from the last keys and values on."""
+        return 4 * self.d_model**2 + self.decoder_feed_forward_weights
 
     @property
     def vocabulary_weights(self) -> int:
@@ -199,7 +221,9 @@ def _encode(dimensions: Dimensions, tokens: float, batch_size: int) -> Phase:
 
 def _decoder_flops(dimensions: Dimensions, queries: float, keys: float, source_tokens: float) -> float:
     """Self-attention over `keys`, cross-attention over the source, and every matrix, for `queries` positions."""
-    attention = 4 * queries * (keys + source_tokens) * dimensions.d_model * dimensions.decoder_layers
+    # the causal self-attention of CMLMC, beside its other one, looks at half of the positions in the mean
+    attended = (1.5 if dimensions.has_correction else 1) * keys + source_tokens
+    attention = 4 * queries * attended * dimensions.d_model * dimensions.decoder_layers
     return 2 * queries * dimensions.decoder_weights + attention
 
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -180,6 +181,58 @@ def test_run_benchmark_imputer_is_measured_in_torch_and_onnx_with_one_candidate(
         assert tokens[0] == tokens[1] and results["quality"][exported] == results["quality"][original]
 
 
+def test_run_benchmark_measures_memory_of_what_was_added_or_failed(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    asked: list[tuple[str, list[int]]] = []
+
+    def measure(settings: Any, system: str, groups: Any, models: Path) -> dict[str, Any]:
+        asked.append((system, [group.batch for group in groups]))
+        has_failed = system.startswith("marian") and len(asked) < 3
+        return {"error": "killed"} if has_failed else {group.key: 1.0 for group in groups}
+
+    monkeypatch.setattr(run_module, "measure_memory", measure)
+    plain = {"iterations": (1,), "length_beams": (1,), "memory": True, "without": ("marian-beam5",)}
+    for batches in ((1,), (1, 2), (1, 2)):
+        run_benchmark(replace(settings, **plain, batches=batches, systems=("torch-fp32", "marian-greedy")))
+    ours, peers = "ours torch-fp32 1x1", ("marian-greedy 2-2", "marian-greedy 4-1")
+    assert asked == [
+        (ours, [1]),
+        (peers[0], [1]),
+        (peers[1], [1]),
+        (ours, [2]),
+        (peers[0], [1, 2]),
+        (peers[1], [2]),
+    ]
+
+
+def test_run_benchmark_one_system_that_fails_in_any_way_costs_no_other(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    class RuntimeFailure(Exception):
+        """What libraries raise need not be a RuntimeError."""
+
+    def fail(system: System, *arguments: Any) -> None:
+        raise RuntimeFailure("no kernel")
+
+    opened = System.open
+    monkeypatch.setattr(
+        System, "open", lambda system, *rest: fail(system) if system.is_ours else opened(system, *rest)
+    )
+    group = next(iter(run_benchmark(settings)["groups"].values()))
+    assert group["unavailable"]["ours torch-fp32 1x1"] == "RuntimeFailure: no kernel"
+    assert list(group["systems"]) == ["marian-greedy 2-2", "marian-greedy 4-1"]
+
+
+def test_make_weights_two_trained_models_of_one_name_are_refused(tiny_model: Any, tiny_tokenizer: Any, tmp_path: Path):
+    places = [tmp_path / folder / "student" for folder in ("first", "second")]
+    for place in places:
+        tiny_model.save_pretrained(place)
+        save_tokenizer(tiny_tokenizer, place)
+    with pytest.raises(ValueError, match="Several models are called student"):
+        make_weights(BenchmarkSettings(models=tuple(map(str, places)), data="corpus"))
+
+
 @pytest.mark.parametrize("changes", [{"seed": 2}, {"rounds": 6}, {"iterations": (1,)}])
 def test_run_benchmark_of_another_kind_in_the_same_folder_is_refused(settings: BenchmarkSettings, changes: dict):
     folder = Path(settings.output_dir)
@@ -255,14 +308,14 @@ def test_make_groups_begins_with_the_middle_length():
     ]  # fmt: skip
 
 
-def test_copy_forced_length_is_what_the_length_predictor_says():
+def test_make_forced_length_is_what_the_length_predictor_says():
     weights = make_weights(BenchmarkSettings(**TINY))[0]
     source = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
     for length in (1, 6, 40):
-        output = weights.copy(length).generate(source, num_iterations=1, collapse_repeats=False)
+        output = weights.make(length).generate(source, num_iterations=1, collapse_repeats=False)
         assert output.shape == (2, length + 2)
     with pytest.raises(ValueError, match="Choose shorter lengths"):
-        weights.copy(254)
+        weights.make(254)
 
 
 def test_make_ours_same_seed_same_weights_and_global_randomness_untouched():

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -61,7 +62,9 @@ def test_repeats_of_an_imputer_stay_unless_it_says_otherwise(
     tiny_tokenizer: Any, collapse_repeats: bool, expected: int
 ):
     weights = make_imputer(tiny_tokenizer)
-    weights._loaded[0].generation_config.collapse_repeats = collapse_repeats
+    model = weights.make(None)
+    model.generation_config.collapse_repeats = collapse_repeats
+    weights = replace(weights, load=lambda: (model, tiny_tokenizer))
     word = tiny_tokenizer("cat", add_special_tokens=False)["input_ids"]
     assert len(word) == 1
     assert collapsed_text(weights, word * 2).split() == ["cat"] * expected

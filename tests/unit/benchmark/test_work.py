@@ -54,6 +54,18 @@ def test_count_one_shot_two_passes_and_two_candidates_by_hand():
     assert work.phases == (Phase(56, 10), Phase(first, 17), Phase(second, 15))
 
 
+def test_correction_adds_a_self_attention_and_the_projection_that_joins_positions():
+    corrected = Dimensions(d_model=1, ffn_dim=3, encoder_layers=1, decoder_layers=1, vocab_size=3, has_correction=True)
+    assert (corrected.encoder_weights, corrected.decoder_weights) == (10 + 2, 12 + 4 + 2)
+    # encoder: 2·2·12 + 4·4; decoder: 2·3·18 + 4·3·(3 + 3/2 + 2), with cross 8 and vocabulary 2·3·3
+    assert count_one_shot(corrected, 2, 3).phases == (Phase(64, 12), Phase(108 + 78 + 8 + 18, 18 + 2 + 3))
+
+
+def test_dimensions_count_the_feed_forward_of_either_side():
+    narrow = Dimensions(d_model=1, ffn_dim=3, encoder_layers=1, decoder_layers=1, vocab_size=3, decoder_ffn_dim=1)
+    assert (narrow.encoder_weights, narrow.decoder_weights, narrow.last_layer_weights) == (10, 8, 6)
+
+
 def test_count_autoregressive_two_steps_and_two_beams_by_hand():
     # a step: 2·12 + 4·(t + 2) + 2·3 = 30 + 4·(t + 2)
     work = count_autoregressive(UNIT, 2, 2, num_beams=2)
