@@ -27,6 +27,7 @@ def main(argv: Sequence[str]) -> None:
             raise ValueError(
                 f"--{option} needs its languages. Give --source-lang and --target-lang, for example en and de."
             )
+    _check_unused(arguments)
     from dims_hf.evaluation import load_model
     from dims_hf.evaluation.provenance import public_name
     from dims_hf.export import check_output_dir, export_onnx
@@ -52,6 +53,16 @@ def main(argv: Sequence[str]) -> None:
     _report(description, output_dir)
 
 
+def _check_unused(arguments: argparse.Namespace) -> None:
+    """Refuses what would be read and ignored."""
+    users = {"data": ("split", "max_examples"), "shortlist": ("shortlist_per_token", "shortlist_frequent")}
+    for user, options in users.items():
+        for option in options:
+            if getattr(arguments, user) is None and getattr(arguments, option) is not None:
+                words = option.replace("_", "-")
+                raise ValueError(f"--{words} has no effect without --{user}. Give --{user} CORPUS, or leave it out.")
+
+
 def _make_parser() -> CommandParser:
     parser = CommandParser("export", "Write a folder that translates with onnxruntime and tokenizers alone.")
     parser.add_argument("model", help="checkpoint folder or Hub model id")
@@ -68,15 +79,19 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--data", help="corpus to measure BLEU on, also compared with PyTorch")
     parser.add_argument("--source-lang", help="language code of --data and --shortlist, for example en")
     parser.add_argument("--target-lang", help="language code of --data and --shortlist, for example de")
-    parser.add_argument("--split", default="test", help="split of --data")
+    parser.add_argument("--split", help="split of --data; test when not given")
     parser.add_argument("--max-examples", type=int, help="first sentences of --data only")
     parser.add_argument(
         "--shortlist",
         metavar="CORPUS",
         help="choose words among those that the train split of this corpus makes likely, not the whole vocabulary",
     )
-    parser.add_argument("--shortlist-per-token", type=int, default=50, help="likeliest target ids of a source token")
-    parser.add_argument("--shortlist-frequent", type=int, default=200, help="target ids that every sentence may use")
+    parser.add_argument(
+        "--shortlist-per-token", type=int, help="likeliest target ids of a source token, if not the usual number"
+    )
+    parser.add_argument(
+        "--shortlist-frequent", type=int, help="target ids that every sentence may use, if not the usual number"
+    )
     return parser
 
 
@@ -87,14 +102,10 @@ def _make_shortlist(
         return None
     from dims_hf.export import corpus_shortlist
 
+    sizes = {"per_token": arguments.shortlist_per_token, "frequent": arguments.shortlist_frequent}
+    given = {name: size for name, size in sizes.items() if size is not None}
     return corpus_shortlist(
-        model,
-        tokenizer,
-        arguments.shortlist,
-        arguments.source_lang,
-        arguments.target_lang,
-        per_token=arguments.shortlist_per_token,
-        frequent=arguments.shortlist_frequent,
+        model, tokenizer, arguments.shortlist, arguments.source_lang, arguments.target_lang, **given
     )
 
 
@@ -104,7 +115,7 @@ def _read_sentences(arguments: argparse.Namespace) -> tuple[list[str], list[str]
             raise ValueError("Sentences were given as --data and as --verify-data. Give one of the two.")
         from dims_hf.data import load_corpus
 
-        split, limit = arguments.split, arguments.max_examples
+        split, limit = arguments.split or "test", arguments.max_examples
         limits = {split: limit} if limit is not None else None
         corpus = load_corpus(
             arguments.data, arguments.source_lang, arguments.target_lang, splits=(split,), max_examples=limits

@@ -214,8 +214,8 @@ class OnnxTranslator:
             alignment; with a shortlist, normalised over its ids alone.
 
         Raises:
-            ValueError: for a number below 1, an overlong source, more than one pass with a graph of one pass, or
-                lengths and candidates of a model that predicts no length.
+            ValueError: for a number below 1, an overlong source or target, more than one pass with a graph of one
+                pass, or lengths and candidates of a model that predicts no length.
         """
         request = self._request(
             input_ids, attention_mask, num_iterations, length_beam_size, target_lengths, with_scores
@@ -342,6 +342,21 @@ class _MaskPredict(_Strategy):
     def check(self, request: _Request) -> None:
         if request.target_lengths is not None and request.length_beam_size > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
+        if request.target_lengths is not None:
+            self._check_target_lengths(np.asarray(request.target_lengths), len(request.input_ids))
+
+    def _check_target_lengths(self, lengths: np.ndarray, num_sentences: int) -> None:
+        if lengths.shape != (num_sentences,) or not np.issubdtype(lengths.dtype, np.integer):
+            raise ValueError(
+                f"target_lengths must hold one integer per sentence ({num_sentences}), got shape {lengths.shape} of "
+                f"{lengths.dtype}."
+            )
+        longest = self.settings["max_position_embeddings"] - 2
+        if lengths.min() < 1 or lengths.max() > longest:
+            raise ValueError(
+                f"target_lengths must be between 1 and {longest} content tokens, got {lengths.min()} to "
+                f"{lengths.max()}."
+            )
 
     def graph_inputs(self, request: _Request) -> dict[str, np.ndarray]:
         given = request.target_lengths

@@ -192,14 +192,19 @@ def find_path_labels(
         vocab_size (`int`): V.
 
     Raises:
-        ValueError: for a target with an id out of range, or with a blank in it.
+        ValueError: for shapes that do not fit, lengths or ids out of range, or a target with a blank in it.
     """
+    batch = len(target_lengths)
+    _check_target_shape(targets, batch)
+    _check_lengths_shape("target_lengths", target_lengths, batch)
+    _check_blank(blank_token_id, vocab_size)
     is_token = _real(target_lengths, targets.shape[1])
-    _refuse(_find_wrong_targets(targets, is_token, blank_token_id, vocab_size))
+    _refuse(_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size))
     tokens = targets.masked_fill(~is_token, blank_token_id)
+    ids = F.pad(tokens, (0, 1), value=blank_token_id)
     # the first column with the same token: equal neighbours stay recognisable
-    columns = (tokens.unsqueeze(2) == tokens.unsqueeze(1)).int().argmax(dim=2)
-    return PathLabels(F.pad(tokens, (0, 1), value=blank_token_id), columns, targets.shape[1])
+    columns = (tokens.unsqueeze(2) == ids.unsqueeze(1)).int().argmax(dim=2)
+    return PathLabels(ids, columns, targets.shape[1])
 
 
 def collapse_alignment(
@@ -460,19 +465,13 @@ def _check_inputs(
 ) -> None:
     _check_shapes(log_probs, targets, frame_lengths, target_lengths, force_emits)
     num_frames, vocab_size = log_probs.shape[1:]
-    if not 0 <= blank_token_id < vocab_size:
-        raise ValueError(
-            f"blank_token_id {blank_token_id} is not in the vocabulary of {vocab_size}. Widen the output by the blank."
-        )
+    _check_blank(blank_token_id, vocab_size)
     is_token = _real(target_lengths, targets.shape[1])
     wrong = {
         f"frame_lengths must be in 0 … {num_frames}. Count the frames of log_probs.": (
             (frame_lengths < 0) | (frame_lengths > num_frames)
         ),
-        f"target_lengths must be in 0 … {targets.shape[1]}. Count the tokens of targets.": (
-            (target_lengths < 0) | (target_lengths > targets.shape[1])
-        ),
-        **_find_wrong_targets(targets, is_token, blank_token_id, vocab_size),
+        **_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size),
     }
     if force_emits is not None:
         is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & _real(frame_lengths, num_frames)
@@ -481,10 +480,17 @@ def _check_inputs(
 
 
 def _find_wrong_targets(
-    targets: torch.LongTensor, is_token: torch.BoolTensor, blank_token_id: int, vocab_size: int
+    targets: torch.LongTensor,
+    target_lengths: torch.LongTensor,
+    is_token: torch.BoolTensor,
+    blank_token_id: int,
+    vocab_size: int,
 ) -> dict[str, torch.BoolTensor]:
     """Message to where it is true, for what must not be in a target."""
     return {
+        f"target_lengths must be in 0 … {targets.shape[1]}. Count the tokens of targets.": (
+            (target_lengths < 0) | (target_lengths > targets.shape[1])
+        ),
         f"targets must be in 0 … {vocab_size - 1}. Leave padding to target_lengths.": (
             ((targets < 0) | (targets >= vocab_size)) & is_token
         ),
@@ -515,13 +521,28 @@ def _check_shapes(
             "Pass log-probabilities batch first."
         )
     batch, num_frames, _ = log_probs.shape
-    if targets.dim() != 2 or len(targets) != batch:
-        raise ValueError(f"targets must be of shape ({batch}, T), got {tuple(targets.shape)}. Pad them on the right.")
-    for name, lengths in (("frame_lengths", frame_lengths), ("target_lengths", target_lengths)):
-        if lengths.shape != (batch,):
-            raise ValueError(f"{name} must be of shape ({batch},), got {tuple(lengths.shape)}. Give one per sentence.")
+    _check_target_shape(targets, batch)
+    _check_lengths_shape("frame_lengths", frame_lengths, batch)
+    _check_lengths_shape("target_lengths", target_lengths, batch)
     if force_emits is not None and force_emits.shape != (batch, num_frames):
         raise ValueError(
             f"force_emits must be of shape ({batch}, {num_frames}), got {tuple(force_emits.shape)}. "
             "Give one state per frame, -1 where it is free."
+        )
+
+
+def _check_target_shape(targets: torch.LongTensor, batch: int) -> None:
+    if targets.dim() != 2 or len(targets) != batch:
+        raise ValueError(f"targets must be of shape ({batch}, T), got {tuple(targets.shape)}. Pad them on the right.")
+
+
+def _check_lengths_shape(name: str, lengths: torch.LongTensor, batch: int) -> None:
+    if lengths.shape != (batch,):
+        raise ValueError(f"{name} must be of shape ({batch},), got {tuple(lengths.shape)}. Give one per sentence.")
+
+
+def _check_blank(blank_token_id: int, vocab_size: int) -> None:
+    if not 0 <= blank_token_id < vocab_size:
+        raise ValueError(
+            f"blank_token_id {blank_token_id} is not in the vocabulary of {vocab_size}. Widen the output by the blank."
         )

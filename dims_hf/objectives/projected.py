@@ -146,7 +146,7 @@ def projected_dims_loss(
     student: VocabularyProjection,
     teacher_hidden: torch.Tensor,
     teacher: VocabularyProjection,
-    labels: torch.LongTensor,
+    labels: torch.LongTensor | None = None,
     *,
     temperature: float = 0.5,
     student_temperature: float = 1.0,
@@ -161,31 +161,36 @@ def projected_dims_loss(
         student_hidden, teacher_hidden (`torch.Tensor` of shape `(M, D)`): last decoder layer's output at masked
             positions; the teacher's where each label was taken.
         student, teacher ([`VocabularyProjection`]): to the logits; the student's weight gets a gradient too.
-        labels (`torch.LongTensor` of shape `(M,)`): references, for the accuracy; rows with -100 do not count.
+        labels (`torch.LongTensor` of shape `(M,)`, *optional*): references, for the accuracy; rows with -100 do not
+            count.
         temperature, student_temperature, hidden_weight, hidden_squared, num_items: as [`dims_loss`].
 
     Returns:
-        [`Loss`] with the parts of [`dims_loss`] and `accuracy`, the student's share of references predicted.
+        [`Loss`] with the parts of [`dims_loss`] and, given references, `accuracy`: the share that the student
+        predicts.
     """
-    has_label = labels != -100
-    student_hidden, teacher_hidden, labels = student_hidden[has_label], teacher_hidden[has_label], labels[has_label]
+    if labels is not None:
+        has_label = labels != -100
+        student_hidden, teacher_hidden, labels = (each[has_label] for each in (student_hidden, teacher_hidden, labels))
     dtype = computing_dtype(student_hidden)
     teacher_rows, teacher = teacher_hidden.detach().to(dtype), teacher.cast(dtype)
 
     def losses(logits: torch.Tensor, rows: slice, wants_gradient: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
         soft_labels = (teacher.project(teacher_rows[rows]) / temperature).log_softmax(dim=-1)
         log_probs = logits.div_(student_temperature).log_softmax(dim=-1)
-        num_correct = count_correct(log_probs, labels[rows])
+        num_correct = count_correct(log_probs, labels[rows]) if labels is not None else log_probs.new_zeros(())
         probs = soft_labels.exp()
         kl = torch.linalg.vecdot(probs, soft_labels.sub_(log_probs)).sum()
         gradient = log_probs.exp_().sub_(probs).div_(student_temperature) if wants_gradient else None
         return torch.stack([kl, num_correct.to(kl.dtype)]), gradient
 
     kl, num_correct = _sum_rows(student_hidden, student, losses)
-    num_items = labels.numel() if num_items is None else num_items
+    num_items = len(student_hidden) if num_items is None else num_items
     distance = hidden_distance(student_hidden, teacher_hidden, squared=hidden_squared)
     kl, hidden = divide_by_items(kl, num_items), divide_by_items(distance.sum(), num_items)
-    parts = {"kl": kl.detach(), "hidden": hidden.detach(), "accuracy": divide_by_items(num_correct, num_items)}
+    parts = {"kl": kl.detach(), "hidden": hidden.detach()}
+    if labels is not None:
+        parts["accuracy"] = divide_by_items(num_correct, num_items)
     return Loss(kl + hidden_weight * hidden, parts)
 
 

@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from transformers import PreTrainedModel
 
@@ -13,6 +15,12 @@ from dims_hf.models.masking import MASK_POLICIES, sample_block_mask, sample_bloc
 from dims_hf.objectives import Loss, VocabularyProjection, projected_dims_loss, projected_imputer_dims_loss
 from dims_hf.trainers.teacher_cmlm import Items
 from dims_hf.trainers.teacher_imputer import AlignmentBatch, ImputerTeacherLoss, forward_alignment
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from dims_hf.trainers.config import NATTrainingArguments
 
 
 class DistillationBatch(AlignmentBatch):
@@ -39,6 +47,19 @@ class ImputerStudentLoss(ImputerTeacherLoss):
     defaults = {**ImputerTeacherLoss.defaults, "ema_decay": None, "hidden_weight": 0.0}
     item_names = ("frames", "masked_frames", "sentences")
 
+    @classmethod
+    def check_options(cls, args: NATTrainingArguments) -> None:
+        """Refuses settings that would have no effect."""
+        super().check_options(args)
+        for name in ("temperature", "student_temperature"):
+            if args.imputer_labels == "hard" and args.was_given(name):
+                raise ValueError(f"{name} has no effect on hard labels. Set imputer_labels: soft, or leave it out.")
+
+    def check_corpus(self, dataset: Dataset) -> None:
+        """Says how many references do not fit, unless the teacher writes the targets."""
+        if not self.args.unsupervised:
+            self.warn_unfit(dataset, "they are masked wholly")
+
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> DistillationBatch:
         """The batch as teacher and student see it at an optimiser step, before anything is revealed."""
         inputs, num_passes, policy = self._make_batch(batch, step), self.args.teacher_iterations, self.args.mask_policy
@@ -48,7 +69,8 @@ class ImputerStudentLoss(ImputerTeacherLoss):
             block_sizes = sample_block_sizes(keys, fewest=num_passes)
         else:
             is_masked = MASK_POLICIES[policy](is_frame, keys)
-            block_sizes = torch.full_like(keys, num_passes if policy == "full" else is_frame.shape[1])
+            # whole sentences, whatever the padding: the border is behind the last column, so that no frame is at one
+            block_sizes = torch.full_like(keys, num_passes if policy == "full" else is_frame.shape[1] + 1)
         does_not_fit = ~self.targets_of(inputs).fits.unsqueeze(1)
         return DistillationBatch(
             **{**inputs, "is_masked": is_masked | (does_not_fit & is_frame)}, block_sizes=block_sizes
@@ -115,17 +137,15 @@ class ImputerStudentLoss(ImputerTeacherLoss):
         inputs: DistillationBatch,
         items: Items,
     ) -> Loss:
-        loss = projected_dims_loss(
+        return projected_dims_loss(
             hidden_states[is_masked],
             projection,
             labels.hidden_states,
             VocabularyProjection.of(labels.teacher),
-            labels.tokens[is_masked],
+            None,  # frames have no references: there is no accuracy
             temperature=self.args.temperature,
             student_temperature=self.args.student_temperature,
             hidden_weight=self.args.hidden_weight,
             hidden_squared=self.args.hidden_squared,
             num_items=items["masked_frames"],
         )
-        # Frames have no references: there is no accuracy.
-        return Loss(loss.total, {name: loss.parts[name] for name in ("kl", "hidden")})

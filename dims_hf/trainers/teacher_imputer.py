@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 import torch
 from transformers import PreTrainedModel
 
+from dims_hf.evaluation.translation import evaluation_mode
 from dims_hf.models import ImputerConfig
 from dims_hf.models.alignment import (
     FREE_STATE,
@@ -139,23 +140,30 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         Raises:
             ValueError: if most do not.
         """
+        share = self.warn_unfit(dataset, "they are skipped")
+        if share > 0.5:
+            raise ValueError(
+                f"{100 * share:.2f} % of the targets do not fit, and would be skipped. Train a model with an "
+                f"upsample_ratio above {self.config.upsample_ratio}."
+            )
+
+    def warn_unfit(self, dataset: Dataset, consequence: str) -> float:
+        """Share of the targets that need more frames than their sources give; a warning if there are any."""
         if "labels" not in dataset.column_names:
-            return
+            return 0.0
         ratio, specials = self.config.upsample_ratio, set(self._special_ids)
-        num_skipped = 0
+        num_unfit = 0
         for source, target in zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True):
             tokens = [token for token in target if token not in specials]
             repeats = sum(left == right for left, right in zip(tokens, tokens[1:], strict=False))
-            num_skipped += len(tokens) + repeats > ratio * len(source)
-        share = num_skipped / max(len(dataset), 1)
-        message = (
-            f"{num_skipped} of {len(dataset)} targets ({100 * share:.2f} %) need more than {ratio} frames per source "
-            f"token (upsample_ratio={ratio})"
-        )
-        if share > 0.5:
-            raise ValueError(f"{message}. Train a model with a larger upsample_ratio.")
-        if num_skipped:
-            logger.warning("%s; they are skipped. A larger upsample_ratio would fit them.", message)
+            num_unfit += len(tokens) + repeats > ratio * len(source)
+        share = num_unfit / max(len(dataset), 1)
+        if num_unfit:
+            logger.warning(
+                "%d of %d targets (%.2f %%) need more than %d frames per source token (upsample_ratio); %s. A larger "
+                "upsample_ratio would fit them.", num_unfit, len(dataset), 100 * share, ratio, consequence
+            )  # fmt: skip
+        return share
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> AlignmentBatch:
         """The batch as the model sees it at an optimiser step, before anything is revealed."""
@@ -245,13 +253,12 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         Best alignments of a model in evaluation mode that sees masks alone, and, with `predict`, what it would write
         in each frame (B, A; blanks at padding).
         """
-        was_training, is_frame = aligner.training, inputs["decoder_attention_mask"]
+        is_frame = inputs["decoder_attention_mask"]
         targets, frame_lengths, target_lengths = self.targets_of(inputs)
         blank, vocab_size = self.config.blank_token_id, self.config.vocab_size
         labels = find_path_labels(targets, target_lengths, blank_token_id=blank, vocab_size=vocab_size)
         ids = labels.ids.unsqueeze(1).expand(-1, is_frame.shape[1], -1)
-        aligner.eval()
-        with self.accelerator.autocast():
+        with evaluation_mode(aligner), self.accelerator.autocast():
             hidden_states = forward_alignment(aligner, inputs, inputs["decoder_input_ids"])[is_frame]
             # What a softmax would subtract in a frame is the same for all paths.
             scores, predictions = project_labels(
@@ -260,7 +267,6 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
                 ids[is_frame],
                 aligner.suppressed_token_ids() if predict else None,
             )
-        aligner.train(was_training)
         grid = scores.new_zeros(ids.shape)
         grid[is_frame] = scores
         alignment = best_alignment(grid, labels.targets, frame_lengths, target_lengths, blank_token_id=labels.blank)

@@ -3,9 +3,8 @@
 """What an update costs as the task grows: `python training/benchmarks/scaling.py --output scaling`.
 
 Milliseconds per target token against sentence length, vocabulary and teacher iterations; peak memory against batch
-tokens; target tokens per second in one and two processes (started by `torchrun`: on CPUs
-`accelerate launch` starts one only). Random weights and ids;
-tables, JSON and a figure. The JSON file is written again after every part.
+tokens; target tokens per second in one and two processes (started by `torchrun`: on CPUs `accelerate launch` starts
+one only). Random weights and ids; tables, JSON and a figure. The JSON file is written again after every part.
 """
 
 from __future__ import annotations
@@ -96,7 +95,8 @@ def measure_processes(args: argparse.Namespace) -> dict[int, float]:
         with tempfile.TemporaryDirectory() as folder:
             report = Path(folder) / "rate.json"
             program = [__file__, "--worker", report, "--size", args.size, "--tokens", args.tokens // count]
-            status = launch([*map(str, program), "--repeats", str(args.repeats)], Processes(count))
+            program += ["--repeats", args.repeats, "--precision", args.precision]
+            status = launch([str(word) for word in program], Processes(count))
             if status:
                 raise RuntimeError(f"The launcher of {count} processes ended with status {status}.")
             rates[count] = json.loads(report.read_text())

@@ -214,6 +214,15 @@ def test_settings_a_graph_cannot_follow_are_refused(tiny_tokenizer, tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             translator.translate(["a cat"], **options)
+    batch = np.array([[0, 7, 2], [0, 8, 2]]), np.ones((2, 3), np.int64)
+    for lengths, message in [
+        ([0, 3], "between 1 and 46 content tokens, got 0 to 3"),
+        ([3, 47], "between 1 and 46 content tokens, got 3 to 47"),
+        ([3], r"one integer per sentence \(2\), got shape \(1,\)"),
+        ([3.0, 4.0], "of float64"),
+    ]:
+        with pytest.raises(ValueError, match=f"target_lengths must .*{message}"):
+            translator.generate(*batch, target_lengths=np.array(lengths))
     for sources, message in [
         ("a cat", "sources is one string"),
         (["a cat", " "], r"sources\[1\] is blank"),

@@ -497,6 +497,36 @@ def test_path_labels_give_the_nll_and_the_alignment_of_the_whole_vocabulary():
     assert torch.equal(best.tokens, labels.ids.gather(1, own_best.tokens))
 
 
+def test_path_labels_of_empty_targets_are_the_blank_alone():
+    log_probs = torch.randn(2, 3, 20, generator=torch.Generator().manual_seed(0)).log_softmax(dim=-1)
+    lengths = torch.tensor([3, 2]), torch.tensor([0, 0])
+    labels = find_path_labels(torch.empty(2, 0, dtype=torch.long), lengths[1], blank_token_id=BLANK, vocab_size=20)
+    assert labels.ids.tolist() == [[BLANK], [BLANK]] and labels.targets.shape == (2, 0) and labels.blank == 0
+    found = constrained_ctc_nll(
+        log_probs[..., BLANK : BLANK + 1], labels.targets, *lengths, blank_token_id=labels.blank
+    )
+    expected = torch.stack([-log_probs[0, :3, BLANK].sum(), -log_probs[1, :2, BLANK].sum()])
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"targets": torch.tensor([1, 2])}, r"targets must be of shape \(1, T\)"),
+        ({"target_lengths": torch.tensor([2, 2])}, r"targets must be of shape \(2, T\)"),
+        ({"target_lengths": torch.tensor([[2]])}, r"target_lengths must be of shape \(1,\)"),
+        ({"target_lengths": torch.tensor([3])}, r"target_lengths must be in 0 … 2"),
+        ({"targets": torch.tensor([[1, 3]])}, r"targets must be in 0 … 2"),
+        ({"targets": torch.tensor([[1, 0]])}, "targets hold the blank 0"),
+        ({"blank_token_id": 3}, "blank_token_id 3 is not in the vocabulary of 3"),
+    ],
+)
+def test_path_labels_of_wrong_targets_are_refused(change, message):
+    arguments = {"targets": torch.tensor([[1, 2]]), "target_lengths": torch.tensor([2]), "blank_token_id": 0} | change
+    with pytest.raises(ValueError, match=message):
+        find_path_labels(**arguments, vocab_size=3)
+
+
 def test_lengths_from_mask_counts_real_positions():
     mask = torch.tensor([[1, 1, 0], [1, 1, 1], [0, 0, 0]])
     assert lengths_from_mask(mask).tolist() == [2, 3, 0]

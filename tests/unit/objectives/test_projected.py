@@ -107,6 +107,14 @@ def test_projected_dims_loss_equals_the_plain_one(options, fixed):
     torch.testing.assert_close(ours().parts["accuracy"], expected)
 
 
+def test_projected_dims_loss_without_references_has_no_accuracy():
+    states, table, teacher_states, teacher_table, labels = make_inputs()
+    arguments = states, VocabularyProjection(table), teacher_states, VocabularyProjection(teacher_table)
+    alone, beside = projected_dims_loss(*arguments), projected_dims_loss(*arguments, labels.clamp(min=0))
+    assert torch.equal(alone.total, beside.total)
+    assert set(beside.parts) - set(alone.parts) == {"accuracy"}
+
+
 @pytest.mark.parametrize("reduction", ["joint", "average"])
 @pytest.mark.parametrize("num_items", [None, (40, 0), (torch.tensor(40), torch.tensor(30))])
 def test_projected_cmlmc_loss_equals_the_plain_one(reduction, num_items):

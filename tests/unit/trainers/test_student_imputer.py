@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import logging
 
 import pytest
 import torch
@@ -36,10 +37,63 @@ def test_blocks_fit_the_masks_of_each_policy(make_imputer_dims_trainer, policy, 
     trainer = make_imputer_dims_trainer(mask_policy=policy)
     inputs = trainer.mask(collate(trainer, range(40)), 1)
     found = set(inputs["block_sizes"].tolist())
-    assert found == (sizes or {inputs["decoder_input_ids"].shape[1]})
+    assert found == (sizes or {inputs["decoder_input_ids"].shape[1] + 1})
     if policy == "full":
         assert torch.equal(inputs["is_masked"], inputs["decoder_attention_mask"])
     assert (inputs["is_masked"].sum(dim=1) >= (2 if policy == "block" else 1)).all()
+
+
+@pytest.mark.parametrize("policy", ["block", "full", "uniform"])
+def test_labels_of_a_sentence_do_not_change_with_the_batch(make_imputer_dims_trainer, trained_imputer, policy):
+    trainer = make_imputer_dims_trainer(mask_policy=policy)
+
+    def label(rows):
+        inputs = trainer.mask(collate(trainer, rows), 1)
+        tokens = trainer.teacher_loss.reveal(trained_imputer, inputs).tokens
+        labels = roll_out_teacher(
+            trained_imputer,
+            inputs["input_ids"],
+            inputs["attention_mask"],
+            tokens,
+            num_iterations=2,
+            block_sizes=inputs["block_sizes"],
+        )
+        frames = inputs["decoder_attention_mask"].sum(dim=1).tolist()
+        revealed = labels.partial_tokens[0]
+        return [
+            (labels.tokens[row, :count].tolist(), revealed[row, :count].tolist()) for row, count in enumerate(frames)
+        ]
+
+    assert label(range(24)) == [label([row])[0] for row in range(24)]
+
+
+def test_teacher_that_writes_blanks_alone_teaches_the_empty_target(make_imputer_dims_trainer, trained_imputer):
+    teacher, blank = copy.deepcopy(trained_imputer), trained_imputer.config.blank_token_id
+    with torch.no_grad():
+        teacher.model.decoder.layers[-1].final_layer_norm.bias[0] = 100.0
+        teacher.lm_head.weight[blank, 0] = 100.0
+    trainer = make_imputer_dims_trainer(teacher=teacher, mask_policy="full")
+    inputs = trainer.mask(collate(trainer, range(4)), 0)
+    loss = trainer.objective(trainer.model, inputs)
+    loss.total.backward()
+    is_frame = inputs["decoder_attention_mask"]
+    with torch.no_grad():
+        source = (inputs["input_ids"], inputs["attention_mask"])
+        logits = trainer.model(*source, inputs["decoder_input_ids"], is_frame).logits
+    assert loss.total.item() == pytest.approx(-logits.log_softmax(dim=-1)[is_frame][:, blank].mean().item(), abs=1e-5)
+
+
+def test_corpus_is_warned_of_wholly_masked_references_and_never_refused(make_imputer_dims_trainer, toy, caplog):
+    pairs = toy.train.to_list()
+    for pair in pairs[:60]:
+        pair["labels"] = [0, *[9, 8] * len(pair["input_ids"]), 9, 2]
+    unfit = type(toy.train).from_list(pairs)
+    with caplog.at_level(logging.WARNING):
+        make_imputer_dims_trainer(unsupervised=True).teacher_loss.check_corpus(unfit)
+        assert not caplog.records
+        make_imputer_dims_trainer().teacher_loss.check_corpus(unfit)
+    assert "60 of 90 targets (66.67 %) need more than 2 frames" in caplog.text
+    assert "they are masked wholly" in caplog.text
 
 
 def test_reference_that_does_not_fit_is_masked_wholly_and_not_skipped(make_imputer_dims_trainer):
@@ -139,6 +193,8 @@ def test_teacher_of_another_family_or_ratio_is_refused(make_imputer_dims_trainer
         ({"ctc_steps": 4}, "ctc_steps=4 has no effect here: it belongs to the training of imputer teachers"),
         ({"objective": "ctc"}, "objective='ctc' has no effect here"),
         ({"length_weight": 0.1}, "length_weight does not apply to Imputers"),
+        ({"temperature": 0.5}, "temperature has no effect on hard labels"),
+        ({"student_temperature": 2.0}, "student_temperature has no effect on hard labels"),
     ],
 )
 def test_settings_without_effect_or_sense_are_refused(make_imputer_dims_trainer, settings, message):
