@@ -99,25 +99,33 @@ def states_targets(results: Results) -> bool:
 
 def where_autoregressive_wins(results: Results) -> list[str]:
     """
-    Sentences, one per group: who is faster, by how much, and what of ours loses even where our fastest wins.
+    Sentences, one per group: who is faster, by how much, and what of ours loses even where our fastest wins; systems
+    with a shortlist are compared with one another.
 
     A system is faster where it was so in every round; where rounds disagree, the sentence says that neither is.
     """
-    return [f"{place}: {_outcome(results, key)}" for key, place in places(results)]
+    sentences = []
+    for key, place in places(results):
+        sentences.append(f"{place}: {_outcome(results, key, *_sides(results, key, False)) or 'nothing to compare.'}")
+        listed = _outcome(results, key, *_sides(results, key, True))
+        if listed:
+            sentences.append(f"{place}, with a shortlist on both sides: {listed}")
+    return sentences
 
 
-def _outcome(results: Results, key: str) -> str:
-    systems = results["groups"][key]["systems"]
-    by_speed = sorted(systems, key=lambda name: systems[name]["p50_ms"])
-    # The peers could have a shortlist too, so that ours with one is in the table alone.
-    ours = [
-        name
-        for name in by_speed
-        if results["systems"][name]["is_ours"] and not results["systems"][name].get("has_shortlist")
-    ]
-    peers = [name for name in by_speed if not results["systems"][name]["is_ours"]]
+def _sides(results: Results, key: str, has_shortlist: bool) -> tuple[list[str], list[str]]:
+    """Ours and the peers of a group, the fastest first: those with a shortlist, or those without."""
+    systems, described = results["groups"][key]["systems"], results["systems"]
+    names = sorted(systems, key=lambda name: systems[name]["p50_ms"])
+    names = [name for name in names if described[name].get("has_shortlist", False) == has_shortlist]
+    ours = [name for name in names if described[name]["is_ours"]]
+    return ours, [name for name in names if name not in ours]
+
+
+def _outcome(results: Results, key: str, ours: Sequence[str], peers: Sequence[str]) -> str:
+    """Who wins; nothing where one side is missing."""
     if not ours or not peers:
-        return "nothing to compare."
+        return ""
     best, peer = ours[0], peers[0]
     ratio = _ratio(results, key, peer, best)
     if ratio.low > 1:

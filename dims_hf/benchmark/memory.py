@@ -107,7 +107,10 @@ def reset_peak(device: str) -> None:
 
 
 def peak_beyond(before: float, device: str) -> float:
-    """Bytes at the peak above `before`: resident on the CPU; on a GPU what torch allocated, or what it has less."""
+    """
+    Bytes at the peak since [`reset_peak`], of a process that used `before` when it had loaded nothing: resident memory
+    on the CPU; on a GPU what torch has allocated, or, where that is nothing, what is in use there now beyond `before`.
+    """
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) or used_memory(device) - before
     if _STATUS.exists():

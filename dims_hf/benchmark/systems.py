@@ -79,6 +79,14 @@ SYSTEMS: dict[str, Runtime] = {
         "CTranslate2 fp16", MARIAN, "fp16", partial(open_ctranslate2, precision="fp16"), device_type="cuda"
     ),
     "ctranslate2-int8": Runtime("CTranslate2 int8", MARIAN, "int8", partial(open_ctranslate2, precision="int8")),
+    "ctranslate2-int8-shortlist": Runtime(
+        "CTranslate2 int8 with a random shortlist",
+        MARIAN,
+        "int8",
+        partial(open_ctranslate2, precision="int8", has_shortlist=True),
+        device_type="cpu",
+        has_shortlist=True,
+    ),
 }
 
 
@@ -138,11 +146,11 @@ class System:
                 length makes one step more, for `</s>`.
         """
         dimensions, count = self.weights.dimensions, max(1, round(num_tokens))
+        if self.runtime.has_shortlist:
+            dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
         if not self.is_ours:
             steps, beams = count + (not self.weights.is_random), self.runtime.num_beams
             return count_autoregressive(dimensions, source_tokens, steps, batch_size=batch_size, num_beams=beams)
-        if self.runtime.has_shortlist:
-            dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
         positions, predicted = self._positions(source_tokens, count)
         return count_one_shot(
             dimensions,

@@ -7,9 +7,10 @@ from __future__ import annotations
 import copy
 import shutil
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -183,10 +184,13 @@ def _most_tokens(model: PreTrainedModel, source_tokens: int) -> int:
 class CTranslate2Translator:
     """CTranslate2 on a converted Marian model. Its interface is in tokens' names; the look-up is part of the time."""
 
-    def __init__(self, translator: Any, tokens: list[str], situation: Situation, suppressed: list[int]) -> None:
+    def __init__(
+        self, translator: Any, tokens: list[str], situation: Situation, suppressed: list[int], has_shortlist: bool
+    ) -> None:
         self.translator, self.tokens, self.situation = translator, tokens, situation
         self.ids = {token: index for index, token in enumerate(tokens)}
         self.suppressed = [[tokens[index]] for index in suppressed]
+        self.has_shortlist = has_shortlist
 
     def prepare(self, batch: Batch) -> dict[str, Any]:
         """Names of tokens, and the search."""
@@ -198,6 +202,7 @@ class CTranslate2Translator:
             "min_decoding_length": forced or 1,
             "max_decoding_length": most,
             "suppress_sequences": self.suppressed or None,
+            "use_vmap": self.has_shortlist,
         }
 
     def run(self, inputs: dict[str, Any]) -> Any:
@@ -209,8 +214,15 @@ class CTranslate2Translator:
         return [[self.ids[token] for token in result.hypotheses[0]] for result in outputs]
 
 
-def open_ctranslate2(weights: Weights, situation: Situation, *, precision: str = "fp32") -> CTranslate2Translator:
-    """CTranslate2 with the same weights, converted by its own converter."""
+def open_ctranslate2(
+    weights: Weights, situation: Situation, *, precision: str = "fp32", has_shortlist: bool = False
+) -> CTranslate2Translator:
+    """
+    CTranslate2 with the same weights, converted by its own converter; its shortlist is the vocabulary mapping, which
+    is common to the sentences of a batch.
+    """
+    if has_shortlist and not weights.is_random:
+        raise UnavailableError("its shortlist is random, and says nothing about trained models")
     try:
         import ctranslate2
     except ImportError:
@@ -219,7 +231,10 @@ def open_ctranslate2(weights: Weights, situation: Situation, *, precision: str =
     device = torch.device(situation.device)
     if compute_type not in ctranslate2.get_supported_compute_types(device.type, device.index or 0):
         raise UnavailableError(f"CTranslate2 has no {compute_type} on this {device.type}")
-    folder = weights.share(("ctranslate2", precision), lambda: _convert(weights, situation.folder, compute_type))
+    folder = weights.share(
+        ("ctranslate2", precision, has_shortlist),
+        lambda: _convert(weights, situation.folder, compute_type, has_shortlist),
+    )
     translator = ctranslate2.Translator(
         str(folder),
         device=device.type,
@@ -229,15 +244,15 @@ def open_ctranslate2(weights: Weights, situation: Situation, *, precision: str =
         intra_threads=situation.threads,
     )
     special = [] if weights.is_random else set(weights.tokenizer.all_special_ids) - {weights.config.eos_token_id}
-    return CTranslate2Translator(translator, weights.tokens, situation, sorted(special))
+    return CTranslate2Translator(translator, weights.tokens, situation, sorted(special), has_shortlist)
 
 
-def _convert(weights: Weights, folder: Path, compute_type: str) -> Path:
+def _convert(weights: Weights, folder: Path, compute_type: str, has_shortlist: bool) -> Path:
     """Converts unless the process that measures time has."""
     from ctranslate2.converters import transformers as loaders
     from ctranslate2.converters.converter import Converter
 
-    place = folder / f"ctranslate2-{weights.name}-{compute_type}"
+    place = folder / f"ctranslate2-{weights.name}-{compute_type}{'-shortlist' if has_shortlist else ''}"
     if place.exists():
         return place
     model = weights.make(None)
@@ -251,7 +266,11 @@ def _convert(weights: Weights, folder: Path, compute_type: str) -> Path:
             with torch.no_grad():
                 return loader(model, weights.tokenizer)
 
-    Loaded().convert(str(place), quantization=compute_type)
+    with TemporaryDirectory(dir=folder) as scratch:
+        mapping = Path(scratch) / "vmap.txt"
+        if has_shortlist:
+            mapping.write_text(vocabulary_mapping(random_shortlist(weights.config.vocab_size), weights.tokens))
+        Loaded().convert(str(place), vmap=str(mapping) if has_shortlist else None, quantization=compute_type)
     return place
 
 
@@ -343,6 +362,12 @@ def random_shortlist(vocab_size: int) -> Shortlist:
     size = min(FREQUENT, vocab_size)
     always = np.sort(generator.choice(vocab_size, size, replace=False)).astype(np.int32)
     return Shortlist(by_source, always, {"per_token": PER_TOKEN, "frequent": FREQUENT, "corpus": None})
+
+
+def vocabulary_mapping(shortlist: Shortlist, tokens: Sequence[str]) -> str:
+    """A shortlist in the form that CTranslate2 reads: a source token, a tab, its target tokens; those of all first."""
+    rows = {"": shortlist.always, **dict(zip(tokens, shortlist.by_source, strict=True))}
+    return "".join(f"{source}\t{' '.join(tokens[index] for index in ids)}\n" for source, ids in rows.items())
 
 
 def expected_listed_ids(vocab_size: int, source_tokens: float) -> int:

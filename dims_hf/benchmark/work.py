@@ -63,6 +63,11 @@ class Dimensions:
         return self.decoder_layers * (attention + self.decoder_feed_forward_weights) + self.joining_weights
 
     @property
+    def shared_weights(self) -> int:
+        """Those before a target looks at its source: the first layer's self-attention, and its queries."""
+        return (9 if self.has_correction else 5) * self.d_model**2 + self.joining_weights
+
+    @property
     def last_layer_weights(self) -> int:
         """Those of the last decoder layer that only predicted positions need: all from the last keys and values on."""
         return 4 * self.d_model**2 + self.decoder_feed_forward_weights
@@ -126,7 +131,8 @@ def count_one_shot(
 ) -> Work:
     """
     Work of a non-autoregressive model: the encoder once, the decoder over all positions once per pass. Of the last
-    layer, positions that are not predicted need keys and values alone.
+    layer, positions that are not predicted need keys and values alone; in the first pass, targets of masks alone need
+    what comes before they look at their sources once per length, of which each candidate has at least one.
 
     Args:
         dimensions ([`Dimensions`]): of the model.
@@ -146,6 +152,7 @@ def count_one_shot(
         flops += rows * 2 * positions * dimensions.vocabulary_weights
         weights = dimensions.decoder_weights + dimensions.vocabulary_weights
         if index == 0:
+            flops -= (rows - num_candidates) * _shared_flops(dimensions, target_tokens)
             flops += batch_size * 2 * source_tokens * dimensions.cross_weights
             weights += dimensions.cross_weights
         phases.append(Phase(flops, weights))
@@ -221,8 +228,7 @@ def _encode(dimensions: Dimensions, tokens: float, batch_size: int) -> Phase:
 
 def _decoder_flops(dimensions: Dimensions, queries: float, keys: float, source_tokens: float) -> float:
     """Self-attention over `keys`, cross-attention over the source, and every matrix, for `queries` positions."""
-    # the causal self-attention of CMLMC, beside its other one, looks at half of the positions in the mean
-    attended = (1.5 if dimensions.has_correction else 1) * keys + source_tokens
+    attended = _self_attended(dimensions, keys) + source_tokens
     attention = 4 * queries * attended * dimensions.d_model * dimensions.decoder_layers
     return 2 * queries * dimensions.decoder_weights + attention
 
@@ -230,3 +236,14 @@ def _decoder_flops(dimensions: Dimensions, queries: float, keys: float, source_t
 def _unused_flops(dimensions: Dimensions, positions: float, keys: float) -> float:
     """What the last decoder layer need not do for positions that are not predicted."""
     return positions * (2 * dimensions.last_layer_weights + 4 * keys * dimensions.d_model)
+
+
+def _shared_flops(dimensions: Dimensions, positions: float) -> float:
+    """What decoding a target of masks alone begins with, whatever its source."""
+    attention = 4 * positions * _self_attended(dimensions, positions) * dimensions.d_model
+    return 2 * positions * dimensions.shared_weights + attention
+
+
+def _self_attended(dimensions: Dimensions, keys: float) -> float:
+    """Positions that one looks at in a layer's self-attention: CMLMC's causal one has half of them in the mean."""
+    return (1.5 if dimensions.has_correction else 1) * keys

@@ -90,24 +90,57 @@ class TranslationGraph:
             pairs.append(tuple(b.linear(states, path, module, bias=False) for path, module in parts))
         return pairs
 
-    def decode(self, tokens: str, lengths: str, columns: str, attention_mask: str, pairs: list) -> str:
-        """Decoder states (R, T, D) of tokens (R, T); candidates of a sentence share its keys and values."""
+    def decode(
+        self,
+        tokens: str,
+        lengths: str,
+        columns: str,
+        attention_mask: str,
+        pairs: list,
+        positions: str,
+        which: str | None = None,
+    ) -> str:
+        """
+        Decoder states (M, D) of chosen positions; candidates of a sentence share its keys and values.
+
+        Args:
+            tokens (`str`): targets (R, T); with `which`, different ones (U, T).
+            lengths (`str`): of `tokens`.
+            columns (`str`): (T,) from 0 on.
+            attention_mask (`str`): of the sources, (B, S).
+            pairs (`list`): from [`cross_key_values`].
+            positions (`str`): (M,) in the flattened (R, T).
+            which (`str`, *optional*): which of `tokens` each target (R,) is. What comes before targets look at their
+                sources is then computed once for equal ones.
+        """
         b, decoder = self.builder, self.model.model.decoder
-        positions = b.op("Unsqueeze", b.op("Add", columns, b.constant(2)), b.constant([0]))
-        x = self.embed(tokens, positions, "model.decoder", decoder)
+        numbers = b.op("Unsqueeze", b.op("Add", columns, b.constant(2)), b.constant([0]))
+        x = self.embed(tokens, numbers, "model.decoder", decoder)
         is_token = b.op("Less", columns, b.op("Unsqueeze", lengths, b.constant([1])))
         self_mask, cross_mask = (b.op("Cast", mask, to=6) for mask in (is_token, attention_mask))
         num_sentences = b.op("Shape", attention_mask, end=1)
+        query = None
+        if which is not None:
+            name, layer = "model.decoder.layers.0", decoder.layers[0]
+            x = self.decoder_self_attention(x, name, layer, self_mask)
+            query = b.linear(x, f"{name}.encoder_attn.q_proj", layer.encoder_attn.q_proj, bias=False)
+            x, query, self_mask = (b.op("Gather", each, which) for each in (x, query, self_mask))
         by_row = b.op("Shape", x)
         # A target position attends to the source on its own, so candidates may stand side by side in one row.
         by_sentence = b.op("Concat", num_sentences, b.constant([-1, self.config.d_model]), axis=0)
         for index, (layer, pair) in enumerate(zip(decoder.layers, pairs, strict=True)):
             name = f"model.decoder.layers.{index}"
-            x = self.decoder_self_attention(x, name, layer, self_mask)
+            if query is None:
+                x = self.decoder_self_attention(x, name, layer, self_mask)
+            else:
+                query = b.op("Reshape", query, by_sentence)
             x = b.op("Reshape", x, by_sentence)
-            x = self.attend(x, f"{name}.encoder_attn", layer, "encoder_attn", mask=cross_mask, pair=pair)
+            x = self.attend(x, f"{name}.encoder_attn", layer, "encoder_attn", mask=cross_mask, pair=pair, query=query)
+            query = None
+            if layer is decoder.layers[-1]:
+                x = b.op("Gather", b.op("Reshape", x, b.constant([-1, self.config.d_model])), positions)
+                return self.feed_forward(x, name, layer)
             x = b.op("Reshape", self.feed_forward(x, name, layer), by_row)
-        return x
 
     def decoder_self_attention(self, x: str, name: str, layer: nn.Module, mask: str) -> str:
         """What the target positions (R, T, D) learn from each other."""
@@ -132,6 +165,7 @@ class TranslationGraph:
         *,
         mask: str,
         pair: tuple[str, str] | None = None,
+        query: str | None = None,
         causal: bool = False,
     ) -> str:
         """Attention sublayer with its residual and layer norm: (…, D); `mask` (rows, keys) is 1 for tokens."""
@@ -139,7 +173,7 @@ class TranslationGraph:
         keys, values = pair or tuple(
             b.linear(x, f"{name}.{side}_proj", getattr(attention, f"{side}_proj"), bias=False) for side in "kv"
         )
-        query = b.linear(x, f"{name}.q_proj", attention.q_proj, bias=False)
+        query = query or b.linear(x, f"{name}.q_proj", attention.q_proj, bias=False)
         bias = b.weight(f"{name}.bias", self._joint_bias(attention))
         settings = {"num_heads": self.config.d_model // attention.head_dim, "scale": attention.scaling}
         settings["unidirectional"] = int(causal)
@@ -156,17 +190,20 @@ class TranslationGraph:
         """Feed-forward sublayer with its residual and layer norm: (…, D)."""
         b, activation = self.builder, self.config.activation_function
         kind, domain = _ACTIVATIONS[activation]
-        inner = b.op(kind, b.linear(x, f"{name}.fc1", layer.fc1), domain=domain)
-        update = b.linear(inner, f"{name}.fc2", layer.fc2, bias=False, non_negative=activation == "relu")
+        inner, is_relu = b.linear(x, f"{name}.fc1", layer.fc1), activation == "relu"
+        if not (is_relu and b.quantized):  # unsigned bytes have no negative numbers to set to zero
+            inner = b.op(kind, inner, domain=domain)
+        update = b.linear(inner, f"{name}.fc2", layer.fc2, bias=False, non_negative=is_relu)
         return b.layer_norm(update, x, f"{name}.final_layer_norm", layer.final_layer_norm, layer.fc2.bias)
 
-    def predict(self, hidden: str, rows: str, with_scores: str | None) -> tuple[str, str]:
-        """Likeliest token (M,) at some rows (M,) of hidden (R, T, D), and its log-probability (0 if not asked for)."""
+    def predict(self, states: str, grid: str, positions: str, with_scores: str | None) -> tuple[str, str]:
+        """
+        Likeliest token (M,) of states (M, D), and its log-probability (0 if not asked for); they are of positions (M,)
+        in the flattened grid (R, T).
+        """
         b = self.builder
-        flat = b.op("Reshape", hidden, b.constant([-1, self.config.d_model]))
-        states = b.op("Gather", flat, rows)
         if self.has_shortlist:
-            logits, scale, largest, token = self._project_listed(states, hidden, rows)
+            logits, scale, largest, token = self._project_listed(states, grid, positions)
         else:
             logits, scale = b.tied_projection(states, TABLE, self.table, self._exclusions())
             largest, token = b.max_and_argmax(logits, len(self.table))
@@ -215,7 +252,7 @@ class TranslationGraph:
         excluded[self.model.suppressed_token_ids()] = _EXCLUDED
         return excluded
 
-    def _project_listed(self, states: str, hidden: str, rows: str) -> tuple[str, str | None, str, str]:
+    def _project_listed(self, states: str, grid: str, positions: str) -> tuple[str, str | None, str, str]:
         """
         Logits (M, C) of the listed ids, their scale (M, 1), the largest (M, 1) and its token (M, 1).
 
@@ -228,9 +265,8 @@ class TranslationGraph:
         is_listed = b.input("is_listed", np.bool_, ("B", "C"))
         excluded = b.op("Gather", b.weight(f"{TABLE}.excluded", self._exclusions()), ids)
         by_sentence = b.op("Where", is_listed, excluded, b.constant(_EXCLUDED, np.float32))
-        num_sentences = b.op("Shape", is_listed, end=1)
-        row_size = b.op("Mul", num_sentences, b.constant(self.config.d_model))
-        sentence = b.op("Div", rows, b.op("Div", b.op("Size", hidden), row_size))
+        # the candidates of a sentence are rows of the grid that follow one another
+        sentence = b.op("Div", positions, b.op("Div", b.op("Size", grid), b.op("Shape", is_listed, end=1)))
         logits, scale = b.listed_projection(states, TABLE, self.table, ids)
         logits = b.op("Add", logits, b.op("Gather", by_sentence, sentence))
         largest, column = b.max_and_argmax(logits, None)
@@ -355,10 +391,13 @@ def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
     pairs = graph.cross_key_values(states)
     lengths = graph.candidate_lengths(graph.predict_length(states, attention_mask))
     columns = b.op("Range", b.constant(0), b.op("ReduceMax", lengths, axes=[0], keepdims=0), b.constant(1))
-    tokens, is_masked = graph.template(lengths, columns)
+    # templates of one length are equal
+    different, _, which, _ = b.op("Unique", lengths, outputs=4)
+    templates = graph.template(different, columns)
+    tokens, is_masked = (b.op("Gather", each, which) for each in templates)
     rows = b.op("Squeeze", b.op("NonZero", b.op("Reshape", is_masked, b.constant([-1]))), b.constant([0]))
-    hidden = graph.decode(tokens, lengths, columns, attention_mask, pairs)
-    predictions, log_probs = graph.predict(hidden, rows, with_scores)
+    states = graph.decode(templates[0], different, columns, attention_mask, pairs, rows, which)
+    predictions, log_probs = graph.predict(states, tokens, rows, with_scores)
     flat = b.op("Reshape", tokens, b.constant([-1]))
     shape = b.op("Shape", tokens)
     filled = b.op("Reshape", b.op("ScatterElements", flat, rows, predictions), shape)
@@ -389,8 +428,8 @@ def _write_decoder(graph: TranslationGraph, b: GraphBuilder) -> None:
     pairs = [tuple(b.input(name, np.float32, shape) for name in names) for names in _pair_names(graph)]
     width = b.op("Squeeze", b.op("Shape", tokens, start=1), b.constant([0]))
     columns = b.op("Range", b.constant(0), width, b.constant(1))
-    hidden = graph.decode(tokens, lengths, columns, attention_mask, pairs)
-    predictions, log_probs = graph.predict(hidden, rows, None)
+    states = graph.decode(tokens, lengths, columns, attention_mask, pairs, rows)
+    predictions, log_probs = graph.predict(states, tokens, rows, None)
     b.output("predictions", predictions, np.int64, ("M",))
     b.output("log_probs", log_probs, np.float32, ("M",))
 

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The token losses from hidden states and the vocabulary table: logits exist one chunk of rows at a time.
+"""The token losses from hidden states and the vocabulary table: fp32 logits exist one chunk of rows at a time.
+
+A loss over alignments may keep the products themselves, in the precision they were computed in.
 
 Shapes: M rows (masked positions), C rows of a chunk, K labels of a row, D hidden, V vocabulary; of alignments B batch,
 A frames, T target tokens.
@@ -206,8 +208,8 @@ def projected_imputer_loss(
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """
-    [`imputer_loss`] of `projection` applied to hidden states, without their logits: paths need log-probabilities of a
-    target's own tokens and of the blank alone.
+    [`imputer_loss`] of `projection` applied to hidden states, without fp32 logits of all frames: paths need
+    log-probabilities of a target's own tokens and of the blank alone.
 
     Args:
         hidden_states (`torch.Tensor` of shape `(B, A, D)`): decoder states of all frames; padded ones are not read.

@@ -285,7 +285,7 @@ def time_paths(
 
 
 def peak_memory(task: str, path: str, args: argparse.Namespace) -> dict[str, float]:
-    """MiB of updates in a process of its own: at the peak, and resident when model and optimiser were ready."""
+    """MiB at the peak of updates in a process of its own: beyond imports, and beyond model and optimiser as well."""
     command = [sys.executable, __file__, "--peak-of", task, path, "--vocab", str(args.memory_vocab)]
     command += ["--size", args.size, "--tokens", str(args.tokens), "--length", str(args.length)]
     done = subprocess.run(command, capture_output=True, text=True, check=True)

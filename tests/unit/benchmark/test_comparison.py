@@ -111,6 +111,26 @@ def test_where_autoregressive_wins_when_it_loses_or_rounds_disagree_says_so():
     ]
 
 
+def test_shortlists_are_compared_with_one_another():
+    results = make_results(
+        b1={
+            "onnx": make_record(10, 10),
+            "onnx-listed": make_record(5, 5),
+            "12-1": make_record(30, 50),
+            "12-1-listed": make_record(20, 20),
+        }
+    )
+    listed = {f"{name}-listed": {**SYSTEMS[name], "has_shortlist": True} for name in ("onnx", "12-1")}
+    listed = {name: {**system, "label": f"{system['label']} listed"} for name, system in listed.items()}
+    results["systems"] = {**SYSTEMS, **listed}
+    plain, beside = where_autoregressive_wins(results)
+    assert plain.endswith("one pass, ONNX int8 is 4.00× [3.00–5.00] as fast as CTranslate2 int8 12-1.")
+    assert beside == (
+        "cpu, 1 thread, batch 1, 20 tokens, with a shortlist on both sides: autoregressive decoding loses. one pass, "
+        "ONNX int8 listed is 4.00× [4.00–4.00] as fast as CTranslate2 int8 12-1 listed."
+    )
+
+
 def test_markdown_has_table_ratios_limits_and_what_is_missing():
     results = make_results(b1={"onnx": make_record(10.0), "12-1": make_record(40.0)})
     results["groups"]["b1"]["unavailable"] = {"torch": "no such thing", "ten": "no such thing"}

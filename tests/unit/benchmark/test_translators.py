@@ -7,7 +7,9 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from unittest import mock
 
+import numpy as np
 import pytest
 import torch
 
@@ -21,9 +23,11 @@ from dims_hf.benchmark.translators import (
     content_of,
     expected_listed_ids,
     random_shortlist,
+    vocabulary_mapping,
 )
 from dims_hf.benchmark.weights import make_weights
 from dims_hf.benchmark.workloads import random_workload
+from dims_hf.export.shortlist import Shortlist
 
 
 SETTINGS = BenchmarkSettings(size="tiny", iterations=(1, 3), length_beams=(1,), devices=("cpu",))
@@ -85,6 +89,29 @@ def test_ctranslate2_gives_the_tokens_of_transformers(systems: dict[str, System]
     pytest.importorskip("ctranslate2")
     converted = translate(systems[f"ctranslate2-fp32 {layers}"], tmp_path)
     assert converted == translate(systems[f"marian-greedy {layers}"], tmp_path)
+
+
+def test_ctranslate2_follows_the_shortlist_of_its_batch(systems: dict[str, System], tmp_path: Path):
+    pytest.importorskip("ctranslate2")
+    system, shortlist = systems["ctranslate2-int8-shortlist 2-2"], random_shortlist(500)
+    # one in which little is listed, so that the whole vocabulary would not be chosen from by chance
+    shortlist = replace(shortlist, by_source=shortlist.by_source[:, -4:], always=shortlist.always[:10])
+    with mock.patch("dims_hf.benchmark.translators.random_shortlist", return_value=shortlist):
+        rows = translate(system, tmp_path)
+    assert [len(row) for row in rows] == [6, 6, 6]
+    sources = {token for row in random_workload(3, 6, 500, seed=1).batches[0].rows for token in row}
+    listed = {*shortlist.always.tolist(), *shortlist.by_source[sorted(sources)].ravel().tolist(), 0, 1, 2, 3}
+    assert {token for row in rows for token in row} <= listed
+    assert rows != translate(systems["ctranslate2-int8 2-2"], tmp_path)
+    assert system.work(1, 8, 6).weights < systems["ctranslate2-int8 2-2"].work(1, 8, 6).weights
+    weights = replace(system.weights, is_random=False)
+    with pytest.raises(UnavailableError, match="its shortlist is random"):
+        translate(System("ctranslate2-int8-shortlist", weights), tmp_path)
+
+
+def test_vocabulary_mapping_names_tokens_of_all_and_of_each_source():
+    shortlist = Shortlist(np.array([[1, 0], [1, 1], [0, 2]], np.int32), np.array([2], np.int32))
+    assert vocabulary_mapping(shortlist, ["a", "b", "c"]) == "\tc\na\tb a\nb\tb b\nc\ta c\n"
 
 
 def test_ctranslate2_missing_is_said_with_its_remedy(

@@ -97,6 +97,25 @@ def test_weight_of_two_graphs_is_stored_once(tmp_path):
     assert len(graphs[1].build("other").SerializeToString()) < 1000
 
 
+def test_int8_product_of_what_is_not_to_be_negative_takes_negative_numbers_for_zero(tmp_path):
+    builder = GraphBuilder(WeightStore("weights.bin"), quantized=True)
+    module = torch.nn.Linear(32, 8)
+    x = builder.input("x", np.float32, ("B", "L", 32))
+    y = builder.linear(x, "layer", module, non_negative=True)
+    builder.output("y", y, np.float32, ("B", "L", 8))
+    values = torch.randn(2, 3, 32, generator=torch.Generator().manual_seed(0))
+    values[0, 1] = -1e6
+    values[1, 2] *= 1e6
+    (product,) = _run(builder, tmp_path, x=values.numpy())
+    with torch.no_grad():
+        expected = module(values.relu())
+    # half a step of 1/255 and of 1/64 of the largest, in each of 32 products
+    bound = 32 * module.weight.abs().max() * values.relu().amax(dim=-1, keepdim=True) * (0.5 / 255 + 0.5 / 64)
+    assert (torch.from_numpy(product) - expected).abs().le(bound + 1e-6).all()
+    assert torch.equal(torch.from_numpy(product)[0, 1], module.bias.detach())
+    assert _run(builder, tmp_path, x=values[:, :0].numpy())[0].shape == (2, 0, 8)
+
+
 @pytest.mark.parametrize("non_negative", [False, True])
 def test_int8_products_of_the_largest_values_do_not_overflow(tmp_path, non_negative):
     """Without VNNI, pairs of products are added in 16 bits; larger weights would lose a tenth of this sum."""

@@ -61,9 +61,14 @@ def test_graphs_give_the_tokens_and_scores_of_generate(tiny_tokenizer, tmp_path,
     write_graphs(model, tmp_path, num_iterations=num_iterations)
     translator = OnnxTranslator(tmp_path, threads=1)
     input_ids, attention_mask = _random_batch(model.config.vocab_size)
-    target_lengths = torch.tensor([1, 2, 30, 7, 46, 5])
+    target_lengths, equal_lengths = torch.tensor([1, 2, 30, 7, 46, 5]), torch.tensor([4, 9, 4, 4, 9, 4])
     outputs = []
-    for options in ({"length_beam_size": 1}, {"length_beam_size": 3}, {"target_lengths": target_lengths}):
+    for options in (
+        {"length_beam_size": 1},
+        {"length_beam_size": 3},
+        {"target_lengths": target_lengths},
+        {"target_lengths": equal_lengths},
+    ):
         expected = model.generate(
             input_ids,
             attention_mask,
@@ -77,7 +82,7 @@ def test_graphs_give_the_tokens_and_scores_of_generate(tiny_tokenizer, tmp_path,
         np.testing.assert_allclose(scores, expected.sequences_scores.numpy(), atol=1e-4)
         outputs.append(sequences.tolist())
     # else the settings would not matter, and any of them would do
-    assert len({str(output) for output in outputs}) == 3
+    assert len({str(output) for output in outputs}) == 4
 
 
 @pytest.mark.parametrize(("num_iterations", "int8"), [(1, False), (1, True), (3, True)])
