@@ -45,7 +45,7 @@ class BestCheckpoints:
         if self.limit < 1:
             return False
         records = [record for record in self.records() if record["step"] != step]
-        if len(records) >= self.limit and self.sign * metric <= self.sign * records[self.limit - 1]["metric"]:
+        if len(records) >= self.limit and not self.beats(metric, records[self.limit - 1]["metric"]):
             return False
         target, staging = self.directory / f"step-{step}", self.directory / f".step-{step}"
         for stale in (staging, target):
@@ -57,6 +57,10 @@ class BestCheckpoints:
         for record in self.records()[self.limit :]:
             shutil.rmtree(record["path"])
         return True
+
+    def beats(self, metric: float, other: float) -> bool:
+        """Whether a metric is better than another."""
+        return self.sign * metric > self.sign * other
 
     def forget_after(self, step: int) -> None:
         """Drops checkpoints of later steps than the one a run resumes from; they will be made again."""

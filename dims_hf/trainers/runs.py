@@ -332,6 +332,8 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
     trainer.train(resume_from_checkpoint=checkpoint)
     averaged = trainer.average_best_checkpoints()
     metrics = trainer.evaluate(metric_key_prefix="final")
+    if args.should_log:
+        warn_of_worse_average(trainer, averaged, metrics)
     trainer.save_model()
     if args.should_save:
         save_tokenizer(trainer.processing_class, output_dir)
@@ -352,6 +354,26 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
         write_text(json.dumps(summary, indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
+
+
+def warn_of_worse_average(trainer: NATTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:
+    """
+    Says when the final model is worse on the validation set than one checkpoint of its average, as in short runs.
+
+    Args:
+        trainer ([`NATTrainer`]): whose model is the average.
+        averaged (`list[dict]`): records of [`BestCheckpoints`], best first.
+        metrics (`dict[str, float]`): of the final model, their names beginning with `final_`.
+    """
+    name = trainer.args.metric_for_best_model.removeprefix("eval_")
+    value = metrics.get(f"final_{name}")
+    if len(averaged) > 1 and value is not None and trainer.best_checkpoints.beats(averaged[0]["metric"], value):
+        logger.warning(
+            "The average of %d checkpoints has %s %.2f on the validation set, that of update %d alone %.2f: the model "
+            "was still learning fast. Train for longer, or give the same command with num_best_checkpoints=1, which "
+            "makes that checkpoint the final model.",
+            len(averaged), name, value, averaged[0]["step"], averaged[0]["metric"],
+        )  # fmt: skip
 
 
 def read_training_summary(folder: str | Path) -> dict[str, object]:

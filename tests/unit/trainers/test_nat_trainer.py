@@ -14,6 +14,7 @@ from dims_hf import NATTrainer, NATTrainingArguments
 from dims_hf.trainers import CollapseError
 from dims_hf.trainers.masking import EVALUATION_STEP
 from dims_hf.trainers.nat_trainer import Work, add_up
+from dims_hf.trainers.runs import warn_of_worse_average
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 from dims_hf.trainers.token_budget_trainer import limit_primitive_caches
 
@@ -175,6 +176,16 @@ def test_average_of_no_checkpoints_leaves_the_last_weights_and_says_so(
     with caplog.at_level("WARNING", logger="dims_hf"):
         assert trainer.average_best_checkpoints() == []
     assert ("No best checkpoints to average; the last weights stay. Set eval_strategy" in caplog.text) == warns
+
+
+@pytest.mark.parametrize(("value", "count", "warns"), [(2.1, 2, True), (1.9, 2, False), (2.1, 1, False)])
+def test_average_that_is_worse_than_its_best_checkpoint_is_said(make_teacher_trainer, caplog, value, count, warns):
+    trainer = make_teacher_trainer(metric_for_best_model="loss")
+    averaged = [{"step": 8, "metric": 2.0}, {"step": 6, "metric": 2.5}][:count]
+    with caplog.at_level("WARNING", logger="dims_hf"):
+        warn_of_worse_average(trainer, averaged, {"final_loss": value})
+    said = "average of 2 checkpoints has loss 2.10 on the validation set, that of update 8 alone 2.00"
+    assert (said in caplog.text) == warns
 
 
 def test_several_gpus_in_one_process_are_refused(make_teacher_trainer, monkeypatch):
