@@ -129,11 +129,11 @@ def _outcome(results: Results, key: str, ours: Sequence[str], peers: Sequence[st
     best, peer = ours[0], peers[0]
     ratio = _ratio(results, key, peer, best)
     if ratio.low > 1:
-        text = f"autoregressive decoding loses. {_faster(results, key, best, peer)}."
+        text = f"autoregressive decoding is slower. {_faster(results, key, best, peer)}."
     elif ratio.high < 1:
-        text = f"autoregressive decoding wins. {_faster(results, key, peer, best)}."
+        text = f"autoregressive decoding is faster. {_faster(results, key, peer, best)}."
     else:
-        text = f"neither wins. {_faster(results, key, best, peer)}, and rounds disagree."
+        text = f"neither is faster. {_faster(results, key, best, peer)}, and rounds disagree."
     losers = [name for name in ours if _ratio(results, key, peer, name).high < 1]
     return text + _losses(results, key, losers, peer, len(ours))
 
@@ -192,7 +192,9 @@ def _ratio(results: Results, key: str, slower: str, faster: str) -> Range:
 
 
 def _label(results: Results, name: str) -> str:
-    return results["systems"][name]["label"]
+    """A system in words, with its quality where that is known: speed alone would mislead."""
+    label = results["systems"][name]["label"]
+    return f"{label} ({results['quality'][name]['bleu']:.1f} BLEU)" if name in results["quality"] else label
 
 
 def _place(group: Mapping[str, Any]) -> str:

@@ -162,11 +162,14 @@ def open_marian(weights: Weights, situation: Situation, *, precision: str = "fp3
     """transformers' `generate` with its cache; `</s>` is not chosen before the forced length."""
 
     def make() -> PreTrainedModel:
-        return _CONVERSIONS[precision](weights.make(None).to(situation.device), situation)
+        model = _CONVERSIONS[precision](weights.make(None).to(situation.device), situation)
+        # a second limit beside `max_new_tokens`, of which transformers would warn in every call
+        model.generation_config.max_length = None
+        return model
 
     model = weights.share((precision, situation.device), make)
     generation_config = copy.deepcopy(model.generation_config)
-    generation_config.update(num_beams=situation.num_beams, do_sample=False, use_cache=True, max_length=None)
+    generation_config.update(num_beams=situation.num_beams, do_sample=False, use_cache=True)
 
     def options(inputs: dict[str, torch.Tensor]) -> dict[str, Any]:
         config = copy.deepcopy(generation_config)
