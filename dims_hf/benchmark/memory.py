@@ -8,7 +8,7 @@ import gc
 import multiprocessing
 import resource
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
     from dims_hf.benchmark.run import Group
+    from dims_hf.benchmark.systems import System
+    from dims_hf.benchmark.workloads import Workload
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -44,12 +46,20 @@ def measure_memory(settings: BenchmarkSettings, system: str, groups: Sequence[Gr
         the peak of a translation after loading; `error` where the process failed.
     """
     request = {"settings": asdict(settings), "system": system, "groups": [asdict(group) for group in groups]}
+    request["models"] = str(models)
+    # exporting and converting take more memory than what they make, and leave some of it behind
+    failure = _run_apart(prepare, request)
+    return failure or _run_apart(worker, request)
+
+
+def _run_apart(function: Callable[[dict[str, Any]], dict[str, Any]], request: dict[str, Any]) -> dict[str, Any]:
+    """What a function answers in a process of its own, or its `error`."""
     # a server that has imported everything once; a process forked from here would share our memory, and our threads
     is_there = "forkserver" in multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("forkserver" if is_there else "spawn")
     context.set_forkserver_preload([__name__, "dims_hf.models", "transformers.models.marian.modeling_marian"])
     receiver, sender = context.Pipe(duplex=False)
-    process = context.Process(target=_answer, args=({**request, "models": str(models)}, sender))
+    process = context.Process(target=_answer, args=(function, request, sender))
     process.start()
     sender.close()
     try:
@@ -60,12 +70,20 @@ def measure_memory(settings: BenchmarkSettings, system: str, groups: Sequence[Gr
         process.join()
 
 
-def _answer(request: dict[str, Any], sender: Connection) -> None:
+def _answer(function: Callable[[dict[str, Any]], dict[str, Any]], request: dict[str, Any], sender: Connection) -> None:
     try:
-        sender.send(worker(request))
+        sender.send(function(request))
     except Exception as error:
         # whatever it is, the other systems' figures are as good without this one
         sender.send({"error": f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"})
+
+
+def prepare(request: dict[str, Any]) -> dict[str, Any]:
+    """Opens the system once per group, so that whatever it exports or converts is there; an empty answer."""
+    for group, workload, system in _read(request):
+        system.weights.forget()
+        system.open(group.device, group.threads, workload.forced_tokens, Path(request["models"]))
+    return {}
 
 
 def worker(request: dict[str, Any]) -> dict[str, float]:
@@ -73,20 +91,11 @@ def worker(request: dict[str, Any]) -> dict[str, float]:
     import transformers.models.marian.modeling_marian  # noqa: F401 what every process has is not the system's
 
     import dims_hf.models  # noqa: F401
-    from dims_hf.benchmark.run import Group, _load, make_workload
-    from dims_hf.benchmark.systems import make_systems
-    from dims_hf.benchmark.weights import make_weights
 
-    settings = BenchmarkSettings(**request["settings"])
-    groups = [Group(**group) for group in request["groups"]]
-    system = next(each for each in make_systems(settings, make_weights(settings)) if each.name == request["system"])
-    corpus = _load(settings) if settings.models else None
-    device, peaks, before = groups[0].device, {}, used_memory(groups[0].device)
-    # small batches first: what a large one leaves in the allocator would count for the next
-    sizes = {group: settings.batch_size(group.batch, group.length or 1) for group in groups}
-    for group in sorted(groups, key=lambda group: sizes[group] * (group.length or 1)):
+    device, peaks = request["groups"][0]["device"], {}
+    before = used_memory(device)
+    for group, workload, system in _read(request):
         torch.set_num_threads(group.threads)
-        workload = make_workload(group, system.weights, settings, corpus)
         system.weights.forget()
         translator = system.open(device, group.threads, workload.forced_tokens, Path(request["models"]))
         inputs = translator.prepare(max(workload.batches, key=lambda batch: sum(map(len, batch.rows))))
@@ -96,6 +105,22 @@ def worker(request: dict[str, Any]) -> dict[str, float]:
         translator.run(inputs)
         peaks[group.key] = round(peak_beyond(before, device) / 2**20, 1)
     return peaks
+
+
+def _read(request: dict[str, Any]) -> Iterator[tuple[Group, Workload, System]]:
+    """Groups of a request with what is translated in each, and the system."""
+    from dims_hf.benchmark.run import Group, _load, make_workload
+    from dims_hf.benchmark.systems import make_systems
+    from dims_hf.benchmark.weights import make_weights
+
+    settings = BenchmarkSettings(**request["settings"])
+    groups = [Group(**group) for group in request["groups"]]
+    system = next(each for each in make_systems(settings, make_weights(settings)) if each.name == request["system"])
+    corpus = _load(settings) if settings.models else None
+    # small batches first: what a large one leaves in the allocator would count for the next
+    sizes = {group: settings.batch_size(group.batch, group.length or 1) for group in groups}
+    for group in sorted(groups, key=lambda group: sizes[group] * (group.length or 1)):
+        yield group, make_workload(group, system.weights, settings, corpus), system
 
 
 def reset_peak(device: str) -> None:

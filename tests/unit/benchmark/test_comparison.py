@@ -90,9 +90,9 @@ def test_where_autoregressive_wins_says_who_by_how_much_and_what_else_loses():
     )
     assert where_autoregressive_wins(results) == [
         "cpu, 1 thread, batch 32, 20 tokens: autoregressive decoding is faster. CTranslate2 int8 12-1 is 2.00× "
-        "[2.00–2.20] as fast as one pass, ONNX int8. CTranslate2 int8 12-1 is faster than 3 of our 3 systems measured here: one "
-        "pass, ONNX int8 (2.00× [2.00–2.20]); one pass, torch int8 (4.00× [3.33–4.00]); 1 with more passes or length "
-        "candidates (10.00× to 10.00×)."
+        "[2.00–2.20] as fast as one pass, ONNX int8. CTranslate2 int8 12-1 is faster than 3 of our 3 systems "
+        "measured here: one pass, ONNX int8 (2.00× [2.00–2.20]); one pass, torch int8 (4.00× [3.33–4.00]); 1 "
+        "with more passes or length candidates (10.00× to 10.00×)."
     ]
 
 

@@ -167,3 +167,15 @@ def test_measure_memory_grows_with_the_batch(tmp_path: Path):
     assert set(peaks) == {group.key for group in groups}
     # logits of 256 sentences of 20 tokens over 500 words, in fp32, are 10 MB
     assert peaks[groups[1].key] - peaks[groups[0].key] > 8
+
+
+@pytest.mark.slow
+def test_measure_memory_of_an_export_does_not_count_the_exporting(tmp_path: Path):
+    for package in ("onnx", "onnxruntime"):
+        pytest.importorskip(package)
+    group = Group("cpu", 1, 1, 20)
+    first = measure_memory(SETTINGS, "ours onnx-fp32 1x1", [group], tmp_path)
+    assert any(path.name.startswith("onnx-ours-fp32") for path in tmp_path.iterdir())
+    again = measure_memory(SETTINGS, "ours onnx-fp32 1x1", [group], tmp_path)
+    # in one process with its export it was more by the size of torch's exporter and of two models
+    assert first[group.key] == pytest.approx(again[group.key], abs=12)
