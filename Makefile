@@ -20,7 +20,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_
 .DELETE_ON_ERROR:
 
 help:
-	@echo "make demo       train a small teacher, distil it, compare the two (8 minutes on 2 CPU cores, 20 without bf16)"
+	@echo "make demo       train a small teacher, distil it, compare the two (8 minutes on 2 CPU cores, 19 without bf16)"
 	@echo "make test       the whole test suite"
 	@echo "make test-fast  without the slow tests"
 	@echo "make quality    ruff: lint and format, checked"
