@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from dims_hf.trainers.config import NATTrainingArguments
+
+logger = logging.getLogger(__name__)
 
 
 class DistillationBatch(AlignmentBatch):
@@ -57,8 +60,9 @@ class ImputerStudentLoss(ImputerTeacherLoss):
 
     def check_corpus(self, dataset: Dataset) -> None:
         """Says how many references do not fit, unless the teacher writes the targets."""
-        if not self.args.unsupervised:
-            self.warn_unfit(dataset, "they are masked wholly")
+        share, message = self.find_unfit(dataset)
+        if share and not self.args.unsupervised:
+            logger.warning("%s; they are masked wholly. A larger upsample_ratio would fit them.", message)
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> DistillationBatch:
         """The batch as teacher and student see it at an optimiser step, before anything is revealed."""

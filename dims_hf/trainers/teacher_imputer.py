@@ -140,17 +140,16 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         Raises:
             ValueError: if most do not.
         """
-        share = self.warn_unfit(dataset, "they are skipped")
+        share, message = self.find_unfit(dataset)
         if share > 0.5:
-            raise ValueError(
-                f"{100 * share:.2f} % of the targets do not fit, and would be skipped. Train a model with an "
-                f"upsample_ratio above {self.config.upsample_ratio}."
-            )
+            raise ValueError(f"{message}. Train a model with a larger upsample_ratio.")
+        if share:
+            logger.warning("%s; they are skipped. A larger upsample_ratio would fit them.", message)
 
-    def warn_unfit(self, dataset: Dataset, consequence: str) -> float:
-        """Share of the targets that need more frames than their sources give; a warning if there are any."""
+    def find_unfit(self, dataset: Dataset) -> tuple[float, str]:
+        """Share of encoded targets that need more frames than their sources give, and a sentence about them."""
         if "labels" not in dataset.column_names:
-            return 0.0
+            return 0.0, ""
         ratio, specials = self.config.upsample_ratio, set(self._special_ids)
         num_unfit = 0
         for source, target in zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True):
@@ -158,12 +157,10 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
             repeats = sum(left == right for left, right in zip(tokens, tokens[1:], strict=False))
             num_unfit += len(tokens) + repeats > ratio * len(source)
         share = num_unfit / max(len(dataset), 1)
-        if num_unfit:
-            logger.warning(
-                "%d of %d targets (%.2f %%) need more than %d frames per source token (upsample_ratio); %s. A larger "
-                "upsample_ratio would fit them.", num_unfit, len(dataset), 100 * share, ratio, consequence
-            )  # fmt: skip
-        return share
+        return share, (
+            f"{num_unfit} of {len(dataset)} targets ({100 * share:.2f} %) need more than {ratio} frames per source "
+            f"token (upsample_ratio={ratio})"
+        )
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> AlignmentBatch:
         """The batch as the model sees it at an optimiser step, before anything is revealed."""
