@@ -16,7 +16,17 @@ register_models(MODELS)
 register_translation_pipeline(NATTranslationPipeline)
 
 # Rooms that translating does not need: `import dims_hf` stays quick, and works with torch and transformers alone.
-_ROOMS = ("objectives", "distillation", "trainers", "data", "evaluation", "export")
+_ROOMS = (
+    "objectives",
+    "distillation",
+    "methods",
+    "data",
+    "translation",
+    "evaluation",
+    "reports",
+    "trainers",
+    "export",
+)
 
 __all__ = ["__version__", *_model_names]
 

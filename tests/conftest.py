@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
     from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 
+pytest_plugins = ["tests.fixtures.evaluation", "tests.fixtures.training"]
+
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 _TINY_TEXTS = [

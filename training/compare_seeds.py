@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation import find_record, load_results
-from dims_hf.evaluation.report import write_text
+from dims_hf.evaluation import find_record
+from dims_hf.reports import load_results
+from dims_hf.reports.results import write_text
 
 
 # (column, system, iterations, field of the record, factor)

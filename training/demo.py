@@ -10,9 +10,10 @@ from transformers import pipeline
 
 import dims_hf  # noqa: F401  (registers the models and the translation pipeline)
 from dims_hf.data import load_corpus
-from dims_hf.evaluation import create_model_card, run_evaluation, save_model_card, write_table
-from dims_hf.reproduction.launching import cpu_processes, launch
-from dims_hf.trainers.runs import read_training_summary
+from dims_hf.recipes import LIBRARY
+from dims_hf.recipes.launching import cpu_processes, launch
+from dims_hf.recipes.runs import read_training_summary
+from dims_hf.reports import create_model_card, run_evaluation, save_model_card, write_table
 
 
 HERE = Path(__file__).parent
@@ -60,7 +61,7 @@ def train(script: str, recipe: str, **overrides: object) -> None:
     processes = cpu_processes()
     overrides["max_tokens_per_batch"] = TOKENS_PER_UPDATE // processes.count
     words = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
-    if launch([HERE / script, HERE / "recipes" / recipe, *words, "--use_cpu"], processes):
+    if launch([HERE / script, LIBRARY / recipe, *words, "--use_cpu"], processes):
         sys.exit(f"error: {script} failed; its message is above.")
 
 

@@ -7,9 +7,9 @@ import logging
 import sys
 
 import dims_hf  # noqa: F401  (registers the models)
-from dims_hf.evaluation import load_results
 from dims_hf.export import write_hub_folder
-from dims_hf.trainers.runs import read_training_summary
+from dims_hf.recipes.runs import read_training_summary
+from dims_hf.reports import load_results
 
 
 def main() -> None:

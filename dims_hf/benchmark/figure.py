@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation.figures import save_figure
+from dims_hf.reports.figures import save_figure
 
 
 Results = Mapping[str, Any]

@@ -15,9 +15,9 @@ import torch
 from dims_hf.benchmark.settings import SIZES, BenchmarkSettings, Size
 from dims_hf.benchmark.work import Dimensions
 from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
-from dims_hf.evaluation.loading import load_model, resolve_model
-from dims_hf.evaluation.provenance import public_name
-from dims_hf.evaluation.translation import collapses_repeats
+from dims_hf.reports.provenance import public_name
+from dims_hf.translation.loading import load_model, resolve_model
+from dims_hf.translation.sentences import collapses_repeats
 
 
 if TYPE_CHECKING:

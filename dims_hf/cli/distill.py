@@ -9,6 +9,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> None:
     """Distil a student; `accelerate launch training/train_dims.py` does the same on several devices."""
-    from dims_hf.trainers.runs import distill
+    from dims_hf.recipes.runs import distill
 
     distill(argv)

@@ -17,7 +17,7 @@ def main(argv: Sequence[str]) -> None:
     models = dict([*teacher, *map(_named_path, arguments.pop("system")), *student])
     if not models:
         raise ValueError("There is no model to evaluate. Give --teacher, --student, --system or several.")
-    from dims_hf.evaluation import run_evaluation, write_table
+    from dims_hf.reports import run_evaluation, write_table
 
     arguments["collapse_repeats"] = False if arguments.pop("keep_repeats") else None
     write_table(run_evaluation(models, **arguments))

@@ -28,9 +28,9 @@ def main(argv: Sequence[str]) -> None:
                 f"--{option} needs its languages. Give --source-lang and --target-lang, for example en and de."
             )
     _check_unused(arguments)
-    from dims_hf.evaluation import load_model
-    from dims_hf.evaluation.provenance import public_name
     from dims_hf.export import check_output_dir, export_onnx
+    from dims_hf.reports.provenance import public_name
+    from dims_hf.translation import load_model
 
     name = public_name(arguments.model)
     suffix = "-int8" if arguments.int8 else ""

@@ -9,6 +9,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> None:
     """Distil a corpus; `accelerate launch training/make_distilled_data.py` does the same on several devices."""
-    from dims_hf.trainers.distilled_data import make_distilled_data
+    from dims_hf.recipes.distilled_data import make_distilled_data
 
     make_distilled_data(argv)

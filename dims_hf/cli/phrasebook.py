@@ -39,7 +39,7 @@ def _make_parser() -> CommandParser:
 
 
 def _show(count: int, seed: int) -> None:
-    from dims_hf.data.phrasebook import phrasebook_corpus, valid_targets
+    from dims_hf.phrasebook import phrasebook_corpus, valid_targets
 
     for source, _ in phrasebook_corpus(train=1, valid=1, test=count, seed=seed)["test"]:
         targets = sorted(valid_targets(source))
@@ -47,7 +47,7 @@ def _show(count: int, seed: int) -> None:
 
 
 def _write(folder: Path, sizes: dict[str, int], seed: int) -> None:
-    from dims_hf.data.phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
+    from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
 
     folder.mkdir(parents=True, exist_ok=True)
     for split, pairs in phrasebook_corpus(**sizes, seed=seed).items():

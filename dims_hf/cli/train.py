@@ -9,6 +9,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> None:
     """Train a teacher; `accelerate launch training/train_teacher.py` does the same on several devices."""
-    from dims_hf.trainers.runs import train_teacher
+    from dims_hf.recipes.runs import train_teacher
 
     train_teacher(argv)

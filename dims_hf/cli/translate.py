@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
     """Translate line by line; blank lines stay blank, so that output and input lines match."""
     arguments = _make_parser().parse_words(argv)
     lines = _read_lines(arguments)
-    from dims_hf.evaluation import load_model
+    from dims_hf.translation import load_model
 
     model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
     write = _show_steps if arguments.show_steps else _translate
@@ -76,7 +76,7 @@ def _one_line(text: str) -> str:
 def _translate(
     model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], arguments: argparse.Namespace
 ) -> Iterator[str]:
-    from dims_hf.evaluation import translate
+    from dims_hf.translation import translate
 
     rows = [row for row, line in enumerate(lines) if line.strip()]
     translations = [""] * len(lines)

@@ -576,7 +576,7 @@ def _download(name: str, config: str | None) -> Mapping[str, Dataset]:
 def _read_phrasebook(
     source_lang: str, target_lang: str, splits: Sequence[str], sizes: Mapping[str, int]
 ) -> dict[str, _Split]:
-    from .phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
+    from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
 
     if (source_lang, target_lang) != tuple(PHRASEBOOK_LANGUAGES):
         expected = " to ".join(map(repr, PHRASEBOOK_LANGUAGES))

@@ -8,9 +8,10 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
+from dims_hf.translation.sentences import Translation, collapses_repeats, translate, translate_timed
+
 from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
 from .metrics import METRICS, SystemOutput
-from .translation import Translation, collapses_repeats, translate, translate_timed
 from .validity import Judge
 
 

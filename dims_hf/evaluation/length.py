@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from .translation import batches_by_budget, encode_sources, evaluation_mode, pad_batch
+from dims_hf.translation.sentences import batches_by_budget, encode_sources, evaluation_mode, pad_batch
 
 
 if TYPE_CHECKING:

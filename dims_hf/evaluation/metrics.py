@@ -7,9 +7,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
+from dims_hf.translation.sentences import Translation
+
 from .bleu import bleu, chrf, legacy_bleu
 from .repetition import repetition_rate
-from .translation import Translation
 from .validity import Judge, verdict_shares
 
 

@@ -72,7 +72,8 @@ def write_hub_folder(
     from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
     from dims_hf.data import save_tokenizer
-    from dims_hf.evaluation import create_model_card, save_model_card, translate
+    from dims_hf.reports import create_model_card, save_model_card
+    from dims_hf.translation import translate
 
     tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
     model = AutoModelForSeq2SeqLM.from_pretrained(model_path, dtype=torch.float16)
@@ -114,7 +115,7 @@ def _save_model(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _save_results(results: Mapping[str, Any], folder: Path) -> None:
-    from dims_hf.evaluation import plot_quality_versus_iterations, save_results
+    from dims_hf.reports import plot_quality_versus_iterations, save_results
 
     save_results(results, folder / RESULTS_NAME)
     plot_quality_versus_iterations(results, folder / FIGURE_NAME)

@@ -83,7 +83,7 @@ def corpus_shortlist(
     """
     _check_sizes(per_token, frequent)
     from dims_hf.data import corpus_fingerprint, encode_corpus, load_corpus
-    from dims_hf.evaluation.provenance import public_name
+    from dims_hf.reports.provenance import public_name
 
     corpus = load_corpus(data, source_lang, target_lang, splits=("train",))["train"]
     limit, size = model.config.max_position_embeddings, model.config.vocab_size

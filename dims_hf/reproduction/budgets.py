@@ -129,7 +129,7 @@ BudgetOverrides.__doc__ = "Values of the budget to replace; none keeps the budge
 _EVALUATED = {"eval_strategy": "steps", "save_strategy": "steps", "save_total_limit": 1}
 _SHORT_CPU_RUN = {**_EVALUATED, "max_grad_norm": 1.0, "attn_implementation": "eager"}
 
-# training/recipes/phrasebook_teacher.yaml
+# dims_hf/recipes/library/phrasebook_teacher.yaml
 _PHRASEBOOK_MODEL = {
     "vocab_size": 3000, "d_model": 128, "encoder_layers": 2, "decoder_layers": 2, "attention_heads": 4,
     "ffn_dim": 256, "dropout": 0.0, "max_position_embeddings": 64,
@@ -141,9 +141,9 @@ _PHRASEBOOK_TEACHER = {
     "eval_steps": 500, "eval_iterations": [4], "metric_for_best_model": "bleu_4", "num_best_checkpoints": 0,
     "save_steps": 1000, "logging_steps": 100,
 }  # fmt: skip
-# training/recipes/phrasebook_cmlmc_teacher.yaml, shorter: every update has three decoder passes
+# dims_hf/recipes/library/phrasebook_cmlmc_teacher.yaml, shorter: every update has three decoder passes
 _PHRASEBOOK_CMLMC = {"max_steps": 3000}
-# training/recipes/phrasebook_{imputer,ctc,fullynat}_teacher.yaml; what does not apply to alignments is left out
+# dims_hf/recipes/library/phrasebook_{imputer,ctc,fullynat}_teacher.yaml; what does not apply to alignments is left out
 _ALIGNMENT = {"model_type": "imputer", "label_smoothing": None, "metric_for_best_model": None, "eval_iterations": [1]}
 _CTC = {**_ALIGNMENT, "objective": "ctc"}
 _FULLYNAT = {**_ALIGNMENT, "objective": "ctc_glancing"}
@@ -153,12 +153,12 @@ _IMPUTER = {
 _PHRASEBOOK_ALIGNMENT = {
     "max_steps": 1800, "eval_steps": 300, "lr_scheduler_kwargs": {"num_decay_steps": 900, "min_lr_ratio": 0.02},
 }  # fmt: skip
-# training/recipes/phrasebook_imputer_dims.yaml: the paper's values (Appendix F)
+# dims_hf/recipes/library/phrasebook_imputer_dims.yaml: the paper's values (Appendix F)
 _IMPUTER_STUDENT = {
     "teacher_iterations": 2, "ema_decay": None, "hidden_weight": 0.0, "mask_policy": "block", "imputer_labels": "hard",
     "temperature": None, "length_weight": None,
 }  # fmt: skip
-# training/recipes/phrasebook_dims.yaml, shorter: most of the gain is there after a third of its updates
+# dims_hf/recipes/library/phrasebook_dims.yaml, shorter: most of the gain is there after a third of its updates
 _PHRASEBOOK_STUDENT = {
     **_SHORT_CPU_RUN,
     "teacher_iterations": 4, "ema_decay": 0.997, "hidden_weight": 0.7, "temperature": 0.5, "length_weight": 0.1,
@@ -166,7 +166,7 @@ _PHRASEBOOK_STUDENT = {
     "max_steps": 500, "eval_steps": 50, "eval_iterations": [1], "num_best_checkpoints": 3, "save_steps": 50,
     "logging_steps": 50,
 }  # fmt: skip
-# training/recipes/phrasebook_autoregressive.yaml
+# dims_hf/recipes/library/phrasebook_autoregressive.yaml
 _PHRASEBOOK_AUTOREGRESSIVE = {
     **_PHRASEBOOK_MODEL, **_SHORT_CPU_RUN,
     "learning_rate": 2e-3, "warmup_steps": 200, "lr_scheduler_type": "warmup_stable_decay",
@@ -178,7 +178,7 @@ _DISTILLED_DATA = {
     "num_beams": 5, "max_tokens_per_batch": 16384, "shard_size": 2000, "max_length_ratio": 3.0, "drop_copies": True,
 }  # fmt: skip
 
-# training/recipes/tatoeba_en_de_teacher.yaml
+# dims_hf/recipes/library/tatoeba_en_de_teacher.yaml
 _TATOEBA_MODEL = {
     "vocab_size": 8000, "d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "attention_heads": 4,
     "ffn_dim": 512, "dropout": 0.1, "max_position_embeddings": 256,
@@ -190,7 +190,7 @@ _TATOEBA_TEACHER = {
     "eval_steps": 500, "eval_iterations": [1, 4], "metric_for_best_model": "bleu_4", "num_best_checkpoints": 5,
     "save_steps": 500, "logging_steps": 50,
 }  # fmt: skip
-# training/recipes/tatoeba_en_de_dims.yaml
+# dims_hf/recipes/library/tatoeba_en_de_dims.yaml
 _TATOEBA_STUDENT = {
     **_SHORT_CPU_RUN, "save_total_limit": 2,
     "teacher_iterations": 4, "ema_decay": None, "hidden_weight": 0.0, "temperature": 0.5, "length_weight": 0.1,
@@ -198,7 +198,7 @@ _TATOEBA_STUDENT = {
     "max_steps": 3500, "eval_steps": 250, "eval_iterations": [1], "num_best_checkpoints": 5, "save_steps": 250,
     "logging_steps": 50,
 }  # fmt: skip
-# training/recipes/tatoeba_en_de_autoregressive.yaml
+# dims_hf/recipes/library/tatoeba_en_de_autoregressive.yaml
 _TATOEBA_AUTOREGRESSIVE = {
     **_TATOEBA_MODEL, **_SHORT_CPU_RUN, "save_total_limit": 2,
     "learning_rate": 1e-3, "warmup_steps": 1000, "lr_scheduler_type": "warmup_stable_decay",
@@ -207,7 +207,7 @@ _TATOEBA_AUTOREGRESSIVE = {
     "save_steps": 500, "logging_steps": 50,
 }  # fmt: skip
 
-# training/recipes/tatoeba_en_de_{imputer,ctc,fullynat}_teacher.yaml
+# dims_hf/recipes/library/tatoeba_en_de_{imputer,ctc,fullynat}_teacher.yaml
 _TATOEBA_IMPUTER = {**_IMPUTER, "ctc_steps": 2000}
 
 # A smaller model and shorter runs on the same text: an afternoon on two cores without bf16.
@@ -242,7 +242,7 @@ _GPU_AUTOREGRESSIVE = {
     "label_smoothing_factor": 0.1, "eval_steps": 2000, "early_stopping_patience": 6, "save_steps": 2000,
 }  # fmt: skip
 
-# Many GPUs: training/recipes/wmt*.yaml, that is the presets, which cite their sources.
+# Many GPUs: dims_hf/recipes/library/wmt*.yaml, that is the presets, which cite their sources.
 _PAPER_MODEL = {
     "vocab_size": 40_000, "d_model": 512, "encoder_layers": 6, "decoder_layers": 6, "attention_heads": 8,
     "ffn_dim": 2048, "max_position_embeddings": 256,

@@ -10,15 +10,15 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation.loading import resolve_model
+from dims_hf.recipes.launching import Processes, find_processes
+from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.reproduction import documents
 from dims_hf.reproduction.budgets import BUDGETS, BudgetOverrides, find_budget
-from dims_hf.reproduction.launching import Processes, find_processes
 from dims_hf.reproduction.plan import EXPERIMENTS, find_experiments, head_of, runs_of, systems_of
 from dims_hf.reproduction.report import RESULTS, plan_table, read_notes, write_report
 from dims_hf.reproduction.running import Runner, total_seconds
 from dims_hf.reproduction.study import Run, Study, in_order
-from dims_hf.trainers.recipes import parse_recipe
+from dims_hf.translation.loading import resolve_model
 
 
 # What every reader of Markdown shows.

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation import provenance
-from dims_hf.evaluation.report import write_text
+from dims_hf.reports import provenance
+from dims_hf.reports.results import write_text
 from dims_hf.reproduction.running import Outcome, Runner, describe_study
 from dims_hf.reproduction.study import Run, in_order
 

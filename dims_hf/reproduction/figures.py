@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation.figures import STYLES, save_figure
+from dims_hf.reports.figures import STYLES, save_figure
 from dims_hf.reproduction import verdicts
 from dims_hf.reproduction.verdicts import Document
 

@@ -15,13 +15,13 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dims_hf.evaluation import run_evaluation
-from dims_hf.evaluation.report import load_results, write_text
-from dims_hf.reproduction.launching import Processes, find_processes, launch
+from dims_hf.recipes.distilled_data import REPORT
+from dims_hf.recipes.launching import Processes, find_processes, launch
+from dims_hf.recipes.runs import TRAINING_SUMMARY
+from dims_hf.reports import run_evaluation
+from dims_hf.reports.results import load_results, write_text
 from dims_hf.reproduction.study import Run, Study
 from dims_hf.reproduction.worker import COLLAPSED
-from dims_hf.trainers.distilled_data import REPORT
-from dims_hf.trainers.runs import TRAINING_SUMMARY
 
 
 logger = logging.getLogger(__name__)

@@ -240,7 +240,7 @@ class Study:
 def _languages(data: str, data_config: str | None) -> tuple[str | None, str | None]:
     """Those of the embedded corpus, or of a configuration that is called by its pair."""
     if data == EMBEDDED_CORPUS:
-        from dims_hf.data.phrasebook import PHRASEBOOK_LANGUAGES
+        from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES
 
         return tuple(PHRASEBOOK_LANGUAGES)
     pair = _LANGUAGE_PAIR.fullmatch(data_config or data.partition(":")[2])

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dims_hf.evaluation.report import write_text
+from dims_hf.reports.results import write_text
 from dims_hf.trainers.callbacks import CollapseError
 
 
@@ -19,10 +19,10 @@ COLLAPSED = "collapsed.json"
 
 # kind of run -> module and function of the command that does it
 _COMMANDS = {
-    "teacher": ("dims_hf.trainers.runs", "train_teacher"),
-    "student": ("dims_hf.trainers.runs", "distill"),
+    "teacher": ("dims_hf.recipes.runs", "train_teacher"),
+    "student": ("dims_hf.recipes.runs", "distill"),
     "autoregressive": ("dims_hf.trainers.autoregressive", "train_autoregressive"),
-    "distilled_data": ("dims_hf.trainers.distilled_data", "make_distilled_data"),
+    "distilled_data": ("dims_hf.recipes.distilled_data", "make_distilled_data"),
 }
 
 

@@ -8,11 +8,9 @@ from dims_hf.trainers.checkpoints import BestCheckpoints
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer
 from dims_hf.trainers.nat_trainer import NATTrainer
-from dims_hf.trainers.presets import PRESETS, preset_values
 
 
 __all__ = [
-    "PRESETS",
     "BestCheckpoints",
     "CollapseError",
     "DiMSConfig",
@@ -20,5 +18,4 @@ __all__ = [
     "NATTrainer",
     "NATTrainingArguments",
     "TokenBudgetBatchSampler",
-    "preset_values",
 ]

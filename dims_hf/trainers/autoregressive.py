@@ -26,10 +26,9 @@ from transformers import (
 from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
-from dims_hf.trainers.precision import settle_precision
-from dims_hf.trainers.recipes import parse_recipe
-from dims_hf.trainers.run_settings import check_run_settings
-from dims_hf.trainers.runs import (
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.run_settings import check_run_settings
+from dims_hf.recipes.runs import (
     CorpusArguments,
     ModelArguments,
     encode_splits,
@@ -38,6 +37,7 @@ from dims_hf.trainers.runs import (
     run_training,
     start_logging,
 )
+from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 

@@ -11,14 +11,14 @@ from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, synthesize_targets
+from dims_hf.methods.cmlm import CMLMTeacherLoss, Items
+from dims_hf.methods.masking import EVALUATION_STEP, MaskedBatch
+from dims_hf.methods.table import STUDENT_LOSSES, settle_options
 from dims_hf.objectives import Loss
 from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
-from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
-from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
-from dims_hf.trainers.teacher_losses import STUDENT_LOSSES, settle_options
 
 
 EMA_FOLDER = "ema_teacher"

@@ -14,15 +14,16 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dims_hf.data import TranslationCollator
-from dims_hf.evaluation import score, translate
+from dims_hf.evaluation import score
+from dims_hf.methods.cmlm import CMLMTeacherLoss, Items
+from dims_hf.methods.masking import EVALUATION_STEP, MaskedBatch
+from dims_hf.methods.table import TEACHER_LOSSES, settle_options
 from dims_hf.objectives import Loss, length_classes, length_loss
 from dims_hf.trainers.callbacks import DetectCollapse
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
-from dims_hf.trainers.masking import EVALUATION_STEP, MaskedBatch
 from dims_hf.trainers.schedules import FairseqInverseSqrt
-from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss, Items
-from dims_hf.trainers.teacher_losses import TEACHER_LOSSES, settle_options
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
+from dims_hf.translation import translate
 
 
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.

@@ -13,10 +13,10 @@ import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from dims_hf.evaluation.translation import batches_by_budget
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
+from dims_hf.translation.sentences import batches_by_budget
 
 
 logger = logging.getLogger(__name__)

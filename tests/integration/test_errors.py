@@ -17,7 +17,7 @@ import torch
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, NATTrainer
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer, train_tokenizer
-from dims_hf.trainers.runs import distill, train_teacher
+from dims_hf.recipes.runs import distill, train_teacher
 
 
 ENGLISH = ["the dog is not old .", "we have a small house .", "that cat and this dog are not here ."]

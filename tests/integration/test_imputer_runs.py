@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dims_hf.data import save_tokenizer, train_tokenizer
-from dims_hf.trainers.runs import distill, train_teacher
+from dims_hf.recipes.runs import distill, train_teacher
 
 
 ENGLISH = ["the dog is not old .", "we have a small house .", "that cat and this dog are not here ."]

@@ -13,7 +13,7 @@ from transformers import AutoModelForSeq2SeqLM
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 from dims_hf.data import save_tokenizer, train_tokenizer
-from dims_hf.trainers.runs import distill, read_training_summary
+from dims_hf.recipes.runs import distill, read_training_summary
 
 
 ENGLISH = ["the dog is not old .", "we have a small house .", "that cat and this dog are not here ."]

@@ -71,7 +71,7 @@ def write_corpus(folder: Path) -> None:
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """Three recipes, and what one uninterrupted process makes of each: `teacher`, `student`, `cmlmc` (a teacher)."""
-    from dims_hf.trainers.runs import distill, train_teacher
+    from dims_hf.recipes.runs import distill, train_teacher
 
     folder = tmp_path_factory.mktemp("runs")
     data = folder / "data"
@@ -173,7 +173,7 @@ def test_two_processes_with_half_the_budget_each_equal_one(
 
 
 def test_a_finished_run_started_again_changes_nothing(runs: SimpleNamespace) -> None:
-    from dims_hf.trainers.runs import distill
+    from dims_hf.recipes.runs import distill
 
     before = load_file(runs.student / "model.safetensors")
     log, seconds = log_of(runs.student), summary_of(runs.student)["train_runtime"]

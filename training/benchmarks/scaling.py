@@ -22,9 +22,9 @@ from pathlib import Path
 import torch
 from training_step import SETTINGS, SIZES, Trainee, make_batches, make_model
 
-from dims_hf.evaluation.provenance import provenance
-from dims_hf.evaluation.report import write_text
-from dims_hf.reproduction.launching import Processes, launch
+from dims_hf.recipes.launching import Processes, launch
+from dims_hf.reports.provenance import provenance
+from dims_hf.reports.results import write_text
 
 
 # name of a curve -> values; the others stay at the defaults below

@@ -30,15 +30,15 @@ from transformers import PreTrainedModel
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, EMATeacher, cmlm_loss, dims_loss, length_loss
 from dims_hf.benchmark.memory import peak_beyond, reset_peak, used_memory
 from dims_hf.distillation import roll_out_teacher
-from dims_hf.evaluation.provenance import provenance
-from dims_hf.evaluation.report import write_text
+from dims_hf.methods.cmlm import CMLMTeacherLoss
+from dims_hf.methods.dims import CMLMStudentLoss
+from dims_hf.methods.masking import MaskedBatch, mask_batch
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
+from dims_hf.reports.provenance import provenance
+from dims_hf.reports.results import write_text
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.masking import MaskedBatch, mask_batch
-from dims_hf.trainers.student_cmlm import CMLMStudentLoss
-from dims_hf.trainers.teacher_cmlm import CMLMTeacherLoss
 
 
 PATHS = ("naive", "packed", "ours")

@@ -35,8 +35,8 @@ def test_evaluate_writes_the_table_to_standard_output(tiny_model, tiny_tokenizer
 
 def test_evaluate_more_systems_stand_between_teacher_and_student(monkeypatch):
     seen = {}
-    monkeypatch.setattr("dims_hf.evaluation.run_evaluation", lambda models, **settings: seen.update(models))
-    monkeypatch.setattr("dims_hf.evaluation.write_table", lambda results: None)
+    monkeypatch.setattr("dims_hf.reports.run_evaluation", lambda models, **settings: seen.update(models))
+    monkeypatch.setattr("dims_hf.reports.write_table", lambda results: None)
     words = ["--student", "s", "--system", "a=runs/a", "--teacher", "t", "--system", "b=x=y", "--data", "x", *TASK]
     assert main(["evaluate", *words]) == 0
     assert list(seen.items()) == [("teacher", "t"), ("a", "runs/a"), ("b", "x=y"), ("student", "s")]

@@ -142,7 +142,7 @@ def test_main_import_passes_its_options_on(
 def test_main_training_command_passes_its_words_on(command: str, function: str, monkeypatch: pytest.MonkeyPatch):
     seen = []
     runs = SimpleNamespace(**{function: lambda argv: seen.append(list(argv))})
-    monkeypatch.setitem(sys.modules, "dims_hf.trainers.runs", runs)
+    monkeypatch.setitem(sys.modules, "dims_hf.recipes.runs", runs)
     assert main([command, "recipe.yaml", "--ema_decay", "0.999"]) == 0
     assert seen == [["recipe.yaml", "--ema_decay", "0.999"]]
 

@@ -12,7 +12,7 @@ from dims_hf.cli.main import main
 
 
 def test_phrasebook_shows_sources_with_their_valid_targets(capsys: pytest.CaptureFixture):
-    from dims_hf.data.phrasebook import valid_targets
+    from dims_hf.phrasebook import valid_targets
 
     assert main(["phrasebook", "--show", "3"]) == 0
     lines = capsys.readouterr().out.splitlines()

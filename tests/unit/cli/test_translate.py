@@ -29,7 +29,7 @@ def folder(tiny_model, tiny_tokenizer, tmp_path: Path) -> str:
 @pytest.fixture
 def expected(tiny_model, tiny_tokenizer) -> list[str]:
     """What the library says of the same sentences."""
-    from dims_hf.evaluation import translate
+    from dims_hf.translation import translate
 
     return [each.text for each in translate(tiny_model, tiny_tokenizer, SENTENCES, num_iterations=2)]
 
@@ -61,7 +61,7 @@ def test_translate_only_line_feeds_end_lines(folder, separator, from_file, tmp_p
     (tmp_path / "in.txt").write_bytes(text)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
     echo = lambda model, tokenizer, sources, **_: [SimpleNamespace(text=source) for source in sources]  # noqa: E731
-    monkeypatch.setattr("dims_hf.evaluation.translate", echo)
+    monkeypatch.setattr("dims_hf.translation.translate", echo)
     assert main(["translate", "--model", folder, "--input", str(tmp_path / "in.txt") if from_file else "-"]) == 0
     assert capsys.readouterr().out == "a cat sleeps .\na dog .\n"
 

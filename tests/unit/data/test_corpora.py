@@ -369,7 +369,7 @@ def phrasebook(monkeypatch) -> list[dict]:
         return {split: [("the dog", "der Hund")] * sizes.get(split, 2) for split in ("train", "valid", "test")}
 
     module = types.SimpleNamespace(PHRASEBOOK_LANGUAGES=("en", "de"), phrasebook_corpus=phrasebook_corpus)
-    monkeypatch.setitem(sys.modules, "dims_hf.data.phrasebook", module)
+    monkeypatch.setitem(sys.modules, "dims_hf.phrasebook", module)
     return calls
 
 

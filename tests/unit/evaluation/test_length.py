@@ -69,7 +69,7 @@ def test_predict_lengths_classes_count_the_specials(tiny_model, tiny_tokenizer, 
 
 
 def test_predict_lengths_first_is_the_length_generate_writes(tiny_model, tiny_tokenizer, sources):
-    from dims_hf.evaluation import translate
+    from dims_hf.translation import translate
 
     ranked = predict_lengths(tiny_model, tiny_tokenizer, sources)
     translations = translate(tiny_model, tiny_tokenizer, sources, num_iterations=1, length_beam_size=1)

@@ -17,8 +17,10 @@ from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
 from dims_hf.data import save_tokenizer
-from dims_hf.evaluation import evaluate_model, load_results, make_results, provenance, save_results, translate
+from dims_hf.evaluation import evaluate_model
 from dims_hf.export import write_hub_folder
+from dims_hf.reports import load_results, make_results, provenance, save_results
+from dims_hf.translation import translate
 
 
 SOURCES = ["the small dog sees the old cat .", "a cat sleeps in the house today ."]

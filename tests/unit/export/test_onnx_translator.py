@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from dims_hf.evaluation.translation import batches_by_budget, collapse
 from dims_hf.export import OnnxTranslator, onnx_translator
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
+from dims_hf.translation.sentences import batches_by_budget, collapse
 
 
 def test_translator_file_imports_nothing_but_numpy_and_the_runtime():

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from dims_hf.evaluation import make_results, save_results
+from dims_hf.reports import make_results, save_results
 from dims_hf.reproduction import Run, Runner, Study, find_budget
 
 

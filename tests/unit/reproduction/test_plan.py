@@ -16,7 +16,7 @@ from dims_hf.reproduction.plan import find_experiments, runs_of, systems_of
 from dims_hf.reproduction.running import total_seconds
 
 
-RECIPES = Path(__file__).resolve().parents[3] / "training" / "recipes"
+RECIPES = Path(__file__).resolve().parents[3] / "dims_hf" / "recipes" / "library"
 
 
 def test_runs_shared_by_experiments_are_planned_once_per_seed(study: Study):

@@ -12,16 +12,17 @@ from pathlib import Path
 
 import pytest
 
+from dims_hf.methods import preset_values
+from dims_hf.recipes.distilled_data import DistilledDataArguments
+from dims_hf.recipes.launching import Processes, _launcher
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments
 from dims_hf.reproduction import EXPERIMENTS, Run, Runner, Study, find_budget
 from dims_hf.reproduction.command import run_experiments
-from dims_hf.reproduction.launching import Processes, _launcher
 from dims_hf.reproduction.plan import runs_of
 from dims_hf.reproduction.running import _last_words, recipe_of
-from dims_hf.trainers import DiMSConfig, NATTrainingArguments, preset_values
+from dims_hf.trainers import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, AutoregressiveTrainingArguments
-from dims_hf.trainers.distilled_data import DistilledDataArguments
-from dims_hf.trainers.recipes import parse_recipe
-from dims_hf.trainers.runs import CorpusArguments, DistillationArguments, ModelArguments
 
 
 def test_finished_runs_and_evaluations_are_not_done_again(make_runner: Callable[..., Runner]):

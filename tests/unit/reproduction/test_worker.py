@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from dims_hf.recipes import runs as training_runs
 from dims_hf.reproduction import worker
 from dims_hf.reproduction.running import Outcome
 from dims_hf.reproduction.study import Run
 from dims_hf.trainers import CollapseError
-from dims_hf.trainers import runs as training_runs
 
 
 def test_worker_when_training_collapses_writes_the_outcome(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

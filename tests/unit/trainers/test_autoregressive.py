@@ -16,6 +16,8 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.runs import CorpusArguments
 from dims_hf.trainers.autoregressive import (
     AutoregressiveCollator,
     AutoregressiveModelArguments,
@@ -24,8 +26,6 @@ from dims_hf.trainers.autoregressive import (
     make_autoregressive_model,
     train_autoregressive,
 )
-from dims_hf.trainers.recipes import parse_recipe
-from dims_hf.trainers.runs import CorpusArguments
 
 
 SIZES = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "attention_heads": 2, "ffn_dim": 32,
@@ -223,7 +223,7 @@ def test_run_is_loaded_by_transformers_alone(run: SimpleNamespace):
 
 
 def test_run_writes_a_summary_and_averages_its_best(run: SimpleNamespace):
-    from dims_hf.trainers.runs import read_training_summary
+    from dims_hf.recipes.runs import read_training_summary
 
     summary = json.loads((run.folder / "training_summary.json").read_text())
     assert len(summary["averaged_checkpoints"]) == 2
@@ -239,7 +239,7 @@ def test_run_of_other_settings_in_the_same_folder_is_refused(run: SimpleNamespac
 
 @pytest.mark.parametrize("name", ["phrasebook", "tatoeba_en_de"])
 def test_shipped_recipe_is_read(repository: Path, name: str):
-    path = repository / "training" / "recipes" / f"{name}_autoregressive.yaml"
+    path = repository / "dims_hf" / "recipes" / "library" / f"{name}_autoregressive.yaml"
     kinds = (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments)
     corpus, model, args = parse_recipe(kinds, [str(path)])
     assert (corpus.source_lang, corpus.target_lang, model.model_type) == ("en", "de", "marian")

@@ -11,8 +11,8 @@ import torch
 from transformers import Seq2SeqTrainingArguments
 
 from dims_hf import DiMSConfig, NATTrainingArguments
+from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.trainers.config import _WITHOUT_EFFECT
-from dims_hf.trainers.recipes import parse_recipe
 
 
 TABLE_8 = {

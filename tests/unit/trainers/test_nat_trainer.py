@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from dims_hf import NATTrainer, NATTrainingArguments
+from dims_hf.methods.masking import EVALUATION_STEP
+from dims_hf.recipes.runs import warn_of_worse_average
 from dims_hf.trainers import CollapseError
-from dims_hf.trainers.masking import EVALUATION_STEP
 from dims_hf.trainers.nat_trainer import Work, add_up
-from dims_hf.trainers.runs import warn_of_worse_average
 from dims_hf.trainers.schedules import FairseqInverseSqrt
 from dims_hf.trainers.token_budget_trainer import limit_primitive_caches
 

@@ -1,0 +1,294 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Making a sequence-level distilled corpus from a recipe, in one process or many: translate, filter, report, card."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+
+from dims_hf.data import corpus_fingerprint
+from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
+from dims_hf.data.distilled import (
+    SHARD_SETTINGS,
+    BeamTranslator,
+    PairFilter,
+    TranslatedRow,
+    TranslationShards,
+    check_held_out,
+    check_shard_settings,
+    check_split,
+    columns_of,
+    filter_rows,
+    save_shard_settings,
+    sources_fingerprint,
+    write_split,
+)
+from dims_hf.evaluation import score
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.runs import CorpusArguments, read_corpus, start_logging
+from dims_hf.reports import provenance
+from dims_hf.reports.dataset_card import create_dataset_card
+from dims_hf.reports.provenance import public_name
+from dims_hf.reports.results import write_text
+from dims_hf.translation.loading import resolve_model
+
+
+if TYPE_CHECKING:
+    from accelerate import PartialState
+    from datasets import DatasetDict
+
+logger = logging.getLogger(__name__)
+
+REPORT = "distillation.json"
+SHARDS = "shards"
+
+# Processes wait for the slowest at the end; those that are done early must not give up.
+_LONGEST_WAIT = timedelta(days=7)
+
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass
+class DistilledDataArguments:
+    """The teacher, how it translates, which translations are kept, and where they go."""
+
+    teacher: str = field(metadata={"help": "Folder or Hub id of an autoregressive translation model."})
+    output_dir: str = field(metadata={"help": "Folder of the new corpus; it may hold one that was begun."})
+    split: str = field(default="train", metadata={"help": "What is distilled: train, and nothing else."})
+    num_beams: int = field(default=5, metadata={"help": "Width of the beam; 1 is greedy."})
+    length_penalty: float = field(default=1.0, metadata={"help": "Scores are divided by length to this power."})
+    teacher_source_lang: str | None = field(
+        default=None, metadata={"help": "Source language as a teacher of many languages calls it: eng_Latn, en_XX."}
+    )
+    teacher_target_lang: str | None = field(default=None, metadata={"help": "Target language, likewise."})
+    source_prefix: str = field(default="", metadata={"help": "Text before every source, e.g. `>>deu<< `."})
+    dtype: str = field(default="float32", metadata={"help": "Precision of the teacher.", "choices": _DTYPES})
+    max_tokens_per_batch: int = field(default=16384, metadata={"help": "Padded source tokens, every beam counted."})
+    shard_size: int = field(default=5000, metadata={"help": "Sentences per shard: what a kill may cost."})
+    max_length_ratio: float | None = field(
+        default=3.0, metadata={"help": "Drop pairs with more tokens on one side per token of the other; none = never."}
+    )
+    drop_copies: bool = field(default=True, metadata={"help": "Drop translations that equal their source."})
+    license: str | None = field(default=None, metadata={"help": "Licence identifier of the result, for the card."})
+    attribution: str | None = field(default=None, metadata={"help": "Whom the corpus wants named, for the card."})
+    use_cpu: bool = field(default=False, metadata={"help": "Stay on the CPU where there is a GPU."})
+    disable_tqdm: bool = field(default=False, metadata={"help": "No progress bar."})
+
+
+def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
+    """
+    Translates the training sources of a corpus with an autoregressive teacher; begun work is taken up again.
+
+    The result is a folder that [`load_corpus`] and `datasets.load_dataset` read: distilled `train.jsonl`, untouched
+    `valid.jsonl` and `test.jsonl`, with `README.md` (card), `distillation.json` (report) and `shards/` (every
+    translation, before filtering).
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: the folder.
+
+    Raises:
+        ValueError: for a bad recipe, corpus or teacher, a held-out set, or a folder with something else in it, before
+            any translation.
+    """
+    corpus_args, args = parse_recipe((CorpusArguments, DistilledDataArguments), argv)
+    folder, pair_filter = Path(args.output_dir), PairFilter(args.max_length_ratio, args.drop_copies)
+    if corpus_args.monolingual is not None:
+        raise ValueError(
+            "monolingual sentences are for train_dims.py. Leave it out: the sources of data are distilled."
+        )
+    _check_output(folder, corpus_args)
+    check_split(args.split)
+    state = _processes(args)
+    corpus = read_corpus(corpus_args, SPLITS)
+    shared = check_held_out(corpus)
+    translator = load_translator(args, state.device)
+    settings = _settings(translator, args, corpus)
+    check_shard_settings(folder / SHARDS, settings)
+    if not corpus_args.drop_too_long:
+        _check_lengths(translator, corpus)
+    state.wait_for_everyone()
+    if state.is_main_process:
+        save_shard_settings(folder / SHARDS, settings)
+    rows = {split: translate_split(corpus, split, translator, args, state) for split in ("valid", "train")}
+    if state.is_main_process:
+        report = {
+            **_describe(corpus_args, args, translator, corpus),
+            **_assemble(folder, corpus, rows, corpus_args, pair_filter),
+            "settings": settings,
+            "filter": asdict(pair_filter),
+            "held_out_sources_in_train": shared,
+        }
+        write_text(json.dumps(report, indent=1, ensure_ascii=False) + "\n", folder / REPORT)
+        write_text(create_dataset_card(report, title=folder.resolve().name), folder / "README.md")
+        logger.info("%s", summary_line(report, folder))
+    state.wait_for_everyone()
+    return folder
+
+
+def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamTranslator:
+    """The teacher, ready for beam search; models with code of their own are not loaded."""
+    place = resolve_model(args.teacher)
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=getattr(torch, args.dtype), trust_remote_code=False)
+    except ValueError as error:
+        if "Unrecognized configuration class" not in str(error):
+            raise
+        raise ValueError(
+            f"{args.teacher} is not a model that translates one text into another. Use a Marian, NLLB or mBART model "
+            "as the teacher, or train one with training/train_autoregressive.py."
+        ) from None
+    return BeamTranslator(
+        model.to(device),
+        tokenizer,
+        num_beams=args.num_beams,
+        length_penalty=args.length_penalty,
+        max_tokens_per_batch=args.max_tokens_per_batch,
+        source_code=args.teacher_source_lang,
+        target_code=args.teacher_target_lang,
+        source_prefix=args.source_prefix,
+    )
+
+
+def translate_split(
+    corpus: DatasetDict, split: str, translator: BeamTranslator, args: DistilledDataArguments, state: PartialState
+) -> list[TranslatedRow] | None:
+    """Translations of a split, in its order, made by all processes together; `None` on all but the main one."""
+    sources = list(corpus[split]["source"])
+    shards = TranslationShards(Path(args.output_dir) / SHARDS, split, len(sources), args.shard_size)
+    # Every process must see the same ones missing: nobody begins before all have looked.
+    missing = shards.missing()
+    state.wait_for_everyone()
+    if state.is_main_process and 0 < len(missing) < len(shards):
+        logger.info("%d of %d shards of %s are there already.", len(shards) - len(missing), len(shards), split)
+    share = missing[state.process_index :: state.num_processes]
+    shards.translate(sources, translator, share, progress=state.is_main_process and not args.disable_tqdm)
+    state.wait_for_everyone()
+    return shards.read() if state.is_main_process else None
+
+
+def summary_line(report: dict[str, Any], folder: Path) -> str:
+    """What was made, in one line."""
+    train, dropped = report["train"], report["train"]["dropped"]
+    reasons = ", ".join(f"{reason} {count}" for reason, count in dropped.items() if count) or "none"
+    return (
+        f"{folder}: {train['kept']} of {train['sources']} pairs kept (left out: {reasons}); the teacher has "
+        f"{report['validation']['bleu']:.2f} BLEU on the validation split."
+    )
+
+
+def _processes(args: DistilledDataArguments) -> PartialState:
+    from accelerate import PartialState
+
+    state = PartialState(cpu=args.use_cpu, timeout=_LONGEST_WAIT)
+    start_logging(state.is_main_process)
+    return state
+
+
+def _check_output(folder: Path, corpus_args: CorpusArguments) -> None:
+    """Refuses to write over a corpus that this command did not make."""
+    if folder.resolve() == Path(corpus_args.data).expanduser().resolve():
+        raise ValueError(f"output_dir is the corpus itself, {corpus_args.data}. Name another folder.")
+    if (folder / SHARDS / SHARD_SETTINGS).is_file():
+        return
+    suffixes = (corpus_args.source_lang, corpus_args.target_lang, "jsonl")
+    for name in (f"{split}.{suffix}" for split in ("train", "valid", "test") for suffix in suffixes):
+        if (folder / name).exists():
+            raise ValueError(
+                f"{folder / name} is there already, and is not from an earlier start of this command. Name another "
+                "output_dir, so that nothing is overwritten."
+            )
+
+
+def _settings(translator: BeamTranslator, args: DistilledDataArguments, corpus: DatasetDict) -> dict[str, Any]:
+    """Everything the shards depend on."""
+    fingerprints = {
+        f"{split}_sources_fingerprint": sources_fingerprint(corpus[split]["source"]) for split in ("train", "valid")
+    }
+    return {**translator.settings(), "shard_size": args.shard_size, **fingerprints}
+
+
+def _check_lengths(translator: BeamTranslator, corpus: DatasetDict) -> None:
+    for split in ("valid", "train"):
+        row = translator.first_too_long(list(corpus[split]["source"]))
+        if row is not None:
+            raise ValueError(
+                f"Row {row} of {split}: the source has more than the {translator.max_source_tokens} tokens that the "
+                "teacher takes. Shorten or remove it, or set drop_too_long: true."
+            )
+
+
+def _describe(
+    corpus_args: CorpusArguments, args: DistilledDataArguments, translator: BeamTranslator, corpus: DatasetDict
+) -> dict[str, Any]:
+    """What the report says of teacher, corpus and run; of paths, the last part."""
+    config = translator.model.config
+    return {
+        "teacher": {
+            "name": public_name(args.teacher),
+            "model_type": config.model_type,
+            "num_parameters": sum(parameter.numel() for parameter in translator.model.parameters()),
+        },
+        "corpus": {
+            "data": public_name(corpus_args.data),
+            "source_lang": corpus_args.source_lang,
+            "target_lang": corpus_args.target_lang,
+            "fingerprint": corpus_fingerprint(corpus),
+            "num_pairs": {split: len(corpus[split]) for split in corpus},
+            "side_columns": [name for name in SIDE_COLUMNS if any(name in corpus[split].features for split in corpus)],
+        },
+        "license": args.license,
+        "attribution": args.attribution,
+        "provenance": provenance(),
+    }
+
+
+def _assemble(
+    folder: Path,
+    corpus: DatasetDict,
+    rows: dict[str, list[TranslatedRow]],
+    corpus_args: CorpusArguments,
+    pair_filter: PairFilter,
+) -> dict[str, Any]:
+    """Writes the corpus; returns what became of the training pairs, and the teacher's quality."""
+    languages = (corpus_args.source_lang, corpus_args.target_lang)
+    sources, references = list(corpus["train"]["source"]), list(corpus["train"]["target"])
+    kept, dropped = filter_rows(sources, rows["train"], pair_filter)
+    targets = [rows["train"][row].text for row in kept]
+    write_split(folder, "train", columns_of(corpus["train"].select(kept), targets, *languages))
+    for split in corpus:
+        if split != "train":
+            write_split(folder, split, columns_of(corpus[split], list(corpus[split]["target"]), *languages))
+    same = sum(target == references[row] for target, row in zip(targets, kept, strict=True))
+    # A source that the teacher does not take counts as translated by nothing.
+    hypotheses = [row.text or "" for row in rows["valid"]]
+    return {
+        "train": {
+            "sources": len(sources),
+            "kept": len(kept),
+            "dropped": dropped,
+            "drop_rate": 1 - len(kept) / len(sources),
+            "equal_to_reference": same / len(kept),
+            "distinct_words": {
+                "distilled": _num_distinct_words(targets),
+                "reference": _num_distinct_words([references[row] for row in kept]),
+            },
+        },
+        "validation": {"num_sentences": len(hypotheses), **score(hypotheses, list(corpus["valid"]["target"]))},
+    }
+
+
+def _num_distinct_words(texts: list[str]) -> int:
+    return len({word for text in texts for word in text.split()})

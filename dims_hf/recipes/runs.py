@@ -1,0 +1,403 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Whole training runs from a recipe: corpus, tokenizer, model, trainer, final model. Scripts and commands call it."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
+
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+
+from dims_hf.data import (
+    BLANK_TOKEN,
+    add_blank,
+    check_same_tokenizer,
+    corpus_fingerprint,
+    encode_corpus,
+    load_corpus,
+    load_sentences,
+    save_tokenizer,
+    tokenizer_fingerprint,
+    train_tokenizer,
+)
+from dims_hf.methods.presets import preset_values
+from dims_hf.methods.table import STUDENT_LOSSES, TEACHER_LOSSES, settle_options
+from dims_hf.models import MODELS
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.run_settings import check_run_settings, save_run_settings
+from dims_hf.reports import provenance
+from dims_hf.reports.results import write_text
+from dims_hf.trainers.checkpoints import last_complete_checkpoint
+from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
+from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
+from dims_hf.trainers.nat_trainer import NATTrainer
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset, DatasetDict
+
+logger = logging.getLogger(__name__)
+
+TRAINING_SUMMARY = "training_summary.json"
+
+# Settings that a reader of a model card wants to see, in this order.
+_CARD_SETTINGS = (
+    "objective",
+    "teacher_iterations",
+    "ema_decay",
+    "hidden_weight",
+    "temperature",
+    "length_weight",
+    "label_smoothing",
+    "mask_policy",
+    "learning_rate",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "max_tokens_per_batch",
+    "gradient_accumulation_steps",
+    "max_grad_norm",
+    "bf16",
+    "fp16",
+    "seed",
+)
+
+
+@dataclass
+class CorpusArguments:
+    """Where the sentence pairs come from."""
+
+    data: str = field(metadata={"help": "`phrasebook`, a folder of text files, JSONL, or a Hub dataset id."})
+    source_lang: str = field(metadata={"help": "Source language: file suffix or key of the translation feature."})
+    target_lang: str = field(metadata={"help": "Target language."})
+    data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
+    max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
+    monolingual: str | None = field(
+        default=None,
+        metadata={"help": "Text file of source sentences to train on instead of the pairs (unsupervised: true)."},
+    )
+    max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
+    drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
+    drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
+
+
+@dataclass
+class ModelArguments:
+    """Architecture of a model trained from scratch, and its tokenizer."""
+
+    model_types: ClassVar[tuple[str, ...]] = tuple(MODELS)
+
+    model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
+    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
+    tokenizer_kind: str = field(default="bpe", metadata={"help": "`bpe` or `unigram`."})
+    vocab_size: int = field(default=8000, metadata={"help": "Tokens of a newly trained tokenizer."})
+    d_model: int = field(default=512, metadata={"help": "Width."})
+    encoder_layers: int = field(default=6, metadata={"help": "Encoder layers."})
+    decoder_layers: int = field(default=6, metadata={"help": "Decoder layers."})
+    attention_heads: int = field(default=8, metadata={"help": "Heads of every attention."})
+    ffn_dim: int = field(default=2048, metadata={"help": "Width of the feed-forward sublayers."})
+    dropout: float = field(default=0.1, metadata={"help": "Dropout of teacher training."})
+    max_position_embeddings: int = field(
+        default=256, metadata={"help": "Longest sentence in tokens; of an Imputer, longest alignment."}
+    )
+    upsample_ratio: int | None = field(
+        default=None, metadata={"help": "Imputer: positions of an alignment per source token; default 2."}
+    )
+
+    def __post_init__(self) -> None:
+        if self.model_type not in self.model_types:
+            raise ValueError(f"model_type must be one of {', '.join(self.model_types)}, got {self.model_type!r}.")
+        if self.upsample_ratio is not None and not self.writes_alignments:
+            raise ValueError(
+                f"upsample_ratio={self.upsample_ratio} has no effect with model_type={self.model_type}: it belongs to "
+                "imputer. Leave it out."
+            )
+
+    @property
+    def writes_alignments(self) -> bool:
+        """Whether the model needs a blank, and room for alignments instead of a length predictor."""
+        return self.model_type in MODELS and hasattr(MODELS[self.model_type][0], "blank_token_id")
+
+
+@dataclass
+class DistillationArguments:
+    """The models of a distillation."""
+
+    teacher: str = field(metadata={"help": "Folder or Hub id of the teacher; its tokenizer is used."})
+    student: str | None = field(default=None, metadata={"help": "Start of the student; default: the teacher."})
+
+    def __post_init__(self) -> None:
+        # No shell expands a recipe's `~`; `./` must stay, it tells a folder from a Hub id.
+        self.teacher = os.path.expanduser(self.teacher)
+        self.student = None if self.student is None else os.path.expanduser(self.student)
+
+
+def train_teacher(argv: Sequence[str] | None = None) -> Path:
+    """
+    Trains a teacher as a recipe says: tokenizer, model, training (resumed if the output folder has a checkpoint),
+    average of the best checkpoints.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: folder of the final model.
+
+    Raises:
+        ValueError: for a bad recipe or corpus, or an output folder with another run in it, before any training.
+    """
+    corpus_args, model_args, args = parse_recipe(
+        (CorpusArguments, ModelArguments, NATTrainingArguments), argv, preset_values=preset_values
+    )
+    start_logging(args.should_log)
+    if corpus_args.monolingual is not None:
+        raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
+    settle_options(args, TEACHER_LOSSES[model_args.model_type])
+    check_run_settings(args, [corpus_args, model_args])
+    corpus = read_corpus(corpus_args)
+    with args.main_process_first(local=False, desc="tokenizer"):
+        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
+    set_seed(args.seed)
+    model = make_model(model_args, tokenizer)
+    trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
+    return run_training(trainer, corpus, [corpus_args, model_args])
+
+
+def distill(argv: Sequence[str] | None = None) -> Path:
+    """
+    Distils a teacher into a single-step student as a recipe says; resumes if the output folder has a checkpoint.
+
+    Args:
+        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
+
+    Returns:
+        `Path`: folder of the student.
+
+    Raises:
+        ValueError: for a bad recipe, corpus or teacher, or an output folder with another run in it, before any
+            training.
+    """
+    corpus_args, model_args, args = parse_recipe(
+        (CorpusArguments, DistillationArguments, DiMSConfig), argv, preset_values=preset_values
+    )
+    start_logging(args.should_log)
+    if corpus_args.monolingual is not None and not args.unsupervised:
+        raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
+    teacher = load_teacher(model_args.teacher)
+    if teacher.config.model_type in STUDENT_LOSSES:
+        settle_options(args, STUDENT_LOSSES[teacher.config.model_type])
+    check_run_settings(args, [corpus_args, model_args])
+    tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
+    student_path = model_args.student or model_args.teacher
+    if student_path != model_args.teacher:
+        check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
+    student = AutoModelForSeq2SeqLM.from_pretrained(student_path, dtype="float32")
+    corpus = read_corpus(corpus_args)
+    if args.unsupervised and corpus_args.monolingual is None:
+        corpus["train"] = corpus["train"].remove_columns("target")
+    trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
+    return run_training(trainer, corpus, [corpus_args, model_args])
+
+
+def start_logging(is_main_process: bool) -> None:
+    """Shows what runs do, on the main process."""
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dims_hf").setLevel(logging.INFO if is_main_process else logging.WARNING)
+
+
+def read_corpus(args: CorpusArguments, splits: Sequence[str] = ("train", "valid")) -> DatasetDict:
+    """The splits of a corpus, checked; with `monolingual`, sources alone to train on in place of its pairs."""
+    limits = {"train": args.max_train_examples, "valid": args.max_valid_examples}
+    if args.monolingual is not None:
+        sentences = load_sentences(args.monolingual, args.source_lang, max_examples=limits.pop("train"))
+    corpus = load_corpus(
+        args.data,
+        args.source_lang,
+        args.target_lang,
+        splits=[split for split in splits if split != "train" or args.monolingual is None],
+        max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
+        data_config=args.data_config,
+        drop_bad_rows=args.drop_bad_rows,
+    )
+    if args.monolingual is not None:
+        corpus["train"] = sentences
+    return corpus
+
+
+def make_tokenizer(
+    args: ModelArguments, corpus: DatasetDict, output_dir: Path, *, is_first: bool = True
+) -> PreTrainedTokenizerBase:
+    """
+    Loads the tokenizer asked for, or that of the run in the output folder; else trains one and saves it there.
+
+    Args:
+        args ([`ModelArguments`]): names it, or says how to train it.
+        corpus (`DatasetDict`): its training pairs are what a new one is trained on.
+        output_dir (`Path`): folder of the run.
+        is_first (`bool`): whether this process would train one; the others load what it has saved by then. Without a
+            checkpoint the run starts anew, and so does its tokenizer.
+    """
+    is_there = (output_dir / "tokenizer.json").is_file()
+    if args.tokenizer or (is_there and (not is_first or last_complete_checkpoint(output_dir))):
+        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
+        if args.writes_alignments:
+            add_blank(tokenizer)
+        return tokenizer
+    texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
+    tokenizer = train_tokenizer(
+        texts,
+        args.vocab_size,
+        kind=args.tokenizer_kind,
+        max_length=args.max_position_embeddings,
+        with_blank=args.writes_alignments,
+    )
+    save_tokenizer(tokenizer, output_dir)
+    logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
+    return tokenizer
+
+
+def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
+    """A model with fresh weights and the tokenizer's vocabulary."""
+    config_class, _, model_class = MODELS[args.model_type]
+    config = config_class(
+        vocab_size=len(tokenizer),
+        d_model=args.d_model,
+        encoder_layers=args.encoder_layers,
+        decoder_layers=args.decoder_layers,
+        encoder_attention_heads=args.attention_heads,
+        decoder_attention_heads=args.attention_heads,
+        encoder_ffn_dim=args.ffn_dim,
+        decoder_ffn_dim=args.ffn_dim,
+        dropout=args.dropout,
+        max_position_embeddings=args.max_position_embeddings,
+        bos_token_id=tokenizer.bos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        unk_token_id=tokenizer.unk_token_id,
+        mask_token_id=tokenizer.mask_token_id,
+        **family_fields(args, tokenizer),
+    )
+    return model_class(config)
+
+
+def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+    """Configuration fields that not all families have."""
+    if not args.writes_alignments:
+        return {"max_target_length": min(256, args.max_position_embeddings + 1)}
+    ratio = {} if args.upsample_ratio is None else {"upsample_ratio": args.upsample_ratio}
+    return {"blank_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN), **ratio}
+
+
+def encode_splits(
+    corpus: DatasetDict, args: CorpusArguments, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> dict[str, Dataset | PreTrainedTokenizerBase]:
+    """The trainer's data arguments."""
+    config, longest = model.config, model.config.max_position_embeddings
+    # Only some families have length classes, and only alignments may be longer than their sources.
+    num_length_classes = getattr(config, "max_target_length", longest + 1)
+    encoded = {
+        split: encode_corpus(
+            corpus[split],
+            tokenizer,
+            max_source_length=getattr(config, "max_source_length", longest),
+            max_target_length=min(longest, num_length_classes - 1),
+            vocab_size=config.vocab_size,
+            drop_too_long=args.drop_too_long,
+        )
+        for split in ("train", "valid")
+    }
+    return {
+        "train_dataset": encoded["train"],
+        "eval_dataset": encoded["valid"],
+        # Pairs that were too long for the model cannot be translated either.
+        "eval_corpus": corpus["valid"].select(encoded["valid"]["index"]),
+        "processing_class": tokenizer,
+    }
+
+
+def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> Path:
+    """Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary."""
+    args, output_dir = trainer.args, Path(trainer.args.output_dir)
+    origin = provenance(seed=args.seed)  # now: the checkout may have moved on when the run ends
+    checkpoint = args.resume_from_checkpoint or trainer.find_checkpoint()
+    if checkpoint:
+        logger.info("Resuming from %s.", output_dir if checkpoint is True else checkpoint)
+    if args.should_save:
+        save_run_settings(args, arguments)
+    trainer.train(resume_from_checkpoint=checkpoint)
+    averaged = trainer.average_best_checkpoints()
+    metrics = trainer.evaluate(metric_key_prefix="final")
+    if args.should_log:
+        warn_of_worse_average(trainer, averaged, metrics)
+    trainer.save_model()
+    if args.should_save:
+        save_tokenizer(trainer.processing_class, output_dir)
+        summary = {
+            "steps": trainer.state.global_step,
+            "epochs": trainer.state.epoch,
+            "train_runtime": trainer.run_record.seconds,
+            "padding_share": trainer.train_batch_sampler.padding_share,
+            "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
+            "metrics": metrics,
+            "corpus_fingerprint": corpus_fingerprint(corpus),
+            "tokenizer_fingerprint": tokenizer_fingerprint(trainer.processing_class),
+            "arguments": {type(part).__name__: asdict(part) for part in arguments},
+            "training_arguments": args.to_sanitized_dict(),
+            "log": trainer.state.log_history,
+            "provenance": origin,
+        }
+        write_text(json.dumps(summary, indent=1, default=str), output_dir / TRAINING_SUMMARY)
+        logger.info("Saved the model in %s: %s", output_dir, metrics)
+    return output_dir
+
+
+def warn_of_worse_average(trainer: NATTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:
+    """
+    Says when the final model is worse on the validation set than one checkpoint of its average, as in short runs.
+
+    Args:
+        trainer ([`NATTrainer`]): whose model is the average.
+        averaged (`list[dict]`): records of [`BestCheckpoints`], best first.
+        metrics (`dict[str, float]`): of the final model, their names beginning with `final_`.
+    """
+    name = trainer.args.metric_for_best_model.removeprefix("eval_")
+    value = metrics.get(f"final_{name}")
+    if len(averaged) > 1 and value is not None and trainer.best_checkpoints.beats(averaged[0]["metric"], value):
+        logger.warning(
+            "The average of %d checkpoints has %s %.2f on the validation set, that of update %d alone %.2f: the model "
+            "was still learning fast. Train for longer, or give the same command with num_best_checkpoints=1, which "
+            "makes that checkpoint the final model.",
+            len(averaged), name, value, averaged[0]["step"], averaged[0]["metric"],
+        )  # fmt: skip
+
+
+def read_training_summary(folder: str | Path) -> dict[str, object]:
+    """
+    What a model card says of a training run: its settings, length and stopping point, without paths.
+
+    Args:
+        folder (`str` or `Path`): output folder of [`train_teacher`] or [`distill`].
+
+    Raises:
+        ValueError: if there is no summary in the folder.
+    """
+    path = Path(folder) / TRAINING_SUMMARY
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {TRAINING_SUMMARY}. Pass the output folder of a finished training run.")
+    summary = json.loads(path.read_text())
+    training = summary["training_arguments"]
+    shown = {name: training[name] for name in _CARD_SETTINGS if training.get(name) is not None}
+    return {
+        **shown,
+        "updates": summary["steps"],
+        "epochs": round(summary["epochs"], 2),
+        "averaged checkpoints (updates)": [record["step"] for record in summary["averaged_checkpoints"]],
+        "wall time (s)": round(summary["train_runtime"]),
+        "corpus fingerprint": summary["corpus_fingerprint"],
+        "tokenizer fingerprint": summary["tokenizer_fingerprint"],
+    }

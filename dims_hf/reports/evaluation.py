@@ -1,0 +1,195 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""A whole evaluation: checkpoints and a corpus in; results file, tables, figure and translations out."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dims_hf.data import corpus_fingerprint, load_corpus
+from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
+from dims_hf.evaluation.evaluator import evaluate_model
+from dims_hf.evaluation.validity import Judge
+from dims_hf.translation.loading import load_model, resolve_model
+from dims_hf.translation.sentences import Translation
+
+from .figures import plot_quality_versus_iterations
+from .provenance import provenance, public_name
+from .results import make_results, markdown_table, save_results, write_text
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Columns with more distinct values than this (a sentence id, say) name no subsets.
+_MAX_SUBSETS_PER_COLUMN = 8
+
+
+def run_evaluation(
+    models: Mapping[str, str | os.PathLike[str]],
+    data: str,
+    source_lang: str,
+    target_lang: str,
+    *,
+    split: str = "test",
+    iterations: Sequence[int] = (1, 2, 4, 10),
+    length_beams: Sequence[int] = (1,),
+    max_examples: int | None = None,
+    output_dir: str | os.PathLike[str] | None = None,
+    device: str | None = None,
+    dtype: str | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Evaluates one or more checkpoints on a corpus; with a teacher and a student, compares them.
+
+    Args:
+        models (`Mapping[str, str | os.PathLike]`): name to checkpoint directory or Hub id. With two or more, the first
+            is the baseline (teacher) and the last the system under test (student).
+        data (`str`): a corpus as `dims_hf.data.load_corpus` takes it. `phrasebook` outputs are also judged valid,
+            mixture or wrong.
+        source_lang (`str`): source language code.
+        target_lang (`str`): target language code.
+        split (`str`, *optional*, defaults to `"test"`): split of the corpus. Every further column with few distinct
+            values, such as `near`, is scored as subsets (`near=0`, `near=1`).
+        iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
+        length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates.
+        max_examples (`int`, *optional*): first sentences only.
+        output_dir (`str` or `os.PathLike`, *optional*): folder for `results.json`, `results.md`,
+            `quality_vs_iterations.png` (where matplotlib is installed) and `translations/`. Nothing is written when
+            `None`.
+        device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
+        dtype (`str`, *optional*): precision, as `load_model` takes it.
+        options (`Any`): `length_edges`, `oracle_length`, `collapse_repeats`, `max_tokens_per_batch` of
+            `evaluate_model`.
+
+    Returns:
+        `dict[str, Any]`: the results document (`write_table` shows it).
+
+    Raises:
+        ValueError: no model, a path that does not exist, or what `load_corpus` and `evaluate_model` refuse.
+    """
+    if not models:
+        raise ValueError("There is no model to evaluate. Pass at least one, for example {'student': 'path'}.")
+    places = {name: resolve_model(path) for name, path in models.items()}
+    corpus = _load_split(data, source_lang, target_lang, split, max_examples)
+    settings = dict(options, iterations=iterations, length_beams=length_beams)
+    settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
+    decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
+    systems = []
+    for name, place in places.items():
+        decoded.system = name
+        measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
+        systems.append({"name": name, "model": public_name(place), **measured})
+    task = {
+        "data": public_name(data),
+        "source_lang": source_lang,
+        "target_lang": target_lang,
+        "split": split,
+        "num_sentences": len(corpus),
+        "fingerprint": corpus_fingerprint(corpus),
+    }
+    comparison = _compare(systems, decoded, list(corpus["target"]), min(length_beams)) if len(systems) > 1 else {}
+    results = make_results(task, systems, provenance=provenance(), **comparison)
+    if output_dir is not None:
+        write_evaluation(results, output_dir)
+    return results
+
+
+def write_evaluation(results: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> list[Path]:
+    """Writes `results.json`, `results.md` and, where matplotlib is installed, `quality_vs_iterations.png`.
+
+    Returns:
+        `list[Path]`: the files written.
+    """
+    folder = Path(output_dir)
+    files = [save_results(results, folder / "results.json")]
+    files.append(write_text(markdown_table(results), folder / "results.md"))
+    try:
+        files.append(plot_quality_versus_iterations(results, folder / "quality_vs_iterations.png"))
+    except ModuleNotFoundError as error:
+        if error.name != "matplotlib":
+            raise
+    return files
+
+
+def subsets_from_columns(corpus: Dataset) -> dict[str, list[bool]]:
+    """Subsets `{column}={value}` from every column beside `source` and `target` that has few distinct values."""
+    subsets = {}
+    for column in corpus.column_names:
+        values = list(corpus[column]) if column not in ("source", "target") else []
+        if 1 < len(set(values)) <= _MAX_SUBSETS_PER_COLUMN:
+            for wanted in sorted(set(values)):
+                subsets[f"{column}={wanted}"] = [value == wanted for value in values]
+    return subsets
+
+
+@dataclass
+class _Decoded:
+    """Callback of `evaluate_model` that keeps texts for the comparison and writes them, one file per setting."""
+
+    folder: Path | None
+
+    def __post_init__(self) -> None:
+        self.system = ""
+        self.texts: dict[tuple[str, int, int], list[str]] = {}
+
+    def __call__(self, record: dict[str, Any], translations: list[Translation]) -> None:
+        texts = [translation.text for translation in translations]
+        count, beam, is_oracle = (record[key] for key in ("num_iterations", "length_beam_size", "oracle_length"))
+        if not is_oracle:
+            self.texts[self.system, count, beam] = texts
+        if self.folder is not None:
+            name = re.sub(r"[^\w.-]+", "_", self.system)
+            length = "reference_length" if is_oracle else f"beam{beam}"
+            lines = [" ".join(text.split()) for text in texts]
+            write_text("\n".join(lines) + "\n", self.folder / f"{name}.iter{count}.{length}.txt")
+
+    def by_iterations(self, system: str, length_beam_size: int) -> dict[int, list[str]]:
+        """Number of iterations to hypotheses of one system."""
+        return {
+            count: texts
+            for (name, count, beam), texts in self.texts.items()
+            if name == system and beam == length_beam_size
+        }
+
+
+def _evaluate_checkpoint(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    corpus: Dataset,
+    decoded: _Decoded,
+    settings: dict[str, Any],
+) -> dict[str, Any]:
+    sources, references = list(corpus["source"]), list(corpus["target"])
+    return evaluate_model(model, tokenizer, sources, references, callback=decoded, **settings)
+
+
+def _compare(
+    systems: Sequence[Mapping[str, Any]], decoded: _Decoded, references: list[str], length_beam_size: int
+) -> dict[str, Any]:
+    baseline, system = systems[0], systems[-1]
+    names = (baseline["name"], system["name"])
+    texts = [decoded.by_iterations(name, length_beam_size) for name in names]
+    return {
+        "gap_closed": gap_closed(baseline, system, length_beam_size=length_beam_size),
+        "comparisons": compare_with_bootstrap(*texts, references, names=names),
+    }
+
+
+def _load_split(data: str, source_lang: str, target_lang: str, split: str, max_examples: int | None) -> Dataset:
+    limits = {split: max_examples} if max_examples is not None else None
+    return load_corpus(data, source_lang, target_lang, splits=(split,), max_examples=limits)[split]
+
+
+def _judge_of(data: str, source_lang: str, target_lang: str) -> Judge | None:
+    if data != "phrasebook":
+        return None
+    from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES, judge
+
+    return judge if (source_lang, target_lang) == tuple(PHRASEBOOK_LANGUAGES) else None

@@ -1,0 +1,317 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Whole distilled corpora: what is written, taken up again and refused, in one process and in several."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dims_hf.cli.main import main
+from dims_hf.data import load_corpus, save_tokenizer
+from dims_hf.data.distilled import DROP_REASONS, BeamTranslator
+from dims_hf.evaluation import score
+from dims_hf.recipes.distilled_data import DistilledDataArguments, make_distilled_data
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.runs import CorpusArguments
+from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, make_autoregressive_model
+
+
+ENGLISH = "the small dog sees an old cat today and sleeps in this house .".split()
+GERMAN = "der kleine Hund sieht eine alte Katze heute und schläft im Haus .".split()
+NUM_TRAIN, SHARD_SIZE = 60, 2
+
+
+def write_corpus(folder: Path) -> Path:
+    folder.mkdir()
+    generator = torch.Generator().manual_seed(5)
+    for split, count in (("train", NUM_TRAIN), ("valid", 7), ("test", 5)):
+        lengths = torch.randint(3, 9, (count,), generator=generator).tolist()
+        rows = [torch.randint(13, (length,), generator=generator).tolist() for length in lengths]
+        for language, words in (("en", ENGLISH), ("de", GERMAN)):
+            text = "".join(" ".join(words[i] for i in row) + "\n" for row in rows)
+            (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
+    (folder / "test.near").write_text("0\n1\n1\n0\n0\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer: object) -> SimpleNamespace:
+    """`data`, an untrained `teacher`, the `words` of a command, and what it makes in one process: `made`."""
+    folder = tmp_path_factory.mktemp("distilled")
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "attention_heads": 2, "ffn_dim": 16}
+    model = make_autoregressive_model(
+        AutoregressiveModelArguments(max_position_embeddings=64, **sizes), tiny_tokenizer
+    )
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if parameter.dim() == 2 and "positions" not in name:
+                parameter.normal_(std=0.8, generator=generator)
+        model.final_logits_bias[0, 2] = 4.0
+    model.save_pretrained(folder / "teacher")
+    save_tokenizer(tiny_tokenizer, folder / "teacher")
+    recipe = {
+        "data": str(write_corpus(folder / "data")), "teacher": str(folder / "teacher"), "source_lang": "en",
+        "target_lang": "de", "num_beams": 2, "shard_size": SHARD_SIZE, "max_length_ratio": 40, "disable_tqdm": True,
+        "use_cpu": True, "license": "cc-by-4.0", "attribution": "Made by somebody.",
+    }  # fmt: skip
+    (folder / "recipe.yaml").write_text(json.dumps(recipe))
+    made = make_distilled_data([str(folder / "recipe.yaml"), "--output_dir", str(folder / "made")])
+    return SimpleNamespace(
+        data=folder / "data",
+        teacher=folder / "teacher",
+        recipe=folder / "recipe.yaml",
+        made=made,
+        tokenizer=tiny_tokenizer,
+    )
+
+
+@pytest.fixture
+def make(place: SimpleNamespace) -> Callable[..., Path]:
+    """Runs the recipe with overrides."""
+    return lambda folder, *words: make_distilled_data([str(place.recipe), "--output_dir", str(folder), *words])
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file by its path, but those that say when and how they were made."""
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for path in files
+        if path.name not in ("distillation.json", "README.md")
+    }
+
+
+def report_of(folder: Path) -> dict:
+    report = json.loads((folder / "distillation.json").read_text())
+    del report["provenance"]
+    return report
+
+
+def test_folder_is_a_corpus_whose_held_out_splits_are_untouched(place: SimpleNamespace):
+    made, raw = (load_corpus(folder, "en", "de") for folder in (place.made, place.data))
+    for split in ("valid", "test"):
+        assert made[split].to_dict() == raw[split].to_dict()
+    assert made["test"]["near"][:3] == [0, 1, 1]
+    targets = dict(zip(raw["train"]["source"], raw["train"]["target"]))
+    assert 10 < len(made["train"]) < NUM_TRAIN
+    assert all(source in targets for source in made["train"]["source"])
+    assert all(target != targets[source] for source, target in zip(made["train"]["source"], made["train"]["target"]))
+
+
+def test_folder_is_a_data_set_of_the_hub(place: SimpleNamespace, tmp_path: Path):
+    from datasets import load_dataset
+
+    splits = load_dataset(str(place.made), cache_dir=str(tmp_path))
+    made = load_corpus(place.made, "en", "de")
+    assert list(splits) == ["train", "validation", "test"]
+    for name, split in (("train", "train"), ("validation", "valid"), ("test", "test")):
+        assert [pair["de"] for pair in splits[name]["translation"]] == list(made[split]["target"])
+    assert splits["train"]["near"][0] is None and splits["test"]["near"][:3] == [0, 1, 1]
+
+
+def test_report_counts_every_pair_and_scores_the_teacher(place: SimpleNamespace):
+    from transformers import MarianMTModel
+
+    report = report_of(place.made)
+    train, made = report["train"], load_corpus(place.made, "en", "de")
+    assert (train["sources"], train["kept"]) == (NUM_TRAIN, len(made["train"]))
+    assert tuple(train["dropped"]) == DROP_REASONS
+    assert sum(train["dropped"].values()) == NUM_TRAIN - train["kept"] > 0
+    assert train["drop_rate"] == pytest.approx(1 - train["kept"] / NUM_TRAIN)
+    assert train["equal_to_reference"] == 0
+    assert train["distinct_words"]["reference"] <= len(GERMAN)
+    assert report["held_out_sources_in_train"] == {"valid": 0, "test": 0}
+    translator = BeamTranslator(MarianMTModel.from_pretrained(place.teacher), place.tokenizer, num_beams=2)
+    shards = [row.text for start in range(0, 7, 2) for row in translator(made["valid"]["source"][start : start + 2])]
+    assert report["validation"] == {"num_sentences": 7, **score(shards, made["valid"]["target"])}
+    assert "/" not in report["teacher"]["name"] and "/" not in report["corpus"]["data"]
+
+
+def test_card_says_what_a_reader_must_know(place: SimpleNamespace):
+    from huggingface_hub import DatasetCard
+
+    card, report = DatasetCard.load(place.made / "README.md"), report_of(place.made)
+    assert card.data.language == ["en", "de"] and card.data.license == "cc-by-4.0"
+    assert card.data.size_categories == "n<1K" and card.data.task_categories == ["translation"]
+    quality, train = report["validation"], report["train"]
+    for part in (
+        "**only `train` is distilled**",
+        "(the best of a beam of 2)",
+        f"| BLEU on 7 validation sentences | {quality['bleu']:.2f} |",
+        quality["bleu_signature"].replace("|", "\\|"),
+        "`teacher` (marian, ",
+        f"| kept | {train['kept']} |",
+        f"| drop rate | {100 * train['drop_rate']:.2f} % |",
+        f"or a translation that did not end | {train['dropped']['too_long']} |",
+        "| num beams | 2 |",
+        "| max length ratio | 40.0 |",
+        "| command | `",
+        "| commit | ",
+        "| versions | ",
+        "Made by somebody.",
+    ):
+        assert part in card.text, part
+
+
+def test_interrupted_and_finished_work_is_taken_up_byte_for_byte(
+    place: SimpleNamespace, make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    translated = []
+    translate = BeamTranslator.__call__
+    monkeypatch.setattr(
+        BeamTranslator,
+        "__call__",
+        lambda self, sources, *rest: translated.append(len(sources)) or translate(self, sources, *rest),
+    )
+    folder = make(tmp_path / "again")
+    assert sum(translated) == NUM_TRAIN + 7
+    for name in ("shards/train-00003-of-00030.jsonl", "shards/valid-00000-of-00004.jsonl", "train.jsonl", "README.md"):
+        (folder / name).unlink()
+    (folder / "shards" / ".train-00003-of-00030.jsonl.77.tmp").write_text("half")
+    translated.clear()
+    make(folder)
+    assert translated == [2, 2]
+    assert contents(folder) == contents(place.made)
+    assert report_of(folder) == report_of(place.made)
+
+
+def test_other_filters_need_no_other_translations(
+    place: SimpleNamespace, make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    folder = make(tmp_path / "filters")
+    monkeypatch.delattr(BeamTranslator, "_generate")
+    make(folder, "--max_length_ratio", "1.2")
+    report = report_of(folder)
+    assert report["filter"]["max_length_ratio"] == 1.2
+    assert report["train"]["dropped"]["length_ratio"] > report_of(place.made)["train"]["dropped"]["length_ratio"]
+    assert len(load_corpus(folder, "en", "de")["train"]) == report["train"]["kept"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--num_beams", "3"], "holds translations with num_beams=2, this recipe says num_beams=3. Choose another "),
+        (["--shard_size", "3"], "holds translations with shard_size=2, this recipe says shard_size=3."),
+        (
+            ["--max_train_examples", "50"],
+            "holds translations with train_sources_fingerprint=.*, this recipe says train_s",
+        ),
+        (["--split", "test"], "The test split is not distilled"),
+        (["--teacher_target_lang", "de"], "has no language codes, got 'de'"),
+        (["--max_length_ratio", "0"], "max_length_ratio must be >= 1, got 0"),
+        (["--dtype", "int8"], "dtype must be one of float32, bfloat16, float16"),
+        (["--teacher", "./absent"], "Model folder ./absent does not exist"),
+        (["--monolingual", "x.txt"], "Leave it out: the sources of data are distilled"),
+    ],
+)
+def test_other_settings_and_mistakes_are_one_line(
+    place: SimpleNamespace, words: list[str], message: str, capsys: pytest.CaptureFixture
+):
+    import re
+
+    before = contents(place.made)
+    assert main(["make-data", str(place.recipe), "--output_dir", str(place.made), *words]) == 2
+    shown = capsys.readouterr()
+    (line,) = [line for line in shown.err.splitlines() if line.startswith("error: ")]
+    assert re.search(message, line), line
+    assert contents(place.made) == before
+
+
+def test_other_corpus_is_never_written_over(place: SimpleNamespace, make: Callable):
+    before = contents(place.data)
+    with pytest.raises(ValueError, match="output_dir is the corpus itself"):
+        make(place.data)
+    with pytest.raises(ValueError, match="train.en is there already, and is not from an earlier start"):
+        make(place.data, "--data", "phrasebook")
+    assert contents(place.data) == before
+
+
+def test_held_out_set_under_the_name_of_train_is_refused(make: Callable, place: SimpleNamespace, tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in place.data.glob("*.*"):
+        (data / path.name).write_bytes(path.read_bytes())
+    for language in ("en", "de"):
+        (data / f"train.{language}").write_bytes((place.data / f"test.{language}").read_bytes())
+    with pytest.raises(ValueError, match="5 of the 5 sources of the test split are training sources"):
+        make(tmp_path / "out", "--data", str(data))
+    assert not (tmp_path / "out").exists()
+
+
+def test_source_too_long_is_an_error_where_dropping_is_off(make: Callable, place: SimpleNamespace, tmp_path: Path):
+    data = tmp_path / "data"
+    data.mkdir()
+    for path in place.data.glob("*.*"):
+        (data / path.name).write_bytes(path.read_bytes())
+    lines = (data / "train.en").read_text().splitlines()
+    lines[4] = "the dog " * 60
+    (data / "train.en").write_text("\n".join(lines) + "\n")
+    with pytest.raises(ValueError, match="Row 4 of train: the source has more than the 64 tokens"):
+        make(tmp_path / "out", "--data", str(data), "--no_drop_too_long")
+    report = report_of(make(tmp_path / "out", "--data", str(data)))
+    assert report["train"]["dropped"]["too_long"] >= 1
+
+
+def test_model_that_does_not_translate_is_refused(
+    make: Callable, tiny_model: object, tiny_tokenizer: object, tmp_path: Path
+):
+    from transformers import BertConfig
+
+    tiny_model.save_pretrained(tmp_path / "cmlm")
+    save_tokenizer(tiny_tokenizer, tmp_path / "cmlm")
+    with pytest.raises(ValueError, match="is not autoregressive, and has no beam search"):
+        make(tmp_path / "out", "--teacher", str(tmp_path / "cmlm"))
+    BertConfig().save_pretrained(tmp_path / "bert")
+    save_tokenizer(tiny_tokenizer, tmp_path / "bert")
+    with pytest.raises(ValueError, match="is not a model that translates one text into another"):
+        make(tmp_path / "out", "--teacher", str(tmp_path / "bert"))
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.slow
+def test_killed_process_then_two_processes_equal_one(place: SimpleNamespace, repository: Path, tmp_path: Path):
+    folder, script = tmp_path / "killed", repository / "training" / "make_distilled_data.py"
+    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    words = [str(script), str(place.recipe), "--output_dir", str(folder)]
+    with (tmp_path / "log").open("w") as log:
+        process = subprocess.Popen([sys.executable, *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
+        deadline = time.monotonic() + 300
+        while process.poll() is None and time.monotonic() < deadline:
+            if (folder / "shards" / "train-00002-of-00030.jsonl").exists():
+                break
+            time.sleep(0.001)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert process.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
+    num_shards = len(list((folder / "shards").glob("train-*.jsonl")))
+    assert 3 <= num_shards < 30 and not (folder / "train.jsonl").exists()
+    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    again = subprocess.run(
+        [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert again.returncode == 0, again.stderr[-3000:]
+    assert f"{num_shards} of 30 shards of train are there already" in again.stderr
+    assert contents(folder) == contents(place.made)
+    assert report_of(folder) == report_of(place.made)
+
+
+@pytest.mark.parametrize("name", ["phrasebook", "tatoeba_en_de"])
+def test_shipped_recipe_is_read(repository: Path, name: str):
+    recipes = repository / "dims_hf" / "recipes" / "library"
+    corpus, args = parse_recipe(
+        (CorpusArguments, DistilledDataArguments), [str(recipes / f"{name}_distilled_data.yaml")]
+    )
+    assert (corpus.source_lang, corpus.target_lang, args.num_beams, args.split) == ("en", "de", 5, "train")
+    assert f"output_dir: {args.teacher}\n" in (recipes / f"{name}_autoregressive.yaml").read_text()

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The recipes that ship: every one is parsed by its command, and those for a cluster make their first updates."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dims_hf.methods import preset_values
+from dims_hf.recipes.distilled_data import DistilledDataArguments
+from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments
+from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, AutoregressiveTrainingArguments
+from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
+
+
+FOLDER = Path(__file__).resolve().parents[3] / "dims_hf" / "recipes" / "library"
+RECIPES = sorted(FOLDER.glob("*.yaml"))
+
+# end of the name -> what the command takes
+KINDS = {
+    "_teacher": (CorpusArguments, ModelArguments, NATTrainingArguments),
+    "_dims": (CorpusArguments, DistillationArguments, DiMSConfig),
+    "_autoregressive": (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments),
+    "_distilled_data": (CorpusArguments, DistilledDataArguments),
+}
+PAIRS = {
+    "wmt14_en_de": ("wmt/wmt14", "de-en", "en", "de"),
+    "wmt14_de_en": ("wmt/wmt14", "de-en", "de", "en"),
+    "wmt16_en_ro": ("wmt/wmt16", "ro-en", "en", "ro"),
+    "wmt16_ro_en": ("wmt/wmt16", "ro-en", "ro", "en"),
+}
+TINY = (
+    "--d_model 16 --encoder_layers 1 --decoder_layers 1 --attention_heads 2 --ffn_dim 16 --vocab_size 120 "
+    "--max_position_embeddings 40"
+).split()
+SLICE = (
+    "--data_config null --no_fp16 --use_cpu --max_steps 20 --max_tokens_per_batch 256 --max_train_examples 200 "
+    "--max_valid_examples 4 --eval_strategy no --save_strategy no --num_best_checkpoints 0 --report_to none"
+).split()
+
+
+def parse(path: Path, overrides: list[str]) -> tuple:
+    owners = next(owners for ending, owners in KINDS.items() if path.stem.endswith(ending))
+    return parse_recipe(owners, [str(path), *overrides], preset_values=preset_values)
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
+def test_recipe_is_parsed_by_its_command(path: Path):
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    # half precision is refused where there is no GPU; everything else is checked
+    corpus, *_ = parse(path, ["--no_fp16"] if values.get("fp16") else [])
+    assert (corpus.data, corpus.source_lang) == (values["data"], values["source_lang"])
+
+
+@pytest.mark.parametrize("pair", PAIRS)
+def test_cluster_recipes_name_the_hub_corpus_and_the_papers_sizes(pair: str):
+    for kind in ("cmlm_teacher", "cmlmc_teacher", "dims"):
+        corpus, models, args = parse(FOLDER / f"{pair}_{kind}.yaml", ["--no_fp16"])
+        assert (corpus.data, corpus.data_config, corpus.source_lang, corpus.target_lang) == PAIRS[pair]
+        assert yaml.safe_load((FOLDER / f"{pair}_{kind}.yaml").read_text())["fp16"] is True
+        if kind == "dims":
+            assert (args.teacher_iterations, args.ema_decay, args.hidden_weight) == (2, 0.9992, 0.7)
+            assert args.num_train_epochs == (10 if pair.startswith("wmt14") else 30)
+        else:
+            assert models.model_type == kind.removesuffix("_teacher")
+            assert (models.d_model, models.encoder_layers, models.ffn_dim) == (512, 6, 2048)
+            assert args.learning_rate == (5e-4 if kind == "cmlm_teacher" else 7e-4)
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A local corpus for each foreign language, drawn from the phrasebook."""
+    from dims_hf.phrasebook import phrasebook_corpus
+
+    splits = phrasebook_corpus(train=200, valid=4, test=1)
+    folders = {}
+    for language in ("de", "ro"):
+        folders[language] = tmp_path_factory.mktemp(language)
+        for split in ("train", "valid"):
+            for suffix, side in (("en", 0), (language, 1)):
+                text = "".join(pair[side] + "\n" for pair in splits[split])
+                (folders[language] / f"{split}.{suffix}").write_text(text, encoding="utf-8")
+    return folders
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pair", PAIRS)
+def test_cluster_recipes_make_their_first_updates_on_a_slice(pair: str, stand_in: dict[str, Path], tmp_path: Path):
+    from dims_hf.recipes.runs import distill, read_training_summary, train_teacher
+
+    data = ["--data", str(stand_in["ro" if "ro" in pair.split("_") else "de"])]
+    for kind in ("cmlm", "cmlmc"):
+        recipe, folder = str(FOLDER / f"{pair}_{kind}_teacher.yaml"), tmp_path / kind
+        extra = ["--metric_for_best_model", "bleu_1", "--eval_iterations", "1", "--output_dir", str(folder)]
+        train_teacher([recipe, *data, *TINY, *SLICE, *extra])
+        assert read_training_summary(folder)["updates"] == 20
+        student = tmp_path / f"{kind}-student"
+        arguments = ["--teacher", str(folder), "--output_dir", str(student), "--early_stopping_patience", "null"]
+        distill([str(FOLDER / f"{pair}_dims.yaml"), *data, *SLICE, *arguments])
+        assert read_training_summary(student)["updates"] == 20

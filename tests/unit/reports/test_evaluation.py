@@ -1,0 +1,113 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""From two checkpoints and a corpus to files and a table."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from datasets import Dataset
+
+from dims_hf.data import save_tokenizer
+from dims_hf.reports import load_results, run_evaluation, subsets_from_columns
+
+
+SOURCES = ["the small dog sees the old cat .", "a cat sleeps in the house today .", "the dog sees a cat ."]
+TARGETS = [
+    "der kleine Hund sieht die alte Katze .",
+    "eine Katze schläft heute im Haus .",
+    "der Hund sieht eine Katze .",
+]
+
+
+@pytest.fixture
+def checkpoint(tiny_model, tiny_tokenizer, tmp_path) -> str:
+    folder = tmp_path / "checkpoint"
+    tiny_model.save_pretrained(folder)
+    save_tokenizer(tiny_tokenizer, folder)
+    return str(folder)
+
+
+@pytest.fixture
+def corpus(tmp_path) -> str:
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for name, lines in (("test.en", SOURCES), ("test.de", TARGETS), ("test.near", ["0", "1", "0"])):
+        (folder / name).write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return str(folder)
+
+
+def test_run_evaluation_two_checkpoints_writes_all_files(checkpoint, corpus, tmp_path):
+    models = {"teacher": checkpoint, "student": checkpoint}
+    output = tmp_path / "out"
+    results = run_evaluation(
+        models, corpus, "en", "de", iterations=(1, 2), oracle_length=True, output_dir=output, device="cpu"
+    )
+    assert load_results(output / "results.json") == results
+    assert (output / "quality_vs_iterations.png").stat().st_size > 5000
+    assert (output / "results.md").read_text(encoding="utf-8").startswith("| system |")
+    files = {path.name for path in (output / "translations").iterdir()}
+    assert files == {
+        f"{name}.iter{count}.{length}.txt"
+        for name in models
+        for count in (1, 2)
+        for length in ("beam1", "reference_length")
+    }
+    assert all(len((output / "translations" / name).read_text(encoding="utf-8").splitlines()) == 3 for name in files)
+    # the same checkpoint twice: no difference, and no significance
+    assert results["comparisons"][0]["systems"]["student@1"]["bleu_p_value"] == 1.0
+    record = results["systems"][0]["records"][0]
+    assert {name: subset["num_sentences"] for name, subset in record["subsets"].items()} == {"near=0": 2, "near=1": 1}
+    assert results["task"]["data"] == "corpus" and results["task"]["num_sentences"] == 3
+    assert str(tmp_path) not in (output / "results.md").read_text(encoding="utf-8")
+
+
+def test_run_evaluation_one_checkpoint_compares_nothing_and_writes_nothing(checkpoint, corpus, tmp_path):
+    before = sorted(tmp_path.rglob("*"))
+    results = run_evaluation({"student": checkpoint}, corpus, "en", "de", iterations=(1,), max_examples=2)
+    assert (results["gap_closed"], results["comparisons"]) == (None, [])
+    assert results["task"]["num_sentences"] == 2
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_run_evaluation_missing_checkpoint_is_refused_with_its_path(corpus, tmp_path):
+    with pytest.raises(ValueError, match="Model folder .*nowhere does not exist"):
+        run_evaluation({"student": tmp_path / "nowhere"}, corpus, "en", "de")
+    with pytest.raises(ValueError, match="There is no model to evaluate"):
+        run_evaluation({}, corpus, "en", "de")
+
+
+def test_subsets_from_columns_takes_columns_with_few_values():
+    columns = {"source": ["a"] * 10, "target": ["b"] * 10, "near": [0, 1] * 5, "same": [1] * 10, "id": list(range(10))}
+    subsets = subsets_from_columns(Dataset.from_dict(columns))
+    assert subsets == {"near=0": [True, False] * 5, "near=1": [False, True] * 5}
+
+
+def _environment_with(repository: Path) -> dict[str, str]:
+    import os
+
+    return {**os.environ, "PYTHONPATH": str(repository)}
+
+
+def test_evaluation_room_imports_without_optional_packages(repository, tmp_path):
+    program = (
+        "import sys\n"
+        "for name in ('sacrebleu', 'evaluate', 'matplotlib', 'rich', 'datasets'):\n"
+        "    sys.modules[name] = None\n"
+        "import dims_hf.reports\n"
+        "from dims_hf.translation import translate\nfrom dims_hf.evaluation import METRICS\n"
+        "print('imported')"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        cwd=tmp_path,
+        env=_environment_with(repository),
+    )
+    assert done.stdout.strip() == "imported", done.stderr

@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What a results file says about the run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+import torch
+import transformers
+
+from dims_hf.reports import hardware, provenance
+from dims_hf.reports import provenance as _function
+from dims_hf.reports.provenance import git_commit
+
+
+def test_provenance_names_command_versions_and_threads(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["/somewhere/bin/dims-hf", "evaluate", "--data", "a folder"])
+    got = _function(seed=3)
+    assert got["command"] == "dims-hf evaluate --data 'a folder'"
+    assert got["seed"] == 3
+    assert got["versions"]["torch"] == torch.__version__
+    assert got["versions"]["transformers"] == transformers.__version__
+    assert got["num_threads"] == torch.get_num_threads()
+    assert got["hardware"] == hardware() and "cores" in got["hardware"]
+    json.dumps(got)
+
+
+def test_provenance_relative_script_keeps_its_folder(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["training/evaluate.py", "--split", "valid"])
+    assert provenance()["command"] == "training/evaluate.py --split valid"
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--teacher", "/home/me/runs/teacher/"], "--teacher teacher"),
+        (["--output_dir=/home/me/out", "--student=~/runs/dims"], "--output_dir=out --student=dims"),
+        (["~/a=b", "/home/me/c=d"], "a=b c=d"),
+        (["--student", "runs/dims", "--data=../corpus", "a/b"], "--student runs/dims --data=../corpus a/b"),
+    ],
+)
+def test_provenance_paths_of_this_machine_keep_their_last_part(monkeypatch, words, shown):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+    assert provenance()["command"] == f"evaluate.py {shown}"
+
+
+def test_git_commit_is_the_checkout_s_or_none(repository):
+    command = ["git", "-C", str(repository), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        assert git_commit() is None
+        return
+    commit = git_commit()
+    assert commit is None or commit.removesuffix("+changes") == result.stdout.strip()
+
+
+def test_git_commit_without_git_is_none(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    assert git_commit() is None
