@@ -11,9 +11,11 @@ import hashlib
 import json
 import logging
 import os
+import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
@@ -21,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from tokenizers.normalizers import Normalizer
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 logger = logging.getLogger(__name__)
@@ -43,14 +46,58 @@ BYTE_FALLBACK_MIN_VOCAB_SIZE = 4000
 # Share of the running characters that get a token of their own when bytes can spell the rest.
 CHARACTER_COVERAGE = 0.99999
 
+# Groups of more digits would be more tokens than most vocabularies have.
+_MOST_DIGITS = 3
+
+# What is seen by nobody and changes nothing: controls, format marks (byte order mark, zero-width and soft hyphens,
+# marks of writing direction), variation selectors, fillers, tags, private use.
+_INVISIBLE = (
+    r"[\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\x{AD}\x{34F}\x{61C}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}"
+    r"\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{206F}\x{3164}\x{E000}-\x{F8FF}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}"
+    r"\x{FFF0}-\x{FFFB}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{10FFFF}]"
+)
+
+# White space of every kind, what stands for a blank inside tokens, and the sign of a character that was lost.
+_BLANKS = rf"[\s{SPACE}\x{{FFFD}}]+"
+
+# Signs whose compatibility form says something else ("3½" is not "31⁄2", "m²" not "m2") or falls apart (lone accents).
+_KEPT_SIGNS = "½¼¾⅓⅔²³¹ªº₂₃…™´¨¯¸№℃℉"
+
+
 # What becomes a piece of its own, together with the blank before it: a run of the same punctuation mark or symbol, a
 # run of digits, an apostrophe that is not between two letters ("don't" stays whole). Runs are not cut further because
 # decoding may collapse equal neighbours: "..." or "2000" must be able to become one token. White space other than the
 # plain blank stands alone.
-_PIECE = (
-    rf"{SPACE}?(?:([\p{{P}}\p{{S}}&&[^{SPACE}'’]])\1*|(?<!\p{{L}})['’]+|['’]+(?!\p{{L}})|\p{{N}}+)"
-    r"|[^\S ]"
-)
+def _piece_pattern(max_digits: int | None) -> str:
+    pieces = rf"([\p{{P}}\p{{S}}&&[^{SPACE}'’]])\1*|(?<!\p{{L}})['’]+|['’]+(?!\p{{L}})"
+    if max_digits is None:
+        return rf"{SPACE}?(?:{pieces}|\p{{N}}+)|[^\S ]"
+    return rf"[0-9]{{1,{max_digits}}}|{SPACE}(?=[0-9])|{SPACE}?(?:{pieces}|\p{{N}}+)|[^\S ]"
+
+
+def text_normalizer() -> Normalizer:
+    """
+    What happens to every text before it is cut into tokens, also inside the `tokenizer.json` of a model.
+
+    White space of every kind (line feeds, tabs, no-break and ideographic spaces, runs of them) becomes one blank, and
+    none is left at either end; characters nobody sees (controls, byte order marks, zero-width and bidirectional marks,
+    soft hyphens, variation selectors, private use) go; the rest is brought into Unicode form NFKC, as SentencePiece's
+    `nmt_nfkc` does, but for a few signs whose folding would change what they say ("½", "²", "…"). Clean text, that is
+    text in NFC with single blanks and without such forms, stays as it is.
+    """
+    from tokenizers import Regex, normalizers
+
+    hidden = [(sign, chr(0xE000 + index)) for index, sign in enumerate(_KEPT_SIGNS)]
+    return normalizers.Sequence(
+        [
+            normalizers.Replace(Regex(_INVISIBLE), ""),
+            *(normalizers.Replace(sign, private) for sign, private in hidden),
+            normalizers.NFKC(),
+            *(normalizers.Replace(private, sign) for sign, private in hidden),
+            normalizers.Replace(Regex(_BLANKS), " "),
+            normalizers.Strip(),
+        ]
+    )
 
 
 def train_tokenizer(
@@ -61,13 +108,15 @@ def train_tokenizer(
     max_length: int = 256,
     byte_fallback: bool | None = None,
     with_blank: bool = False,
+    max_digits: int | None = None,
+    direction_tokens: Sequence[str] = (),
 ) -> PreTrainedTokenizerFast:
     """
     Trains one subword tokenizer for both languages.
 
-    Text is put into Unicode form NFC and blanks become `▁`, so any text that is already in NFC, holds no `▁` and has
-    no blank at its start comes back exactly from `decode(encode(text), skip_special_tokens=True)`. (NFKC would not
-    round-trip: it rewrites "…", "½" or a no-break space.) Punctuation and numbers are separated from words, so "Haus."
+    Text is normalised as [`text_normalizer`] says and blanks become `▁`; what the normaliser leaves as it is comes
+    back exactly from `decode(encode(text), skip_special_tokens=True)`. The names of special tokens are text like any
+    other where they stand in a text ("<s>" in HTML, "<mask>"). Punctuation and numbers are separated from words, so "Haus."
     and "Haus" share their tokens. The same texts give the same tokenizer, in any process and on any number of threads.
 
     Args:
@@ -85,33 +134,56 @@ def train_tokenizer(
             `texts` has a token and any other becomes `<unk>`. Default: on if `vocab_size` is at least 4000.
         with_blank (`bool`, *optional*, defaults to `False`):
             Adds `<blank>`, with id 5, for models that write alignments.
+        max_digits (`int`, *optional*):
+            Cuts numbers into tokens of at most so many digits, from the left, and makes a token of every such group
+            (1,110 of them for 3). A model then copies numbers it has never seen, and equal neighbours, which decoding
+            may collapse, arise in few numbers only ("2000" is "200", "0"). Default: numbers are cut as their
+            frequency says. For `"bpe"` only.
+        direction_tokens (`Sequence[str]`, *optional*):
+            Words that are one token each at the start of a source, such as ">>de<<"; the blank after one is its own.
 
     Returns:
         `PreTrainedTokenizerFast`: encodes to `<s> … </s>`; ids 0 to 4 are `<s> <pad> </s> <unk> <mask>`.
 
     Raises:
-        `ValueError`: no text, an unknown `kind`, or a `vocab_size` too small for the alphabet.
+        `ValueError`: no text, an unknown `kind`, `max_digits` below 1 or for `"unigram"`, or a `vocab_size` too small
+            for the alphabet.
     """
     if kind not in ("bpe", "unigram"):
         raise ValueError(f"Unknown tokenizer kind {kind!r}. Use 'bpe' or 'unigram'.")
+    if max_digits is not None and (kind != "bpe" or not 1 <= max_digits <= _MOST_DIGITS):
+        raise ValueError(f"max_digits={max_digits} must lie between 1 and {_MOST_DIGITS}, for kind='bpe'. Try 3.")
     if byte_fallback is None:
         byte_fallback = vocab_size >= BYTE_FALLBACK_MIN_VOCAB_SIZE
+    from tokenizers import AddedToken
+
     # Sorting makes the result independent of the order the texts come in, too.
     texts = sorted(_normalize(texts))
     # (The unigram trainer keeps every character, whatever it is told.)
     alphabet = _alphabet(texts, coverage=CHARACTER_COVERAGE if byte_fallback and kind == "bpe" else 1.0)
     num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
+    digit_groups = [] if max_digits is None else _digit_groups(max_digits)
+    if digit_groups:
+        alphabet = sorted({*alphabet, *"0123456789"})
+    # Tokens that are put in once the others are trained; single digits are in the alphabet.
+    num_added = num_bytes + max(len(digit_groups) - 10, 0) + len(direction_tokens)
     specials = (*SPECIAL_TOKENS, BLANK_TOKEN) if with_blank else SPECIAL_TOKENS
-    _check_vocab_size(vocab_size, len(specials), len(alphabet), num_bytes)
+    _check_vocab_size(vocab_size, len(specials), len(alphabet), num_added)
 
-    tokenizer = _untrained(kind)
-    trainer = _trainer(kind, vocab_size - num_bytes, alphabet, specials)
+    tokenizer = _untrained(kind, max_digits)
+    trainer = _trainer(kind, vocab_size - num_added, alphabet, specials)
     with _single_threaded():
-        tokenizer.train_from_iterator(texts, trainer=trainer, length=len(texts))
+        # Merges of digits are added below, in an order in which every group becomes one token.
+        words = texts if max_digits is None else [re.sub("[0-9]+", " ", text) for text in texts]
+        tokenizer.train_from_iterator(words, trainer=trainer, length=len(words))
+    if digit_groups:
+        tokenizer = _with_digit_groups(tokenizer, digit_groups)
     if kind == "unigram":
         tokenizer = _with_canonical_scores(tokenizer, len(specials))
     if byte_fallback:
         tokenizer = _with_byte_tokens(tokenizer, len(specials))
+    if direction_tokens:
+        tokenizer.add_tokens([AddedToken(word, rstrip=True, normalized=False) for word in direction_tokens])
     if tokenizer.get_vocab_size() < vocab_size:
         logger.warning(
             "The texts fill only %d of the %d tokens asked for; the tokenizer has %d.",
@@ -123,9 +195,8 @@ def train_tokenizer(
 
 
 def _normalize(texts: Iterable[str]) -> list[str]:
-    from tokenizers import normalizers
-
-    normalized = [normalizers.NFC().normalize_str(text) for text in texts]
+    normalizer = text_normalizer()
+    normalized = [normalizer.normalize_str(text) for text in texts]
     if not any(text.strip() for text in normalized):
         raise ValueError("There is no text to train a tokenizer on. Pass the sentences of both languages.")
     return normalized
@@ -147,22 +218,41 @@ def _alphabet(texts: list[str], coverage: float) -> list[str]:
 def _check_vocab_size(vocab_size: int, num_specials: int, alphabet_size: int, num_bytes: int) -> None:
     smallest = num_specials + num_bytes + alphabet_size
     if vocab_size < smallest:
-        parts = f"{num_specials} special tokens, {num_bytes} byte tokens and {alphabet_size} characters"
+        parts = f"{num_specials} special tokens, {num_bytes} byte tokens and digits, and {alphabet_size} characters"
         raise ValueError(
             f"vocab_size={vocab_size} is too small: {parts} need at least {smallest}. Raise vocab_size"
             + (", or set byte_fallback=False." if num_bytes else " (byte_fallback=True covers rare characters).")
         )
 
 
-def _untrained(kind: str) -> Tokenizer:
-    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
+def _digit_groups(max_digits: int) -> list[str]:
+    """All numbers of one to `max_digits` digits, short ones first."""
+    return ["".join(digits) for size in range(1, max_digits + 1) for digits in product("0123456789", repeat=size)]
+
+
+def _with_digit_groups(tokenizer: Tokenizer, groups: list[str]) -> Tokenizer:
+    """Adds every group of digits, made of a shorter one and a digit on either side of it."""
+    from tokenizers import Tokenizer
+
+    spec = json.loads(tokenizer.to_str())
+    model = spec["model"]
+    for group in groups:
+        model["vocab"].setdefault(group, len(model["vocab"]))
+    model["merges"] += [[group[:-1], group[-1]] for group in groups if len(group) > 1]
+    # Which pair of "200" is merged first depends on ranks; the other half is then a digit on the left.
+    model["merges"] += [[group[0], group[1:]] for group in groups if len(group) == _MOST_DIGITS]
+    return Tokenizer.from_str(json.dumps(spec))
+
+
+def _untrained(kind: str, max_digits: int | None = None) -> Tokenizer:
+    from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
     tokenizer = Tokenizer(models.BPE(unk_token="<unk>") if kind == "bpe" else models.Unigram())
-    tokenizer.normalizer = normalizers.NFC()
+    tokenizer.normalizer = text_normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always"),
-            pre_tokenizers.Split(Regex(_PIECE), behavior="isolated"),
+            pre_tokenizers.Split(Regex(_piece_pattern(max_digits)), behavior="isolated"),
         ]
     )
     tokenizer.decoder = decoders.Sequence(
@@ -257,6 +347,7 @@ def _wrap(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
+        split_special_tokens=True,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
 
