@@ -3,7 +3,7 @@
 """Make the English-German corpus of the shipped models: `python training/prepare_en_de.py --output_dir data/en-de …`.
 
 Folders of `train.en`, `train.de`, `valid.en`, … (Tatoeba and Europarl) become one corpus for both directions with one
-tokenizer: `both/` for an autoregressive teacher, whose sources start with `>>de<<` or `>>en<<`, and `pairs/` for students.
+tokenizer: `both/` for an autoregressive teacher, whose sources start with `>>de<<` or `>>en<<`, `pairs/` for students.
 """
 
 from __future__ import annotations
@@ -50,8 +50,9 @@ def main() -> None:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
+    parser.add_argument("--data", type=Path, nargs="+", required=True, help="folders of train.en, train.de, …")
     parser.add_argument(
-        "--data", type=Path, nargs="+", required=True, help="folders of train.en, train.de, valid.en, …"
+        "--documents", nargs="*", default=["europarl-en-de"], help="folders whose lines make documents"
     )
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for corpora and tokenizer")
     parser.add_argument("--vocab_size", type=int, default=12_000, help="tokens of the joint vocabulary")
@@ -61,7 +62,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--numbers", type=float, default=4.0, help="copies of each pair with numbers, with other numbers"
     )
-    parser.add_argument("--names", type=float, default=0.15, help="pairs copied with placeholders for names")
+    parser.add_argument("--names", type=float, default=0.5, help="pairs copied with placeholders for names")
     parser.add_argument("--seed", type=int, default=1, help="seed of all of it")
     return parser.parse_args()
 
@@ -74,9 +75,11 @@ def read_pairs(folder: Path, split: str) -> list[Pair]:
 def augment(parts: dict[str, list[Pair]], args: argparse.Namespace, rng: random.Random) -> tuple[list[Pair], Counter]:
     pairs, counts = [], Counter()
     for name, given in parts.items():
+        # Lines that are no document stand beside near-copies, which would teach a model to repeat itself.
+        in_order = given if name in args.documents else rng.sample(given, len(given))
         made = {
             name: given,
-            "joined": list(concatenate_neighbours(given, args.joined, rng)),
+            "joined": list(concatenate_neighbours(in_order, args.joined, rng)),
             "case": list(change_case(given, args.case, rng)),
             "numbers": list(vary_numbers(given, args.numbers, rng)),
             "names": list(mask_names(given, args.names, rng)),
