@@ -11,19 +11,24 @@ DEMO_ARGS ?=
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-CHECKED := dims_hf training tests
+CHECKED := dims_hf training tests docs
 
 # Nothing that runs here may fetch from the Hub. Two test processes of one thread each keep two cores busy.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help venv install demo test test-fast quality style clean
+.PHONY: help venv install check demo test test-fast doctest quality types docs package style clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       train a small teacher, distil it, compare the two (8 minutes on 2 CPU cores, 19 without bf16)"
 	@echo "make test       the whole test suite"
 	@echo "make test-fast  without the slow tests"
+	@echo "make check      what CI runs: quality, types, doctest, docs, test, package"
 	@echo "make quality    ruff: lint and format, checked"
+	@echo "make types      mypy"
+	@echo "make doctest    the examples in docstrings"
+	@echo "make docs       the documentation site, in site/; a dead link is an error"
+	@echo "make package    sdist and wheel, built and tried in a fresh environment"
 	@echo "make style      ruff: lint and format, fixed in place"
 	@echo "make venv       only the environment, in $(VENV)"
 	@echo "make clean      remove the environment, caches and builds"
@@ -48,6 +53,23 @@ test: $(STAMP)
 test-fast: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_ARGS)
 
+check: quality types doctest docs test package
+
+doctest: $(STAMP)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules dims_hf
+
+types: $(STAMP)
+	$(BIN)/mypy dims_hf
+
+docs: $(STAMP)
+	$(OFFLINE) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -d site
+
+package: $(STAMP)
+	rm -rf build dist
+	$(BIN)/python -m build -q
+	$(BIN)/twine check --strict dist/*
+	$(OFFLINE) $(BIN)/python training/try_package.py dist
+
 quality: $(STAMP)
 	$(BIN)/ruff check $(CHECKED)
 	$(BIN)/ruff format --check $(CHECKED)
@@ -57,5 +79,5 @@ style: $(STAMP)
 	$(BIN)/ruff format $(CHECKED)
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist site *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find $(CHECKED) -name __pycache__ -type d -prune -exec rm -rf {} +

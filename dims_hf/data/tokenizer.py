@@ -117,7 +117,8 @@ def train_tokenizer(
     Text is normalised as [`text_normalizer`] says and blanks become `▁`; what the normaliser leaves as it is comes
     back exactly from `decode(encode(text), skip_special_tokens=True)`. The names of special tokens are text like any
     other where they stand in a text ("<s>" in HTML, "<mask>"). Punctuation and numbers are separated from words, so
-    "Haus." and "Haus" share their tokens. The same texts give the same tokenizer, in any process and on any number of threads.
+    "Haus." and "Haus" share their tokens. The same texts give the same tokenizer, in any process and on any number of
+    threads.
 
     Args:
         texts (`Iterable[str]`):

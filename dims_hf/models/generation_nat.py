@@ -17,8 +17,7 @@ from transformers.utils import ModelOutput
 
 from .configuration_nat import NATConfig
 from .decoding_mask_predict import DecodingState, init_mask_predict, step_mask_predict
-from .masking import collapse_repeats as drop_repeats
-from .masking import find_content
+from .masking import collapse_repeats as drop_repeats, find_content
 
 
 # What transformers' Seq2SeqTrainer passes along; none of it has a meaning here.

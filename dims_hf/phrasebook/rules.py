@@ -8,8 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import german as de
-from . import lexicon as lex
+from . import german as de, lexicon as lex
 from .english import Pattern, gender_named_by
 from .german import Address, Clause, VerbGroup, join
 from .lexicon import GermanNoun, GermanVerb, Noun, Phrase

@@ -15,8 +15,7 @@ import pytest
 import torch
 
 from dims_hf import ImputerConfig, ImputerForConditionalGeneration
-from dims_hf.benchmark import BenchmarkSettings, machine, run_benchmark
-from dims_hf.benchmark import run as run_module
+from dims_hf.benchmark import BenchmarkSettings, machine, run as run_module, run_benchmark
 from dims_hf.benchmark.machine import best_peaks, measure_peaks
 from dims_hf.benchmark.run import make_groups
 from dims_hf.benchmark.settings import SIZES

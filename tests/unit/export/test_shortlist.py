@@ -11,8 +11,15 @@ import pytest
 import torch
 
 from dims_hf import MODELS
-from dims_hf.export import OnnxTranslator, Shortlist, build_shortlist, corpus_shortlist, export_onnx, write_graphs
-from dims_hf.export import shortlist as shortlist_module
+from dims_hf.export import (
+    OnnxTranslator,
+    Shortlist,
+    build_shortlist,
+    corpus_shortlist,
+    export_onnx,
+    shortlist as shortlist_module,
+    write_graphs,
+)
 from dims_hf.export.onnx_builder import LISTED_GROUP, GraphBuilder, WeightStore
 from dims_hf.export.shortlist import frequent_targets, lexical_probabilities, likeliest_targets
 

@@ -12,8 +12,7 @@ import pytest
 import torch
 import transformers
 
-from dims_hf.reports import hardware, provenance
-from dims_hf.reports import provenance as _function
+from dims_hf.reports import hardware, provenance, provenance as _function
 from dims_hf.reports.provenance import git_commit
 
 
