@@ -192,7 +192,7 @@ def write_graphs(
             "num_always": len(shortlist.always),
             **shortlist.settings,
         }
-    _write_json(folder / DESCRIPTION_NAME, description)
+    _write_description(folder, description)
     return description
 
 
@@ -395,13 +395,15 @@ def measure_quality(
 def _finish(folder: Path, description: dict[str, Any]) -> None:
     """Card and final description, with a checksum of every other file."""
     (folder / "README.md").write_text(_card(description), encoding="utf-8")
+    _write_description(folder, description)
+
+
+def _write_description(folder: Path, description: dict[str, Any]) -> None:
+    """The description, to which checksums of all other files are added: the translator reads them at its start."""
     files = sorted(path for path in folder.iterdir() if path.name != DESCRIPTION_NAME)
     description["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    _write_json(folder / DESCRIPTION_NAME, description)
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
 
 
 def _card(description: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ Imputer's decoder), K length candidates, R = B·K rows, M updated positions, C i
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import sys
@@ -40,7 +41,7 @@ class OnnxTranslator:
 
     Raises:
         FileNotFoundError: `folder` holds no export.
-        ValueError: ONNX Runtime is too old.
+        ValueError: ONNX Runtime is too old, or the folder is not complete as it was written.
 
     ```python
     translator = OnnxTranslator("student-onnx")
@@ -48,10 +49,9 @@ class OnnxTranslator:
     ```"""
 
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = None, *, shortlist: bool = True) -> None:
+        _check_runtime()
         self.folder = Path(folder)
-        if not (self.folder / "export.json").is_file():
-            raise FileNotFoundError(f"{folder} holds no export.json. Give a folder that `dims-hf export` wrote.")
-        self.description: dict[str, Any] = json.loads((self.folder / "export.json").read_text(encoding="utf-8"))
+        self.description: dict[str, Any] = read_description(self.folder)
         self.settings: dict[str, Any] = self.description["settings"]
         self._sessions = {name: self._open(file, threads) for name, file in self.description["graphs"].items()}
         self._strategy = _STRATEGIES[self.description["model_type"]](self._sessions, self.settings)
@@ -78,17 +78,13 @@ class OnnxTranslator:
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # "<s>" in a text is text.
+        tokenizer.encode_special_tokens = True
         return tokenizer
 
     def _open(self, file: str, threads: int | None) -> Any:
         import onnxruntime
 
-        version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-        if version < OLDEST_RUNTIME:
-            raise ValueError(
-                f"onnxruntime {onnxruntime.__version__} gives wrong translations of batches. "
-                f"Install {'.'.join(map(str, OLDEST_RUNTIME))} or newer: pip install -U onnxruntime"
-            )
         options = onnxruntime.SessionOptions()
         # Inputs with defaults are meant to be overridden, which the runtime would warn of.
         options.log_severity_level = 3
@@ -149,6 +145,33 @@ class OnnxTranslator:
                 f"{name} has {num_tokens} tokens, the model takes at most {self.max_source_length}"
                 f"{self._strategy.limit_note}. Split or drop the sentence."
             )
+
+    def _check_source(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> None:
+        """Refuses what the model's own `generate()` refuses."""
+        if input_ids.ndim != 2 or input_ids.size == 0:
+            raise ValueError(f"input_ids must have shape (batch, length), got {input_ids.shape}.")
+        if attention_mask.shape != input_ids.shape:
+            raise ValueError(
+                f"attention_mask has shape {attention_mask.shape}, input_ids {input_ids.shape}. Pass the mask that "
+                "pad() made with these ids."
+            )
+        for name, values in (("input_ids", input_ids), ("attention_mask", attention_mask)):
+            if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
+                raise ValueError(f"{name} must hold integers, got {values.dtype}.")
+        bad = input_ids[(input_ids < 0) | (input_ids >= self.settings["vocab_size"])]
+        if bad.size:
+            raise ValueError(
+                f"input_ids hold the id {bad[0]}, outside the model's vocabulary of {self.settings['vocab_size']}. "
+                "Use the tokenizer saved with the model."
+            )
+        if not np.isin(attention_mask, (0, 1)).all():
+            raise ValueError("attention_mask must hold 0 and 1 only: 1 for tokens.")
+        lengths = attention_mask.sum(axis=1)
+        if not lengths.all():
+            raise ValueError(
+                f"Row {lengths.argmin()} of input_ids is all padding. Remove empty sentences before translating."
+            )
+        self._check_length(f"Row {lengths.argmax()}", int(lengths.max()))
 
     def pad(self, rows: Sequence[Sequence[int]]) -> tuple[np.ndarray, np.ndarray]:
         """Right-pads token ids to `input_ids` (B, S) and `attention_mask` (B, S), 1 = token."""
@@ -255,12 +278,57 @@ class OnnxTranslator:
             given[name] = self.settings[name] if value is None else value
             if given[name] < 1:
                 raise ValueError(f"{name} must be >= 1, got {value}.")
-        lengths = attention_mask.sum(axis=1)
-        self._check_length(f"Row {lengths.argmax()}", int(lengths.max()))
+        input_ids, attention_mask = np.asarray(input_ids), np.asarray(attention_mask)
+        self._check_source(input_ids, attention_mask)
+        input_ids, attention_mask = input_ids.astype(np.int64), attention_mask.astype(np.int64)
         rest = {"target_lengths": target_lengths, "with_scores": with_scores, "listed": self.listed_ids(input_ids)}
         request = _Request(input_ids, attention_mask, **given, **rest)
         self._strategy.check(request)
         return request
+
+
+def _check_runtime() -> None:
+    import onnxruntime
+
+    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+    if version < OLDEST_RUNTIME:
+        raise ValueError(
+            f"onnxruntime {onnxruntime.__version__} gives wrong translations of batches. "
+            f"Install {'.'.join(map(str, OLDEST_RUNTIME))} or newer: pip install -U onnxruntime"
+        )
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """
+    `export.json` of a folder whose files are those that were written.
+
+    Raises:
+        FileNotFoundError: `folder` holds no export.
+        ValueError: naming the file that is missing or differs from its checksum.
+    """
+    path = folder / "export.json"
+    if not path.is_file():
+        raise FileNotFoundError(f"{folder} holds no export.json. Give a folder that `dims-hf export` wrote.")
+    again = "Export the model again, or copy the whole folder."
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        checksums = dict(description["sha256"])
+        described = description["settings"], description["model_type"], description["graphs"]
+        complete = all(described) and {*description["graphs"].values()} <= checksums.keys()
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        complete = False
+    if not complete:
+        raise ValueError(f"{path} is damaged: it is no description of an export. {again}")
+    if description["model_type"] not in _STRATEGIES:
+        raise ValueError(f"{path} is of a {description['model_type']!r} model, which this translator does not know.")
+    for name, expected in checksums.items():
+        file = folder / name
+        if not file.is_file():
+            raise ValueError(f"{file} is missing. {again}")
+        # What is only read by people may be changed by people.
+        if file.suffix != ".md" and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
+            raise ValueError(f"{file} is not the file that was exported (its checksum differs). {again}")
+    return description
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import shutil
 import sys
 from pathlib import Path
 
@@ -13,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from dims_hf.export import OnnxTranslator, onnx_translator
+from dims_hf import CMLMConfig, CMLMForConditionalGeneration
+from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
 from dims_hf.translation.sentences import batches_by_budget, collapse
@@ -131,3 +133,67 @@ def test_runtime_that_computes_batches_wrongly_is_refused(tmp_path, monkeypatch)
     monkeypatch.setattr(onnxruntime, "__version__", "1.20.1")
     with pytest.raises(ValueError, match=r"onnxruntime 1\.20\.1 gives wrong translations.*Install 1\.21 or newer"):
         OnnxTranslator(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def exported(tiny_tokenizer, tmp_path_factory) -> Path:
+    """A whole export of a tiny model."""
+    pytest.importorskip("onnx", reason="needs the onnx extra")
+    torch.manual_seed(0)
+    config = CMLMConfig(
+        vocab_size=len(tiny_tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, max_position_embeddings=24,
+        max_target_length=24,
+    )  # fmt: skip
+    folder = tmp_path_factory.mktemp("export") / "out"
+    export_onnx(CMLMForConditionalGeneration(config).eval(), tiny_tokenizer, folder, num_iterations=1)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "weights.bin", "tokenizer.json", "export.json"])
+@pytest.mark.parametrize("damage", ["missing", "cut", "one byte"])
+def test_damaged_folder_is_refused_by_the_name_of_the_file(exported, tmp_path, name, damage):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    content = (folder / name).read_bytes()
+    if damage == "missing":
+        (folder / name).unlink()
+    elif damage == "cut":
+        (folder / name).write_bytes(content[: len(content) // 2])
+    else:
+        (folder / name).write_bytes(bytes([content[0] ^ 1]) + content[1:])
+    with pytest.raises((ValueError, FileNotFoundError), match=name.replace(".", r"\.")) as refused:
+        OnnxTranslator(folder)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", "null", '{"sha256": 3}', "[" * 100_000])
+def test_description_that_is_none_is_refused(exported, tmp_path, content):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    (folder / "export.json").write_text(content)
+    with pytest.raises(ValueError, match="is damaged"):
+        OnnxTranslator(folder)
+
+
+@pytest.mark.parametrize(
+    ("input_ids", "attention_mask", "message"),
+    [
+        (np.ones((1, 3), np.int64), np.zeros((1, 3), np.int64), "Row 0 of input_ids is all padding"),
+        (np.array([[0, 5, 2], [0, 2, 1]]), np.array([[1, 1, 1], [0, 0, 0]]), "Row 1 of input_ids is all padding"),
+        (np.array([[0, -5, 2]]), np.ones((1, 3), np.int64), "the id -5, outside the model's vocabulary"),
+        (np.array([[0, 10_000, 2]]), np.ones((1, 3), np.int64), "the id 10000, outside"),
+        (np.array([[0, 5, 2]]), np.ones((1, 4), np.int64), r"attention_mask has shape \(1, 4\)"),
+        (np.array([0, 5, 2]), np.ones(3, np.int64), r"must have shape \(batch, length\)"),
+        (np.zeros((0, 3), np.int64), np.zeros((0, 3), np.int64), r"must have shape \(batch, length\)"),
+        (np.array([[0.0, 5.5, 2.0]]), np.ones((1, 3), np.int64), "input_ids must hold integers"),
+        (np.array([[0, 5, 2]]), np.array([[1, 7, 1]]), "attention_mask must hold 0 and 1"),
+        (np.full((1, 30), 5), np.ones((1, 30), np.int64), "Row 0 has 30 tokens, the model takes at most 24"),
+    ],
+)
+def test_generate_refuses_what_the_model_refuses(exported, input_ids, attention_mask, message):
+    with pytest.raises(ValueError, match=message):
+        OnnxTranslator(exported, threads=1).generate(input_ids, attention_mask)
+
+
+def test_names_of_special_tokens_in_a_text_are_text(exported):
+    (ids,) = OnnxTranslator(exported).encode(["a <s>cat</s> <mask>"])
+    assert not {0, 1, 2, 4} & set(ids[1:-1])
