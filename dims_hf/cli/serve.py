@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`dims-hf serve`: translation over HTTP for clients of LibreTranslate."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Sequence
+
+from dims_hf.cli.parsing import ArgumentParser
+from dims_hf.serving.settings import ServerSettings, parse_pair
+
+
+# Seconds that requests at hand have when the server is told to end.
+_GRACE = 8
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs the command."""
+    args = vars(_parser().parse_args(argv))
+    host, port, workers = (args.pop(name) for name in ("host", "port", "workers"))
+    pairs = tuple(parse_pair(text) for text in args.pop("model"))
+    settings = ServerSettings(pairs, **{name: value for name, value in args.items() if value is not None})
+    try:
+        import fastapi  # noqa: F401
+        import uvicorn
+    except ModuleNotFoundError as error:
+        raise ValueError(f'The server needs {error.name}. Install it: pip install "dims-hf[serve]"') from None
+    os.environ["DIMS_HF_SERVER"] = settings.to_json()
+    with tempfile.TemporaryDirectory(prefix="dims_hf_metrics.") as folder:
+        if workers > 1:
+            os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
+        uvicorn.run(
+            "dims_hf.serving.app:create_app",
+            factory=True,
+            host=host,
+            port=port,
+            workers=workers,
+            timeout_graceful_shutdown=_GRACE,
+            access_log=False,
+        )
+    return 0
+
+
+def _parser() -> ArgumentParser:
+    parser = ArgumentParser(prog="dims-hf serve", description=__doc__)
+    parser.add_argument(
+        "--model",
+        action="append",
+        required=True,
+        metavar="[SRC-TGT=]FOLDER",
+        help="model folder, of a checkpoint or an export; once per pair of languages",
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=5000, help="port to listen on")
+    parser.add_argument("--workers", type=int, default=1, help="processes; one that dies is started again")
+    parser.add_argument("--threads", type=int, help="processor threads of each model")
+    parser.add_argument("--max-characters", type=int, help="characters of a request")
+    parser.add_argument("--max-texts", type=int, help="texts of a request")
+    parser.add_argument("--max-bytes", type=int, help="bytes of a request's body")
+    parser.add_argument("--requests-per-minute", type=int, help="of one address and worker process; 0 = no limit")
+    parser.add_argument("--timeout", type=float, help="seconds until a request is given up")
+    parser.add_argument("--max-batch", type=int, help="sentences translated together")
+    parser.add_argument("--max-wait", type=float, help="seconds that a sentence waits for others")
+    parser.add_argument("--max-waiting", type=int, help="sentences that may wait")
+    return parser

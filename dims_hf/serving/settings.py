@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Settings of a server: which models serve which languages, and the limits of a request. Plain values, as JSON."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class LanguagePair:
+    """
+    One model of a server.
+
+    Args:
+        source, target (`str`): codes of its languages (ISO 639).
+        model (`str`): folder of a checkpoint or of an export.
+    """
+
+    source: str
+    target: str
+    model: str
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """
+    What a server process is told.
+
+    Args:
+        pairs (`tuple[LanguagePair, ...]`): models, one per pair of languages.
+        threads (`int`, *optional*): processor threads of each model.
+        max_characters (`int`): characters of a request, all texts together.
+        max_texts (`int`): texts of a request.
+        max_bytes (`int`): bytes of a request's body.
+        requests_per_minute (`int`): of one client address, in each worker process; 0 = no limit.
+        timeout (`float`): seconds until a request that is not translated yet is given up.
+        max_batch (`int`): sentences that are translated together, from however many requests.
+        max_wait (`float`): seconds that the first sentence of a batch waits for others.
+        max_waiting (`int`): sentences that may wait; requests beyond are turned away at once.
+
+    Raises:
+        ValueError: no model, two models for one pair, or a limit below its least value.
+    """
+
+    pairs: tuple[LanguagePair, ...]
+    threads: int | None = None
+    max_characters: int = 20_000
+    max_texts: int = 500
+    max_bytes: int = 2_000_000
+    requests_per_minute: int = 0
+    timeout: float = 30.0
+    max_batch: int = 64
+    max_wait: float = 0.005
+    max_waiting: int = 10_000
+
+    def __post_init__(self) -> None:
+        if not self.pairs:
+            raise ValueError("A server needs a model. Pass --model FOLDER, or --model en-de=FOLDER.")
+        names = [(pair.source, pair.target) for pair in self.pairs]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"There are two models for {'-'.join(name)}. Keep one of them.")
+        least = {"requests_per_minute": 0, "max_wait": 0.0, "timeout": 0.001}
+        for field in fields(self)[2:]:
+            value, bound = getattr(self, field.name), least.get(field.name, 1)
+            if value < bound:
+                raise ValueError(f"{field.name} must be >= {bound}, got {value}.")
+
+    def to_json(self) -> str:
+        """For a worker process."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> ServerSettings:
+        """What [`to_json`] wrote."""
+        values = json.loads(text)
+        return cls(**{**values, "pairs": tuple(LanguagePair(**pair) for pair in values["pairs"])})
+
+
+def parse_pair(text: str) -> LanguagePair:
+    """
+    `en-de=FOLDER`, or `FOLDER` alone, whose languages its card names.
+
+    Raises:
+        ValueError: the folder does not exist, or nothing says which languages it translates.
+    """
+    named = re.fullmatch(r"([a-z]{2,3})-([a-z]{2,3})=(.+)", text)
+    folder = Path(named[3] if named else text).expanduser()
+    if not folder.is_dir():
+        raise ValueError(f"There is no model folder {folder}. Give the folder of a checkpoint or of an export.")
+    if named:
+        return LanguagePair(named[1], named[2], str(folder))
+    languages = _languages_of_card(folder)
+    if len(languages) != 2:
+        raise ValueError(f"{folder} does not say which two languages it translates. Pass --model en-de={folder}.")
+    return LanguagePair(*languages, str(folder))
+
+
+def _languages_of_card(folder: Path) -> list[str]:
+    """Source and target as the metadata of the folder's `README.md` name them, in this order."""
+    path = folder / "README.md"
+    if not path.is_file():
+        return []
+    metadata = re.match(r"---\n.*?^language:\n((?:- \S+\n)+).*?^---\n", path.read_text(encoding="utf-8"), re.S | re.M)
+    return re.findall(r"- (\S+)", metadata[1]) if metadata else []
