@@ -2,15 +2,15 @@
 # Copyright 2026 The dims_hf authors
 """dims_hf: fast non-autoregressive translation on Hugging Face Transformers, with DiMS distillation.
 
-Importing the package makes transformers know its model families and the `translation` task. Everything else is
-imported when it is first used, so that translating needs torch and transformers alone.
+Importing the package makes transformers know its model families and the `translation` task, at once or as soon as
+transformers is imported. Everything else is imported when it is first used, so that translating needs torch and
+transformers alone, and an exported model neither.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dims_hf._registration import register_models, register_translation_pipeline
-from dims_hf.models import MODELS, NATTranslationPipeline
+from dims_hf._registration import register_when_imported
 
 
 if TYPE_CHECKING:
@@ -506,8 +506,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = ["__version__", *_ROOM_OF]
 
-register_models(MODELS)
-register_translation_pipeline(NATTranslationPipeline)
+register_when_imported()
 
 
 def __getattr__(name: str) -> object:
