@@ -2,15 +2,15 @@
 # Copyright 2026 The dims_hf authors
 """dims_hf: fast non-autoregressive translation on Hugging Face Transformers, with DiMS distillation.
 
-Importing the package makes transformers know its model families and the `translation` task. Everything else is
-imported when it is first used, so that translating needs torch and transformers alone.
+Importing the package makes transformers know its model families and the `translation` task, at once or as soon as
+transformers is imported. Everything else is imported when it is first used, so that translating needs torch and
+transformers alone, and an exported model neither.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from dims_hf import models as _models
-from dims_hf._registration import register_models, register_translation_pipeline
+from dims_hf._registration import register_when_imported
 
 
 if TYPE_CHECKING:
@@ -143,10 +143,18 @@ if TYPE_CHECKING:
         TokenBudgetBatchSampler as TokenBudgetBatchSampler,
     )
     from dims_hf.translation import (
+        RUNTIMES as RUNTIMES,
+        Adaptive as Adaptive,
+        Reranker as Reranker,
+        Runtime as Runtime,
         Timing as Timing,
         Translation as Translation,
+        load_checkpoint as load_checkpoint,
         load_model as load_model,
+        open_runtime as open_runtime,
+        quality_flags as quality_flags,
         translate as translate,
+        translate_document as translate_document,
         translate_timed as translate_timed,
     )
 
@@ -224,10 +232,18 @@ _ROOMS = {
         "train_tokenizer",
     ),
     "translation": (
+        "Adaptive",
+        "RUNTIMES",
+        "Reranker",
+        "Runtime",
         "Timing",
         "Translation",
+        "load_checkpoint",
         "load_model",
+        "open_runtime",
+        "quality_flags",
         "translate",
+        "translate_document",
         "translate_timed",
     ),
     "evaluation": (
@@ -296,8 +312,7 @@ _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
 
 __all__ = ["__version__", *_ROOM_OF]
 
-register_models(_models.MODELS)
-register_translation_pipeline(_models.NATTranslationPipeline)
+register_when_imported()
 
 
 def __getattr__(name: str) -> object:

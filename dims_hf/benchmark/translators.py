@@ -19,7 +19,8 @@ import torch
 from dims_hf.benchmark.weights import Weights
 from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID, Batch
 from dims_hf.export.shortlist import FREQUENT, PER_TOKEN, Shortlist
-from dims_hf.translation.sentences import collapse, pad_batch
+from dims_hf.translation.sentences import collapse
+from dims_hf.translation.torch_runtime import pad_batch
 
 
 if TYPE_CHECKING:

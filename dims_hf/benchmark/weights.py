@@ -227,7 +227,7 @@ def _trained(place: str) -> Weights:
     from transformers import AutoConfig
 
     folder = resolve_model(place)
-    config = AutoConfig.from_pretrained(folder)
+    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
     if config.model_type != MARIAN and not hasattr(config, "mask_token_id"):
         raise ValueError(f"{place} is a {config.model_type} model. The benchmark knows ours and Marian's.")
     family = MARIAN if config.model_type == MARIAN else OURS

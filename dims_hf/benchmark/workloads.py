@@ -10,7 +10,7 @@ from statistics import fmean
 
 import torch
 
-from dims_hf.translation.sentences import batches_by_budget
+from dims_hf.translation.batching import batches_by_budget
 
 
 # Ids below are special tokens in every vocabulary here.

@@ -2,31 +2,40 @@
 # Copyright 2026 The dims_hf authors
 """Parallel corpora: reading and checking them, training tokenizers, encoding and batching."""
 
-from .collator import TranslationCollator
-from .corpora import corpus_fingerprint, load_corpus, load_sentences
-from .encoding import encode_corpus
-from .tokenizer import (
-    BLANK_TOKEN,
-    SPECIAL_TOKENS,
-    add_blank,
-    check_same_tokenizer,
-    save_tokenizer,
-    tokenizer_fingerprint,
-    train_tokenizer,
+from typing import TYPE_CHECKING
+
+from dims_hf._lazy import lazy_exports
+
+
+if TYPE_CHECKING:
+    from .collator import TranslationCollator as TranslationCollator
+    from .corpora import corpus_fingerprint as corpus_fingerprint
+    from .corpora import load_corpus as load_corpus
+    from .corpora import load_sentences as load_sentences
+    from .encoding import encode_corpus as encode_corpus
+    from .tokenizer import BLANK_TOKEN as BLANK_TOKEN
+    from .tokenizer import SPECIAL_TOKENS as SPECIAL_TOKENS
+    from .tokenizer import add_blank as add_blank
+    from .tokenizer import check_same_tokenizer as check_same_tokenizer
+    from .tokenizer import save_tokenizer as save_tokenizer
+    from .tokenizer import tokenizer_fingerprint as tokenizer_fingerprint
+    from .tokenizer import train_tokenizer as train_tokenizer
+
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "collator": ("TranslationCollator",),
+        "corpora": ("corpus_fingerprint", "load_corpus", "load_sentences"),
+        "encoding": ("encode_corpus",),
+        "tokenizer": (
+            "BLANK_TOKEN",
+            "SPECIAL_TOKENS",
+            "add_blank",
+            "check_same_tokenizer",
+            "save_tokenizer",
+            "tokenizer_fingerprint",
+            "train_tokenizer",
+        ),
+    },
 )
-
-
-__all__ = [
-    "BLANK_TOKEN",
-    "SPECIAL_TOKENS",
-    "TranslationCollator",
-    "add_blank",
-    "check_same_tokenizer",
-    "corpus_fingerprint",
-    "encode_corpus",
-    "load_corpus",
-    "load_sentences",
-    "save_tokenizer",
-    "tokenizer_fingerprint",
-    "train_tokenizer",
-]

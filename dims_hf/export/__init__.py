@@ -2,23 +2,32 @@
 # Copyright 2026 The dims_hf authors
 """Ways in and out: checkpoints of other toolkits, folders ready for the Hub, and ONNX."""
 
-from .bundle import write_hub_folder
-from .fairseq import ImportedCheckpoint, import_fairseq_checkpoint, model_from_fairseq_state_dict
-from .onnx_export import check_output_dir, export_onnx, write_graphs
-from .onnx_translator import OnnxTranslator
-from .shortlist import Shortlist, build_shortlist, corpus_shortlist
+from typing import TYPE_CHECKING
+
+from dims_hf._lazy import lazy_exports
 
 
-__all__ = [
-    "ImportedCheckpoint",
-    "OnnxTranslator",
-    "Shortlist",
-    "build_shortlist",
-    "check_output_dir",
-    "corpus_shortlist",
-    "export_onnx",
-    "import_fairseq_checkpoint",
-    "model_from_fairseq_state_dict",
-    "write_graphs",
-    "write_hub_folder",
-]
+if TYPE_CHECKING:
+    from .bundle import write_hub_folder as write_hub_folder
+    from .fairseq import ImportedCheckpoint as ImportedCheckpoint
+    from .fairseq import import_fairseq_checkpoint as import_fairseq_checkpoint
+    from .fairseq import model_from_fairseq_state_dict as model_from_fairseq_state_dict
+    from .onnx_export import check_output_dir as check_output_dir
+    from .onnx_export import export_onnx as export_onnx
+    from .onnx_export import write_graphs as write_graphs
+    from .onnx_translator import OnnxTranslator as OnnxTranslator
+    from .shortlist import Shortlist as Shortlist
+    from .shortlist import build_shortlist as build_shortlist
+    from .shortlist import corpus_shortlist as corpus_shortlist
+
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "bundle": ("write_hub_folder",),
+        "fairseq": ("ImportedCheckpoint", "import_fairseq_checkpoint", "model_from_fairseq_state_dict"),
+        "onnx_export": ("check_output_dir", "export_onnx", "write_graphs"),
+        "onnx_translator": ("OnnxTranslator",),
+        "shortlist": ("Shortlist", "build_shortlist", "corpus_shortlist"),
+    },
+)

@@ -69,14 +69,13 @@ def write_hub_folder(
     Returns:
         `Path`: the folder.
     """
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
     from dims_hf.data import save_tokenizer
     from dims_hf.reports import create_model_card, save_model_card
-    from dims_hf.translation import translate
+    from dims_hf.translation import load_checkpoint, translate
+    from dims_hf.translation.loading import load_tokenizer
 
-    tokenizer = AutoTokenizer.from_pretrained(model_path, trust_remote_code=False)
-    model = AutoModelForSeq2SeqLM.from_pretrained(model_path, dtype=torch.float16)
+    tokenizer = load_tokenizer(model_path)
+    model = load_checkpoint(model_path, dtype=torch.float16)
     if sample is not None and not sample[1]:
         # Half precision is for transport; processors decode in single.
         sample = (sample[0], translate(model.float().eval(), tokenizer, [sample[0]])[0].text)

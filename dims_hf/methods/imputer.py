@@ -29,7 +29,7 @@ from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import MASK_POLICIES, find_content, mix_keys, sample_glanced
 from dims_hf.objectives import Loss, VocabularyProjection, projected_imputer_loss
 from dims_hf.objectives.projected import project_labels
-from dims_hf.translation.sentences import evaluation_mode
+from dims_hf.translation.torch_runtime import evaluation_mode
 
 
 if TYPE_CHECKING:

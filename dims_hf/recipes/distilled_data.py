@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoTokenizer
 
 from dims_hf.data import corpus_fingerprint
 from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
@@ -39,7 +39,7 @@ from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.provenance import public_name
 from dims_hf.reports.results import write_text
-from dims_hf.translation.loading import resolve_model
+from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 if TYPE_CHECKING:
@@ -142,9 +142,9 @@ def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamT
     place = resolve_model(args.teacher)
     tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
     try:
-        model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=getattr(torch, args.dtype), trust_remote_code=False)
+        model = load_checkpoint(place, dtype=getattr(torch, args.dtype))
     except ValueError as error:
-        if "Unrecognized configuration class" not in str(error):
+        if "is not a model that translates" not in str(error):
             raise
         raise ValueError(
             f"{args.teacher} is not a model that translates one text into another. Use a Marian, NLLB or mBART model "

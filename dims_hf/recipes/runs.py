@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from dims_hf.data import (
     BLANK_TOKEN,
@@ -37,6 +37,7 @@ from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.translation.loading import load_checkpoint
 
 
 if TYPE_CHECKING:
@@ -196,7 +197,7 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     student_path = model_args.student or model_args.teacher
     if student_path != model_args.teacher:
         check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
-    student = AutoModelForSeq2SeqLM.from_pretrained(student_path, dtype="float32")
+    student = load_checkpoint(student_path)
     corpus = read_corpus(corpus_args)
     if args.unsupervised and corpus_args.monolingual is None:
         corpus["train"] = corpus["train"].remove_columns("target")

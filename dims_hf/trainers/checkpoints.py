@@ -12,7 +12,9 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import PreTrainedModel
+
+from dims_hf.translation.loading import load_checkpoint
 
 
 _RECORD = "record.json"
@@ -102,7 +104,7 @@ def unique_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 @torch.no_grad()
 def load_weights(model: PreTrainedModel, folder: str | Path) -> None:
     """Sets a model's parameters, in place, to those saved in a folder."""
-    model.load_state_dict(AutoModelForSeq2SeqLM.from_pretrained(folder, dtype=torch.float32).state_dict())
+    model.load_state_dict(load_checkpoint(folder, dtype=torch.float32).state_dict())
 
 
 def last_complete_checkpoint(output_dir: str | Path) -> str | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, PreTrainedModel
+from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, synthesize_targets
@@ -19,6 +19,7 @@ from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
+from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 EMA_FOLDER = "ema_teacher"
@@ -193,17 +194,14 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
     Raises:
         ValueError: if there is nothing at that path.
     """
-    looks_local = str(path).startswith((".", "/", "~")) or str(path).count("/") != 1
-    folder = Path(path).expanduser()
-    if looks_local and not folder.is_dir():
-        raise ValueError(f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py.")
     try:
-        return AutoModelForSeq2SeqLM.from_pretrained(folder if folder.is_dir() else path, dtype=torch.float32)
-    except OSError as error:
+        place = resolve_model(path)
+    except ValueError as error:
         raise ValueError(
-            f"The teacher path {str(path)!r} does not exist or holds no model, here or on the Hub. Correct it, or "
-            f"train one with training/train_teacher.py. ({error})"
-        ) from error
+            f"The teacher path {str(path)!r} does not exist or holds no model ({error}) Train one with "
+            "training/train_teacher.py."
+        ) from None
+    return load_checkpoint(place, dtype=torch.float32)
 
 
 def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -16,7 +16,7 @@ from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerContr
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
-from dims_hf.translation.sentences import batches_by_budget
+from dims_hf.translation.batching import batches_by_budget
 
 
 logger = logging.getLogger(__name__)

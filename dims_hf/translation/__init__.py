@@ -1,15 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Text in, text out: loading models, batches by budget, decoding, order restored."""
+"""Text in, text out: loading models, policies for odd texts, batches by budget, decoding, order restored."""
 
-from dims_hf.translation.loading import load_model
-from dims_hf.translation.sentences import Timing, Translation, translate, translate_timed
+from typing import TYPE_CHECKING
+
+from dims_hf._lazy import lazy_exports
 
 
-__all__ = [
-    "Timing",
-    "Translation",
-    "load_model",
-    "translate",
-    "translate_timed",
-]
+if TYPE_CHECKING:
+    from .confidence import Adaptive as Adaptive
+    from .confidence import quality_flags as quality_flags
+    from .documents import translate_document as translate_document
+    from .loading import load_checkpoint as load_checkpoint
+    from .loading import load_model as load_model
+    from .reranking import Reranker as Reranker
+    from .runtimes import RUNTIMES as RUNTIMES
+    from .runtimes import Runtime as Runtime
+    from .runtimes import open_runtime as open_runtime
+    from .sentences import Timing as Timing
+    from .sentences import Translation as Translation
+    from .sentences import translate as translate
+    from .sentences import translate_timed as translate_timed
+
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "confidence": ("Adaptive", "quality_flags"),
+        "documents": ("translate_document",),
+        "loading": ("load_checkpoint", "load_model"),
+        "reranking": ("Reranker",),
+        "runtimes": ("RUNTIMES", "Runtime", "open_runtime"),
+        "sentences": ("Timing", "Translation", "translate", "translate_timed"),
+    },
+)

@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Loading a model with its tokenizer for inference, from a folder or from the Hub."""
+"""Loading models, from a folder or from the Hub: whole, finite, and without running code that came with them."""
 
 from __future__ import annotations
 
+import difflib
 import os
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,35 +20,147 @@ if TYPE_CHECKING:
 # Precisions that models decode in.
 DTYPES = ("float32", "bfloat16", "float16")
 
+_ALLOW = "--trust-remote-code (trust_remote_code=True)"
+
 
 def load_model(
-    name: str | os.PathLike[str], device: str | None = None, dtype: str | None = None
+    name: str | os.PathLike[str],
+    device: str | None = None,
+    dtype: str | None = None,
+    *,
+    trust_remote_code: bool = False,
 ) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """Loads a translation model and its tokenizer for inference.
 
     Args:
         name (`str` or `os.PathLike`): folder of a checkpoint (`~` is the home folder), or Hub model id.
         device (`str`, *optional*): torch device; the first GPU where there is one, else the CPU, when `None`.
-        dtype (`str`, *optional*): precision of weights and products, one of `DTYPES`; when `None` float32 on a CPU,
+        dtype (`str`, *optional*): precision of weights and arithmetic, one of `DTYPES`; when `None` float32 on a CPU,
             elsewhere that of the checkpoint.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): run Python code that comes with the model.
 
     Returns:
         `tuple`: the model in evaluation mode, and its tokenizer.
 
     Raises:
-        ValueError: `name` reads as a path and is no checkpoint folder, or torch has no such device, or no such
-            precision is known.
+        ValueError: `name` reads as a path and is no checkpoint folder, the checkpoint is refused by
+            [`load_checkpoint`], or torch has no such device, or no such precision is known.
     """
     if dtype not in (None, *DTYPES):
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
-
-    place = resolve_model(name)
     target = _find_device(device)
     # half precision is for transport; processors without such units decode it slowly or not at all
     dtype = dtype or ("float32" if target.type == "cpu" else "auto")
-    model = AutoModelForSeq2SeqLM.from_pretrained(place, dtype=dtype).to(target).eval()
-    return model, AutoTokenizer.from_pretrained(place)
+    model = load_checkpoint(name, dtype=dtype, trust_remote_code=trust_remote_code).to(target).eval()
+    return model, load_tokenizer(name, trust_remote_code=trust_remote_code)
+
+
+def load_checkpoint(
+    name: str | os.PathLike[str], *, dtype: str | torch.dtype = "float32", trust_remote_code: bool = False
+) -> PreTrainedModel:
+    """The model of a checkpoint, all of whose weights are there, belong to it and are finite.
+
+    Args:
+        name (`str` or `os.PathLike`): folder of a checkpoint, or Hub model id.
+        dtype (`str` or `torch.dtype`, *optional*, defaults to `"float32"`): precision of the weights; `"auto"` is the
+            checkpoint's.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): run Python code that comes with the model.
+
+    Raises:
+        ValueError: nothing at that place, code of its own without consent, files that cannot be read, or weights that
+            are missing, unexpected, of another shape, NaN or infinite; these are named.
+    """
+    from transformers import AutoModelForSeq2SeqLM
+
+    place = resolve_model(name)
+    # shapes that differ are reported, and refused below with the others
+    model, report = _from_pretrained(
+        AutoModelForSeq2SeqLM,
+        place,
+        trust_remote_code,
+        dtype=dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
+    )
+    _check_names(name, report)
+    check_finite(model, name)
+    return model
+
+
+def load_tokenizer(name: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
+    """The tokenizer of a checkpoint.
+
+    Raises:
+        ValueError: nothing at that place, code of its own without consent, or files that cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    return _from_pretrained(AutoTokenizer, resolve_model(name), trust_remote_code)
+
+
+def check_finite(model: torch.nn.Module, name: str | os.PathLike[str]) -> None:
+    """Refuses a model with a weight that is NaN or infinite.
+
+    Raises:
+        ValueError: naming the first such weight and their number.
+    """
+    bad = [key for key, value in model.state_dict().items() if not _is_finite(value)]
+    if bad:
+        raise ValueError(
+            f"{name}: the weights {_listed(bad)} hold NaN or infinite numbers. Take an earlier checkpoint, or a fresh "
+            "copy of the file."
+        )
+
+
+def _is_finite(value: torch.Tensor) -> bool:
+    return not value.is_floating_point() or value.is_meta or bool(torch.isfinite(value).all())
+
+
+def _check_names(name: str | os.PathLike[str], report: dict[str, Any]) -> None:
+    faults = {
+        "lacks the weights": report.get("missing_keys"),
+        "has weights that its configuration does not know,": report.get("unexpected_keys"),
+        "has weights of another shape than its configuration says,": report.get("mismatched_keys"),
+    }
+    for fault, keys in faults.items():
+        if keys:
+            names = sorted(key if isinstance(key, str) else str(key[0]) for key in keys)
+            raise ValueError(
+                f"{name} {fault} {_listed(names)}. Its files do not belong together, or one was cut: copy or export "
+                "the checkpoint again."
+            )
+
+
+def _listed(names: Iterable[str]) -> str:
+    names = list(names)
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
+
+
+def _from_pretrained(kind: Any, place: str, trust_remote_code: bool, **options: Any) -> Any:
+    """`kind.from_pretrained`, everything it raises as one `ValueError` that names the fix."""
+    try:
+        return kind.from_pretrained(place, trust_remote_code=trust_remote_code, **options)
+    except Exception as error:  # each library below has exceptions of its own, for the same few faults
+        text = " ".join(str(error).split())
+        if "trust_remote_code" in text:
+            raise ValueError(
+                f"{place} comes with Python code of its own, which is not run without consent. Read it; if you trust "
+                f"it, allow it with {_ALLOW}."
+            ) from None
+        if "Unrecognized configuration class" in text:
+            raise ValueError(
+                f"{place} is not a model that translates one text into another. Give one that is."
+            ) from None
+        if not Path(place).is_dir():
+            raise ValueError(
+                f"There is no such folder as {place!r}, and no model of that name could be loaded from the Hub "
+                f"({text[:200]}). Correct the path or the model id."
+            ) from error
+        raise ValueError(
+            f"{place} cannot be loaded: {type(error).__name__}: {text[:300]}. Its files are damaged or do not belong "
+            "together: copy or export the checkpoint again."
+        ) from error
 
 
 def resolve_model(name: str | os.PathLike[str]) -> str:
@@ -60,10 +174,11 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
         `str`: what `from_pretrained` takes; `~` is expanded.
 
     Raises:
-        ValueError: a path that does not exist, or a folder without `config.json`.
+        ValueError: a path that does not exist, a folder without `config.json`, or a name that is almost that of a
+            checkpoint folder here.
     """
     text = str(name)
-    path = Path(name).expanduser()
+    path = expand_home(name)
     is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~"))
     is_path = is_path or text.endswith("/") or text.count("/") > 1 or ("/" in text and path.parent.is_dir())
     if path.is_dir():
@@ -71,8 +186,41 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
             raise ValueError(f"{text} holds no config.json. Give the folder that training or export wrote.")
         return str(path)
     if is_path or path.exists():
-        raise ValueError(f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id.")
+        raise ValueError(
+            f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id (there is no such folder"
+            f"{_neighbour(path)})."
+        )
+    if _neighbour(path):
+        # asking the Hub would take its time and then say no
+        raise ValueError(f"There is no such folder as {text}{_neighbour(path)}. Correct the path.")
     return text
+
+
+def expand_home(name: str | os.PathLike[str]) -> Path:
+    """The path with `~` for the home folder.
+
+    Raises:
+        ValueError: the home folder of somebody who is not here.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError as error:
+        raise ValueError(f"{name}: {error} Write the folder's whole path.") from None
+
+
+def _neighbour(path: Path) -> str:
+    """A checkpoint folder whose path differs in one name only, and little, for a message about a typo."""
+    parts = path.parts
+    for index, part in enumerate(parts):
+        before = Path(*parts[:index]) if index else Path()
+        if not before.is_dir():
+            return ""
+        names = [entry.name for entry in before.iterdir() if entry.is_dir()] if not (before / part).is_dir() else []
+        for name in difflib.get_close_matches(part, names, cutoff=0.75):
+            other = before.joinpath(name, *parts[index + 1 :])
+            if (other / "config.json").is_file():
+                return f"; did you mean {other}?"
+    return ""
 
 
 def _find_device(name: str | None) -> torch.device:

@@ -1,18 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Text in, text out: `translate` sorts, batches by token budget, decodes and restores the order."""
+"""Text in, text out: sources are prepared by the policies, sorted, batched, decoded and put back in order."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import torch
-from transformers.utils import logging
+from dims_hf.models.source_text import PreparedSources, prepare_sources
+
+from .batching import batches_by_budget
+from .runtimes import Runtime
 
 
 if TYPE_CHECKING:
@@ -21,14 +23,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Translation:
-    """One translated sentence, with what the diagnostics need beside the text.
+    """One translated text, with what the diagnostics need beside it.
 
     Args:
         text (`str`): the detokenised translation.
         raw_text (`str`): the same before repeats were collapsed (equal to `text` with `collapse_repeats=False`).
         token_ids (`tuple[int, ...]`): content token ids behind `text`, without `<s>`, `</s>` and padding.
         raw_token_ids (`tuple[int, ...]`): content token ids behind `raw_text`.
-        score (`float`): sum of log-probabilities / (N+2), taken before repeats are collapsed.
+        score (`float`): sum of log-probabilities / (N+2), taken before repeats are collapsed; over all pieces of a
+            source that was split; 0 of an empty translation.
+        num_pieces (`int`): pieces that the source was translated in; 0 where it was left out.
+        left_out (`str`, *optional*): "blank" or "long" where a policy left the source out.
     """
 
     text: str
@@ -36,6 +41,13 @@ class Translation:
     token_ids: tuple[int, ...]
     raw_token_ids: tuple[int, ...]
     score: float
+    num_pieces: int = 1
+    left_out: str | None = None
+
+    @property
+    def confidence(self) -> float:
+        """Geometric mean of the token probabilities, between 0 and 1."""
+        return min(1.0, math.exp(self.score))
 
 
 @dataclass(frozen=True)
@@ -66,13 +78,15 @@ class Timing:
 def translate(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
-    sources: Sequence[str],
+    sources: Iterable[str],
     *,
     num_iterations: int | None = None,
     length_beam_size: int | None = None,
     target_lengths: Sequence[int] | None = None,
-    max_tokens_per_batch: int = 4096,
+    max_tokens_per_batch: int | None = None,
     collapse_repeats: bool | None = None,
+    on_blank: str = "keep",
+    on_long: str = "error",
     progress: bool = False,
     **generate_kwargs: Any,
 ) -> list[Translation]:
@@ -81,15 +95,19 @@ def translate(
     Args:
         model (`PreTrainedModel`): a model with the `generate` of this package; put in evaluation mode for the call.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer, which adds `<s>` and `</s>`.
-        sources (`Sequence[str]`): source sentences, none blank.
+        sources (`Iterable[str]`): source sentences: a list, a tuple, a column of a data set.
         num_iterations (`int`, *optional*): decoder passes; the model's generation config decides when `None`.
         length_beam_size (`int`, *optional*): length candidates per sentence; as above when `None`.
         target_lengths (`Sequence[int]`, *optional*): target lengths in content tokens N, one per source; overrides the
             length predictor.
-        max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, every length candidate
-            counted. A longer sentence is a batch of its own.
+        max_tokens_per_batch (`int`, *optional*): padded tokens per batch, every length candidate counted; 512 on a
+            CPU and 4,096 elsewhere when `None`. A longer sentence is a batch of its own.
         collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour; the model's generation config
             decides when `None`.
+        on_blank (`str`, *optional*, defaults to `"keep"`): a source with nothing to see in it stays empty (`keep`) or
+            is refused (`error`).
+        on_long (`str`, *optional*, defaults to `"error"`): a source longer than the model takes is refused (`error`),
+            cut (`truncate`), translated piece by piece, cut at ends of sentences (`split`), or left empty (`skip`).
         progress (`bool`, *optional*, defaults to `False`): show a progress bar on standard error.
         generate_kwargs (`Any`): further keyword arguments of `model.generate`.
 
@@ -97,9 +115,8 @@ def translate(
         `list[Translation]`: one per source, in the order of `sources`.
 
     Raises:
-        ValueError: a blank or overlong source (named by its row), a count or a budget that does not fit.
+        ValueError: a source that the policies refuse (named by its row), a count or a budget that does not fit.
     """
-    options = dict(num_iterations=num_iterations, length_beam_size=length_beam_size, **generate_kwargs)
     return translate_timed(
         model,
         tokenizer,
@@ -107,48 +124,84 @@ def translate(
         target_lengths=target_lengths,
         max_tokens_per_batch=max_tokens_per_batch,
         collapse_repeats=collapse_repeats,
+        on_blank=on_blank,
+        on_long=on_long,
         progress=progress,
-        **options,
+        num_iterations=num_iterations,
+        length_beam_size=length_beam_size,
+        **generate_kwargs,
     )[0]
 
 
 def translate_timed(
-    model: PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase,
-    sources: Sequence[str],
-    *,
-    target_lengths: Sequence[int] | None = None,
-    max_tokens_per_batch: int = 4096,
-    collapse_repeats: bool | None = None,
-    progress: bool = False,
-    **generate_kwargs: Any,
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: Iterable[str], **options: Any
 ) -> tuple[list[Translation], Timing]:
     """`translate` that also says what the calls of `generate` cost; same arguments, same errors.
 
     Returns:
         `tuple[list[Translation], Timing]`: translations in the order of `sources`, and their cost.
     """
-    rows = encode_sources(model, tokenizer, sources)
-    collapse_repeats = collapses_repeats(model) if collapse_repeats is None else collapse_repeats
-    _check_target_lengths(target_lengths, len(rows))
-    options = {name: value for name, value in generate_kwargs.items() if value is not None}
-    budget = max_tokens_per_batch // max(1, options.get("length_beam_size", 1))
-    sizes = [len(row) for row in rows]
-    if target_lengths is not None:
-        sizes = [max(size, length + 2) for size, length in zip(sizes, target_lengths, strict=True)]
-    batches = list(batches_by_budget(sizes, max(1, budget)))
-    translations: list[Translation | None] = [None] * len(rows)
+    from .torch_runtime import TorchRuntime
+
+    return translate_texts(TorchRuntime(model, tokenizer), sources, **options)
+
+
+def translate_texts(
+    runtime: Runtime,
+    sources: Iterable[str],
+    *,
+    target_lengths: Sequence[int] | None = None,
+    max_tokens_per_batch: int | None = None,
+    collapse_repeats: bool | None = None,
+    on_blank: str = "keep",
+    on_long: str = "error",
+    name: Callable[[int], str] = "sources[{}]".format,
+    progress: bool = False,
+    **generate_kwargs: Any,
+) -> tuple[list[Translation], Timing]:
+    """`translate_timed` with any runtime.
+
+    Args:
+        runtime ([`Runtime`]): the opened model.
+        sources, target_lengths, max_tokens_per_batch, collapse_repeats, on_blank, on_long, progress, generate_kwargs:
+            as for [`translate`].
+        name (`Callable[[int], str]`, *optional*): how errors call the source of a row.
+    """
+    sources = sources if isinstance(sources, str) else list(sources)
+    prepared = prepare_sources(sources, runtime.tokenizer, runtime.max_source_length, on_blank, on_long, name=name)
+    lengths = _lengths_of_pieces(target_lengths, len(sources), prepared)
+    options = {key: value for key, value in generate_kwargs.items() if value is not None}
+    collapse_repeats = runtime.collapses_repeats if collapse_repeats is None else collapse_repeats
+    budget = runtime.max_tokens_per_batch if max_tokens_per_batch is None else max_tokens_per_batch
+    batches = _batches(prepared.pieces, lengths, budget, options.get("length_beam_size") or runtime.length_beam_size)
+    pieces: list[Translation | None] = [None] * len(prepared.pieces)
     seconds = 0.0
-    with evaluation_mode(model), torch.inference_mode():
-        for batch in logging.tqdm(batches, desc="translate", disable=not progress):
-            inputs = pad_batch([rows[index] for index in batch], tokenizer.pad_token_id, model.device)
-            if target_lengths is not None:
-                options["target_lengths"] = torch.tensor([target_lengths[index] for index in batch]).to(model.device)
-            elapsed, sequences, scores = _timed_generate(model, inputs, options)
-            seconds += elapsed
-            for index, token_ids, score in zip(batch, sequences, scores, strict=True):
-                translations[index] = _to_translation(tokenizer, token_ids, score, collapse_repeats)
-    return translations, Timing(seconds, len(rows), len(batches))
+    for batch in _shown(batches, progress):
+        if lengths is not None:
+            options["target_lengths"] = [lengths[index] for index in batch]
+        start = time.perf_counter()
+        rows, scores = runtime.generate([prepared.pieces[index] for index in batch], **options)
+        seconds += time.perf_counter() - start
+        for index, token_ids, score in zip(batch, rows, scores, strict=True):
+            pieces[index] = to_translation(runtime, token_ids, score, collapse_repeats)
+    translations = join_pieces(len(sources), prepared, [piece for piece in pieces if piece is not None])
+    return translations, Timing(seconds, len(prepared.pieces), len(batches))
+
+
+def encode_sources(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str]
+) -> list[list[int]]:
+    """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the model takes.
+
+    Raises:
+        ValueError: `sources` is one string, or a row is blank, or a row is too long.
+    """
+    from .torch_runtime import TorchRuntime
+
+    runtime = TorchRuntime(model, tokenizer)
+    sources = sources if isinstance(sources, str) else list(sources)
+    limit = runtime.max_source_length
+    return prepare_sources(sources, runtime.tokenizer, limit, "error", "error", name="sources[{}]".format).pieces
 
 
 def collapses_repeats(model: PreTrainedModel) -> bool:
@@ -164,111 +217,69 @@ def collapse(token_ids: Sequence[int]) -> tuple[int, ...]:
     return tuple(token_id for token_id, _ in groupby(token_ids))
 
 
-def encode_sources(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str]
-) -> list[list[int]]:
-    """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the position table.
-
-    Raises:
-        ValueError: `sources` is one string, or a row is blank, or a row is too long.
-    """
-    if isinstance(sources, str):
-        raise ValueError("sources is one string. Pass a list of sentences, [source] for a single one.")
-    for row, source in enumerate(sources):
-        if not isinstance(source, str) or not source.strip():
-            raise ValueError(f"sources[{row}] is blank: {source!r}. Remove the row, or give it a sentence.")
-    rows = tokenizer(list(sources))["input_ids"] if len(sources) else []
-    limit = getattr(model.config, "max_source_length", getattr(model.config, "max_position_embeddings", None))
-    for row, token_ids in enumerate(rows):
-        if limit is not None and len(token_ids) > limit:
-            raise ValueError(
-                f"sources[{row}] has {len(token_ids)} tokens, the model takes at most {limit}. "
-                "Split or drop the sentence."
-            )
-    return rows
-
-
-def batches_by_budget(sizes: Sequence[int], max_tokens_per_batch: int) -> Iterator[list[int]]:
-    """Groups indices by size, longest first, so that rows × longest row stays within the budget.
-
-    Longest first, because a batch that does not fit in memory then fails at once and not at the end.
-
-    Args:
-        sizes (`Sequence[int]`): tokens of each row.
-        max_tokens_per_batch (`int`): padded tokens per batch; a longer row is a batch of its own.
-
-    Raises:
-        ValueError: `max_tokens_per_batch` < 1.
-    """
-    if max_tokens_per_batch < 1:
-        raise ValueError(f"max_tokens_per_batch must be >= 1, got {max_tokens_per_batch}. The default is 4096.")
-    order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
-    start = 0
-    while start < len(order):
-        count = max(1, max_tokens_per_batch // max(1, sizes[order[start]]))
-        yield order[start : start + count]
-        start += count
-
-
-def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:
-    """Right-pads rows to `input_ids` (B,S) and `attention_mask` (B,S), 1 = real token."""
-    width = max(len(row) for row in rows)
-    input_ids = torch.tensor([list(row) + [pad_token_id] * (width - len(row)) for row in rows])
-    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
-    return {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every submodule is in the mode it had before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
-
-
-def _timed_generate(
-    model: PreTrainedModel, inputs: dict[str, torch.Tensor], options: dict[str, Any]
-) -> tuple[float, list[list[int]], list[float]]:
-    """One call of `generate`: seconds, sequences and scores as plain lists, so that no tensor outlives its batch."""
-    _synchronize(model.device)
-    start = time.perf_counter()
-    output = model.generate(**inputs, **options, collapse_repeats=False, return_dict_in_generate=True)
-    _synchronize(model.device)
-    return time.perf_counter() - start, output.sequences.tolist(), output.sequences_scores.tolist()
-
-
-def _synchronize(device: torch.device) -> None:
-    if torch.device(device).type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def _to_translation(
-    tokenizer: PreTrainedTokenizerBase, sequence: list[int], score: float, collapse_repeats: bool
-) -> Translation:
-    raw = _content(tokenizer, sequence)
+def to_translation(runtime: Runtime, token_ids: Sequence[int], score: float, collapse_repeats: bool) -> Translation:
+    """Text of one decoded row, with and without its repeats."""
+    raw = tuple(token_ids)
     kept = collapse(raw) if collapse_repeats else raw
-    raw_text = tokenizer.decode(raw, skip_special_tokens=True)
-    text = raw_text if kept == raw else tokenizer.decode(kept, skip_special_tokens=True)
+    raw_text = runtime.decode(raw)
+    text = raw_text if kept == raw else runtime.decode(kept)
     return Translation(text.strip(), raw_text.strip(), kept, raw, score)
 
 
-def _content(tokenizer: PreTrainedTokenizerBase, sequence: list[int]) -> tuple[int, ...]:
-    """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
-    end = len(sequence)
-    while end and sequence[end - 1] == tokenizer.pad_token_id:
-        end -= 1
-    if end and sequence[end - 1] == tokenizer.eos_token_id:
-        end -= 1
-    start = 1 if end and sequence[0] == tokenizer.bos_token_id else 0
-    return tuple(sequence[start:end])
+def join_pieces(num_sources: int, prepared: PreparedSources, pieces: Sequence[Translation]) -> list[Translation]:
+    """One translation per source from those of its pieces, in order; an empty one where there is no piece."""
+    owned: list[list[Translation]] = [[] for _ in range(num_sources)]
+    for owner, piece in zip(prepared.owners, pieces, strict=True):
+        owned[owner].append(piece)
+    return [
+        _join(group) if group else Translation("", "", (), (), 0.0, 0, prepared.left_out.get(row))
+        for row, group in enumerate(owned)
+    ]
 
 
-def _check_target_lengths(target_lengths: Sequence[int] | None, num_sources: int) -> None:
-    if target_lengths is not None and len(target_lengths) != num_sources:
+def _join(pieces: Sequence[Translation]) -> Translation:
+    if len(pieces) == 1:
+        return pieces[0]
+    sizes = [len(piece.raw_token_ids) + 2 for piece in pieces]
+    return replace(
+        pieces[0],
+        text=" ".join(piece.text for piece in pieces if piece.text),
+        raw_text=" ".join(piece.raw_text for piece in pieces if piece.raw_text),
+        token_ids=sum((piece.token_ids for piece in pieces), ()),
+        raw_token_ids=sum((piece.raw_token_ids for piece in pieces), ()),
+        score=sum(size * piece.score for size, piece in zip(sizes, pieces, strict=True)) / sum(sizes),
+        num_pieces=len(pieces),
+    )
+
+
+def _batches(
+    rows: Sequence[Sequence[int]], lengths: Sequence[int] | None, budget: int, num_candidates: int
+) -> list[list[int]]:
+    sizes = [len(row) for row in rows]
+    if lengths is not None:
+        sizes = [max(size, length + 2) for size, length in zip(sizes, lengths, strict=True)]
+    # a budget below 1 is refused as it was given
+    return list(batches_by_budget(sizes, max(1, budget // max(1, num_candidates)) if budget > 0 else budget))
+
+
+def _lengths_of_pieces(
+    target_lengths: Sequence[int] | None, num_sources: int, prepared: PreparedSources
+) -> list[int] | None:
+    """The length of every piece, from that of its source."""
+    if target_lengths is None:
+        return None
+    if len(target_lengths) != num_sources:
         raise ValueError(
             f"target_lengths has {len(target_lengths)} entries for {num_sources} sources. Give one length per source."
         )
+    if len(set(prepared.owners)) < len(prepared.owners):
+        raise ValueError("A source was split, and target_lengths has one length for all its pieces. Leave one out.")
+    return [target_lengths[owner] for owner in prepared.owners]
+
+
+def _shown(batches: list[list[int]], progress: bool) -> Iterable[list[int]]:
+    if not progress:
+        return batches
+    from transformers.utils import logging
+
+    return logging.tqdm(batches, desc="translate")

@@ -18,7 +18,8 @@ from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
-from dims_hf.translation.sentences import batches_by_budget, collapse
+from dims_hf.translation.batching import batches_by_budget
+from dims_hf.translation.sentences import collapse
 
 
 def test_translator_file_imports_nothing_but_numpy_and_the_runtime():

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from dims_hf.data import save_tokenizer
-from dims_hf.translation import load_model
+from dims_hf.translation import load_checkpoint, load_model
 from dims_hf.translation.loading import resolve_model
 
 
@@ -55,3 +55,87 @@ def test_load_model_keeps_to_the_precision_asked_for(tiny_model, tiny_tokenizer,
     assert load_model(tmp_path, "cpu", "bfloat16")[0].dtype == torch.bfloat16
     with pytest.raises(ValueError, match="dtype must be one of float32, bfloat16, float16, got 'bf16'"):
         load_model(tmp_path, "cpu", "bf16")
+
+
+@pytest.fixture
+def checkpoint(tiny_model, tiny_tokenizer, tmp_path: Path) -> Path:
+    """A folder with an untrained model."""
+    tiny_model.save_pretrained(tmp_path / "model")
+    save_tokenizer(tiny_tokenizer, tmp_path / "model")
+    return tmp_path / "model"
+
+
+def _rewrite(folder: Path, change) -> None:
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def _drop(weights: dict) -> None:
+    del weights["model.encoder.layers.0.fc1.weight"]
+
+
+def _add(weights: dict) -> None:
+    weights["model.encoder.layers.9.fc1.weight"] = torch.zeros(2)
+
+
+def _spoil(weights: dict) -> None:
+    weights["model.encoder.layers.0.fc1.weight"][0, 0] = float("nan")
+
+
+def _overflow(weights: dict) -> None:
+    weights["model.encoder.layers.0.fc1.weight"][0, 0] = float("inf")
+
+
+def _reshape(weights: dict) -> None:
+    weights["model.encoder.layers.0.fc1.weight"] = torch.zeros(3, 3)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (_drop, "lacks the weights model.encoder.layers.0.fc1.weight"),
+        (_add, "does not know, model.encoder.layers.9.fc1.weight"),
+        (_spoil, "the weights model.encoder.layers.0.fc1.weight hold NaN"),
+        (_overflow, "the weights model.encoder.layers.0.fc1.weight hold NaN or infinite"),
+        (_reshape, "of another shape than its configuration says, model.encoder.layers.0.fc1.weight"),
+    ],
+)
+def test_load_checkpoint_incomplete_or_spoilt_weights_are_refused_by_name(checkpoint: Path, change, words: str):
+    load_checkpoint(checkpoint)
+    _rewrite(checkpoint, change)
+    with pytest.raises(ValueError, match=words):
+        load_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+@pytest.mark.parametrize("content", [b"", b"\x00\xff" * 40, b"{"])
+def test_load_model_damaged_file_is_one_value_error(checkpoint: Path, name: str, content: bytes):
+    (checkpoint / name).write_bytes(content)
+    with pytest.raises(ValueError, match=str(checkpoint)):
+        load_model(checkpoint, "cpu")
+
+
+def test_load_model_code_of_its_own_is_not_run_without_consent(checkpoint: Path, tmp_path: Path):
+    import json
+
+    config = json.loads((checkpoint / "config.json").read_text())
+    config.update(model_type="stranger", auto_map={"AutoConfig": "evil.C", "AutoModelForSeq2SeqLM": "evil.M"})
+    (checkpoint / "config.json").write_text(json.dumps(config))
+    (checkpoint / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    with pytest.raises(ValueError, match="Python code of its own, which is not run without consent.*--trust-remote"):
+        load_model(checkpoint, "cpu")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_resolve_model_typo_of_a_folder_is_answered_without_the_hub(home: Path):
+    for name in ("runz/teacher", "runs/teachr"):
+        with pytest.raises(ValueError, match="no such folder.*did you mean runs/teacher"):
+            resolve_model(name)
+
+
+def test_resolve_model_home_of_nobody_is_one_line(home: Path):
+    with pytest.raises(ValueError, match="~nouser: .*whole path"):
+        resolve_model("~nouser")

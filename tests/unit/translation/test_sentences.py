@@ -10,7 +10,9 @@ import pytest
 import torch
 
 from dims_hf.translation import translate, translate_timed
-from dims_hf.translation.sentences import batches_by_budget, collapse, evaluation_mode
+from dims_hf.translation.batching import batches_by_budget
+from dims_hf.translation.sentences import collapse
+from dims_hf.translation.torch_runtime import evaluation_mode
 
 
 @pytest.mark.parametrize(
@@ -125,15 +127,63 @@ def test_translate_no_sources_gives_no_translations(echo_model, word_tokenizer):
     assert echo_model.calls == []
 
 
-@pytest.mark.parametrize("blank", ["", "  \t"])
-def test_translate_blank_source_is_refused_with_its_row(echo_model, word_tokenizer, blank):
-    with pytest.raises(ValueError, match=r"sources\[1\] is blank: .* Remove the row"):
-        translate(echo_model, word_tokenizer, ["a cat", blank])
+@pytest.mark.parametrize("blank", ["", "  \t", "\u200b", "\ufeff\u00ad"])
+def test_translate_blank_source_stays_empty_or_is_refused_with_its_row(echo_model, word_tokenizer, blank):
+    got = translate(echo_model, word_tokenizer, ["a cat", blank, "a dog"])
+    assert [(each.text, each.left_out) for each in got] == [("a cat", None), ("", "blank"), ("a dog", None)]
+    with pytest.raises(ValueError, match=r"sources\[1\] is blank: "):
+        translate(echo_model, word_tokenizer, ["a cat", blank], on_blank="error")
+
+
+def test_translate_nothing_but_blanks_needs_no_model(echo_model, word_tokenizer):
+    assert [each.text for each in translate(echo_model, word_tokenizer, ["", " "])] == ["", ""]
     assert echo_model.calls == []
 
 
+def test_translate_policies_for_overlong_sources(echo_model, word_tokenizer):
+    echo_model.config.max_position_embeddings = 5
+    long = "a cat . a dog . a cat"  # 8 words, 10 tokens
+    texts = {}
+    for policy in ("truncate", "split", "skip"):
+        first, got, last = translate(echo_model, word_tokenizer, ["a dog", long, "a cat"], on_long=policy)
+        assert (first.text, last.text) == ("a dog", "a cat")
+        texts[policy] = got
+    assert (texts["truncate"].text, texts["truncate"].num_pieces) == ("a cat .", 1)
+    assert (texts["split"].text, texts["split"].num_pieces) == (long, 3)
+    assert (texts["skip"].text, texts["skip"].left_out, texts["skip"].num_pieces) == ("", "long", 0)
+
+
+def test_translate_split_score_is_that_of_all_tokens(echo_model, word_tokenizer):
+    echo_model.config.max_position_embeddings = 5
+    whole = translate(echo_model, word_tokenizer, ["a cat . a dog"], on_long="split")[0]
+    parts = translate(echo_model, word_tokenizer, ["a cat .", "a dog"])
+    sizes = [len(part.raw_token_ids) + 2 for part in parts]
+    assert whole.score == pytest.approx(sum(n * part.score for n, part in zip(sizes, parts)) / sum(sizes))
+    with pytest.raises(ValueError, match="target_lengths has one length for all its pieces"):
+        translate(echo_model, word_tokenizer, ["a cat . a dog"], on_long="split", target_lengths=[4])
+
+
+@pytest.mark.parametrize(("policy", "value"), [("on_blank", "drop"), ("on_long", "wrap")])
+def test_translate_unknown_policy_is_refused(echo_model, word_tokenizer, policy, value):
+    with pytest.raises(ValueError, match=f"{policy} must be one of .*, got '{value}'"):
+        translate(echo_model, word_tokenizer, ["a cat"], **{policy: value})
+
+
+def test_translate_takes_tuples_generators_and_columns(echo_model, word_tokenizer):
+    datasets = pytest.importorskip("datasets")
+    column = datasets.Dataset.from_dict({"en": ["a cat", "a dog"]})["en"]
+    for sources in (("a cat", "a dog"), iter(["a cat", "a dog"]), column):
+        assert [each.text for each in translate(echo_model, word_tokenizer, sources)] == ["a cat", "a dog"]
+
+
+@pytest.mark.parametrize("bad", [None, 3, b"a cat", "a \ud800 cat"])
+def test_translate_what_is_no_text_is_refused_with_its_row(echo_model, word_tokenizer, bad):
+    with pytest.raises(ValueError, match=r"sources\[1\] "):
+        translate(echo_model, word_tokenizer, ["a cat", bad])
+
+
 def test_translate_one_string_is_refused(echo_model, word_tokenizer):
-    with pytest.raises(ValueError, match="sources is one string"):
+    with pytest.raises(ValueError, match="one string. Pass a list"):
         translate(echo_model, word_tokenizer, "a cat")
 
 
@@ -169,7 +219,7 @@ def test_translate_with_an_imputer_gives_its_own_output_and_reads_half_as_much(t
         ids = tiny_imputer.generate(**tiny_tokenizer(source, return_tensors="pt"), num_iterations=4)[0]
         assert [0, *translation.token_ids, 2] == ids.tolist() and translation.raw_token_ids == translation.token_ids
         assert translation.text == tiny_tokenizer.decode(ids, skip_special_tokens=True).strip()
-    with pytest.raises(ValueError, match=r"sources\[0\] has \d+ tokens, the model takes at most 32\."):
+    with pytest.raises(ValueError, match=r"sources\[0\] has \d+ tokens, the model takes at most 32"):
         translate(tiny_imputer, tiny_tokenizer, ["a cat " * 20])
     with pytest.raises(ValueError, match="Leave out target_lengths"):
         translate(tiny_imputer, tiny_tokenizer, ["a cat"], target_lengths=[2])

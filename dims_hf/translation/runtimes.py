@@ -1,0 +1,117 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What translates token ids into token ids (torch, ONNX Runtime, the native code) behind one small protocol."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Protocol
+
+
+# name -> "module:class", imported when a model of that kind is opened. A new runtime is one file and one line.
+RUNTIMES: dict[str, str] = {
+    "torch": "dims_hf.translation.torch_runtime:TorchRuntime",
+    "onnx": "dims_hf.translation.onnx_runtime:OnnxRuntime",
+    "native": "dims_hf.translation.native_runtime:NativeRuntime",
+}
+
+EXPORT_FILE = "export.json"
+"""The file by which an exported folder is told from a checkpoint; its `runtime` says which of `RUNTIMES` opens it."""
+
+
+class Runtime(Protocol):
+    """
+    A model with its tokenizer, ready to translate.
+
+    Token ids are plain lists; a row begins with `<s>` and ends with `</s>` where the tokenizer writes them.
+    """
+
+    max_source_length: int
+    """Most token ids of a row."""
+
+    max_tokens_per_batch: int
+    """Padded tokens of a batch that suit the device when nothing is said."""
+
+    length_beam_size: int
+    """Length candidates that are decoded when nothing is said."""
+
+    collapses_repeats: bool
+    """Whether a token that equals its right neighbour is dropped when nothing is said."""
+
+    def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
+        """`{"input_ids": rows}` of texts; takes `truncation`, `max_length` and `verbose` as transformers' do."""
+
+    def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
+        """
+        Content token ids of the translation of each row, before repeats are collapsed, and its mean log-probability.
+
+        Raises:
+            ValueError: an option that the runtime does not have, or a value that it refuses.
+        """
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of content token ids, special tokens left out."""
+
+
+def open_runtime(
+    model: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> Runtime:
+    """
+    Opens whatever translates: an exported folder with its own runtime, everything else with torch.
+
+    Args:
+        model (`str` or `os.PathLike`): folder of a checkpoint or of an export, or a Hub model id.
+        device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone.
+        threads (`int`, *optional*): processor threads; as many as the runtime likes when `None`.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): run code that comes with the model.
+
+    Raises:
+        ValueError: nothing at that place, a damaged export, or an option that its runtime does not have.
+    """
+    folder = Path(model).expanduser()
+    if not (folder / EXPORT_FILE).is_file():
+        from dims_hf.translation.torch_runtime import TorchRuntime
+
+        return TorchRuntime.open(
+            model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code
+        )
+    name = exported_runtime(folder)
+    for option, value in (("device", device), ("dtype", dtype)):
+        if value not in (None, "cpu", "float32"):
+            raise ValueError(
+                f"{model} is an export for the {name} runtime, which has no {option}. Leave --{option} out, or give "
+                "the checkpoint that it was made from."
+            )
+    return runtime_class(name).open(folder, threads=threads)
+
+
+def exported_runtime(folder: Path) -> str:
+    """The runtime that an exported folder was written for.
+
+    Raises:
+        ValueError: `export.json` cannot be read, or names a runtime that is not known.
+    """
+    path = folder / EXPORT_FILE
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. Export the model again.") from None
+    name = description.get("runtime", "onnx") if isinstance(description, dict) else None
+    if name not in RUNTIMES:
+        raise ValueError(f"{path} names the runtime {name!r}. This version knows {', '.join(RUNTIMES)}.")
+    return name
+
+
+def runtime_class(name: str) -> Any:
+    """The class of a runtime of [`RUNTIMES`], imported now."""
+    module, _, class_name = RUNTIMES[name].partition(":")
+    return getattr(import_module(module), class_name)

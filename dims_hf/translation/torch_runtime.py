@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Models of torch as runtimes: ours through their own `generate`, and any other translation model of transformers."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from .loading import load_model
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+# Measured on sentences of a corpus: on a CPU, batches above it gain nothing and padding costs.
+CPU_TOKENS_PER_BATCH = 512
+GPU_TOKENS_PER_BATCH = 4096
+
+
+class TorchRuntime:
+    """
+    A model of this package with its tokenizer.
+
+    Args:
+        model (`PreTrainedModel`): a model with the `generate` of this package; put in evaluation mode for every call.
+        tokenizer (`PreTrainedTokenizerBase`): its tokenizer, which adds `<s>` and `</s>`.
+    """
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.text_tokenizer = model, tokenizer
+        settings = model.decoding_settings() if hasattr(model, "decoding_settings") else None
+        self.length_beam_size = getattr(settings, "length_beam_size", 1) or 1
+        self.collapses_repeats = settings.collapse_repeats if settings is not None else True
+
+    @classmethod
+    def open(
+        cls,
+        model: str | os.PathLike[str],
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> TorchRuntime:
+        """Loads a checkpoint; a model of another kind than ours becomes an [`AutoregressiveRuntime`]."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        loaded, tokenizer = load_model(model, device, dtype, trust_remote_code=trust_remote_code)
+        kind = cls if hasattr(loaded.config, "mask_token_id") else AutoregressiveRuntime
+        return kind(loaded, tokenizer)
+
+    @property
+    def max_source_length(self) -> int:
+        """Most token ids of a source, `<s>` and `</s>` counted."""
+        config = self.model.config
+        limit = getattr(config, "max_source_length", None) or getattr(config, "max_position_embeddings", None)
+        return limit or self.text_tokenizer.model_max_length
+
+    @property
+    def max_tokens_per_batch(self) -> int:
+        """Padded tokens that suit the device."""
+        return CPU_TOKENS_PER_BATCH if self.model.device.type == "cpu" else GPU_TOKENS_PER_BATCH
+
+    def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
+        """Rows of token ids."""
+        return self.text_tokenizer(list(texts), **options)
+
+    def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
+        """One translation per row, or `num_return_sequences` of them, best first."""
+        if "target_lengths" in options:
+            options["target_lengths"] = torch.tensor(options["target_lengths"], device=self.model.device)
+        inputs = pad_batch(rows, self.text_tokenizer.pad_token_id, self.model.device)
+        with evaluation_mode(self.model), torch.inference_mode():
+            output = self.model.generate(**inputs, **options, collapse_repeats=False, return_dict_in_generate=True)
+            # plain lists, so that no tensor outlives its batch; on a GPU they also wait for the work to be done
+            return list(map(self._content, output.sequences.tolist())), output.sequences_scores.tolist()
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of content token ids."""
+        return self.text_tokenizer.decode(list(token_ids), skip_special_tokens=True)
+
+    def _content(self, sequence: list[int]) -> list[int]:
+        """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
+        end = len(sequence)
+        while end and sequence[end - 1] == self.text_tokenizer.pad_token_id:
+            end -= 1
+        if end and sequence[end - 1] == self.text_tokenizer.eos_token_id:
+            end -= 1
+        return sequence[1 if end and sequence[0] == self.text_tokenizer.bos_token_id else 0 : end]
+
+
+class AutoregressiveRuntime(TorchRuntime):
+    """Any `AutoModelForSeq2SeqLM`, such as Marian, decoded by beam search: a fallback, or a model to compare with."""
+
+    NUM_BEAMS = 4
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self.model, self.text_tokenizer = model, tokenizer
+        self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
+
+    def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
+        """Translations by beam search; takes no options."""
+        if options:
+            raise ValueError(
+                f"{type(self.model).__name__} is decoded autoregressively, without {', '.join(sorted(options))}."
+            )
+        inputs = pad_batch(rows, self.text_tokenizer.pad_token_id, self.model.device)
+        with evaluation_mode(self.model), torch.inference_mode():
+            output = self.model.generate(
+                **inputs,
+                num_beams=self.NUM_BEAMS,
+                max_new_tokens=min(self.max_source_length - 1, 2 * inputs["input_ids"].shape[1] + 32),
+                return_dict_in_generate=True,
+                output_scores=True,
+            )
+        outside = set(self.text_tokenizer.all_special_ids)
+        rows_out = [[token for token in row if token not in outside] for row in output.sequences.tolist()]
+        return rows_out, output.sequences_scores.tolist()
+
+
+def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:
+    """Right-pads rows to `input_ids` (B,S) and `attention_mask` (B,S), 1 = real token."""
+    width = max(len(row) for row in rows)
+    input_ids = torch.tensor([list(row) + [pad_token_id] * (width - len(row)) for row in rows])
+    attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
+    return {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
+
+
+@contextmanager
+def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
+    """Evaluation mode inside the block; afterwards every submodule is in the mode it had before."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
