@@ -38,7 +38,7 @@ from dims_hf.recipes.runs import CorpusArguments, read_corpus, start_logging
 from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.provenance import public_name
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.translation.loading import resolve_model
 
 

@@ -9,6 +9,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .files import replacing
+
 
 # Colours of Okabe and Ito, which stay apart for colour-blind readers; the marker says the same once more.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
@@ -122,11 +124,6 @@ def _draw_panel(axes: Any, curves: Mapping[str, list[dict[str, Any]]], metric: s
 
 def save_figure(figure: Any, path: Path) -> Path:
     """Writes a figure in the format of its suffix; a reader never finds a half-written one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.writing{path.suffix or '.png'}")
-    try:
-        figure.savefig(temporary, dpi=150)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
     return path

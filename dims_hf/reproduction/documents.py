@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dims_hf.reports import provenance
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.reproduction.running import Outcome, Runner, describe_study
 from dims_hf.reproduction.study import Run, in_order
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.reproduction import documents
 from dims_hf.reproduction.plan import EXPERIMENTS, PAPER, head_of
 from dims_hf.reproduction.tables import markdown
