@@ -6,9 +6,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,7 @@ def write_json(value: Any, path: str | os.PathLike[str], *, indent: int = 1) -> 
 
 def read_yaml(path: str | os.PathLike[str]) -> Any:
     """
-    Reads a YAML file that a person wrote.
+    Reads a YAML file that a person wrote; `1e-3` is a number, as in YAML 1.2.
 
     Raises:
         ValueError: invalid YAML, an alias (which can unfold into any size), or more nodes than a person writes.
@@ -78,9 +80,21 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
                 raise ValueError(f"{path} has the alias *{event.anchor}. Write its value out.")
             if number > _MAX_YAML_NODES:
                 raise ValueError(f"{path} has more than {_MAX_YAML_NODES} entries. Is it the right file?")
-        return yaml.safe_load(text)
+        return yaml.load(text, Loader=_yaml_loader())  # a SafeLoader
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
+
+
+@cache
+def _yaml_loader() -> type:
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        """YAML 1.1 takes a number with an exponent and no point for text."""
+
+    exponent = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+.0123456789"))
+    return Loader
 
 
 def _sync(path: Path) -> None:

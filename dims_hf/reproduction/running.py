@@ -208,7 +208,7 @@ class Runner:
             "target_lang": study.target_lang,
             "split": budget.split,
             "length_beams": [budget.length_beam_size],
-            "length_edges": list(budget.length_edges),
+            "num_length_buckets": budget.num_length_buckets,
             "max_examples": budget.max_test_examples,
         }
 
