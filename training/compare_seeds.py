@@ -10,7 +10,7 @@ from typing import Any
 
 from dims_hf.evaluation import find_record
 from dims_hf.reports import load_results
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 
 
 # (column, system, iterations, field of the record, factor)

@@ -19,7 +19,7 @@ from dims_hf.benchmark.comparison import (
     where_autoregressive_wins,
 )
 from dims_hf.benchmark.figure import plot_benchmark
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 
 
 TABLE, FIGURE = "benchmark.md", "benchmark.png"

@@ -26,8 +26,8 @@ from dims_hf.benchmark.weights import Weights, make_weights
 from dims_hf.benchmark.workloads import Workload, corpus_workload, random_workload
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.evaluation.bleu import bleu
+from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import provenance, public_name
-from dims_hf.reports.results import write_text
 from dims_hf.translation.sentences import encode_sources
 
 

@@ -49,6 +49,9 @@ def _make_parser() -> CommandParser:
     parser.add_argument(
         "--length-edges", type=int, nargs="+", metavar="N", help="score buckets of reference lengths too, cut there"
     )
+    parser.add_argument(
+        "--num-length-buckets", type=int, metavar="K", help="the same for K buckets of equal size (the paper has 5)"
+    )
     parser.add_argument("--oracle-length", action="store_true", help="also decode with the reference's length")
     parser.add_argument("--keep-repeats", action="store_true", help="score without collapsing repeated tokens")
     parser.add_argument("--max-tokens-per-batch", type=int, default=4096, help="padded tokens per batch")

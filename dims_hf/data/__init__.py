@@ -9,17 +9,21 @@ from dims_hf._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .collator import TranslationCollator as TranslationCollator
-    from .corpora import corpus_fingerprint as corpus_fingerprint
-    from .corpora import load_corpus as load_corpus
-    from .corpora import load_sentences as load_sentences
+    from .corpora import (
+        corpus_fingerprint as corpus_fingerprint,
+        load_corpus as load_corpus,
+        load_sentences as load_sentences,
+    )
     from .encoding import encode_corpus as encode_corpus
-    from .tokenizer import BLANK_TOKEN as BLANK_TOKEN
-    from .tokenizer import SPECIAL_TOKENS as SPECIAL_TOKENS
-    from .tokenizer import add_blank as add_blank
-    from .tokenizer import check_same_tokenizer as check_same_tokenizer
-    from .tokenizer import save_tokenizer as save_tokenizer
-    from .tokenizer import tokenizer_fingerprint as tokenizer_fingerprint
-    from .tokenizer import train_tokenizer as train_tokenizer
+    from .tokenizer import (
+        BLANK_TOKEN as BLANK_TOKEN,
+        SPECIAL_TOKENS as SPECIAL_TOKENS,
+        add_blank as add_blank,
+        check_same_tokenizer as check_same_tokenizer,
+        save_tokenizer as save_tokenizer,
+        tokenizer_fingerprint as tokenizer_fingerprint,
+        train_tokenizer as train_tokenizer,
+    )
 
 
 __getattr__, __dir__, __all__ = lazy_exports(

@@ -9,7 +9,14 @@ from typing import Any
 from .bleu import bleu, chrf, legacy_bleu, paired_bootstrap, score
 from .comparison import compare_with_bootstrap, find_record, gap_closed
 from .evaluator import evaluate_model, measure
-from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
+from .length import (
+    equal_length_buckets,
+    length_accuracy,
+    length_buckets,
+    length_top_k_accuracy,
+    predict_lengths,
+    reference_lengths,
+)
 from .metrics import METRICS, SystemOutput
 from .repetition import repetition_rate
 from .validity import verdict_shares
@@ -22,6 +29,7 @@ __all__ = [
     "bleu",
     "chrf",
     "compare_with_bootstrap",
+    "equal_length_buckets",
     "evaluate_model",
     "find_record",
     "gap_closed",

@@ -25,7 +25,9 @@ def score(hypotheses: Sequence[str], references: References) -> dict[str, float 
         references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per sentence, or a list of them.
 
     Returns:
-        `dict`: `bleu` and `chrf` (0 to 100), `bleu_signature` and `chrf_signature`.
+        `dict`: `bleu` and `chrf` (0 to 100), `bleu_signature` and `chrf_signature`, and what BLEU owes to length:
+        `brevity_penalty` (0 to 1; BLEU is its product with the n-gram precision) and `length_ratio`, hypothesis over
+        reference words.
 
     Raises:
         ValueError: no sentences, or counts that differ.
@@ -47,12 +49,12 @@ def bleu(hypotheses: Sequence[str], references: References) -> dict[str, float |
     Source: Post 2018, A Call for Clarity in Reporting BLEU Scores.
 
     Returns:
-        `dict`: `bleu` (0 to 100) and `bleu_signature`.
+        `dict`: `bleu` (0 to 100), `bleu_signature`, `brevity_penalty` and `length_ratio`.
 
     Raises:
         ValueError: no sentences, or counts that differ.
     """
-    return _corpus_score("bleu", _bleu_metric(), hypotheses, references)
+    return _corpus_score("bleu", _bleu_metric(), hypotheses, references, brevity_penalty="bp", length_ratio="ratio")
 
 
 def chrf(hypotheses: Sequence[str], references: References) -> dict[str, float | str]:
@@ -165,11 +167,15 @@ def _chrf_metric() -> Any:
     return CHRF()
 
 
-def _corpus_score(name: str, metric: Any, hypotheses: Sequence[str], references: References) -> dict[str, float | str]:
+def _corpus_score(
+    name: str, metric: Any, hypotheses: Sequence[str], references: References, **fields: str
+) -> dict[str, float | str]:
+    """Score and signature; `fields` are further ones, with sacreBLEU's names of them."""
     streams = _reference_streams(hypotheses, references)
     # summing logarithms leaves 100.00000000000004 for a perfect translation
-    value = min(100.0, float(metric.corpus_score(list(hypotheses), streams).score))
-    return {name: value, f"{name}_signature": str(metric.get_signature())}
+    result = metric.corpus_score(list(hypotheses), streams)
+    more = {field: float(getattr(result, theirs)) for field, theirs in fields.items()}
+    return {name: min(100.0, float(result.score)), f"{name}_signature": str(metric.get_signature()), **more}
 
 
 def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str]]:

@@ -10,6 +10,10 @@ from typing import Any
 from .bleu import paired_bootstrap
 
 
+# What a gap is made of, in the order of its records.
+_PLACES = ("teacher_one", "teacher_most", "student_one")
+
+
 def find_record(
     system: Mapping[str, Any], num_iterations: int, *, length_beam_size: int = 1, oracle_length: bool = False
 ) -> dict[str, Any] | None:
@@ -36,7 +40,8 @@ def gap_closed(
 
     Returns:
         `dict[str, Any]` or `None`: `metric`, `length_beam_size`, `teacher_one`, `teacher_most`, `most_iterations`,
-        `student_one`, `gap` and `closed` (1 = all of it); `None` where a record is missing or there is no gap.
+        `student_one`, `gap` and `closed` (1 = all of it), for BLEU also `brevity_penalty` of the three where it was
+        measured; `None` where a record is missing or there is no gap.
     """
     most = max(record["num_iterations"] for record in teacher["records"])
     records = [
@@ -49,6 +54,9 @@ def gap_closed(
     gap = teacher_most - teacher_one
     if gap <= 0:
         return None
+    penalties = dict(zip(_PLACES, (record.get("brevity_penalty") for record in records), strict=True))
+    # Where a teacher's passes gain length rather than words, the gap says less than it seems to.
+    shown = {"brevity_penalty": penalties} if metric == "bleu" and None not in penalties.values() else {}
     return {
         "metric": metric,
         "length_beam_size": length_beam_size,
@@ -58,6 +66,7 @@ def gap_closed(
         "student_one": student_one,
         "gap": gap,
         "closed": (student_one - teacher_one) / gap,
+        **shown,
     }
 
 

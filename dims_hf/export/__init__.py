@@ -9,16 +9,22 @@ from dims_hf._lazy import lazy_exports
 
 if TYPE_CHECKING:
     from .bundle import write_hub_folder as write_hub_folder
-    from .fairseq import ImportedCheckpoint as ImportedCheckpoint
-    from .fairseq import import_fairseq_checkpoint as import_fairseq_checkpoint
-    from .fairseq import model_from_fairseq_state_dict as model_from_fairseq_state_dict
-    from .onnx_export import check_output_dir as check_output_dir
-    from .onnx_export import export_onnx as export_onnx
-    from .onnx_export import write_graphs as write_graphs
+    from .fairseq import (
+        ImportedCheckpoint as ImportedCheckpoint,
+        import_fairseq_checkpoint as import_fairseq_checkpoint,
+        model_from_fairseq_state_dict as model_from_fairseq_state_dict,
+    )
+    from .onnx_export import (
+        check_output_dir as check_output_dir,
+        export_onnx as export_onnx,
+        write_graphs as write_graphs,
+    )
     from .onnx_translator import OnnxTranslator as OnnxTranslator
-    from .shortlist import Shortlist as Shortlist
-    from .shortlist import build_shortlist as build_shortlist
-    from .shortlist import corpus_shortlist as corpus_shortlist
+    from .shortlist import (
+        Shortlist as Shortlist,
+        build_shortlist as build_shortlist,
+        corpus_shortlist as corpus_shortlist,
+    )
 
 
 __getattr__, __dir__, __all__ = lazy_exports(

@@ -37,8 +37,8 @@ from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, read_corpus, start_logging
 from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
+from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import public_name
-from dims_hf.reports.results import write_text
 from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 

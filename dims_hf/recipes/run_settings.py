@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
 

@@ -32,7 +32,7 @@ from dims_hf.models import MODELS
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import check_run_settings, save_run_settings
 from dims_hf.reports import provenance
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher

@@ -7,6 +7,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .markup import Markup, code, escape, settings_rows
+
 
 # Number of pairs -> how the Hub names a size.
 _SIZES = ((10**3, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
@@ -39,20 +41,11 @@ corpus = load_dataset("PATH_OR_HUB_ID_OF_THIS_FOLDER")
 
 Training commands of dims_hf take the same path or id as `data`.
 
-| teacher | |
-| --- | --- |
 {teacher_table}
-
-| training pairs | |
-| --- | --: |
 {counts_table}
-
 ## Settings
 
-| setting | value |
-| --- | --- |
 {settings_table}
-
 Source: sequence-level knowledge distillation, Kim and Rush 2016 (https://aclanthology.org/D16-1139).
 
 ## Licence
@@ -75,19 +68,19 @@ def create_dataset_card(report: Mapping[str, Any], *, title: str) -> str:
     task, licence = report["corpus"], report["license"]
     return _CARD.format(
         metadata=_metadata(report, title),
-        title=title,
+        title=escape(title),
         source_lang=task["source_lang"],
         target_lang=task["target_lang"],
-        data=task["data"],
+        data=task["data"].replace("`", "'"),
         search=_search(report["settings"]),
-        teacher_table=_rows(_teacher(report)),
-        counts_table=_rows(_counts(report)),
-        settings_table=_rows(_settings(report)),
+        teacher_table=settings_rows(_teacher(report).items(), ("teacher", "")),
+        counts_table=settings_rows(_counts(report).items(), ("training pairs", "")),
+        settings_table=settings_rows(_settings(report).items()),
         licence=" ".join(
             [
-                f"Licence of this folder: {licence}." if licence else "No licence was chosen for this folder.",
-                f"The corpus {task['data']} and the teacher have licences of their own, which bind what is made of "
-                "them.",
+                f"Licence of this folder: {escape(licence)}." if licence else "No licence was chosen for this folder.",
+                f"The corpus {escape(task['data'])} and the teacher have licences of their own, which bind what is "
+                "made of them.",
                 *([report["attribution"]] if report["attribution"] else []),
             ]
         ),
@@ -131,12 +124,15 @@ def _search(settings: Mapping[str, Any]) -> str:
 
 def _teacher(report: Mapping[str, Any]) -> dict[str, Any]:
     teacher, quality = report["teacher"], report["validation"]
+    about = f" ({escape(teacher['model_type'])}, {teacher['num_parameters'] / 1e6:.1f} M parameters)"
+    penalty = quality.get("brevity_penalty")
     return {
-        "name": f"`{teacher['name']}` ({teacher['model_type']}, {teacher['num_parameters'] / 1e6:.1f} M parameters)",
+        "name": Markup(code(teacher["name"]) + about),
         f"BLEU on {quality['num_sentences']} validation sentences": f"{quality['bleu']:.2f}",
-        "BLEU signature": f"`{quality['bleu_signature']}`",
+        **({"brevity penalty": f"{penalty:.3f}"} if penalty is not None else {}),
+        "BLEU signature": code(quality["bleu_signature"]),
         "chrF": f"{quality['chrf']:.2f}",
-        "chrF signature": f"`{quality['chrf_signature']}`",
+        "chrF signature": code(quality["chrf_signature"]),
     }
 
 
@@ -159,11 +155,7 @@ def _settings(report: Mapping[str, Any]) -> dict[str, Any]:
     return {
         **{name.replace("_", " "): value for name, value in shown.items() if value is not None},
         "corpus fingerprint": report["corpus"]["fingerprint"],
-        "command": f"`{origin['command']}`",
+        "command": code(origin["command"]),
         "commit": origin["git_commit"] or "not a checkout",
         "versions": ", ".join(f"{name} {version}" for name, version in origin["versions"].items()),
     }
-
-
-def _rows(cells: Mapping[str, Any]) -> str:
-    return "\n".join(f"| {name} | {str(value).replace('|', chr(92) + '|')} |" for name, value in cells.items())

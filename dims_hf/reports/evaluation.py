@@ -19,8 +19,10 @@ from dims_hf.translation.loading import load_model, resolve_model
 from dims_hf.translation.sentences import Translation
 
 from .figures import plot_quality_versus_iterations
-from .provenance import provenance, public_name
-from .results import make_results, markdown_table, save_results, write_text
+from .files import write_text
+from .provenance import provenance, public, public_name, weights_checksum
+from .results import make_results, save_results
+from .table import markdown_table
 
 
 if TYPE_CHECKING:
@@ -65,8 +67,8 @@ def run_evaluation(
             `None`.
         device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
         dtype (`str`, *optional*): precision, as `load_model` takes it.
-        options (`Any`): `length_edges`, `oracle_length`, `collapse_repeats`, `max_tokens_per_batch` of
-            `evaluate_model`.
+        options (`Any`): `length_edges`, `num_length_buckets`, `oracle_length`, `collapse_repeats`,
+            `max_tokens_per_batch` of `evaluate_model`.
 
     Returns:
         `dict[str, Any]`: the results document (`write_table` shows it).
@@ -85,7 +87,8 @@ def run_evaluation(
     for name, place in places.items():
         decoded.system = name
         measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
-        systems.append({"name": name, "model": public_name(place), **measured})
+        described = {"name": public(name), "model": public_name(place), "weights": weights_checksum(place)}
+        systems.append({**described, **measured})
     task = {
         "data": public_name(data),
         "source_lang": source_lang,

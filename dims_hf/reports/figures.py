@@ -9,9 +9,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from .files import replacing
+
 
 # Colours of Okabe and Ito, which stay apart for colour-blind readers; the marker says the same once more.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+
+# Inches of a panel.
+_PANEL = (5.6, 4.2)
 
 _PANELS = {
     "bleu": ("BLEU", 1.0),
@@ -51,15 +56,10 @@ def plot_quality_versus_iterations(
     Raises:
         ValueError: an unknown metric, or no record to draw.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     curves = _curves(results, length_beam_size)
     metrics = _panel_metrics(curves, metrics)
-    # no pyplot: a library must not switch the backend of the program that calls it
-    figure = Figure(figsize=(5.6 * len(metrics), 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    for axes, metric in zip(figure.subplots(1, len(metrics), squeeze=False)[0], metrics, strict=True):
+    figure, panels = new_figure(1, len(metrics))
+    for axes, metric in zip(panels[0], metrics, strict=True):
         _draw_panel(axes, curves, metric)
     task = results["task"]
     figure.suptitle(title or f"{task['data']} {task['source_lang']}→{task['target_lang']}, {task['split']} set")
@@ -120,13 +120,19 @@ def _draw_panel(axes: Any, curves: Mapping[str, list[dict[str, Any]]], metric: s
     axes.legend(frameon=False, loc="lower right" if metric in _RISING else "best")
 
 
+def new_figure(num_rows: int, num_columns: int) -> tuple[Any, Any]:
+    """A figure and its panels, an array of axes (num_rows, num_columns)."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    # no pyplot: a library must not switch the backend of the program that calls it
+    figure = Figure(figsize=(_PANEL[0] * num_columns, _PANEL[1] * num_rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(num_rows, num_columns, squeeze=False)
+
+
 def save_figure(figure: Any, path: Path) -> Path:
     """Writes a figure in the format of its suffix; a reader never finds a half-written one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.stem}.writing{path.suffix or '.png'}")
-    try:
-        figure.savefig(temporary, dpi=150)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with replacing(path) as temporary:
+        figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
     return path

@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from dims_hf.evaluation.comparison import find_record
 
-from .results import check_results, markdown_table, write_text
+from .files import write_text
+from .markup import Markup, code, escape, settings_rows
+from .provenance import public
+from .results import check_results
+from .table import markdown_table
 
 
 if TYPE_CHECKING:
@@ -86,15 +90,15 @@ def create_model_card(
     return ModelCard.from_template(
         data,
         template_path=str(template_path or TEMPLATE_PATH),
-        model_name=model_id.rsplit("/", 1)[-1],
-        usage_path_literal=json.dumps(usage_path or model_id, ensure_ascii=False),
+        model_name=escape(model_id.rsplit("/", 1)[-1]),
+        usage_path_literal=json.dumps(public(usage_path or model_id), ensure_ascii=False),
         summary=_summary(results, chosen, record),
         sample_literal=json.dumps(source, ensure_ascii=False),
-        sample_output=sample[1] if sample else None,
+        sample_output=" ".join(sample[1].split()) if sample else None,
         results_table=markdown_table(results).rstrip(),
         figure=figure,
         decoding_table=_settings_table(_decoding_settings(record)),
-        training_table=_settings_table(training) if training else None,
+        training_table=_settings_table(public(training)) if training else None,
         limits=[*_common_limits(results, record), *limits],
         data_paragraph=_data_paragraph(results, license, attribution),
         provenance_table=_settings_table(_flat_provenance(results)),
@@ -180,9 +184,13 @@ def _summary(results: Mapping[str, Any], system: Mapping[str, Any], record: Mapp
     count = record["num_iterations"]
     passes = "one pass of the decoder" if count == 1 else f"{count} passes of the decoder"
     size = f" It has {system['num_parameters'] / 1e6:.1f} million parameters." if "num_parameters" in system else ""
+    if "brevity_penalty" in record:
+        size = f" (brevity penalty {record['brevity_penalty']:.3f}, chrF {record['chrf']:.1f}).{size}"
+    else:
+        size = f".{size}"
     return (
         f"Non-autoregressive translation from {languages}: all words of a sentence at once, in {passes}, at "
-        f"**{record['bleu']:.1f} BLEU** on the {task['split']} set of {task['data']}.{size}"
+        f"**{record['bleu']:.1f} BLEU** on the {escape(task['split'])} set of {escape(task['data'])}{size}"
     )
 
 
@@ -193,7 +201,7 @@ def _decoding_settings(record: Mapping[str, Any]) -> dict[str, Any]:
 def _common_limits(results: Mapping[str, Any], record: Mapping[str, Any]) -> list[str]:
     task = results["task"]
     limits = [
-        f"Measured on {task['data']} only. Expect less on other subjects and on longer sentences.",
+        f"Measured on {escape(task['data'])} only. Expect less on other subjects and on longer sentences.",
         "One sentence at a time: nothing is carried over from the sentence before.",
         "Words are chosen without seeing each other, so words may repeat, go missing or belong to different "
         "translations. Have a person check what matters.",
@@ -209,7 +217,7 @@ def _common_limits(results: Mapping[str, Any], record: Mapping[str, Any]) -> lis
 
 
 def _data_paragraph(results: Mapping[str, Any], license: str, attribution: str | None) -> str:
-    text = f"Evaluated on {results['task']['data']}. The weights are under {license}."
+    text = f"Evaluated on {escape(results['task']['data'])}. The weights are under {escape(license)}."
     return f"{text} {attribution}" if attribution else text
 
 
@@ -219,11 +227,20 @@ def _flat_provenance(results: Mapping[str, Any]) -> dict[str, Any]:
     flat = {key.replace("_", " "): value for key, value in provenance.items() if value is not None}
     flat["versions"] = ", ".join(f"{name} {version}" for name, version in versions.items())
     flat["test data"] = results["task"]["fingerprint"]
+    flat.update(
+        {f"weights of {system['name']}": _checksums(system) for system in results["systems"] if _checksums(system)}
+    )
+    as_code = ("command", "test data", "git commit")
     return {
-        key: f"`{value}`" if key in ("command", "test data", "git commit") else value for key, value in flat.items()
+        key: code(str(value)) if key in as_code or key.startswith("weights of ") else value
+        for key, value in flat.items()
     }
 
 
-def _settings_table(settings: Mapping[str, Any]) -> str:
-    rows = [(str(key), str(value).replace("|", "\\|")) for key, value in settings.items()]
-    return "\n".join(["| setting | value |", "| --- | --- |", *(f"| {key} | {value} |" for key, value in rows)])
+def _checksums(system: Mapping[str, Any]) -> str:
+    """`model.safetensors sha256:…`, as many as there are files."""
+    return ", ".join(f"{name} sha256:{digest}" for name, digest in system.get("weights", {}).items())
+
+
+def _settings_table(settings: Mapping[str, Any]) -> Markup:
+    return Markup(settings_rows(settings.items()).rstrip())

@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Where a number comes from: command, commit, versions, hardware."""
+"""Where a number comes from: command, commit, versions, hardware, weights; nothing private of this machine in it."""
 
 from __future__ import annotations
 
+import hashlib
 import importlib.metadata
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,17 @@ import torch
 
 
 _PACKAGES = ("dims_hf", "torch", "transformers", "tokenizers", "sacrebleu")
+
+# Names whose values are nobody else's business, and what a token of the Hub, of GitHub or of others looks like.
+_SECRET_NAME = re.compile(
+    r"(^|^-+|(hub|auth|access|api|bearer|refresh)[_-])token$|"
+    r"(^|[_-])(secret|password|passwd|credentials?|(api|access|private)[_-]?key)$",
+    re.IGNORECASE,
+)
+_SECRET_TEXT = re.compile(r"\b(hf_|gh[pousr]_|sk-|xox[abp]-)\w{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+MASKED = "<masked>"
+
+_WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.onnx")
 
 
 def provenance(*, seed: int | None = None) -> dict[str, Any]:
@@ -47,7 +60,58 @@ def public_name(place: str) -> str:
     """A path's last part, and a Hub id as it is; where it lay on this machine tells a reader nothing."""
     path = Path(place).expanduser()
     # Not `resolve`: a link has the name its user knows.
-    return path.absolute().name if path.exists() else place
+    return path.absolute().name if path.exists() else _last_part(place)
+
+
+def public(value: Any) -> Any:
+    """
+    A nested value as it may be published: secrets masked, paths of this machine cut to their last part.
+
+    Args:
+        value (`Any`): of mappings, sequences, text, numbers and `None`; paths become text.
+    """
+    if isinstance(value, Mapping):
+        return {
+            name: MASKED if each and _is_secret_name(name) and isinstance(each, str) else public(each)
+            for name, each in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [public(each) for each in value]
+    if isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    return _last_part(_SECRET_TEXT.sub(MASKED, value)) if isinstance(value, str) else value
+
+
+def weights_checksum(place: str | os.PathLike[str]) -> dict[str, str]:
+    """
+    SHA-256 of every weight file of a checkpoint folder, as `sha256sum` prints it; of a Hub id, those in the cache.
+
+    Returns:
+        `dict[str, str]`: file name to hexadecimal digest; empty where there is no such file.
+    """
+    folder = Path(place).expanduser()
+    if not folder.is_dir():
+        folder = _cached_folder(str(place)) or folder
+    found = (sorted(folder.glob(pattern)) for pattern in _WEIGHT_FILES)
+    files = next((paths for paths in found if paths), [])
+    return {path.name: file_checksum(path) for path in files}
+
+
+def file_checksum(path: str | os.PathLike[str]) -> str:
+    """SHA-256 of a file's bytes."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _cached_folder(model_id: str) -> Path | None:
+    """Where the Hub's cache has a model that was loaded just now."""
+    from huggingface_hub import try_to_load_from_cache
+
+    path = try_to_load_from_cache(model_id, "config.json")
+    return Path(path).parent if isinstance(path, str) else None
 
 
 def hardware() -> str:
@@ -79,8 +143,22 @@ def _git(folder: Path, *arguments: str) -> str | None:
 
 
 def _command(argv: Sequence[str]) -> str:
-    """The command line; of paths on this machine, also after `=`, the last part."""
-    return shlex.join("=".join(map(_last_part, word.split("="))) for word in argv)
+    """The command line, without secrets; of paths on this machine, also after `=`, the last part."""
+    words, follows_secret = [], False
+    for word in argv:
+        name, equals, value = word.partition("=")
+        is_secret = name.startswith("-") and _is_secret_name(name)
+        words.append(MASKED if follows_secret else f"{name}={MASKED}" if is_secret and equals else _public_word(word))
+        follows_secret = is_secret and not equals
+    return shlex.join(words)
+
+
+def _public_word(word: str) -> str:
+    return "=".join(map(_last_part, _SECRET_TEXT.sub(MASKED, word).split("=")))
+
+
+def _is_secret_name(name: object) -> bool:
+    return isinstance(name, str) and _SECRET_NAME.search(name) is not None
 
 
 def _last_part(word: str) -> str:

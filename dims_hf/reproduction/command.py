@@ -14,7 +14,8 @@ from dims_hf.recipes.launching import Processes, find_processes
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.reproduction import documents
 from dims_hf.reproduction.budgets import BUDGETS, BudgetOverrides, find_budget
-from dims_hf.reproduction.plan import EXPERIMENTS, find_experiments, head_of, runs_of, systems_of
+from dims_hf.reproduction.claims import check
+from dims_hf.reproduction.plan import EXPERIMENTS, PAPER, find_experiments, head_of, runs_of, systems_of
 from dims_hf.reproduction.report import RESULTS, plan_table, read_notes, write_report
 from dims_hf.reproduction.running import Runner, total_seconds
 from dims_hf.reproduction.study import Run, Study, in_order
@@ -144,7 +145,7 @@ def render(name: str, runner: Runner) -> dict[str, Any]:
     if document["status"] == "run":
         if experiment.adds is not None:
             experiment.adds(document, runner)
-        document["verdicts"] = experiment.verdicts(document)
+        document["verdicts"] = check(document, experiment.claims(document))
         if experiment.figure is not None:
             figure = experiment.figure(document, folder / f"{name}{_FIGURE_SUFFIX}")
             document["figure"] = figure.name
@@ -184,7 +185,7 @@ def _find_notes(path: str | None, output_dir: Path) -> dict[str, str]:
 
 def _list_experiments() -> str:
     width = max(map(len, EXPERIMENTS))
-    return "".join(f"{name:<{width}}  {each.title} ({each.source})\n" for name, each in EXPERIMENTS.items())
+    return "".join(f"{name:<{width}}  {each.title} ({each.source} of {PAPER})\n" for name, each in EXPERIMENTS.items())
 
 
 def _say(text: str) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.reports import provenance
-from dims_hf.reports.results import write_text
+from dims_hf.reports import provenance, write_json
 from dims_hf.reproduction.running import Outcome, Runner, describe_study
 from dims_hf.reproduction.study import Run, in_order
 
@@ -64,8 +63,7 @@ def collect(
 
 def save(document: Mapping[str, Any], folder: Path) -> Path:
     """Writes a document as `NAME.json`."""
-    text = json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False)
-    return write_text(text + "\n", folder / f"{document['experiment']}.json")
+    return write_json(document, folder / f"{document['experiment']}.json")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -103,6 +101,7 @@ def _measure(run: Run, iterations: Sequence[int], runner: Runner, tasks: list[di
         record = next(each for each in system["records"] if each["num_iterations"] == count)
         measured["records"][str(count)] = {key: value for key, value in record.items() if key != "subsets"}
         measured["length"] = system["length"]
+        measured["weights"] = system.get("weights")
     return measured
 
 

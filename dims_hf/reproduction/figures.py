@@ -4,37 +4,28 @@
 
 from __future__ import annotations
 
+import math
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from dims_hf.reports.figures import STYLES, save_figure
-from dims_hf.reproduction import verdicts
-from dims_hf.reproduction.verdicts import Document
+from dims_hf.reports.figures import STYLES, new_figure, save_figure
+from dims_hf.reproduction import frames
+from dims_hf.reproduction.frames import Document
 
 
 # Of one seed, its points; x is a number or, for bars, a position.
 Points = list[tuple[float, float]]
 
-_PANEL = (5.6, 4.2)
-
 
 def quality_versus_iterations(document: Document, path: Path) -> Path:
     """Fig. 3: every metric against decoder passes."""
-    metrics = verdicts.metrics_of(document)
-    figure, panels = _new_figure(document, len(metrics))
-    for axes, metric in zip(panels, metrics, strict=True):
-        for index, (label, seeds) in enumerate(document["systems"].items()):
-            curves = [
-                [
-                    (int(count), verdicts.value(document, label, seed, int(count), metric))
-                    for count in system["records"]
-                ]
-                for seed, system in seeds.items()
-            ]
-            _draw_curves(axes, label, curves, index)
-        counts = sorted(document["study"]["budget"]["iterations"])
+    counts = sorted(document["study"]["budget"]["iterations"])
+    figure, panels = _new_figure(document, frames.metrics_of(document))
+    for axes, metric in panels.items():
+        _draw_systems(axes, document, partial(_by_passes, document, metric))
         axes.set_xscale("log", base=2)
         axes.set_xticks(counts, [str(count) for count in counts])
         axes.minorticks_off()
@@ -42,81 +33,71 @@ def quality_versus_iterations(document: Document, path: Path) -> Path:
     return save_figure(figure, path)
 
 
+def _by_passes(document: Document, metric: str, label: str, seed: str) -> Points:
+    records = document["systems"][label][seed]["records"]
+    return [(int(count), frames.value(document, label, seed, int(count), metric)) for count in records]
+
+
 def rounds(document: Document, path: Path) -> Path:
     """Fig. 4: single-pass validation BLEU over all updates."""
-    figure, (axes,) = _new_figure(document, 1)
+    figure, panels = _new_figure(document, [""])
+    (axes,) = panels
     for index, label in enumerate(("moving average", "rounds")):
         systems = document["systems"].get(label, {}).values()
-        _draw_curves(axes, label, [verdicts.validation_bleu(system) for system in systems], index)
+        _draw_curves(axes, label, [frames.validation_bleu(system) for system in systems], index)
         for system in systems:
-            for end in _last_of_rounds(system):
+            ends = {point["round"]: point["step"] for point in system["validation"]}
+            for end in ends.values() if len(ends) > 1 else ():
                 axes.axvline(end, color=STYLES[index][0], linewidth=0.6, linestyle=":", zorder=0)
     _finish(axes, "updates (dotted: ends of rounds)", "validation BLEU, 1 pass")
     return save_figure(figure, path)
 
 
-def _last_of_rounds(system: Mapping[str, Any]) -> list[int]:
-    ends: dict[int, int] = {}
-    for point in system["validation"]:
-        ends[point["round"]] = point["step"]
-    return list(ends.values()) if len(ends) > 1 else []
-
-
 def length_buckets(document: Document, path: Path) -> Path:
     """Fig. 5: BLEU of one pass against target length."""
-    figure, (axes,) = _new_figure(document, 1)
-    names = list(
-        dict.fromkeys(
-            verdicts.bucket_name(bucket)
-            for seeds in document["systems"].values()
-            for system in seeds.values()
-            for bucket in verdicts.buckets(system)
-        )
-    )
-    for index, (label, seeds) in enumerate(document["systems"].items()):
-        curves = [
-            [(names.index(verdicts.bucket_name(bucket)), bucket["bleu"]) for bucket in verdicts.buckets(system)]
-            for system in seeds.values()
-        ]
-        _draw_curves(axes, f"{label}, 1 pass", curves, index)
+    names = frames.bucket_names(document)
+    figure, panels = _new_figure(document, [""])
+    (axes,) = panels
+
+    def points(label: str, seed: str) -> Points:
+        found = frames.buckets(document["systems"][label][seed])
+        return [(names.index(name), bucket["bleu"]) for name, bucket in found.items()]
+
+    _draw_systems(axes, document, points, "{}, 1 pass")
     axes.set_xticks(range(len(names)), names)
     _finish(axes, "target length (tokens)", "BLEU")
     return save_figure(figure, path)
 
 
 def lengths(document: Document, path: Path) -> Path:
-    """Fig. 6: share of right lengths among the k likeliest."""
-    figure, (axes,) = _new_figure(document, 1)
-    groups = {
-        label: [[100 * system["length"][f"length_top_{top}"] for top in (1, 3, 5)] for system in seeds.values()]
-        for label, seeds in document["systems"].items()
-    }
-    _draw_bars(axes, groups, ["top 1", "top 3", "top 5"])
-    _finish(axes, "predicted lengths", "right length among them (%)")
+    """Fig. 6: share of lengths that are right, or off by at most one or two tokens."""
+    figure, panels = _new_figure(document, [""])
+    (axes,) = panels
+    frame = frames.systems_frame(document)
+    _draw_bars(axes, frame, frames.LENGTHS, ["exact\n(top 1)", "off by ≤ 1\n(top 3)", "off by ≤ 2\n(top 5)"])
+    _finish(axes, "", "sentences (%)")
     return save_figure(figure, path)
 
 
 def validation_curves(document: Document, path: Path) -> Path:
     """Fig. 7 and the collapse: single-pass validation BLEU over training, one line per momentum."""
-    figure, (axes,) = _new_figure(document, 1)
-    for index, (label, seeds) in enumerate(document["systems"].items()):
-        _draw_curves(axes, label, [verdicts.validation_bleu(system) for system in seeds.values()], index)
+    figure, panels = _new_figure(document, [""])
+    (axes,) = panels
+    systems = document["systems"]
+    _draw_systems(axes, document, lambda label, seed: frames.validation_bleu(systems[label][seed]))
     _finish(axes, "updates", "validation BLEU, 1 pass")
     return save_figure(figure, path)
 
 
 def weights(document: Document, path: Path) -> Path:
     """Fig. 8: every metric of one pass against λ."""
-    metrics = verdicts.metrics_of(document)
-    figure, panels = _new_figure(document, len(metrics))
-    for axes, metric in zip(panels, metrics, strict=True):
-        curves = []
-        for seed in document["seeds"]:
-            points = [
-                (float(label.removeprefix("λ = ")), verdicts.value(document, label, seed, 1, metric))
-                for label in document["systems"]
-            ]
-            curves.append([(weight, score) for weight, score in points if score is not None])
+    figure, panels = _new_figure(document, frames.metrics_of(document))
+    for axes, metric in panels.items():
+        places = [(float(label.removeprefix("λ = ")), label) for label in document["systems"]]
+        curves = [
+            [(weight, frames.value(document, label, seed, 1, metric)) for weight, label in places]
+            for seed in document["seeds"]
+        ]
         _draw_curves(axes, "student, 1 pass", curves, 1)
         _finish(axes, "weight λ of the hidden-state loss", _axis(metric))
     return save_figure(figure, path)
@@ -124,34 +105,33 @@ def weights(document: Document, path: Path) -> Path:
 
 def costs(document: Document, path: Path) -> Path:
     """Fig. 9: updates, minutes and tokens of training and of distillation."""
-    measures = {"updates": ("updates", 1), "minutes": ("seconds", 1 / 60), "million tokens": ("tokens", 1e-6)}
-    figure, panels = _new_figure(document, len(measures))
-    for axes, (title, (name, factor)) in zip(panels, measures.items(), strict=True):
-        groups = {
-            label: [[factor * system[name]] for system in seeds.values() if system[name] is not None]
-            for label, seeds in document["systems"].items()
-        }
-        _draw_bars(axes, groups, [""])
-        _finish(axes, "", title)
+    figure, panels = _new_figure(document, ["updates", "minutes", "million tokens"])
+    frame = frames.systems_frame(document)
+    for axes, column in panels.items():
+        _draw_bars(axes, frame, [column], [""])
+        _finish(axes, "", column)
     return save_figure(figure, path)
 
 
-def _new_figure(document: Document, num_panels: int) -> tuple[Any, Sequence[Any]]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # no pyplot: a library must not switch the backend of the program that calls it
-    figure = Figure(figsize=(_PANEL[0] * num_panels, _PANEL[1]), layout="constrained")
-    FigureCanvasAgg(figure)
+def _new_figure(document: Document, names: Sequence[str]) -> tuple[Any, dict[Any, str]]:
+    """A figure with a panel per name, under the corpus and its seeds; panels with their names."""
+    figure, panels = new_figure(1, len(names))
     study, seeds = document["study"], document["seeds"]
     seeds = f"seed {seeds[0]}" if len(seeds) == 1 else f"mean and range of {len(seeds)} seeds"
     figure.suptitle(f"{study['data']} {study['source_lang']}→{study['target_lang']}, {seeds}")
-    return figure, figure.subplots(1, num_panels, squeeze=False)[0]
+    return figure, dict(zip(panels[0], names, strict=True))
+
+
+def _draw_systems(axes: Any, document: Document, points: Callable[[str, str], Points], name: str = "{}") -> None:
+    """A line per system, of the points of its seeds."""
+    for index, (label, seeds) in enumerate(document["systems"].items()):
+        _draw_curves(axes, name.format(label), [points(label, seed) for seed in seeds], index)
 
 
 def _draw_curves(axes: Any, label: str, curves: Sequence[Points], index: int) -> None:
     """Mean line, range band and every seed's points; seeds that stopped at different places get a line each."""
-    curves = [sorted(curve) for curve in curves if curve]
+    curves = [sorted(point for point in curve if not math.isnan(point[1])) for curve in curves]
+    curves = [curve for curve in curves if curve]
     if not curves:
         return
     color, marker = STYLES[index % len(STYLES)]
@@ -173,20 +153,20 @@ def _draw_curves(axes: Any, label: str, curves: Sequence[Points], index: int) ->
         axes.plot(*zip(*points), color=color, marker=".", markersize=4, linestyle="none", alpha=0.8)
 
 
-def _draw_bars(axes: Any, groups: Mapping[str, Sequence[Sequence[float]]], names: Sequence[str]) -> None:
+def _draw_bars(axes: Any, frame: Any, columns: Sequence[str], names: Sequence[str]) -> None:
     """Groups of bars, a bar per system: the mean, the range as a line, every seed as a point."""
+    groups: Mapping[str, Any] = dict(list(frame.groupby("system", sort=False)))
     width = 0.8 / len(groups)
-    for index, (label, rows) in enumerate(groups.items()):
-        if not rows:
-            continue
+    for index, (label, group) in enumerate(groups.items()):
         color, _ = STYLES[index % len(STYLES)]
         places = [place - 0.4 + width * (index + 0.5) for place in range(len(names))]
-        columns = list(zip(*rows, strict=True))
-        axes.bar(places, [statistics.fmean(column) for column in columns], 0.9 * width, color=color, label=label)
-        for place, column in zip(places, columns, strict=True):
-            if len(column) > 1:
-                axes.plot([place, place], [min(column), max(column)], color="black", linewidth=1)
-                axes.plot([place] * len(column), column, color="black", marker=".", markersize=5, linestyle="none")
+        known = [list(group[column].dropna()) for column in columns]
+        means = [statistics.fmean(values) if values else 0.0 for values in known]
+        axes.bar(places, means, 0.9 * width, color=color, label=label)
+        for place, values in zip(places, known, strict=True):
+            if len(values) > 1:
+                axes.plot([place, place], [min(values), max(values)], color="black", linewidth=1)
+                axes.plot([place] * len(values), values, color="black", marker=".", markersize=5, linestyle="none")
     axes.set_xticks(range(len(names)), names)
 
 
@@ -201,5 +181,5 @@ def _finish(axes: Any, x_label: str, y_label: str) -> None:
 
 
 def _axis(metric: str) -> str:
-    name, unit, _ = verdicts.METRICS[metric]
+    name, unit, _ = frames.METRICS[metric]
     return name if name == unit else f"{name} (%)"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The experiments as data: what the paper claims, the runs that show it, and how they are drawn."""
+"""The experiments: what the paper claims (`experiments.yaml`), the runs that show it, and how they are drawn."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dims_hf.reproduction import figures, tables, verdicts
+from dims_hf.reports import read_yaml
+from dims_hf.reproduction import claims, figures, tables
+from dims_hf.reproduction.claims import Claim
 from dims_hf.reproduction.documents import SCHEMA_VERSION
-from dims_hf.reproduction.study import DISTILLED, FAMILIES, RAW, Run, Study, in_order
+from dims_hf.reproduction.study import DISTILLED, FAMILIES, RAW, Family, Run, Study, in_order
 
 
 PAPER = "Norouzi et al. 2023 (arXiv 2206.02999)"
@@ -41,24 +43,24 @@ class Experiment:
     A table or figure of the paper.
 
     Args:
-        title (`str`): what is shown.
-        source (`str`): where in the paper.
-        claim (`str`): what the paper says of it, in our words and without its numbers.
         systems (`Callable[[Study, int], Systems]`): label to run, for one seed.
-        verdicts (`Callable`): from the document to its verdicts.
+        claims (`Callable`): from the document to what is checked of it.
         table (`Callable`): from the document to header and rows.
         figure (`Callable`, *optional*): draws the document into a file.
         adds (`Callable`, *optional*): adds to the document what is read from files of its runs.
+        title (`str`): what is shown.
+        source (`str`): where in the paper.
+        claim (`str`): what the paper says of it, in our words and without its numbers.
     """
 
-    title: str
-    source: str
-    claim: str
     systems: Callable[[Study, int], Systems]
-    verdicts: Callable[[Mapping[str, Any]], list[dict[str, Any]]]
+    claims: Callable[[Mapping[str, Any]], list[Claim]]
     table: Callable[[Mapping[str, Any]], tables.Table]
     figure: Callable[[Mapping[str, Any], Path], Path] | None = None
     adds: Callable[[dict[str, Any], Any], None] | None = None
+    title: str = ""
+    source: str = ""
+    claim: str = ""
 
 
 def systems_of(name: str, study: Study) -> dict[int, Systems]:
@@ -79,7 +81,7 @@ def head_of(name: str) -> dict[str, Any]:
         "schema_version": SCHEMA_VERSION,
         "experiment": name,
         "title": experiment.title,
-        "source": experiment.source,
+        "source": f"{experiment.source} of {PAPER}",
         "claim": experiment.claim,
     }
 
@@ -122,10 +124,10 @@ def _rounds(study: Study, seed: int) -> Systems:
 
 
 def _momentum(study: Study, seed: int) -> Systems:
-    return {momentum_label(decay): System(study.student(seed, ema_decay=decay)) for decay in study.budget.ema_decays}
+    return {_momentum_label(decay): System(study.student(seed, ema_decay=decay)) for decay in study.budget.ema_decays}
 
 
-def momentum_label(decay: float | None) -> str:
+def _momentum_label(decay: float | None) -> str:
     """`fixed teacher` or `μ = 0.9992`."""
     return "fixed teacher" if decay is None else f"μ = {decay:g}"
 
@@ -156,14 +158,19 @@ def _teachers(study: Study) -> list[tuple[str, str]]:
     budget = study.budget
     pairs = [*((family, RAW) for family in budget.families)]
     pairs += [(family, DISTILLED) for family in budget.distilled_families]
-    unknown = [family for family, _ in pairs if family not in FAMILIES]
-    if unknown:
-        raise ValueError(f"There is no family {unknown[0]!r} of teachers. Choose from {', '.join(FAMILIES)}.")
+    for family, _ in pairs:
+        _family(family)
     return pairs
 
 
+def _family(name: str) -> Family:
+    if name not in FAMILIES:
+        raise ValueError(f"There is no family {name!r} of teachers. Choose from {', '.join(FAMILIES)}.")
+    return FAMILIES[name]
+
+
 def _alignments(study: Study, seed: int) -> Systems:
-    """Models of alignments, the students among them, beside models that predict a length."""
+    """Alignment-based models, the students among them, beside models that predict a length."""
     most, decay = max(study.budget.iterations), study.budget.ema_decay
     systems = {
         "CTC": System(study.teacher(seed, "ctc"), (1,)),
@@ -183,11 +190,16 @@ def _alignments(study: Study, seed: int) -> Systems:
 
 
 def _unsupervised(study: Study, seed: int) -> Systems:
-    return {
-        **_one_pass_of_teacher(study, seed),
-        "U-DiMS": System(study.student(seed, unsupervised=True), (1,)),
-        "DiMS": System(study.student(seed), (1,)),
-    }
+    """CMLM, and every further family with a length predictor that the budget has teachers of."""
+    systems: Systems = {}
+    for family in dict.fromkeys(("cmlm", *study.budget.families)):
+        kind = _family(family)
+        if not kind.writes_alignments:
+            prefix = "" if family == "cmlm" else f"{kind.label} "
+            systems[f"{prefix}teacher"] = System(study.teacher(seed, family), (1,))
+            systems[f"{prefix}U-DiMS"] = System(study.student(seed, family, unsupervised=True), (1,))
+            systems[f"{prefix}DiMS"] = System(study.student(seed, family), (1,))
+    return systems
 
 
 def _one_pass_of_teacher(study: Study, seed: int) -> Systems:
@@ -204,9 +216,12 @@ def _ablation(study: Study, seed: int) -> Systems:
         f"DiMS (n = {passes}, moving average, {policy} masks)": {},
         "fixed teacher": {"ema_decay": None},
         "fixed teacher, no hidden-state loss": {"ema_decay": None, "hidden_weight": 0.0},
-        **{f"n = {count}": {"teacher_iterations": count} for count in budget.teacher_iterations if count != passes},
-        f"{other_policy} masks": {"mask_policy": other_policy},
     }
+    for count in budget.teacher_iterations:
+        if count != passes:
+            changes[f"n = {count}"] = {"teacher_iterations": count}
+            changes[f"n = {count}, fixed teacher"] = {"teacher_iterations": count, "ema_decay": None}
+    changes[f"{other_policy} masks"] = {"mask_policy": other_policy}
     students = {label: System(study.student(seed, **full | change), (1,)) for label, change in changes.items()}
     return {**_one_pass_of_teacher(study, seed), **students}
 
@@ -221,139 +236,26 @@ def _teachers_at_ten(study: Study, seed: int) -> Systems:
 
 def _collapse(study: Study, seed: int) -> Systems:
     decays = [study.budget.ema_decay, *sorted(study.budget.collapse_decays, reverse=True)]
-    return {momentum_label(decay): System(study.student(seed, ema_decay=decay)) for decay in decays}
+    return {_momentum_label(decay): System(study.student(seed, ema_decay=decay)) for decay in decays}
 
 
-# ---- the experiments, in the order of the report ----
+# ---- name -> runs, claims, table and figure; the words about them are in `experiments.yaml` ----
 
-EXPERIMENTS: dict[str, Experiment] = {
-    "fig3": Experiment(
-        title="Quality against decoder passes, teacher and student",
-        source=f"Fig. 3 of {PAPER}",
-        claim="One pass of the student is far better than one pass of its teacher and worth several of them; with "
-        "more passes the two come closer.",
-        systems=_curves,
-        verdicts=verdicts.iterations_verdicts,
-        table=tables.scores,
-        figure=figures.quality_versus_iterations,
-    ),
-    "fig4": Experiment(
-        title="A moving average against rounds of distillation",
-        source=f"Fig. 4 and §4.6.1 of {PAPER}",
-        claim="Repeating distillation, each student being the next teacher, keeps improving a single pass; a teacher "
-        "that follows the student by a moving average gets there in a fraction of the training.",
-        systems=_rounds,
-        verdicts=verdicts.rounds_verdicts,
-        table=tables.rounds,
-        figure=figures.rounds,
-    ),
-    "fig5": Experiment(
-        title="BLEU by target length",
-        source=f"Fig. 5 of {PAPER}",
-        claim="The student's single pass is better at every target length, and most of all on long targets.",
-        systems=_one_pass,
-        verdicts=verdicts.buckets_verdicts,
-        table=tables.length_buckets,
-        figure=figures.length_buckets,
-    ),
-    "fig6": Experiment(
-        title="Length prediction, teacher and student",
-        source=f"Fig. 6 of {PAPER}",
-        claim="Distillation trains the length predictor along; the student's predicts lengths at least as well as its "
-        "teacher's.",
-        systems=_one_pass,
-        verdicts=verdicts.lengths_verdicts,
-        table=tables.lengths,
-        figure=figures.lengths,
-    ),
-    "fig7": Experiment(
-        title="Momentum of the moving average, over training",
-        source=f"Fig. 7 and §4.6.2 of {PAPER}",
-        claim="A slow moving average ends above a fixed teacher; there is a broad range of good momenta, and too "
-        "small a momentum spoils training.",
-        systems=_momentum,
-        verdicts=verdicts.momentum_verdicts,
-        table=tables.last_validation,
-        figure=figures.validation_curves,
-    ),
-    "fig8": Experiment(
-        title="Weight λ of the hidden-state loss",
-        source=f"Fig. 8 of {PAPER}",
-        claim="The hidden-state loss helps, over a broad range of its weight.",
-        systems=_weights,
-        verdicts=verdicts.weights_verdicts,
-        table=tables.scores,
-        figure=figures.weights,
-    ),
-    "fig9": Experiment(
-        title="Cost of training a teacher and of distilling it",
-        source=f"Fig. 9 of {PAPER}",
-        claim="Distilling a teacher takes a small part of what training it took.",
-        systems=_costs,
-        verdicts=verdicts.cost_verdicts,
-        table=tables.costs,
-        figure=figures.costs,
-    ),
-    "table1": Experiment(
-        title="Raw and distilled training data",
-        source=f"Tables 1 and 3 of {PAPER}",
-        claim="A single pass gains on sequence-level distilled data as well as on raw data, and more on raw data, "
-        "where the teacher's single pass is worse.",
-        systems=_corpora,
-        verdicts=verdicts.corpora_verdicts,
-        table=tables.scores,
-    ),
-    "table2": Experiment(
-        title="Models of alignments: CTC, FullyNAT, Imputer and its student",
-        source=f"Table 2, §4.3 and Appendix F of {PAPER}",
-        claim="An Imputer, too, can be distilled into one pass that is far better than its own first pass; with it, "
-        "one pass is competitive with models made for one pass.",
-        systems=_alignments,
-        verdicts=verdicts.alignments_verdicts,
-        table=tables.timed_scores,
-    ),
-    "table4": Experiment(
-        title="U-DiMS: sources alone",
-        source=f"Table 4 of {PAPER}",
-        claim="With the teacher's own translations in place of references, most of the gain remains.",
-        systems=_unsupervised,
-        verdicts=verdicts.unsupervised_verdicts,
-        table=tables.scores,
-    ),
-    "table5": Experiment(
-        title="Ablation of moving average, hidden-state loss, teacher passes and masks",
-        source=f"Table 5 of {PAPER}",
-        claim="Distillation alone gives most of the gain, the hidden-state loss and then the moving average add to "
-        "it; more than two teacher passes add little.",
-        systems=_ablation,
-        verdicts=verdicts.ablation_verdicts,
-        table=tables.scores,
-    ),
-    "table6": Experiment(
-        title="Sample translations, one pass of teacher and student",
-        source=f"Table 6 of {PAPER}",
-        claim="One pass of the teacher repeats tokens and mixes translations; one pass of the student does so less.",
-        systems=_one_pass,
-        verdicts=verdicts.samples_verdicts,
-        table=tables.samples,
-        adds=tables.add_samples,
-    ),
-    "table7": Experiment(
-        title="The teachers at their full number of passes",
-        source=f"Table 7 of {PAPER}",
-        claim="The teachers that are distilled are as good as published ones when they iterate; the corrected one "
-        "(CMLMC) is the better of the two.",
-        systems=_teachers_at_ten,
-        verdicts=verdicts.teachers_verdicts,
-        table=tables.scores,
-    ),
-    "collapse": Experiment(
-        title="Collapse at a small momentum",
-        source=f"§4.6.2 of {PAPER}",
-        claim="With a momentum of 0.9 or less the teacher follows too fast, and the two collapse together.",
-        systems=_collapse,
-        verdicts=verdicts.collapse_verdicts,
-        table=tables.last_validation,
-        figure=figures.validation_curves,
-    ),
+_WORDS = read_yaml(Path(__file__).with_name("experiments.yaml"))
+_PARTS: dict[str, tuple[Any, ...]] = {
+    "fig3": (_curves, claims.of_iterations, tables.scores, figures.quality_versus_iterations),
+    "fig4": (_rounds, claims.of_rounds, tables.rounds, figures.rounds),
+    "fig5": (_one_pass, claims.of_buckets, tables.length_buckets, figures.length_buckets),
+    "fig6": (_one_pass, claims.of_lengths, tables.lengths, figures.lengths),
+    "fig7": (_momentum, claims.of_momentum, tables.last_validation, figures.validation_curves),
+    "fig8": (_weights, claims.of_weights, tables.scores, figures.weights),
+    "fig9": (_costs, claims.of_costs, tables.costs, figures.costs),
+    "table1": (_corpora, claims.of_corpora, tables.scores),
+    "table2": (_alignments, claims.of_alignments, tables.timed_scores),
+    "table4": (_unsupervised, claims.of_unsupervised, tables.scores),
+    "table5": (_ablation, claims.of_ablation, tables.scores),
+    "table6": (_one_pass, claims.of_samples, tables.samples, None, tables.add_samples),
+    "table7": (_teachers_at_ten, claims.of_teachers, tables.scores),
+    "collapse": (_collapse, claims.of_collapse, tables.last_validation, figures.validation_curves),
 }
+EXPERIMENTS = {name: Experiment(*_PARTS[name], **words) for name, words in _WORDS.items()}

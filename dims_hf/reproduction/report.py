@@ -9,13 +9,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.reports.results import write_text
+from dims_hf.reports import read_yaml, write_text
+from dims_hf.reports.markup import aligned_rows, code, escape, link, markdown_rows
 from dims_hf.reproduction import documents
 from dims_hf.reproduction.plan import EXPERIMENTS, PAPER, head_of
-from dims_hf.reproduction.tables import markdown
 
 
 RESULTS, REPORT = "results", "report.md"
+
+# Hexadecimal digits of a checksum that the report shows; the documents have all of them.
+_SHOWN_DIGITS = 12
 
 
 def write_report(output_dir: Path, notes: Mapping[str, str] | None = None) -> Path:
@@ -54,12 +57,7 @@ def read_notes(path: Path) -> dict[str, str]:
     Raises:
         ValueError: for a file that is no mapping from experiments to text.
     """
-    import yaml
-
-    try:
-        notes = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
+    notes = read_yaml(path) or {}
     if not isinstance(notes, dict) or not all(isinstance(text, str) for text in notes.values()):
         raise ValueError(f"{path} must map experiments to text, for example `fig3: The curves cross at four passes.`")
     unknown = [name for name in notes if name not in EXPERIMENTS]
@@ -72,12 +70,14 @@ def _summary(found: Mapping[str, Mapping[str, Any]]) -> str:
     rows = []
     for name, document in found.items():
         if document["status"] != "run":
-            rows.append([f"[{name}](#{name})", document["title"], "not run"])
+            rows.append([link(name, f"#{name}"), document["title"], "not run"])
             continue
         verdicts = document["verdicts"]
         held = sum(each["num_seeds"] > 0 and each["holds_in"] == each["num_seeds"] for each in verdicts)
-        rows.append([f"[{name}](#{name})", document["title"], f"{held} of {len(verdicts)} checks hold in every seed"])
-    return markdown((["experiment", "shows", "outcome"], rows))
+        rows.append(
+            [link(name, f"#{name}"), document["title"], f"{held} of {len(verdicts)} checks hold in every seed"]
+        )
+    return markdown_rows(["experiment", "shows", "outcome"], rows)
 
 
 def _section(document: Mapping[str, Any], note: str | None) -> str:
@@ -89,7 +89,7 @@ def _section(document: Mapping[str, Any], note: str | None) -> str:
         parts.append(_setting(document))
         if document.get("figure"):
             parts.append(f"![{document['title']}]({RESULTS}/{document['figure']})")
-        parts.append(markdown(EXPERIMENTS[name].table(document)).rstrip())
+        parts.append(markdown_rows(*EXPERIMENTS[name].table(document)).rstrip())
         parts.append("\n".join(f"- {each['claim']}: {each['text']}." for each in document["verdicts"]))
     if note:
         parts.append(note.strip())
@@ -99,16 +99,27 @@ def _section(document: Mapping[str, Any], note: str | None) -> str:
 def _setting(document: Mapping[str, Any]) -> str:
     study, task, origin = document["study"], document["task"], document["provenance"]
     budget = study["budget"]
-    lines = [f"Corpus: {study['data']}, {study['source_lang']}→{study['target_lang']}."]
+    lines = [f"Corpus: {escape(study['data'])}, {study['source_lang']}→{study['target_lang']}."]
     if task:
         beam = budget["length_beam_size"]
         lines[0] += f" Scores: {task['split']} set, {task['num_sentences']} sentences, length beam {beam}."
     lines.append(f"Seeds: {', '.join(document['seeds'])}.{_skipped(document)}")
     lines.append(f"Training: {_training(document)}; {budget['tokens_per_update']} tokens per update.")
     commit = origin.get("git_commit") or "no checkout"
-    made = f"Made by `{origin['command']}`, commit `{commit}`, {origin['hardware']}, {origin['created']}"
+    made = f"Made by {code(origin['command'])}, commit `{commit}`, {origin['hardware']}, {origin['created']}"
     lines.append(f"{made}{_trained_at(document)}.")
-    return "\n".join(f"- {line}" for line in lines)
+    return "\n".join(f"- {line}" for line in [*lines, *_weights(document)])
+
+
+def _weights(document: Mapping[str, Any]) -> list[str]:
+    """Checksums of the weights that the scores are of."""
+    sums = [
+        f"{escape(label)} (seed {seed}) {file} `{digest[:_SHOWN_DIGITS]}…`"
+        for label, seeds in document["systems"].items()
+        for seed, system in seeds.items()
+        for file, digest in (system.get("weights") or {}).items()
+    ]
+    return [f"Weights (SHA-256): {'; '.join(sums)}."] if sums else []
 
 
 def _training(document: Mapping[str, Any]) -> str:
@@ -147,9 +158,4 @@ def plan_table(runs: Sequence[Any], needed_by: Mapping[str, Sequence[str]]) -> s
         ]
         for run in runs
     ]
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    lines = []
-    for row in [header, *rows]:
-        right = (cell.rjust(width) for cell, width in zip(row[2:4], widths[2:4], strict=True))
-        lines.append("  ".join([row[0].ljust(widths[0]), row[1].ljust(widths[1]), *right, row[4]]).rstrip())
-    return "\n".join(lines) + "\n"
+    return aligned_rows(header, rows, left=(0, 1, 4))

@@ -19,7 +19,8 @@ from dims_hf.recipes.distilled_data import REPORT
 from dims_hf.recipes.launching import Processes, find_processes, launch
 from dims_hf.recipes.runs import TRAINING_SUMMARY
 from dims_hf.reports import run_evaluation
-from dims_hf.reports.results import load_results, write_text
+from dims_hf.reports.files import write_text
+from dims_hf.reports.results import load_results
 from dims_hf.reproduction.study import Run, Study
 from dims_hf.reproduction.worker import COLLAPSED
 
@@ -207,7 +208,7 @@ class Runner:
             "target_lang": study.target_lang,
             "split": budget.split,
             "length_beams": [budget.length_beam_size],
-            "length_edges": list(budget.length_edges),
+            "num_length_buckets": budget.num_length_buckets,
             "max_examples": budget.max_test_examples,
         }
 

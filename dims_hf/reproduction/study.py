@@ -81,7 +81,8 @@ class Run:
         """Eight hexadecimal digits."""
         parts = {
             "kind": self.kind,
-            "settings": dict(self.settings),
+            # 1 and 1.0 are the same setting, and 0 and 0.0
+            "settings": {name: float(value) if type(value) is int else value for name, value in self.settings.items()},
             "needs": {name: run.identity for name, run in self.needs.items()},
             "given": self.given,
         }

@@ -5,64 +5,59 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from dims_hf.data import load_corpus
-from dims_hf.reproduction import verdicts
-from dims_hf.reproduction.verdicts import Document
+from dims_hf.reproduction import frames
+from dims_hf.reproduction.frames import Document
 
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Table = tuple[list[str], list[list[str]]]
 
+# Column of a frame -> its title and digits.
+Columns = Mapping[str, tuple[str, int]]
 
-def spread(values: Sequence[float | None], digits: int = 1) -> str:
+_SCORES: Columns = {
+    "bleu": ("BLEU", 1), "valid": ("valid outputs, %", 1), "brevity_penalty": ("BP", 3), "chrf": ("chrF", 1),
+    "bleu_before_collapse": ("BLEU raw", 1), "repeated_tokens": ("repeated tokens, %", 1),
+    "mixture_before_collapse": ("mixtures, %", 1), "milliseconds_per_sentence": ("ms per sentence", 1),
+}  # fmt: skip
+
+
+def spread(values: Iterable[float | None], digits: int = 1) -> str:
     """`51.8 (51.2–52.4)`: mean and range; the value alone for one seed, nothing for none."""
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and value == value]
     if not known:
         return ""
     mean = f"{statistics.fmean(known):.{digits}f}"
     return mean if len(known) == 1 else f"{mean} ({min(known):.{digits}f}–{max(known):.{digits}f})"
 
 
-def markdown(table: Table) -> str:
-    """A table as Markdown, columns of numbers to the right."""
-    header, rows = table
-    is_number = [all(_looks_like_number(row[column]) for row in rows) for column in range(len(header))]
-    lines = [header, ["--:" if right else "---" for right in is_number], *rows]
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
-
-
-def _looks_like_number(cell: str) -> bool:
-    return not cell or cell.lstrip("+-−")[:1].isdigit()
+def _spreads(frame: pd.DataFrame, by: Sequence[str], columns: Columns) -> list[list[str]]:
+    """A row per group in the order of the frame: its names, then mean and range of each column."""
+    rows = []
+    for names, group in frame.groupby(list(by), sort=False, dropna=False):
+        cells = ["" if name != name else f"{name:.0f}" if isinstance(name, float) else str(name) for name in names]
+        rows.append(cells + [spread(group[column], digits) for column, (_, digits) in columns.items()])
+    return rows
 
 
 def scores(document: Document, *, timed: bool = False) -> Table:
     """Every system at every number of passes it was evaluated at, with milliseconds per sentence if `timed`."""
-    metrics = verdicts.metrics_of(document)
-    # field of a record -> title and factor
-    extra = {"repeated_tokens": ("repeated tokens, %", 100)}
-    if "valid" in metrics:
-        extra["mixture_before_collapse"] = ("mixtures, %", 100)
-    if timed:
-        extra["milliseconds_per_sentence"] = ("ms per sentence", 1)
-    header = ["system", "passes", *(_title(metric) for metric in metrics), *(title for title, _ in extra.values())]
-    rows = []
-    for label, seeds in document["systems"].items():
-        counts = sorted({int(count) for system in seeds.values() for count in system["records"]})
-        if not counts:
-            rows.append([label, "", "collapsed", *[""] * (len(header) - 3)])
-        for count in counts:
-            cells = [
-                spread([verdicts.value(document, label, seed, count, name) for seed in seeds]) for name in metrics
-            ]
-            records = [system["records"].get(str(count), {}) for system in seeds.values()]
-            cells += [
-                spread([_scaled(record.get(name), factor) for record in records])
-                for name, (_, factor) in extra.items()
-            ]
-            rows.append([label, str(count), *cells])
-    return header, rows
+    frame = frames.scores_frame(document).sort_values("passes", kind="stable")
+    frame = frame.sort_values("system", kind="stable", key=lambda column: column.map(list(document["systems"]).index))
+    columns = {name: title for name, title in _SCORES.items() if frame[name].notna().any()}
+    if not timed:
+        columns.pop("milliseconds_per_sentence", None)
+    rows = _spreads(frame, ("system", "passes"), columns)
+    for row in rows:
+        if not row[1]:
+            row[2] = "collapsed"
+    return ["system", "passes", *(title for title, _ in columns.values())], rows
 
 
 def timed_scores(document: Document) -> Table:
@@ -72,88 +67,66 @@ def timed_scores(document: Document) -> Table:
 
 def rounds(document: Document) -> Table:
     """Updates, single-pass scores, and the validation BLEU at the end of every round."""
-    metrics = verdicts.metrics_of(document)
-    header = ["system", "updates", *(_title(metric) for metric in metrics), "validation BLEU after each round"]
+    header, scored = scores(document)
+    found = {row[0]: row[2:] for row in scored}
+    updates = {row[0]: row[1] for row in _spreads(frames.systems_frame(document), ("system",), {"updates": ("", 0)})}
     rows = []
     for label, seeds in document["systems"].items():
         ends = [[each["bleu"] for each in system["rounds"]] for system in seeds.values()]
-        per_round = [
-            spread([row[number] for row in ends if number < len(row)]) for number in range(max(map(len, ends)))
-        ]
-        cells = [spread([verdicts.value(document, label, seed, 1, name) for seed in seeds]) for name in metrics]
-        rows.append([label, spread([each["updates"] for each in seeds.values()], 0), *cells, ", ".join(per_round)])
-    return header, rows
+        per_round = [spread(row[number] for row in ends if number < len(row)) for number in range(max(map(len, ends)))]
+        rows.append([label, updates[label], *found[label], ", ".join(per_round)])
+    return ["system", "updates", *header[2:], "validation BLEU after each round"], rows
 
 
 def length_buckets(document: Document) -> Table:
     """BLEU of one pass per bucket of target lengths."""
-    header, names = ["target tokens", "sentences"], list(document["systems"])
-    sizes, cells = {}, {}
-    for label, seeds in document["systems"].items():
-        for system in seeds.values():
-            for bucket in verdicts.buckets(system):
-                name = verdicts.bucket_name(bucket)
-                sizes[name] = bucket["num_sentences"]
-                cells.setdefault(name, {}).setdefault(label, []).append(bucket["bleu"])
-    rows = [
-        [name, str(size), *(spread(cells[name].get(label, [])) for label in names)] for name, size in sizes.items()
-    ]
-    return [*header, *(f"{name}, BLEU" for name in names)], rows
+    labels, rows = list(document["systems"]), []
+    for name in frames.bucket_names(document):
+        found = {
+            label: [frames.buckets(system)[name] for system in seeds.values() if name in frames.buckets(system)]
+            for label, seeds in document["systems"].items()
+        }
+        sizes = {bucket["num_sentences"] for buckets in found.values() for bucket in buckets}
+        bleus = [spread(bucket["bleu"] for bucket in found[label]) for label in labels]
+        penalties = [spread((bucket.get("brevity_penalty") for bucket in found[label]), 3) for label in labels]
+        rows.append([name, "/".join(map(str, sorted(sizes))), *bleus, *penalties])
+    header = ["target tokens", "sentences", *(f"{label}, {measure}" for measure in ("BLEU", "BP") for label in labels)]
+    used = [column for column in range(len(header)) if any(row[column] for row in rows)]
+    return [header[column] for column in used], [[row[column] for column in used] for row in rows]
 
 
 def lengths(document: Document) -> Table:
-    """Share of sentences whose target length is among the k likeliest."""
-    tops = (1, 3, 5)
-    rows = []
-    for label, seeds in document["systems"].items():
-        found = [system["length"] or {} for system in seeds.values()]
-        rows.append([label, *(spread([_percent(each.get(f"length_top_{top}")) for each in found]) for top in tops)])
-    return ["system", *(f"top {top}, %" for top in tops)], rows
+    """Share of sentences whose predicted length is right, or off by at most one or two tokens."""
+    titles = ("exact (top 1), %", "off by at most 1 (top 3), %", "off by at most 2 (top 5), %")
+    columns = {field: (title, 1) for field, title in zip(frames.LENGTHS, titles, strict=True)}
+    return ["system", *titles], _spreads(frames.systems_frame(document), ("system",), columns)
 
 
 def last_validation(document: Document) -> Table:
     """Best and last single-pass validation BLEU, and how a collapse showed."""
-    header = [
-        "momentum",
-        "best validation BLEU",
-        "last validation BLEU",
-        "distinct outputs at the end, %",
-        "collapsed",
-    ]
-    reference, rows = next(iter(document["systems"].values())), []
-    for label, seeds in document["systems"].items():
-        curves = [verdicts.validation_bleu(system) for system in seeds.values()]
-        curves = [[bleu for _, bleu in curve] for curve in curves if curve]
-        ends = [system["validation"][-1]["distinct"] for system in seeds.values() if system["validation"]]
-        count = sum(verdicts.has_collapsed(system, reference.get(seed, {})) for seed, system in seeds.items())
-        cells = [spread([max(curve) for curve in curves]), spread([curve[-1] for curve in curves])]
-        rows.append([label, *cells, spread([_percent(end) for end in ends], 0), f"{count} of {len(seeds)}"])
-    return header, rows
+    frame = frames.systems_frame(document)
+    columns = {
+        "best": ("best validation BLEU", 1), "last": ("last validation BLEU", 1),
+        "distinct": ("distinct outputs at the end, %", 0),
+    }  # fmt: skip
+    rows = _spreads(frame, ("system",), columns)
+    counts = frame.groupby("system", sort=False)["collapsed"]
+    for row, count, total in zip(rows, counts.sum(), counts.size(), strict=True):
+        row.append(f"{count} of {total}")
+    return ["momentum", *(title for title, _ in columns.values()), "collapsed"], rows
 
 
 def costs(document: Document) -> Table:
     """Updates, minutes and padded training tokens."""
-    header = ["training", "updates", "epochs", "minutes", "million tokens"]
-    rows = []
-    for label, seeds in document["systems"].items():
-        systems = list(seeds.values())
-        rows.append(
-            [
-                label,
-                spread([each["updates"] for each in systems], 0),
-                spread([each["epochs"] for each in systems]),
-                spread([_scaled(each["seconds"], 1 / 60) for each in systems]),
-                spread([_scaled(each["tokens"], 1e-6) for each in systems]),
-            ]
-        )
-    return header, rows
+    columns = {name: (name, digits) for name, digits in (("updates", 0), ("epochs", 1), ("minutes", 1))}
+    columns["million tokens"] = ("million tokens", 1)
+    return ["training", *columns], _spreads(frames.systems_frame(document), ("system",), columns)
 
 
 def samples(document: Document) -> Table:
     """A few sentences, with the two single passes of the first seed."""
-    rows = [
-        [each["source"], each["reference"], each["teacher"], each["student"]] for each in document.get("samples", [])
-    ]
+    names = ("source", "reference", "teacher", "student")
+    rows = [[each[name] for name in names] for each in document.get("samples", [])]
     return ["source", "reference", "teacher, 1 pass", "student, 1 pass"], rows
 
 
@@ -169,37 +142,13 @@ def add_samples(document: dict[str, Any], runner: Any) -> None:
     budget = study.budget
     texts = {}
     for label in ("teacher", "student"):
-        run = next(run for run in runner.outcomes.values() if run.run.folder_name == _run_of(document, label, seed))
-        texts[label] = runner.translations(run.run, 1)
+        name = document["systems"][label][seed]["run"]
+        run = next(outcome.run for outcome in runner.outcomes.values() if outcome.run.folder_name == name)
+        texts[label] = runner.translations(run, 1)
     limits = {budget.split: budget.max_test_examples} if budget.max_test_examples else None
-    corpus = load_corpus(
-        study.data,
-        study.source_lang,
-        study.target_lang,
-        splits=(budget.split,),
-        max_examples=limits,
-        data_config=study.data_config,
-    )[budget.split]
-    sources, references = list(corpus["source"]), list(corpus["target"])
-    rows = [row for row in range(len(sources)) if texts["teacher"][row] != texts["student"][row]]
-    document["samples"] = [
-        {"source": sources[row], "reference": references[row], **{label: texts[label][row] for label in texts}}
-        for row in rows[: budget.num_samples]
-    ]
-
-
-def _run_of(document: Mapping[str, Any], label: str, seed: str) -> str:
-    return document["systems"][label][seed]["run"]
-
-
-def _title(metric: str) -> str:
-    name, unit, _ = verdicts.METRICS[metric]
-    return name if name == unit else f"{name}, %"
-
-
-def _percent(share: float | None) -> float | None:
-    return _scaled(share, 100)
-
-
-def _scaled(number: float | None, factor: float) -> float | None:
-    return None if number is None else number * factor
+    options = {"splits": (budget.split,), "max_examples": limits, "data_config": study.data_config}
+    corpus = load_corpus(study.data, study.source_lang, study.target_lang, **options)[budget.split]
+    pairs = zip(corpus["source"], corpus["target"], texts["teacher"], texts["student"], strict=False)
+    names = ("source", "reference", "teacher", "student")
+    differing = [dict(zip(names, pair, strict=True)) for pair in pairs if pair[2] != pair[3]]
+    document["samples"] = differing[: budget.num_samples]

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.trainers.callbacks import CollapseError
 
 

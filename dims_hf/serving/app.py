@@ -209,19 +209,24 @@ class _RateLimiter:
             from limits.storage import MemoryStorage
             from limits.strategies import MovingWindowRateLimiter
 
-            self._limit, self._window = RateLimitItemPerMinute(requests_per_minute), MovingWindowRateLimiter(
-                MemoryStorage()
+            self._limit, self._window = (
+                RateLimitItemPerMinute(requests_per_minute),
+                MovingWindowRateLimiter(MemoryStorage()),
             )
 
     def check(self, request: Request) -> None:
         """Counts a request."""
-        if self._limit is not None and not self._window.hit(self._limit, request.client.host if request.client else ""):
+        if self._limit is not None and not self._window.hit(
+            self._limit, request.client.host if request.client else ""
+        ):
             raise Refused(f"Slowdown: {self._limit.amount} requests per minute", 429)
 
 
 def _form(text: str) -> dict[str, Any]:
     """Values of a form; a name that stands more than once is a list."""
-    return {name: words if len(words) > 1 else words[0] for name, words in parse_qs(text, strict_parsing=False).items()}
+    return {
+        name: words if len(words) > 1 else words[0] for name, words in parse_qs(text, strict_parsing=False).items()
+    }
 
 
 def _texts_of(values: dict[str, Any]) -> tuple[list[str], bool]:

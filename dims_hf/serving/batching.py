@@ -36,7 +36,12 @@ class Batcher:
     def __init__(
         self, translate: Callable[[list[str]], list[str]], *, max_batch: int, max_wait: float, max_waiting: int
     ) -> None:
-        self._translate, self._max_batch, self._max_wait, self._max_waiting = translate, max_batch, max_wait, max_waiting
+        self._translate, self._max_batch, self._max_wait, self._max_waiting = (
+            translate,
+            max_batch,
+            max_wait,
+            max_waiting,
+        )
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._held: _Waiting | None = None
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="translate")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
-from dims_hf.reports.results import write_text
+from dims_hf.reports.files import write_text
 from dims_hf.trainers.checkpoints import last_complete_checkpoint, load_weights
 
 

@@ -8,19 +8,17 @@ from dims_hf._lazy import lazy_exports
 
 
 if TYPE_CHECKING:
-    from .confidence import Adaptive as Adaptive
-    from .confidence import quality_flags as quality_flags
+    from .confidence import Adaptive as Adaptive, quality_flags as quality_flags
     from .documents import translate_document as translate_document
-    from .loading import load_checkpoint as load_checkpoint
-    from .loading import load_model as load_model
+    from .loading import load_checkpoint as load_checkpoint, load_model as load_model
     from .reranking import Reranker as Reranker
-    from .runtimes import RUNTIMES as RUNTIMES
-    from .runtimes import Runtime as Runtime
-    from .runtimes import open_runtime as open_runtime
-    from .sentences import Timing as Timing
-    from .sentences import Translation as Translation
-    from .sentences import translate as translate
-    from .sentences import translate_timed as translate_timed
+    from .runtimes import RUNTIMES as RUNTIMES, Runtime as Runtime, open_runtime as open_runtime
+    from .sentences import (
+        Timing as Timing,
+        Translation as Translation,
+        translate as translate,
+        translate_timed as translate_timed,
+    )
 
 
 __getattr__, __dir__, __all__ = lazy_exports(

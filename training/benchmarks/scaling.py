@@ -23,8 +23,8 @@ import torch
 from training_step import SETTINGS, SIZES, Trainee, make_batches, make_model
 
 from dims_hf.recipes.launching import Processes, launch
+from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import provenance
-from dims_hf.reports.results import write_text
 
 
 # name of a curve -> values; the others stay at the defaults below

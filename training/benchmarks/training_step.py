@@ -36,8 +36,8 @@ from dims_hf.methods.masking import MaskedBatch, mask_batch
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
+from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import provenance
-from dims_hf.reports.results import write_text
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 
 

@@ -45,3 +45,13 @@ def test_compare_with_bootstrap_takes_fewest_and_most_iterations():
     ]
     p_values = [comparison["systems"]["student@1"]["bleu_p_value"] for comparison in comparisons]
     assert p_values == [pytest.approx(1 / 51), 1.0]
+
+
+def test_gap_closed_shows_the_brevity_penalty_where_it_was_measured(results):
+    teacher, student = copy.deepcopy(results["systems"])
+    for record in (*teacher["records"], *student["records"]):
+        record["brevity_penalty"] = 0.8 if record["num_iterations"] == 1 else 1.0
+    assert gap_closed(teacher, student)["brevity_penalty"] == {
+        "teacher_one": 0.8, "teacher_most": 1.0, "student_one": 0.8
+    }  # fmt: skip
+    assert "brevity_penalty" not in gap_closed(teacher, student, metric="chrf")

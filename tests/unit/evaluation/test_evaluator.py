@@ -154,3 +154,24 @@ def test_evaluate_model_impossible_requests_are_refused_before_decoding(
             **{"model": echo_model, "tokenizer": word_tokenizer, "sources": sources, "references": sources, **options}
         )
     assert echo_model.calls == []
+
+
+def test_evaluate_model_reports_what_bleu_owes_to_length_and_to_collapsing(echo_model, word_tokenizer, sources):
+    (record,) = evaluate_model(echo_model, word_tokenizer, sources, sources, iterations=(1,))["records"]
+    assert record["brevity_penalty"] == 1.0 and record["length_ratio"] == pytest.approx(1.0)
+    kept = evaluate_model(echo_model, word_tokenizer, sources, sources, iterations=(1,), collapse_repeats=False)
+    assert record["bleu_before_collapse"] == kept["records"][0]["bleu"] < record["bleu"]
+    # six words more than the references have, one per sentence
+    num_words = sum(len(source.split()) for source in sources)
+    assert kept["records"][0]["length_ratio"] == pytest.approx((num_words + 6) / num_words)
+
+
+def test_evaluate_model_buckets_of_equal_size_are_scored(echo_model, word_tokenizer, sources):
+    options = {"iterations": (1,), "num_length_buckets": 2}
+    (record,) = evaluate_model(echo_model, word_tokenizer, sources, sources, **options)["records"]
+    assert [(each["shortest"], each["longest"], each["num_sentences"]) for each in record["length_buckets"]] == [
+        (3, 6, 3),
+        (6, 8, 3),
+    ]
+    with pytest.raises(ValueError, match="Give one of them"):
+        evaluate_model(echo_model, word_tokenizer, sources, sources, length_edges=[4], **options)

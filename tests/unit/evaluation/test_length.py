@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from dims_hf.evaluation import (
+    equal_length_buckets,
     length_accuracy,
     length_buckets,
     length_top_k_accuracy,
@@ -79,11 +80,23 @@ def test_predict_lengths_first_is_the_length_generate_writes(tiny_model, tiny_to
 
 def test_length_buckets_hold_every_sentence_once_and_empty_ones_are_left_out():
     assert length_buckets([3, 9, 4, 30], [4, 8, 12]) == [
-        (0, 4, [True, False, True, False]),
+        (1, 4, [True, False, True, False]),
         (9, 12, [False, True, False, False]),
         (13, None, [False, False, False, True]),
     ]
-    assert length_buckets([1, 2], []) == [(0, None, [True, True])]
+    assert length_buckets([1, 2], []) == [(1, None, [True, True])]
+    assert length_buckets([0, 2], [1])[0] == (0, 1, [True, False])  # an empty reference
+
+
+def test_equal_length_buckets_sizes_differ_by_one_at_most_and_ranges_touch():
+    lengths = [7, 3, 3, 9, 3, 12, 5]
+    buckets = equal_length_buckets(lengths, 3)
+    assert [(low, high, sum(flags)) for low, high, flags in buckets] == [(3, 3, 2), (3, 5, 2), (7, 12, 3)]
+    assert [sum(column) for column in zip(*(flags for _, _, flags in buckets), strict=True)] == [1] * 7
+    assert buckets[0][2] == [False, True, True, False, False, False, False]
+    assert len(equal_length_buckets([4, 2])) == 2 and equal_length_buckets([]) == []
+    with pytest.raises(ValueError, match="Ask for at least 1"):
+        equal_length_buckets([1], 0)
 
 
 @pytest.mark.parametrize("edges", [[8, 8], [8, 4], [-1]])

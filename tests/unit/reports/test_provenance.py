@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from dims_hf.reports import hardware, provenance, provenance as _function
-from dims_hf.reports.provenance import git_commit
+from dims_hf.reports.provenance import git_commit, public, weights_checksum
 
 
 def test_provenance_names_command_versions_and_threads(monkeypatch):
@@ -61,3 +61,37 @@ def test_git_commit_is_the_checkout_s_or_none(repository):
 def test_git_commit_without_git_is_none(monkeypatch):
     monkeypatch.setenv("PATH", "")
     assert git_commit() is None
+
+
+@pytest.mark.parametrize(
+    ("words", "shown"),
+    [
+        (["--hub_token", "hf_abcdefghijkl", "--x", "1"], "--hub_token '<masked>' --x 1"),
+        (["--hub-token=secret words"], "'--hub-token=<masked>'"),
+        (["--data", "hf_abcdefghijkl"], "--data '<masked>'"),
+        (["--data=https://me:pass@host/x"], "'--data=https://<masked>@host/x'"),
+        (["--mask_token", "<mask>", "--max_tokens", "8"], "--mask_token '<mask>' --max_tokens 8"),
+    ],
+)
+def test_provenance_masks_secrets_of_the_command_line(monkeypatch, words, shown):
+    monkeypatch.setattr(sys, "argv", ["evaluate.py", *words])
+    assert provenance()["command"] == f"evaluate.py {shown}"
+
+
+def test_public_masks_secrets_and_cuts_paths_at_any_depth(tmp_path):
+    value = {
+        "hub_token": "x", "push_to_hub_token": None, "max_tokens": 3, "mask_token": "<mask>",
+        "deep": [{"api_key": "y", "path": tmp_path / "a", "text": "of hf_0123456789"}], "data": "~/corpus",
+    }  # fmt: skip
+    assert public(value) == {
+        "hub_token": "<masked>", "push_to_hub_token": None, "max_tokens": 3, "mask_token": "<mask>",
+        "deep": [{"api_key": "<masked>", "path": "a", "text": "of <masked>"}], "data": "corpus",
+    }  # fmt: skip
+
+
+def test_weights_checksum_is_that_of_sha256sum(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"abc")
+    (tmp_path / "model.onnx").write_bytes(b"not of this checkpoint")
+    known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+    assert weights_checksum(tmp_path) == {"model.safetensors": known}
+    assert weights_checksum("someone/not-in-the-cache") == {}

@@ -13,7 +13,8 @@ import sys
 import pytest
 
 from dims_hf.reports import load_results, markdown_table, plain_table, results_table, save_results, write_table
-from dims_hf.reports.results import table_notes, write_text
+from dims_hf.reports.files import write_text
+from dims_hf.reports.notes import table_notes
 
 
 class Terminal(io.StringIO):

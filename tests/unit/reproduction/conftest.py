@@ -75,7 +75,7 @@ class FakeEvaluation:
         seed = 2 if "seed2" in name else 1
         bleu = (40.0 if is_student else 30.0 + count) + (seed - 1)
         buckets = [
-            {"shortest": 0, "longest": 8, "num_sentences": 3, "bleu": bleu},
+            {"shortest": 1, "longest": 8, "num_sentences": 3, "bleu": bleu},
             {"shortest": 9, "longest": None, "num_sentences": 2, "bleu": bleu + (2 if is_student else 0)},
         ]
         record = {
@@ -84,7 +84,8 @@ class FakeEvaluation:
             "repeated_tokens": 0.01, "mixture_before_collapse": 0.1, "milliseconds_per_sentence": 2.0 * count,
             "length_buckets": buckets, "subsets": {},
         }  # fmt: skip
-        length = {f"length_top_{top}": 0.1 * top + 0.2 * is_student for top in (1, 3, 5)}
+        fields = ("length_accuracy", "length_within_1", "length_within_2")
+        length = {field: 0.1 * place + 0.2 * is_student for place, field in enumerate(fields, start=1)}
         task = {
             "data": "phrasebook", "source_lang": "en", "target_lang": "de", "split": "test", "num_sentences": 5,
             "fingerprint": "0" * 12,

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from dims_hf.reproduction import EXPERIMENTS, Runner
+from dims_hf.reproduction.claims import verdict
 from dims_hf.reproduction.command import run_experiments
 from dims_hf.reproduction.report import read_notes, write_report
 from dims_hf.reproduction.tables import scores, spread
-from dims_hf.reproduction.verdicts import verdict
 
 
 @pytest.mark.parametrize(
