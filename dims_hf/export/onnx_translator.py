@@ -78,6 +78,8 @@ class OnnxTranslator:
         tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
         tokenizer.no_padding()
         tokenizer.no_truncation()
+        # "<s>" in a source is text; the file itself cannot say so.
+        tokenizer.encode_special_tokens = True
         return tokenizer
 
     def _open(self, file: str, threads: int | None) -> Any:
