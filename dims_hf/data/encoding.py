@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ def encode_corpus(
             int).
 
     Raises:
-        `ValueError`: naming the row of a sentence that is too long, has an id the model has no row for, or no token
-            between `<s>` and `</s>`.
+        `ValueError`: naming the row of a sentence that is too long, is no text, has an id the model has no row for,
+            or no token between `<s>` and `</s>` (nothing in it can be seen).
     """
     from datasets import Dataset
 
@@ -55,7 +55,9 @@ def encode_corpus(
     sides = [side for side in sides if side[0] in dataset.column_names]
     encoded: dict[str, list[list[int]]] = {}
     for side, column, limit in sides:
-        rows = encoded[column] = _encode(list(dataset[side]), tokenizer, as_target=side == "target")
+        texts = list(dataset[side])
+        _check_texts(side, texts)
+        rows = encoded[column] = _encode(texts, tokenizer, as_target=side == "target")
         _check_ids(side, rows, tokenizer, vocab_size)
         _log_unknown_rate(side, rows, tokenizer)
         if not drop_too_long:
@@ -80,6 +82,12 @@ def encode_corpus(
     return Dataset.from_dict({"index": kept, **columns})
 
 
+def _check_texts(side: str, texts: list[Any]) -> None:
+    for row, text in enumerate(texts):
+        if not isinstance(text, str):
+            raise ValueError(f"Row {row}: the {side} is no text but {type(text).__name__}. Remove the pair.")
+
+
 def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, as_target: bool = False) -> list[list[int]]:
     """Token ids of every text. No cache on disk: a stale one would silently train on another tokenizer's ids."""
     rows: list[list[int]] = []
@@ -101,7 +109,9 @@ def _check_ids(side: str, rows: list[list[int]], tokenizer: PreTrainedTokenizerB
                 f"whose post-processor adds its bos ({bos}) and eos ({eos}) tokens, e.g. one from train_tokenizer."
             )
         if len(ids) == 2:
-            raise ValueError(f"Row {row}: the {side} has no token. Remove the pair from the corpus.")
+            raise ValueError(
+                f"Row {row}: the {side} has no token: nothing in it can be seen. Remove the pair from the corpus."
+            )
         largest = max(ids)
         if largest >= vocab_size:
             raise ValueError(

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
+    from tokenizers import AddedToken, Tokenizer
     from tokenizers.normalizers import Normalizer
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
@@ -46,55 +46,53 @@ BYTE_FALLBACK_MIN_VOCAB_SIZE = 4000
 # Share of the running characters that get a token of their own when bytes can spell the rest.
 CHARACTER_COVERAGE = 0.99999
 
-# Groups of more digits would be more tokens than most vocabularies have.
+# A group of more digits would cost ten times the tokens.
 _MOST_DIGITS = 3
 
-# What is seen by nobody and changes nothing: controls, format marks (byte order mark, zero-width and soft hyphens,
-# marks of writing direction), variation selectors, fillers, tags, private use.
+# First and last code points of ranges nobody sees.
 _INVISIBLE = (
-    r"[\x00-\x08\x0E-\x1F\x7F-\x84\x86-\x9F\x{AD}\x{34F}\x{61C}\x{115F}\x{1160}\x{17B4}\x{17B5}\x{180B}-\x{180F}"
-    r"\x{200B}-\x{200F}\x{202A}-\x{202E}\x{2060}-\x{206F}\x{3164}\x{E000}-\x{F8FF}\x{FE00}-\x{FE0F}\x{FEFF}\x{FFA0}"
-    r"\x{FFF0}-\x{FFFB}\x{1BCA0}-\x{1BCA3}\x{1D173}-\x{1D17A}\x{E0000}-\x{10FFFF}]"
-)
+    (0x0000, 0x0008), (0x000E, 0x001F), (0x007F, 0x0084), (0x0086, 0x009F),  # controls that are no white space
+    (0x00AD, 0x00AD), (0x034F, 0x034F),  # soft hyphen, grapheme joiner
+    (0x061C, 0x061C), (0x200B, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F), (0xFEFF, 0xFEFF),  # zero width, direction
+    (0x115F, 0x1160), (0x17B4, 0x17B5), (0x180B, 0x180F), (0x3164, 0x3164), (0xFFA0, 0xFFA0),  # fillers
+    (0xFE00, 0xFE0F), (0xFFF0, 0xFFFB), (0xFFFE, 0xFFFF),  # variation selectors, annotations, noncharacters
+    (0x1BCA0, 0x1BCA3), (0x1D173, 0x1D17A),  # controls of shorthand and music
+    (0xE000, 0xF8FF), (0xE0000, 0x10FFFF),  # private use, tags
+)  # fmt: skip
 
-# White space of every kind, what stands for a blank inside tokens, and the sign of a character that was lost.
-_BLANKS = rf"[\s{SPACE}\x{{FFFD}}]+"
+# White space beside Unicode's own: `▁`, which is a blank inside tokens, the braille blank, lost characters.
+_BLANKS = "\u2581\u2800\ufffc\ufffd"
 
 # Signs whose compatibility form says something else ("3½" is not "31⁄2", "m²" not "m2") or falls apart (lone accents).
-_KEPT_SIGNS = "½¼¾⅓⅔²³¹ªº₂₃…™´¨¯¸№℃℉"
+_KEPT_SIGNS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞²³¹⁰⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉ªº¨¯´¸˘˙˚˛˜˝…™℠№℃℉"
 
-
-# What becomes a piece of its own, together with the blank before it: a run of the same punctuation mark or symbol, a
-# run of digits, an apostrophe that is not between two letters ("don't" stays whole). Runs are not cut further because
-# decoding may collapse equal neighbours: "..." or "2000" must be able to become one token. White space other than the
-# plain blank stands alone.
-def _piece_pattern(max_digits: int | None) -> str:
-    pieces = rf"([\p{{P}}\p{{S}}&&[^{SPACE}'’]])\1*|(?<!\p{{L}})['’]+|['’]+(?!\p{{L}})"
-    if max_digits is None:
-        return rf"{SPACE}?(?:{pieces}|\p{{N}}+)|[^\S ]"
-    return rf"[0-9]{{1,{max_digits}}}|{SPACE}(?=[0-9])|{SPACE}?(?:{pieces}|\p{{N}}+)|[^\S ]"
+# Always tokens where bytes spell what is rare: users type them, however rare they are in a corpus.
+_USUAL_CHARACTERS = "".join(map(chr, range(0x21, 0x7F))) + "€£§°–—…„“”‚‘’«»"
 
 
 def text_normalizer() -> Normalizer:
     """
-    What happens to every text before it is cut into tokens, also inside the `tokenizer.json` of a model.
+    What happens to every text before it is cut into tokens; it is part of every `tokenizer.json` made here.
 
-    White space of every kind (line feeds, tabs, no-break and ideographic spaces, runs of them) becomes one blank, and
-    none is left at either end; characters nobody sees (controls, byte order marks, zero-width and bidirectional marks,
-    soft hyphens, variation selectors, private use) go; the rest is brought into Unicode form NFKC, as SentencePiece's
-    `nmt_nfkc` does, but for a few signs whose folding would change what they say ("½", "²", "…"). Clean text, that is
-    text in NFC with single blanks and without such forms, stays as it is.
+    Characters nobody sees go (controls, byte order marks, zero-width and bidirectional marks, soft hyphens, variation
+    selectors, fillers, tags, private use). The rest is brought into Unicode form NFKC, as SentencePiece's `nmt_nfkc`
+    does, but for signs whose compatibility form says something else ("½", "²", "…", "´"). White space of every kind
+    (line feeds, tabs, no-break and ideographic spaces, runs of them, `▁`, the replacement character) becomes one
+    blank, and none is left at either end. Text in NFC with single blanks and without such characters, which is nearly
+    all clean text, stays as it is; what was changed is not brought back by decoding.
     """
     from tokenizers import Regex, normalizers
 
-    hidden = [(sign, chr(0xE000 + index)) for index, sign in enumerate(_KEPT_SIGNS)]
+    # NFKC changes every character it knows; characters of private use, which are gone by then, stand in for some.
+    kept = [(sign, chr(0xE000 + index)) for index, sign in enumerate(_KEPT_SIGNS)]
+    invisible = "".join(rf"\x{{{first:X}}}-\x{{{last:X}}}" for first, last in _INVISIBLE)
     return normalizers.Sequence(
         [
-            normalizers.Replace(Regex(_INVISIBLE), ""),
-            *(normalizers.Replace(sign, private) for sign, private in hidden),
+            normalizers.Replace(Regex(f"[{invisible}]"), ""),
+            *(normalizers.Replace(sign, private) for sign, private in kept),
             normalizers.NFKC(),
-            *(normalizers.Replace(private, sign) for sign, private in hidden),
-            normalizers.Replace(Regex(_BLANKS), " "),
+            *(normalizers.Replace(private, sign) for sign, private in kept),
+            normalizers.Replace(Regex(rf"[\s{_BLANKS}]+"), " "),
             normalizers.Strip(),
         ]
     )
@@ -115,8 +113,9 @@ def train_tokenizer(
     Trains one subword tokenizer for both languages.
 
     Text is normalised as [`text_normalizer`] says and blanks become `▁`; what the normaliser leaves as it is comes
-    back exactly from `decode(encode(text), skip_special_tokens=True)`. The names of special tokens are text like any
-    other where they stand in a text ("<s>" in HTML, "<mask>"). Punctuation and numbers are separated from words, so
+    back exactly from `decode(encode(text), skip_special_tokens=True)`. The name of a special token in a text ("<s>" in
+    HTML) is text like any other (where `tokenizers` reads the file without transformers, set its
+    `encode_special_tokens = True`, which it does not store). Punctuation and numbers are separated from words, so
     "Haus." and "Haus" share their tokens. The same texts give the same tokenizer, in any process and on any number of
     threads.
 
@@ -136,9 +135,10 @@ def train_tokenizer(
         with_blank (`bool`, *optional*, defaults to `False`):
             Adds `<blank>`, with id 5, for models that write alignments.
         max_digits (`int`, *optional*):
-            Cuts numbers into tokens of at most so many digits, from the left, and makes a token of every such group
-            (1,110 of them for 3). A model then copies numbers it has never seen, and equal neighbours, which decoding
-            may collapse, arise in few numbers only ("2000" is "200", "0"). Default: numbers are cut as their
+            Cuts numbers into groups of at most so many digits, from the left, each of them a token (1,110 for 3), and
+            the blank before a number into a token of its own. A model then copies numbers it has never seen. A group
+            whose like follows is one digit shorter ("555555" is "55", "555", "5"), so that equal neighbours, which
+            decoding may collapse, come up in numbers of eight and more digits only. Default: numbers are cut as their
             frequency says. For `"bpe"` only.
         direction_tokens (`Sequence[str]`, *optional*):
             Words that are one token each at the start of a source, such as ">>de<<"; the blank after one is its own.
@@ -156,41 +156,34 @@ def train_tokenizer(
         raise ValueError(f"max_digits={max_digits} must lie between 1 and {_MOST_DIGITS}, for kind='bpe'. Try 3.")
     if byte_fallback is None:
         byte_fallback = vocab_size >= BYTE_FALLBACK_MIN_VOCAB_SIZE
-    from tokenizers import AddedToken
-
     # Sorting makes the result independent of the order the texts come in, too.
     texts = sorted(_normalize(texts))
     # (The unigram trainer keeps every character, whatever it is told.)
     alphabet = _alphabet(texts, coverage=CHARACTER_COVERAGE if byte_fallback and kind == "bpe" else 1.0)
+    if byte_fallback and vocab_size >= BYTE_FALLBACK_MIN_VOCAB_SIZE:
+        alphabet = sorted({*alphabet, *_USUAL_CHARACTERS})
+    groups = _digit_groups(max_digits)
     num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
-    digit_groups = [] if max_digits is None else _digit_groups(max_digits)
-    if digit_groups:
-        alphabet = sorted({*alphabet, *"0123456789"})
-    # Tokens that are put in once the others are trained; single digits are in the alphabet.
-    num_added = num_bytes + max(len(digit_groups) - 10, 0) + len(direction_tokens)
+    num_added = len(groups) + len(direction_tokens)
     specials = (*SPECIAL_TOKENS, BLANK_TOKEN) if with_blank else SPECIAL_TOKENS
-    _check_vocab_size(vocab_size, len(specials), len(alphabet), num_added)
-
+    _check_vocab_size(vocab_size, len(specials), len(alphabet), num_bytes, num_added)
     tokenizer = _untrained(kind, max_digits)
-    trainer = _trainer(kind, vocab_size - num_added, alphabet, specials)
+    trainer = _trainer(kind, vocab_size - num_bytes - num_added, alphabet, specials)
     with _single_threaded():
-        # Merges of digits are added below, in an order in which every group becomes one token.
-        words = texts if max_digits is None else [re.sub("[0-9]+", " ", text) for text in texts]
+        # Without numbers where every group of digits has its token anyway.
+        words = [re.sub("[0-9]+", " ", text) for text in texts] if groups else texts
         tokenizer.train_from_iterator(words, trainer=trainer, length=len(words))
-    if digit_groups:
-        tokenizer = _with_digit_groups(tokenizer, digit_groups)
     if kind == "unigram":
         tokenizer = _with_canonical_scores(tokenizer, len(specials))
+    if groups:
+        tokenizer = _with_digit_groups(tokenizer, groups)
     if byte_fallback:
         tokenizer = _with_byte_tokens(tokenizer, len(specials))
-    if direction_tokens:
-        tokenizer.add_tokens([AddedToken(word, rstrip=True, normalized=False) for word in direction_tokens])
-    if tokenizer.get_vocab_size() < vocab_size:
+    tokenizer.add_tokens(_direction_tokens(direction_tokens))
+    size = tokenizer.get_vocab_size()
+    if size < vocab_size:
         logger.warning(
-            "The texts fill only %d of the %d tokens asked for; the tokenizer has %d.",
-            tokenizer.get_vocab_size(),
-            vocab_size,
-            tokenizer.get_vocab_size(),
+            "The texts fill only %d of the %d tokens asked for; the tokenizer has %d.", size, vocab_size, size
         )
     return _wrap(tokenizer, max_length)
 
@@ -198,7 +191,7 @@ def train_tokenizer(
 def _normalize(texts: Iterable[str]) -> list[str]:
     normalizer = text_normalizer()
     normalized = [normalizer.normalize_str(text) for text in texts]
-    if not any(text.strip() for text in normalized):
+    if not any(normalized):
         raise ValueError("There is no text to train a tokenizer on. Pass the sentences of both languages.")
     return normalized
 
@@ -216,19 +209,22 @@ def _alphabet(texts: list[str], coverage: float) -> list[str]:
     return sorted(kept)
 
 
-def _check_vocab_size(vocab_size: int, num_specials: int, alphabet_size: int, num_bytes: int) -> None:
-    smallest = num_specials + num_bytes + alphabet_size
+def _check_vocab_size(vocab_size: int, num_specials: int, alphabet_size: int, num_bytes: int, num_added: int) -> None:
+    smallest = num_specials + num_bytes + alphabet_size + num_added
     if vocab_size < smallest:
-        parts = f"{num_specials} special tokens, {num_bytes} byte tokens and digits, and {alphabet_size} characters"
+        parts = f"{num_specials} special tokens, {num_bytes} byte tokens and {alphabet_size} characters"
+        if num_added:
+            parts += f", and {num_added} groups of digits and direction tokens,"
         raise ValueError(
             f"vocab_size={vocab_size} is too small: {parts} need at least {smallest}. Raise vocab_size"
             + (", or set byte_fallback=False." if num_bytes else " (byte_fallback=True covers rare characters).")
         )
 
 
-def _digit_groups(max_digits: int) -> list[str]:
+def _digit_groups(max_digits: int | None) -> list[str]:
     """All numbers of one to `max_digits` digits, short ones first."""
-    return ["".join(digits) for size in range(1, max_digits + 1) for digits in product("0123456789", repeat=size)]
+    sizes = range(1, (max_digits or 0) + 1)
+    return ["".join(digits) for size in sizes for digits in product("0123456789", repeat=size)]
 
 
 def _with_digit_groups(tokenizer: Tokenizer, groups: list[str]) -> Tokenizer:
@@ -239,10 +235,33 @@ def _with_digit_groups(tokenizer: Tokenizer, groups: list[str]) -> Tokenizer:
     model = spec["model"]
     for group in groups:
         model["vocab"].setdefault(group, len(model["vocab"]))
-    model["merges"] += [[group[:-1], group[-1]] for group in groups if len(group) > 1]
-    # Which pair of "200" is merged first depends on ranks; the other half is then a digit on the left.
-    model["merges"] += [[group[0], group[1:]] for group in groups if len(group) == _MOST_DIGITS]
+    longer = [group for group in groups if len(group) > 1]
+    model["merges"] += [[group[:-1], group[-1]] for group in longer]
+    # Of "200", "00" may have been merged first.
+    model["merges"] += [[group[0], group[1:]] for group in longer if len(group) > 2]
     return Tokenizer.from_str(json.dumps(spec))
+
+
+def _direction_tokens(words: Sequence[str]) -> list[AddedToken]:
+    from tokenizers import AddedToken
+
+    return [AddedToken(word, rstrip=True, normalized=False) for word in words]
+
+
+def _piece_pattern(max_digits: int | None) -> str:
+    """
+    What becomes a piece of its own, together with the blank before it: a run of the same punctuation mark or symbol, a
+    run of digits, an apostrophe that is not between two letters ("don't" stays whole). Runs are not cut further
+    because decoding may collapse equal neighbours: "..." or "2000" must be able to become one token.
+    """
+    digits, number = "", 1
+    if max_digits is not None:
+        number = 2
+        shorter = rf"|[0-9]{{1,{max_digits - 1}}}" if max_digits > 1 else ""
+        full = rf"([0-9]{{{max_digits}}})" + (r"(?!\1)" if max_digits > 1 else "")
+        digits = f"{full}{shorter}|{SPACE}(?=[0-9])|"
+    marks = rf"([\p{{P}}\p{{S}}&&[^{SPACE}'’]])\{number}*|(?<!\p{{L}})['’]+|['’]+(?!\p{{L}})"
+    return rf"{digits}{SPACE}?(?:{marks}|\p{{N}}+)|[^\S ]"
 
 
 def _untrained(kind: str, max_digits: int | None = None) -> Tokenizer:

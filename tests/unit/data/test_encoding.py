@@ -96,7 +96,9 @@ def test_encode_corpus_without_bos_and_eos_is_refused(pairs, bpe):
 @pytest.mark.parametrize(
     ("rows", "kwargs", "message"),
     [
-        ({"source": ["Tom"], "target": [""]}, {}, "Row 0: the target has no token. Remove the pair"),
+        ({"source": ["Tom"], "target": [""]}, {}, "Row 0: the target has no token: nothing in it can be seen. Remove"),
+        ({"source": ["Tom", "\u200b\ufeff "], "target": ["Tom"] * 2}, {}, "Row 1: the source has no token"),
+        ({"source": ["Tom", None], "target": ["Tom"] * 2}, {}, "Row 1: the source is no text but NoneType. Remove"),
         ({"source": [], "target": []}, {}, "None of the 0 pairs is left"),
         (
             {"source": ["Tom"], "target": ["Tom"]},

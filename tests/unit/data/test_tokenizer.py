@@ -10,8 +10,10 @@ import subprocess
 import sys
 import unicodedata
 from pathlib import Path
+from random import Random
 
 import pytest
+from tokenizers import Tokenizer
 from transformers import AutoTokenizer
 
 from dims_hf.data import (
@@ -23,9 +25,21 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from dims_hf.data.tokenizer import text_normalizer
 
 
 ROOT = Path(__file__).parents[3]
+
+# Clean text, as it stands in corpora; every test sentence of Tatoeba joins it where the corpus is at hand.
+CLEAN = [
+    "Tom doesn't know what he's talking about.",
+    "„Wie geht’s?“, fragte Maria – und lächelte.",
+    "I paid €1,250.50 (20% off) at 14:35 on 3/4/2019!",
+    "Er heißt Jürgen; Größe: 1,85 m, Straße des 17. Juni.",
+    "Mr. O'Neill's e-mail, and/or the AT&T invoice #7?",
+    "Ça va? Où est l’hôtel «Étoile»?",
+    "漢字とかな、한국어。",
+]
 
 UNICODE = {
     "plain": "Tom bought the old house.",
@@ -34,12 +48,12 @@ UNICODE = {
     "apostrophes": "Don't! 'tis the dogs' l''x rock 'n' roll Tom’s ’round",
     "punctuation": "Was?! ... -- !!! (a/b) [c] {d} e_f #g @h 50%; a:b",
     "digits": "2000 77 1,000.50 3½ 1990er A4 ٣٤",
-    "emoji": "Hallo 😀👩🏽‍🚀 🇩🇪!",
-    "cjk": "漢字とかな 한국어，中文。",
+    "emoji": "Hallo 😀👩🏽 🇩🇪!",
+    "cjk": "漢字とかな 한국어、中文。",
     "symbols": "€5 + $3 = <x> ~ ^ | \\ ° ₂ ²",
-    "white space": "a  b   c\td\u00a0e\u2028f\u0085g",
-    "control and rare": "a\u200db\ufeffc\U0001d456 ĳ ﬁ …",
+    "signs that NFKC would change": "m² 3½ x⁻¹ H₂O … ™ ℃ № I´m 1ª",
     "looks like a byte token": "<0x41> <0xE2>",
+    "looks like a special token": "<s>ten euros</s> <pad> <unk> <mask> <blank> a</s>",
     "one character": "x",
     "one mark": ".",
 }
@@ -50,6 +64,82 @@ def test_decode_of_encoded_unicode_returns_the_text(tokenizer, text):
     ids = tokenizer(text)["input_ids"]
     assert tokenizer.decode(ids, skip_special_tokens=True) == text
     assert tokenizer.unk_token_id not in ids
+
+
+# What the normaliser changes, and into what.
+CHANGED = {
+    "blanks": ("  a  b   c ", "a b c"),
+    "tab, line ends": ("a\tb\nc\r\nd\v\fe\n", "a b c d e"),
+    "Unicode white space": ("a\u00a0b\u2028c\u2029d\u0085e\u3000f\u202fg\u1680h\u2003\u2009i", "a b c d e f g h i"),
+    "blank inside tokens": ("a▁b ▁c▁", "a b c"),
+    "lost characters": ("a\ufffdb\ufffc", "a b"),
+    "braille blank": ("a\u2800b", "a b"),
+    "byte order mark": ("\ufeffabc", "abc"),
+    "zero width": ("a\u200bb\u200c\u200d\u2060c", "abc"),
+    "soft hyphen": ("Do\u00adnau\u00addampf", "Donaudampf"),
+    "controls": ("a\x00b\x07c\x1bd\x7fe\x9f", "abcde"),
+    "marks of direction": ("\u200eab\u200f \u202acd\u202c \u2066e\u2069\u061c", "ab cd e"),
+    "variation selectors": ("❤\ufe0f a\U000e0100", "❤ a"),
+    "tags": ("🏴\U000e0067\U000e0062\U000e007f x", "🏴 x"),
+    "fillers": ("a\u3164b\u115f\u1160c\uffa0", "abc"),
+    "joiner between a letter and its accent": ("e\u034f\u0301", "é"),
+    "private use": ("a\ue000b\uf8ff\U00100000", "ab"),
+    "full width": ("ＡＢＣ，１２！", "ABC,12!"),
+    "ligatures": ("ﬁne ﬂow ĳ", "fine flow ij"),
+    "mathematical letters": ("\U0001d456", "i"),
+    "decomposed": (unicodedata.normalize("NFD", "Größe"), "Größe"),
+}
+
+
+@pytest.mark.parametrize(("text", "clean"), CHANGED.values(), ids=CHANGED.keys())
+def test_unclean_text_has_the_ids_of_clean_text(tokenizer, text, clean):
+    ids = tokenizer(text)["input_ids"]
+    assert ids == tokenizer(clean)["input_ids"]
+    assert tokenizer.decode(ids, skip_special_tokens=True) == clean
+
+
+@pytest.mark.parametrize("text", ["", " ", "\u00a0\t\n", "\ufeff", "\u200b \u200e", "\u3164", "▁", "\ufffd"])
+def test_text_with_nothing_visible_has_no_token(tokenizer, text):
+    assert tokenizer(text)["input_ids"] == [0, 2]
+
+
+def test_normalizer_changes_nothing_twice():
+    normalize = text_normalizer().normalize_str
+    for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)):
+        once = normalize(f"a{chr(code)}b")
+        assert normalize(once) == once, hex(code)
+
+
+@pytest.mark.parametrize("name", ["tatoeba-en-de-cmlm", "tatoeba-en-de-dims"])
+def test_shipped_tokenizer_has_the_normalizer_and_encodes_clean_text_as_it_did(name):
+    folder = ROOT / "model_cards" / name
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    spec = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
+    ours = train_tokenizer(["a b"], 60)
+    assert spec["normalizer"] == json.loads(ours.backend_tokenizer.to_str())["normalizer"]
+    assert tokenizer.split_special_tokens
+    before = _with_nfc_alone(spec)
+    shared = ROOT.parent / "shared/data/tatoeba-de-en"
+    texts = CLEAN + [line for path in sorted(shared.glob("test.[de][en]")) for line in path.read_text().splitlines()]
+    assert tokenizer(texts)["input_ids"] == [encoding.ids for encoding in before.encode_batch(texts)]
+
+
+def _with_nfc_alone(spec: dict) -> Tokenizer:
+    before = Tokenizer.from_str(json.dumps({**spec, "normalizer": {"type": "NFC"}}))
+    before.encode_special_tokens = True
+    return before
+
+
+def test_names_of_special_tokens_are_text_after_saving_and_loading_too(tokenizer, tmp_path):
+    save_tokenizer(tokenizer, tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    alone = Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    alone.encode_special_tokens = True
+    for text in ("<s>ten euros</s>", "<mask>", "a <pad> b", "<unk>", "</s><s>", "x <blank>"):
+        ids = tokenizer(text)["input_ids"]
+        assert (ids[0], ids[-1]) == (0, 2) and min(ids[1:-1]) > 4
+        assert loaded(text)["input_ids"] == alone.encode(text).ids == ids
+        assert loaded.decode(ids, skip_special_tokens=True) == alone.decode(ids) == text
 
 
 def test_decode_of_decomposed_text_returns_it_composed(tokenizer):
@@ -82,7 +172,7 @@ def test_call_adds_bos_and_eos_on_both_sides(tokenizer):
         ids = encoded[key]
         assert (ids[0], ids[-1]) == (0, 2)
         assert not set(ids[1:-1]) & {0, 1, 2, 3, 4}
-    assert tokenizer("<mask>")["input_ids"][1:-1] == [4]
+    assert tokenizer.decode([4, *ids[1:-1]]).startswith("<mask>")
 
 
 def test_word_has_the_same_token_with_and_without_punctuation(bpe):
@@ -132,8 +222,12 @@ def test_vocab_size_too_large_for_the_texts_gives_a_smaller_vocabulary_and_says_
             r"256 byte tokens and 4 characters need at least 265.*byte_fallback",
         ),
         ({"vocab_size": 50, "kind": "wordpiece"}, r"Unknown tokenizer kind 'wordpiece'. Use 'bpe' or 'unigram'"),
+        ({"vocab_size": 1110, "max_digits": 3}, r"4 characters, and 1110 groups of digits .* need at least 1119"),
+        ({"vocab_size": 50, "max_digits": 4}, r"max_digits=4 must lie between 1 and 3, for kind='bpe'"),
+        ({"vocab_size": 50, "max_digits": 0}, r"max_digits=0 must lie between 1 and 3"),
+        ({"vocab_size": 50, "max_digits": 2, "kind": "unigram"}, r"for kind='bpe'"),
         ({"vocab_size": 50, "texts": []}, r"no text to train"),
-        ({"vocab_size": 50, "texts": [" ", ""]}, r"no text to train"),
+        ({"vocab_size": 50, "texts": [" ", "\u200b", ""]}, r"no text to train"),
     ],
 )
 def test_train_tokenizer_impossible_request_is_refused(kwargs, message):
@@ -264,3 +358,58 @@ def test_add_blank_appends_it_to_an_existing_tokenizer(tmp_path):
         assert each.convert_tokens_to_ids(BLANK_TOKEN) == size == len(each) - 1
         assert each("the house")["input_ids"] == ids
         assert each.decode([*ids, size], skip_special_tokens=True) == "the house"
+
+
+# ---- numbers, directions ----
+
+
+@pytest.fixture(scope="module")
+def grouped(sentences):
+    """A tokenizer that cuts numbers into groups of up to three digits, with two direction tokens."""
+    return train_tokenizer(sentences, 1700, byte_fallback=True, max_digits=3, direction_tokens=[">>de<<", ">>en<<"])
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("7", ["▁", "7"]),
+        ("2000", ["▁", "200", "0"]),
+        ("1,250.5", ["▁", "1", ",", "250", ".", "5"]),
+        ("14.350", ["▁", "14", ".", "350"]),
+        ("555555", ["▁", "55", "555", "5"]),
+        ("100000", ["▁", "100", "000"]),
+        ("Tom4", ["▁Tom", "4"]),
+    ],
+)
+def test_numbers_are_cut_into_groups_from_the_left(grouped, text, tokens):
+    assert grouped.tokenize(text) == tokens
+
+
+def test_numbers_come_back_and_those_below_eight_digits_have_no_equal_neighbours(grouped):
+    random = Random(0)
+    numbers = [str(number) for number in range(0, 10**6, 37)]
+    numbers += [digit * size for digit in "0123456789" for size in range(1, 8)]
+    numbers += ["".join(random.choices("01", k=random.randint(1, 7))) for _ in range(3000)]
+    numbers += [f"{first}{first}" for first in range(100, 1000)]
+    for number, ids in zip(numbers, grouped(numbers)["input_ids"], strict=True):
+        assert all(left != right for left, right in zip(ids, ids[1:], strict=False)), number
+        assert grouped.decode(ids, skip_special_tokens=True) == number
+
+
+def test_fewer_digits_per_group_also_have_no_equal_neighbours(sentences):
+    pairs = train_tokenizer(sentences, 600, byte_fallback=True, max_digits=2)
+    single = train_tokenizer(sentences, 500, byte_fallback=True, max_digits=1)
+    assert pairs.tokenize("1234") == ["▁", "12", "34"] and pairs.tokenize("1212") == ["▁", "1", "21", "2"]
+    assert single.tokenize("120") == ["▁", "1", "2", "0"]
+
+
+def test_direction_token_is_one_token_and_changes_nothing_else(grouped):
+    plain = grouped("Tom bought 22 letters.")["input_ids"]
+    directed = grouped(">>de<< Tom bought 22 letters.")["input_ids"]
+    assert directed == [plain[0], grouped.convert_tokens_to_ids(">>de<<"), *plain[1:]]
+    assert grouped.decode(directed, skip_special_tokens=True) == ">>de<< Tom bought 22 letters."
+
+
+def test_large_vocabulary_has_a_token_for_every_printable_ascii_character(sentences):
+    vocabulary = train_tokenizer(sentences, 4000).get_vocab()
+    assert not [character for character in map(chr, range(0x21, 0x7F)) if character not in vocabulary]

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The corpus for both directions: what is in it, that an interrupted build ends the same, and that none are mixed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from dims_hf.data import building, load_corpus
+from dims_hf.data.building import CorpusSettings, build_corpus
+
+
+@pytest.fixture
+def settings(tmp_path, sentences) -> CorpusSettings:
+    english, german = sentences[: len(sentences) // 2], sentences[len(sentences) // 2 :]
+    german = [text.replace("Maria", "Mary") for text in german]
+    folder = tmp_path / "corpus"
+    folder.mkdir()
+    for language, texts in (("en", english), ("de", german)):
+        for split, lines in (("train", texts[:70]), ("valid", texts[70:80]), ("test", texts[60:64])):
+            (folder / f"{split}.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return CorpusSettings([folder], tmp_path / "built", vocab_size=1800, valid_size=6)
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_corpus_has_both_directions_without_held_out_sentences(settings):
+    report = build_corpus(settings)
+    assert report["pairs"]["valid"] == 6 and report["pairs"]["left_out"] == {"held_out": 4}
+    assert report["pairs"]["train"]["corpus"] == 66
+    total = sum(report["pairs"]["train"].values())
+    assert report["both"] == {"train": 2 * total, "valid": 12}
+    both = load_corpus(settings.output_dir / "both", "source", "target", splits=("train", "valid"))
+    pairs = load_corpus(settings.output_dir / "pairs", "en", "de", splits=("train", "valid"))
+    for split in ("train", "valid"):
+        one_way = set(zip(pairs[split]["source"], pairs[split]["target"], strict=True))
+        expected = {(f">>de<< {source}", target) for source, target in one_way}
+        expected |= {(f">>en<< {target}", source) for source, target in one_way}
+        assert set(zip(both[split]["source"], both[split]["target"], strict=True)) == expected
+    tokenizer = AutoTokenizer.from_pretrained(settings.output_dir / "tokenizer")
+    assert len(tokenizer) == report["tokenizer"]["vocab_size"]
+    assert tokenizer.tokenize(">>de<< The 2000 letters")[1:4] != [] and ">>en<<" in tokenizer.get_vocab()
+    assert json.loads((settings.output_dir / "report.json").read_text()) == report
+
+
+@pytest.mark.parametrize("stage", ["_make_pairs", "_make_tokenizer", "_make_both"])
+def test_interrupted_build_ends_like_an_uninterrupted_one(settings, tmp_path, monkeypatch, stage):
+    whole = replace(settings, output_dir=tmp_path / "whole")
+    report = build_corpus(whole)
+    make = getattr(building, stage)
+
+    def interrupted(folder: Path, *args) -> dict:
+        make(folder, *args)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(building, stage, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(settings)
+    before = {name for name in files(settings.output_dir) if not name.startswith(".")}
+    assert before < set(files(whole.output_dir))
+    done = {name: (settings.output_dir / name).stat().st_mtime_ns for name in before}
+    assert build_corpus(settings) == report
+    assert files(settings.output_dir) == files(whole.output_dir)
+    kept = [name for name in before if "/" in name]
+    assert all((settings.output_dir / name).stat().st_mtime_ns == done[name] for name in kept)
+
+
+def test_other_settings_or_files_in_the_same_folder_are_refused(settings):
+    build_corpus(settings)
+    with pytest.raises(ValueError, match="holds a corpus with another vocab_size and seed. Choose another output_dir"):
+        build_corpus(replace(settings, vocab_size=1900, seed=2))
+    path = settings.data[0] / "valid.de"
+    path.write_text(path.read_text(encoding="utf-8").replace("Haus", "Heim"), encoding="utf-8")
+    with pytest.raises(ValueError, match="another data"):
+        build_corpus(settings)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "train.de").unlink(), r"There is no .*train\.de\. Pass folders"),
+        (lambda folder: (folder / "valid.en").write_text("one\n"), r"valid\.en has 1 lines, .*valid\.de 10\. Align"),
+    ],
+)
+def test_missing_and_unequal_files_are_refused(settings, spoil, message):
+    spoil(settings.data[0])
+    with pytest.raises(ValueError, match=message):
+        build_corpus(settings)
