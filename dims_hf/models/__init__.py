@@ -7,6 +7,8 @@ from .configuration_cmlm import CMLMConfig
 from .configuration_cmlmc import CMLMCConfig
 from .configuration_imputer import ImputerConfig
 from .configuration_nat import LengthPredictionConfig, NATConfig
+from .decoding_strategies import STRATEGIES
+from .decoding_strategy import DecodingRequest, DecodingSettings, DecodingStrategy, EncodedSources
 from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
 from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
 from .modeling_cmlmc import CMLMCForConditionalGeneration, CMLMCModel
@@ -24,13 +26,18 @@ MODELS = {
 
 __all__ = [
     "MODELS",
+    "STRATEGIES",
     "CMLMCConfig",
     "CMLMCForConditionalGeneration",
     "CMLMCModel",
     "CMLMConfig",
     "CMLMForConditionalGeneration",
     "CMLMModel",
+    "DecodingRequest",
+    "DecodingSettings",
     "DecodingStep",
+    "DecodingStrategy",
+    "EncodedSources",
     "ImputerConfig",
     "ImputerForConditionalGeneration",
     "ImputerModel",
