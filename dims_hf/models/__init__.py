@@ -1,80 +1,53 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint.
+"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint."""
 
-Every name is imported when it is first used: the rules for source texts (`source_text`) are needed without torch, and
-the pipeline needs transformers' pipelines, which take seconds to import.
-"""
+from .alignment import best_alignment, collapse_alignment, constrained_ctc_nll
+from .configuration_cmlm import CMLMConfig
+from .configuration_cmlmc import CMLMCConfig
+from .configuration_imputer import ImputerConfig
+from .configuration_nat import LengthPredictionConfig, NATConfig
+from .decoding_strategies import STRATEGIES
+from .decoding_strategy import DecodingRequest, DecodingSettings, DecodingStrategy, EncodedSources
+from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
+from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
+from .modeling_cmlmc import CMLMCForConditionalGeneration, CMLMCModel
+from .modeling_imputer import ImputerForConditionalGeneration, ImputerModel
+from .modeling_nat import NATSeq2SeqLMOutput
+from .pipeline_translation import NATTranslationPipeline
 
-from importlib import import_module
-from typing import TYPE_CHECKING
 
-
-if TYPE_CHECKING:
-    from .alignment import (
-        best_alignment as best_alignment,
-        collapse_alignment as collapse_alignment,
-        constrained_ctc_nll as constrained_ctc_nll,
-    )
-    from .configuration_cmlm import CMLMConfig as CMLMConfig
-    from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
-    from .configuration_imputer import ImputerConfig as ImputerConfig
-    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
-    from .generation_nat import (
-        DecodingStep as DecodingStep,
-        NATGenerateOutput as NATGenerateOutput,
-        NATGenerationMixin as NATGenerationMixin,
-    )
-    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
-    from .modeling_cmlmc import (
-        CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
-        CMLMCModel as CMLMCModel,
-    )
-    from .modeling_imputer import (
-        ImputerForConditionalGeneration as ImputerForConditionalGeneration,
-        ImputerModel as ImputerModel,
-    )
-    from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
-    from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
-
-    MODELS: dict[str, tuple[type, type, type]]
-
-# model_type -> configuration, base model and translation model, the classes of `MODELS`; one line per new family.
-_FAMILIES = {
-    "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
-    "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
-    "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
+# model_type -> (configuration, base model, translation model); one line per new family.
+MODELS = {
+    "cmlm": (CMLMConfig, CMLMModel, CMLMForConditionalGeneration),
+    "cmlmc": (CMLMCConfig, CMLMCModel, CMLMCForConditionalGeneration),
+    "imputer": (ImputerConfig, ImputerModel, ImputerForConditionalGeneration),
 }
 
-_NAMES = {
-    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll"),
-    "configuration_cmlm": ("CMLMConfig",),
-    "configuration_cmlmc": ("CMLMCConfig",),
-    "configuration_imputer": ("ImputerConfig",),
-    "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
-    "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
-    "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
-    "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
-    "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
-    "modeling_nat": ("NATSeq2SeqLMOutput",),
-    "pipeline_translation": ("NATTranslationPipeline",),
-}
-_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
-
-__all__ = sorted(["MODELS", *_MODULE_OF])
-
-
-def __getattr__(name: str) -> object:
-    """Public names, imported on first use (PEP 562)."""
-    if name == "MODELS":
-        value: object = {family: tuple(map(__getattr__, names)) for family, names in _FAMILIES.items()}
-    elif name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
-    else:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__all__ = [
+    "MODELS",
+    "STRATEGIES",
+    "CMLMCConfig",
+    "CMLMCForConditionalGeneration",
+    "CMLMCModel",
+    "CMLMConfig",
+    "CMLMForConditionalGeneration",
+    "CMLMModel",
+    "DecodingRequest",
+    "DecodingSettings",
+    "DecodingStep",
+    "DecodingStrategy",
+    "EncodedSources",
+    "ImputerConfig",
+    "ImputerForConditionalGeneration",
+    "ImputerModel",
+    "LengthPredictionConfig",
+    "NATConfig",
+    "NATGenerateOutput",
+    "NATGenerationMixin",
+    "NATSeq2SeqLMOutput",
+    "NATTranslationPipeline",
+    "best_alignment",
+    "collapse_alignment",
+    "constrained_ctc_nll",
+]
