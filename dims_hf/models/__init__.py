@@ -11,23 +11,29 @@ from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
-    from .alignment import best_alignment as best_alignment
-    from .alignment import collapse_alignment as collapse_alignment
-    from .alignment import constrained_ctc_nll as constrained_ctc_nll
+    from .alignment import (
+        best_alignment as best_alignment,
+        collapse_alignment as collapse_alignment,
+        constrained_ctc_nll as constrained_ctc_nll,
+    )
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
-    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig
-    from .configuration_nat import NATConfig as NATConfig
-    from .generation_nat import DecodingStep as DecodingStep
-    from .generation_nat import NATGenerateOutput as NATGenerateOutput
-    from .generation_nat import NATGenerationMixin as NATGenerationMixin
-    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration
-    from .modeling_cmlm import CMLMModel as CMLMModel
-    from .modeling_cmlmc import CMLMCForConditionalGeneration as CMLMCForConditionalGeneration
-    from .modeling_cmlmc import CMLMCModel as CMLMCModel
-    from .modeling_imputer import ImputerForConditionalGeneration as ImputerForConditionalGeneration
-    from .modeling_imputer import ImputerModel as ImputerModel
+    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .generation_nat import (
+        DecodingStep as DecodingStep,
+        NATGenerateOutput as NATGenerateOutput,
+        NATGenerationMixin as NATGenerationMixin,
+    )
+    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
+    from .modeling_cmlmc import (
+        CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
+        CMLMCModel as CMLMCModel,
+    )
+    from .modeling_imputer import (
+        ImputerForConditionalGeneration as ImputerForConditionalGeneration,
+        ImputerModel as ImputerModel,
+    )
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
 
@@ -46,6 +52,8 @@ _NAMES = {
     "configuration_cmlmc": ("CMLMCConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
+    "decoding_strategies": ("STRATEGIES",),
+    "decoding_strategy": ("DecodingRequest", "DecodingSettings", "DecodingStrategy", "EncodedSources"),
     "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
