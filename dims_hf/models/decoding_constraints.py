@@ -75,8 +75,8 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
     for number, phrases in enumerate(sentences):
         if len(phrases) > _MOST_PHRASES or not all(phrases):
             raise ValueError(
-                f"forced_phrases[{number}] has {len(phrases)} phrases, {sum(not phrase for phrase in phrases)} of them "
-                f"empty. Give at most {_MOST_PHRASES}, each with at least one token."
+                f"forced_phrases[{number}] has {len(phrases)} phrases, {sum(not phrase for phrase in phrases)} of "
+                f"them empty. Give at most {_MOST_PHRASES}, each with at least one token."
             )
         _check_ids([token for phrase in phrases for token in phrase], f"forced_phrases[{number}]", config)
     return sentences

@@ -2,8 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Decoding of alignments with blanks in one pass: the likeliest path, or the likeliest target by prefix beam search.
 
-Shapes: B batch, R rows (one per sentence), A alignment length (frames), M updated frames, C best symbols, V vocabulary.
-Rows are padded on the right.
+Shapes: B batch, R rows (one per sentence), A alignment length (frames), M updated frames, C best symbols,
+V vocabulary. Rows are padded on the right.
 """
 
 from __future__ import annotations

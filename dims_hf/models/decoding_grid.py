@@ -2,7 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Decoding on a grid: positions of fixed templates are predicted, masked again and revealed, pass by pass.
 
-Shapes: B batch, K candidates per sentence, R = B·K rows, T positions, M updated positions, C best tokens, V vocabulary.
+Shapes: B batch, K candidates per sentence, R = B·K rows, T positions, M updated positions, C best tokens,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -122,7 +123,8 @@ class DecodingState:
         grid ([`Grid`], *optional*): what stays the same during decoding.
         inputs ([`DecoderInputs`], *optional*): the rows that the next pass computes.
         is_updated (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions that the next pass predicts.
-        is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller gave; no content.
+        is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
+            gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
     """
 
