@@ -17,37 +17,79 @@ from .modeling_nat import NATSeq2SeqLMOutput
 from .pipeline_translation import NATTranslationPipeline
 
 
-# model_type -> (configuration, base model, translation model); one line per new family.
-MODELS = {
-    "cmlm": (CMLMConfig, CMLMModel, CMLMForConditionalGeneration),
-    "cmlmc": (CMLMCConfig, CMLMCModel, CMLMCForConditionalGeneration),
-    "imputer": (ImputerConfig, ImputerModel, ImputerForConditionalGeneration),
+if TYPE_CHECKING:
+    from .alignment import (
+        best_alignment as best_alignment,
+        collapse_alignment as collapse_alignment,
+        constrained_ctc_nll as constrained_ctc_nll,
+        prefix_beam_search as prefix_beam_search,
+    )
+    from .configuration_cmlm import CMLMConfig as CMLMConfig
+    from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
+    from .configuration_imputer import ImputerConfig as ImputerConfig
+    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .edits import edit_oracle as edit_oracle
+    from .generation_nat import (
+        DecodingStep as DecodingStep,
+        NATGenerateOutput as NATGenerateOutput,
+        NATGenerationMixin as NATGenerationMixin,
+    )
+    from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
+    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
+    from .modeling_cmlmc import (
+        CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
+        CMLMCModel as CMLMCModel,
+    )
+    from .modeling_imputer import (
+        ImputerForConditionalGeneration as ImputerForConditionalGeneration,
+        ImputerModel as ImputerModel,
+    )
+    from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
+    from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
+
+    MODELS: dict[str, tuple[type, type, type]]
+
+# model_type -> configuration, base model and translation model, the classes of `MODELS`; one line per new family.
+_FAMILIES = {
+    "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
+    "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
+    "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
 }
 
-__all__ = [
-    "MODELS",
-    "STRATEGIES",
-    "CMLMCConfig",
-    "CMLMCForConditionalGeneration",
-    "CMLMCModel",
-    "CMLMConfig",
-    "CMLMForConditionalGeneration",
-    "CMLMModel",
-    "DecodingRequest",
-    "DecodingSettings",
-    "DecodingStep",
-    "DecodingStrategy",
-    "EncodedSources",
-    "ImputerConfig",
-    "ImputerForConditionalGeneration",
-    "ImputerModel",
-    "LengthPredictionConfig",
-    "NATConfig",
-    "NATGenerateOutput",
-    "NATGenerationMixin",
-    "NATSeq2SeqLMOutput",
-    "NATTranslationPipeline",
-    "best_alignment",
-    "collapse_alignment",
-    "constrained_ctc_nll",
-]
+_NAMES = {
+    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
+    "configuration_cmlm": ("CMLMConfig",),
+    "configuration_cmlmc": ("CMLMCConfig",),
+    "configuration_imputer": ("ImputerConfig",),
+    "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
+    "crf": ("crf_nll", "crf_viterbi"),
+    "decoding_strategies": ("STRATEGIES",),
+    "decoding_strategy": ("DecodingRequest", "DecodingSettings", "DecodingStrategy", "EncodedSources"),
+    "edits": ("edit_oracle",),
+    "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
+    "graph": ("graph_best_path", "graph_nll"),
+    "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
+    "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
+    "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
+    "modeling_nat": ("NATSeq2SeqLMOutput",),
+    "pipeline_translation": ("NATTranslationPipeline",),
+}
+_MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
+
+__all__ = sorted(["MODELS", *_MODULE_OF])
+
+
+def __getattr__(name: str) -> object:
+    """Public names, imported on first use (PEP 562)."""
+    if name == "MODELS":
+        value: object = {family: tuple(map(__getattr__, names)) for family, names in _FAMILIES.items()}
+    elif name in _MODULE_OF:
+        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -46,7 +46,9 @@ def fewest_positions(
         )
     is_forced = _find_forced(forced)
     if bool(((forced[:, :1] != FREE) & (forced[:, :1] != config.bos_token_id)).any()):
-        raise ValueError(f"Column 0 of forced_tokens is that of <s>. Put {FREE} there, and the first word in column 1.")
+        raise ValueError(
+            f"Column 0 of forced_tokens is that of <s>. Put {FREE} there, and the first word in column 1."
+        )
     _check_ids(forced[is_forced].tolist(), "forced_tokens", config)
     columns = torch.arange(forced.shape[1], device=device)
     return (columns * is_forced).amax(dim=1) + 2
@@ -73,8 +75,8 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
     for number, phrases in enumerate(sentences):
         if len(phrases) > _MOST_PHRASES or not all(phrases):
             raise ValueError(
-                f"forced_phrases[{number}] has {len(phrases)} phrases, {sum(not phrase for phrase in phrases)} of them "
-                f"empty. Give at most {_MOST_PHRASES}, each with at least one token."
+                f"forced_phrases[{number}] has {len(phrases)} phrases, {sum(not phrase for phrase in phrases)} of "
+                f"them empty. Give at most {_MOST_PHRASES}, each with at least one token."
             )
         _check_ids([token for phrase in phrases for token in phrase], f"forced_phrases[{number}]", config)
     return sentences
@@ -88,9 +90,7 @@ def apply_forced_tokens(state: DecodingState, forced_tokens: torch.LongTensor) -
     return fix_positions(state, _find_forced(forced), forced)
 
 
-def fix_positions(
-    state: DecodingState, is_forced: torch.BoolTensor, tokens: torch.LongTensor
-) -> DecodingState:
+def fix_positions(state: DecodingState, is_forced: torch.BoolTensor, tokens: torch.LongTensor) -> DecodingState:
     """The state with `tokens` (R, T) at the forced positions, which are neither masks nor content any more."""
     filled = torch.where(is_forced, tokens, state.tokens)
     best = state.best

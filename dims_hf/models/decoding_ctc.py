@@ -2,8 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Decoding of alignments with blanks in one pass: the likeliest path, or the likeliest target by prefix beam search.
 
-Shapes: B batch, R rows (one per sentence), A alignment length (frames), M updated frames, C best symbols, V vocabulary.
-Rows are padded on the right.
+Shapes: B batch, R rows (one per sentence), A alignment length (frames), M updated frames, C best symbols,
+V vocabulary. Rows are padded on the right.
 """
 
 from __future__ import annotations
@@ -174,9 +174,7 @@ class CTCDecoding(GridStrategy):
 
     def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
         config = self.config
-        templates = make_templates(
-            lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id
-        )
+        templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
 
     def reveal(
@@ -240,9 +238,7 @@ class CTCDecoding(GridStrategy):
             rows += [[config.bos_token_id, *ids, config.eos_token_id] for ids, _ in found]
             scores += [score / length for _, score in found]
         device, width = state.tokens.device, max(map(len, rows))
-        sequences = torch.tensor(
-            [ids + [config.pad_token_id] * (width - len(ids)) for ids in rows], device=device
-        )
+        sequences = torch.tensor([ids + [config.pad_token_id] * (width - len(ids)) for ids in rows], device=device)
         if settings.collapse_repeats:
             sequences = trim_padding(collapse_repeats(sequences, config.pad_token_id), config.pad_token_id)
         output = super().finish(replace(state, best=None), history)

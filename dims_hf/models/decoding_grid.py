@@ -2,7 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Decoding on a grid: positions of fixed templates are predicted, masked again and revealed, pass by pass.
 
-Shapes: B batch, K candidates per sentence, R = B·K rows, T positions, M updated positions, C best tokens, V vocabulary.
+Shapes: B batch, K candidates per sentence, R = B·K rows, T positions, M updated positions, C best tokens,
+V vocabulary.
 """
 
 from __future__ import annotations
@@ -22,8 +23,7 @@ from .decoding_strategy import (
     rank_candidates,
     suppress,
 )
-from .masking import collapse_repeats as drop_repeats
-from .masking import find_content
+from .masking import collapse_repeats as drop_repeats, find_content
 
 
 # What a pass did with a position.
@@ -123,7 +123,8 @@ class DecodingState:
         grid ([`Grid`], *optional*): what stays the same during decoding.
         inputs ([`DecoderInputs`], *optional*): the rows that the next pass computes.
         is_updated (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions that the next pass predicts.
-        is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller gave; no content.
+        is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
+            gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
     """
 
@@ -281,9 +282,7 @@ class GridStrategy(DecodingStrategy):
             is_new = torch.zeros_like(is_updated)
             is_new[rows] = is_updated[rows]
             kept = (state.hypotheses, state.scores)
-            chosen = tuple(
-                old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, chosen, strict=True)
-            )
+            chosen = tuple(old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, chosen, strict=True))
         after = self.reveal(state, is_updated, *chosen)
         if state.best is not None:
             after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))

@@ -7,7 +7,7 @@ Shapes: B batch, K length candidates, R = B·K rows, T target length (with `<s>`
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch

@@ -114,12 +114,12 @@ class NATGenerationMixin(GenerationMixin):
                 each position, before repeats are collapsed. 0 is the reference, `inf` forbids equal neighbours.
             prefix_beam_size (`int`, *optional*): hypotheses of the prefix beam search of models that write alignments;
                 1 takes the likeliest alignment. Candidates for `num_return_sequences`.
-            language_model (`Callable`, *optional*): scores the hypotheses of a prefix beam (see [`LanguageModel`]), with
-                `language_model_weight` and `token_bonus`.
+            language_model (`Callable`, *optional*): scores the hypotheses of a prefix beam (see [`LanguageModel`]),
+                with `language_model_weight` and `token_bonus`.
             forced_tokens (`torch.LongTensor` of shape `(B, T)`, *optional*): ids that translations must have at these
                 positions (column 0 is `<s>`, repeats not collapsed yet), -100 where they are free.
-            forced_phrases (`Sequence`, *optional*): for each sentence a list of phrases (ids) that its translation must
-                contain; the first pass says where.
+            forced_phrases (`Sequence`, *optional*): for each sentence a list of phrases (ids) that its translation
+                must contain; the first pass says where.
             do_sample, temperature (*optional*): sample tokens at this temperature instead of taking the likeliest.
             generation_config (`GenerationConfig`, *optional*): defaults before the model's own, which fill its gaps.
             generator (`torch.Generator`, *optional*): randomness for `do_sample=True`.
@@ -130,8 +130,8 @@ class NATGenerationMixin(GenerationMixin):
 
         Raises:
             ValueError: for empty input, a row of padding only, ids outside the vocabulary, a source longer than the
-                position table, impossible settings or constraints, unknown arguments, arguments of autoregressive decoding that ask
-                for something.
+                position table, impossible settings or constraints, unknown arguments, arguments of
+                autoregressive decoding that ask for something.
 
         Source: Ghazvininejad et al. 2019 (arXiv 1904.09324); counts and ties as the DiMS reference implementation.
         """
@@ -164,9 +164,7 @@ class NATGenerationMixin(GenerationMixin):
         """
         attention_mask = self._check_source(input_ids, attention_mask)
         hidden = self.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
-        return EncodedSources(
-            input_ids, attention_mask, hidden, self.model.decoder.project_cross_key_values(hidden)
-        )
+        return EncodedSources(input_ids, attention_mask, hidden, self.model.decoder.project_cross_key_values(hidden))
 
     def decoding_settings(self, generation_config: GenerationConfig | None = None, **overrides) -> DecodingSettings:
         """Settings that `generate` uses for these arguments."""

@@ -51,7 +51,7 @@ def _is_plain(head: nn.Module) -> bool:
     return (
         type(head) is nn.Linear
         and head.bias is None
-        # Weights that are quantised or distributed are tensors of another class, inside the parameter or instead of it.
+        # Weights that are quantised or distributed are tensors of another class, in the parameter or instead of it.
         and type(head.weight) is nn.Parameter
         and type(head.weight.data) is torch.Tensor
         and not (head._forward_hooks or head._forward_pre_hooks)
