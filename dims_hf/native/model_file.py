@@ -92,9 +92,7 @@ def write_model_file(
     data = b"".join(blobs)
     content = {"settings": dict(settings), "tensors": entries, "data_bytes": len(data), "data_crc32": zlib.crc32(data)}
     header = json.dumps(content).encode("ascii")
-    prefix = MAGIC + b"".join(
-        number.to_bytes(4, "little") for number in (VERSION, zlib.crc32(header), len(header), 0)
-    )
+    prefix = MAGIC + b"".join(number.to_bytes(4, "little") for number in (VERSION, zlib.crc32(header), len(header), 0))
     start = prefix + header
     temporary = Path(f"{os.fspath(path)}.tmp")
     temporary.write_bytes(start.ljust(len(start) + -len(start) % _ALIGNMENT, b"\0") + data)
