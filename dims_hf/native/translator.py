@@ -177,7 +177,7 @@ class NativeTranslator:
             target_lengths (`np.ndarray` of shape `(B,)`, *optional*): content tokens of each translation instead of
                 the predicted length; excludes `length_beam_size > 1`.
             repeat_penalty (`float`, *optional*): what each pair of equal neighbours costs in the choice among the
-                three likeliest tokens of each position; not of Imputers. From the generation config, or 0, when `None`.
+                three likeliest tokens of each position; not of Imputers. When `None`, from the generation config.
             length_score_weight (`float`, *optional*): weight of the log-probability of a candidate's length in its
                 score; as above.
             with_scores (`bool`): whether the scores are needed; without them one pass takes less time.

@@ -75,7 +75,7 @@ struct Kernels {
 inline size_t round_up(size_t value, size_t multiple) { return (value + multiple - 1) / multiple * multiple; }
 
 // Queries that are attended for at once.
-constexpr size_t kQueries = 4;
+constexpr size_t kQueries = 8;
 
 inline size_t attention_scratch(const AttentionShape& shape) {
     size_t keys = round_up(shape.sources, kBlock), width = round_up(shape.head_size, kBlock);

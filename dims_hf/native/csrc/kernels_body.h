@@ -27,22 +27,38 @@ DIMS_INLINE Ints load_ints(const int32_t* from) { return *reinterpret_cast<const
 DIMS_INLINE Floats spread(float value) { return Floats{} + value; }
 DIMS_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
+// Lanes of a moved down by `by`, the lowest ones coming back on top.
+template <int By>
+DIMS_INLINE Floats rotated(Floats a) {
+#define DIMS_LANE(i) ((i) + By) % 16
+#define DIMS_LANES                                                                                             \
+    DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7), \
+        DIMS_LANE(8), DIMS_LANE(9), DIMS_LANE(10), DIMS_LANE(11), DIMS_LANE(12), DIMS_LANE(13), DIMS_LANE(14),      \
+        DIMS_LANE(15)
+#if defined(__clang__)
+    return __builtin_shufflevector(a, a, DIMS_LANES);
+#else
+    return __builtin_shuffle(a, Ints{DIMS_LANES});
+#endif
+#undef DIMS_LANES
+#undef DIMS_LANE
+}
+
 // Halves are folded, so that the order of the additions is the same everywhere.
 DIMS_INLINE float sum_of(Floats value) {
-    float lanes[16];
-    store(lanes, value);
-    for (int half = 8; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane) lanes[lane] += lanes[lane + half];
-    return lanes[0];
+    value += rotated<8>(value);
+    value += rotated<4>(value);
+    value += rotated<2>(value);
+    value += rotated<1>(value);
+    return value[0];
 }
 
 DIMS_INLINE float largest_of(Floats value) {
-    float lanes[16];
-    store(lanes, value);
-    for (int half = 8; half > 0; half /= 2)
-        for (int lane = 0; lane < half; ++lane)
-            lanes[lane] = lanes[lane + half] > lanes[lane] ? lanes[lane + half] : lanes[lane];
-    return lanes[0];
+    value = larger(value, rotated<8>(value));
+    value = larger(value, rotated<4>(value));
+    value = larger(value, rotated<2>(value));
+    value = larger(value, rotated<1>(value));
+    return value[0];
 }
 
 // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even.
@@ -277,13 +293,32 @@ void add_norm(float* x, const float* update, size_t count, size_t width, const f
     }
 }
 
-// Keys (head_size, keys) with zeros behind the sources, and values (sources, width) with zeros behind the head.
-DIMS_INLINE void gather_head(const AttentionShape& shape, const float* k, const float* v, size_t stride, size_t keys,
-                             size_t width, float* turned, float* values) {
-    for (size_t d = 0; d < shape.head_size; ++d) {
-        for (size_t j = 0; j < shape.sources; ++j) turned[d * keys + j] = k[j * stride + d];
-        for (size_t j = shape.sources; j < keys; ++j) turned[d * keys + j] = 0.0f;
+// What queries of one head look at: keys turned (head_size, keys), with zeros behind the sources, and values.
+struct Head {
+    float *turned, *scores;
+    const float* values;  // (sources, value_stride), readable up to a multiple of 16
+    size_t keys, width, value_stride;
+};
+
+// A block of 16 columns of 16 rows (fewer: zeros), turned.
+DIMS_INLINE void turn_keys(const AttentionShape& shape, const float* k, size_t stride, const Head& head) {
+    for (size_t first = 0; first < head.keys; first += kBlock) {
+        size_t rows = shape.sources - first < kBlock ? shape.sources - first : kBlock;
+        for (size_t d = 0; d < shape.head_size; ++d) {
+            float* to = head.turned + d * head.keys + first;
+            const float* from = k + first * stride + d;
+            if (rows == kBlock)
+                for (size_t j = 0; j < kBlock; ++j) to[j] = from[j * stride];
+            else {
+                store(to, Floats{});
+                for (size_t j = 0; j < rows; ++j) to[j] = from[j * stride];
+            }
+        }
     }
+}
+
+// Values (sources, width) with zeros behind the head, where heads are no multiple of 16.
+DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t stride, size_t width, float* values) {
     for (size_t j = 0; j < shape.sources; ++j) {
         for (size_t d = 0; d < shape.head_size; ++d) values[j * width + d] = v[j * stride + d];
         for (size_t d = shape.head_size; d < width; ++d) values[j * width + d] = 0.0f;
@@ -297,34 +332,34 @@ DIMS_INLINE void softmax(float* scores, size_t seen, size_t keys) {
     for (size_t j = 0; j < keys; j += kBlock) largest = larger(largest, load(scores + j));
     float top = largest_of(largest);
     for (size_t j = 0; j < keys; j += kBlock) {
+        // what is out of sight weighs exp(-87), which is nothing beside the largest, 1
         Floats value = exp_floats(load(scores + j) - top);
         store(scores + j, value);
+        total += value;
     }
-    for (size_t j = seen; j < keys; ++j) scores[j] = 0.0f;
-    for (size_t j = 0; j < keys; j += kBlock) total += load(scores + j);
     Floats factor = spread(1.0f / sum_of(total));
     for (size_t j = 0; j < keys; j += kBlock) store(scores + j, load(scores + j) * factor);
+    for (size_t j = seen; j < keys; ++j) scores[j] = 0.0f;
 }
 
 template <int Q>
-DIMS_INLINE void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride, size_t first,
-                                const float* turned, const float* values, size_t keys, size_t width, float* scores,
-                                float* out, size_t out_stride) {
-    for (size_t j = 0; j < keys; j += kBlock) {
+void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride, size_t first, const Head& head,
+                    float* out, size_t out_stride) {
+    for (size_t j = 0; j < head.keys; j += kBlock) {
         Floats sums[Q] = {};
         for (size_t d = 0; d < shape.head_size; ++d) {
-            Floats key = load(turned + d * keys + j);
+            Floats key = load(head.turned + d * head.keys + j);
             for (int query = 0; query < Q; ++query) sums[query] += key * q[query * q_stride + d];
         }
-        for (int query = 0; query < Q; ++query) store(scores + query * keys + j, sums[query]);
+        for (int query = 0; query < Q; ++query) store(head.scores + query * head.keys + j, sums[query]);
     }
     for (int query = 0; query < Q; ++query)
-        softmax(scores + query * keys, shape.causal ? first + query + 1 : shape.sources, keys);
-    for (size_t d = 0; d < width; d += kBlock) {
+        softmax(head.scores + query * head.keys, shape.causal ? first + query + 1 : shape.sources, head.keys);
+    for (size_t d = 0; d < head.width; d += kBlock) {
         Floats sums[Q] = {};
         for (size_t j = 0; j < shape.sources; ++j) {
-            Floats value = load(values + j * width + d);
-            for (int query = 0; query < Q; ++query) sums[query] += value * scores[query * keys + j];
+            Floats value = load(head.values + j * head.value_stride + d);
+            for (int query = 0; query < Q; ++query) sums[query] += value * head.scores[query * head.keys + j];
         }
         size_t rest = shape.head_size - d < kBlock ? shape.head_size - d : kBlock;
         for (int query = 0; query < Q; ++query) {
@@ -337,20 +372,32 @@ DIMS_INLINE void attend_queries(const AttentionShape& shape, const float* q, siz
     }
 }
 
+using QueryFunction = void (*)(const AttentionShape&, const float*, size_t, size_t, const Head&, float*, size_t);
+constexpr QueryFunction kAttendQueries[kQueries] = {
+    attend_queries<1>, attend_queries<2>, attend_queries<3>, attend_queries<4>,
+    attend_queries<5>, attend_queries<6>, attend_queries<7>, attend_queries<8>,
+};
+
 void attend(const AttentionShape& shape, const float* q, size_t q_stride, const float* k, const float* v,
             size_t kv_stride, float* out, size_t out_stride, float* scratch) {
-    size_t keys = round_up(shape.sources, kBlock), width = round_up(shape.head_size, kBlock);
-    float *turned = scratch, *values = turned + shape.head_size * keys, *scores = values + shape.sources * width;
-    for (size_t head = 0; head < shape.heads; ++head) {
-        size_t offset = head * shape.head_size;
-        gather_head(shape, k + offset, v + offset, kv_stride, keys, width, turned, values);
-        size_t target = 0;
-        for (; target + kQueries <= shape.targets; target += kQueries)
-            attend_queries<kQueries>(shape, q + target * q_stride + offset, q_stride, target, turned, values, keys,
-                                     width, scores, out + target * out_stride + offset, out_stride);
-        for (; target < shape.targets; ++target)
-            attend_queries<1>(shape, q + target * q_stride + offset, q_stride, target, turned, values, keys, width,
-                              scores, out + target * out_stride + offset, out_stride);
+    Head head = {};
+    head.keys = round_up(shape.sources, kBlock);
+    head.width = round_up(shape.head_size, kBlock);
+    head.turned = scratch;
+    head.scores = scratch + shape.head_size * head.keys;
+    float* values = head.scores + kQueries * head.keys;
+    bool copies = head.width != shape.head_size;
+    head.value_stride = copies ? head.width : kv_stride;
+    size_t parts = (shape.targets + kQueries - 1) / kQueries;
+    for (size_t offset = 0; offset < shape.heads * shape.head_size; offset += shape.head_size) {
+        turn_keys(shape, k + offset, kv_stride, head);
+        if (copies) copy_values(shape, v + offset, kv_stride, head.width, values);
+        head.values = copies ? values : v + offset;
+        for (size_t part = 0; part < parts; ++part) {
+            size_t first = part * shape.targets / parts, count = (part + 1) * shape.targets / parts - first;
+            kAttendQueries[count - 1](shape, q + first * q_stride + offset, q_stride, first, head,
+                                      out + first * out_stride + offset, out_stride);
+        }
     }
 }
 
