@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Ways in and out: checkpoints of other toolkits, folders ready for the Hub, and ONNX."""
+"""Ways in and out: checkpoints of other toolkits, folders ready for the Hub, ONNX, and the native runtime."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,9 @@ if TYPE_CHECKING:
         import_fairseq_checkpoint as import_fairseq_checkpoint,
         model_from_fairseq_state_dict as model_from_fairseq_state_dict,
     )
+    from .folders import check_output_dir as check_output_dir
+    from .native_export import export_native as export_native
     from .onnx_export import (
-        check_output_dir as check_output_dir,
         export_onnx as export_onnx,
         write_graphs as write_graphs,
     )
@@ -32,7 +33,9 @@ __getattr__, __dir__, __all__ = lazy_exports(
     {
         "bundle": ("write_hub_folder",),
         "fairseq": ("ImportedCheckpoint", "import_fairseq_checkpoint", "model_from_fairseq_state_dict"),
-        "onnx_export": ("check_output_dir", "export_onnx", "write_graphs"),
+        "folders": ("check_output_dir",),
+        "native_export": ("export_native",),
+        "onnx_export": ("export_onnx", "write_graphs"),
         "onnx_translator": ("OnnxTranslator",),
         "shortlist": ("Shortlist", "build_shortlist", "corpus_shortlist"),
     },

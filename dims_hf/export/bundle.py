@@ -31,6 +31,7 @@ _OWN_FILES = (
     "model*.safetensors.index.json",
     *(f"{part}_*.py" for part in ("configuration", "modeling", "generation", "decoding", "pipeline")),
     "masking.py",
+    "source_text.py",
     "alignment.py",
 )
 

@@ -4,14 +4,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
-import json
 import logging
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -19,6 +16,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from .folders import (
+    MAX_VERIFIED,
+    SAMPLE_SENTENCES,
+    add_tokenizer,
+    check_output_dir,
+    existing_ancestor,
+    move_folder,
+    verified_batches,
+    write_description,
+)
 from .onnx_builder import IR_VERSION, LISTED_GROUP, OPSET, WeightStore
 from .onnx_graphs import GRAPHS, make_graphs, save_graphs
 from .onnx_translator import OnnxTranslator
@@ -31,25 +38,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WEIGHTS_NAME, DESCRIPTION_NAME, TRANSLATOR_NAME = "weights.bin", "export.json", "onnx_translator.py"
+WEIGHTS_NAME, TRANSLATOR_NAME = "weights.bin", "onnx_translator.py"
 SHORTLIST_NAME = "shortlist.npz"
-
-# Sentences that every export is verified on, beside random ids: short and long, digits, quotes, unknown characters.
-SAMPLE_SENTENCES = (
-    "A cat.",
-    "Where is the station?",
-    "Tom said that he would come back before the children go to school.",
-    "It costs 12,50 euros … really?",
-    "„Nein!“, rief sie, und lief so schnell sie konnte zum Bahnhof zurück.",
-    "In the year 1999, more than 2000 people – most of them young – moved to the old town by the river.",
-    "猫 ☂ ??!!",
-)
-
-# Sentences of `verify_data` or of the corpus that are compared with PyTorch.
-_MAX_VERIFIED = 200
-
-# Lengths of the random sources that are verified, in tokens, `<s>` and `</s>` counted.
-_RANDOM_LENGTHS = (3, 4, 7, 12, 25, 40, 96)
 
 # Sentences per batch of a comparison.
 _BATCH_SIZE = 32
@@ -104,7 +94,7 @@ def export_onnx(
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a graph of a single pass.")
-    with TemporaryDirectory(dir=_existing_ancestor(output_dir), prefix=f".{output_dir.name}.") as temporary:
+    with TemporaryDirectory(dir=existing_ancestor(output_dir), prefix=f".{output_dir.name}.") as temporary:
         systems = {}
         for precision in ("fp32", "int8") if int8 else ("fp32",):
             folder = Path(temporary, precision)
@@ -113,7 +103,7 @@ def export_onnx(
             systems[precision] = OnnxTranslator(folder, shortlist=False)
             if precision == "fp32":
                 samples = fitting(systems["fp32"], [*SAMPLE_SENTENCES, *sentences])
-                verified = verify(model, tokenizer, systems["fp32"], samples[: len(SAMPLE_SENTENCES) + _MAX_VERIFIED])
+                verified = verify(model, tokenizer, systems["fp32"], samples[: len(SAMPLE_SENTENCES) + MAX_VERIFIED])
         description = {"name": name, **written, "verification": verified}
         if int8:
             description["agreement"] = agreement(systems["fp32"], systems["int8"], samples)
@@ -124,28 +114,8 @@ def export_onnx(
         if references is not None:
             description["quality"] = measure_quality(systems, sentences, references)
         _finish(folder, description)
-        _move(folder, output_dir)
+        move_folder(folder, output_dir)
     return description
-
-
-def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
-    """
-    Refuses a folder that holds something.
-
-    Raises:
-        ValueError: the folder is taken; with `overwrite`, only by something that is not an export.
-    """
-    if output_dir.exists():
-        is_export = (output_dir / DESCRIPTION_NAME).is_file()
-        is_free = output_dir.is_dir() and not any(output_dir.iterdir())
-        if not is_free and not (overwrite and is_export):
-            hint = "Name another folder" + (", or pass --overwrite." if is_export else ": it is not an export.")
-            raise ValueError(f"{output_dir} exists. {hint}")
-
-
-def _existing_ancestor(folder: Path) -> Path:
-    """Where to write until all is verified: on the same file system, and leaving no new parents if it is not."""
-    return next(parent for parent in folder.absolute().parents if parent.is_dir())
 
 
 def write_graphs(
@@ -192,16 +162,12 @@ def write_graphs(
             "num_always": len(shortlist.always),
             **shortlist.settings,
         }
-    _write_description(folder, description)
+    write_description(folder, description)
     return description
 
 
 def _add_text_files(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
-    from dims_hf.data import save_tokenizer
-
-    save_tokenizer(tokenizer, folder)
-    if not (folder / "tokenizer.json").is_file():
-        raise ValueError("The tokenizer has no tokenizer.json. Only fast tokenizers work outside transformers.")
+    add_tokenizer(folder, tokenizer)
     shutil.copyfile(Path(__file__).with_name(TRANSLATOR_NAME), folder / TRANSLATOR_NAME)
 
 
@@ -244,26 +210,12 @@ def verify(
 
     counts = {"num_sequences": 0, "num_tokens": 0, "largest_score_difference": 0.0}
     with evaluation_mode(model), torch.inference_mode():
-        for rows in _verified_batches(translator, sentences):
+        for rows in verified_batches(translator, sentences):
             for beam in (1, 3) if translator.predicts_length else (1,):
                 _compare_batch(model, translator, rows, beam, counts)
         for text, translation in zip(sentences, translator.translate(sentences)):
             _compare_text(model, tokenizer, translator, text, translation)
     return counts
-
-
-def _verified_batches(translator: OnnxTranslator, sentences: Sequence[str]) -> Iterator[list[list[int]]]:
-    """Rows of ids: random ids of many lengths and some sentences one by one, then batches of both."""
-    settings = translator.settings
-    generator = np.random.default_rng(0)
-    lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
-    drawn = [generator.integers(5, settings["vocab_size"], length - 2) for length in lengths]
-    random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
-    rows = translator.encode(sentences)
-    yield from ([row] for row in (*random, *rows[: len(SAMPLE_SENTENCES)]))
-    yield random
-    for start in range(0, len(rows), _BATCH_SIZE):
-        yield rows[start : start + _BATCH_SIZE]
 
 
 def _compare_batch(
@@ -395,15 +347,7 @@ def measure_quality(
 def _finish(folder: Path, description: dict[str, Any]) -> None:
     """Card and final description, with a checksum of every other file."""
     (folder / "README.md").write_text(_card(description), encoding="utf-8")
-    _write_description(folder, description)
-
-
-def _write_description(folder: Path, description: dict[str, Any]) -> None:
-    """The description, to which checksums of all other files are added: the translator reads them at its start."""
-    files = sorted(path for path in folder.iterdir() if path.name != DESCRIPTION_NAME)
-    description["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
-    (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+    write_description(folder, description)
 
 
 def _card(description: Mapping[str, Any]) -> str:
@@ -444,24 +388,3 @@ def _card(description: Mapping[str, Any]) -> str:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
         lines.append(f"- BLEU on {description['quality']['num_sentences']} sentences: {scores}.")
     return "\n".join(lines) + "\n"
-
-
-def _move(folder: Path, output_dir: Path) -> None:
-    """Puts a complete export in its place; a former one is there until then, and back should this fail."""
-    output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
-    with _set_aside(output_dir):
-        os.replace(folder, output_dir)
-
-
-@contextmanager
-def _set_aside(folder: Path) -> Iterator[None]:
-    if not folder.exists():
-        yield
-        return
-    with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as former:
-        os.replace(folder, Path(former, "former"))
-        try:
-            yield
-        except OSError:
-            os.replace(Path(former, "former"), folder)
-            raise

@@ -1,13 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint.
+"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint."""
 
-Every name is imported when it is first used: the rules for source texts (`source_text`) are needed without torch, and
-the pipeline needs transformers' pipelines, which take seconds to import.
-"""
-
-from importlib import import_module
-from typing import TYPE_CHECKING
+from .alignment import best_alignment, collapse_alignment, constrained_ctc_nll
+from .configuration_cmlm import CMLMConfig
+from .configuration_cmlmc import CMLMCConfig
+from .configuration_imputer import ImputerConfig
+from .configuration_nat import LengthPredictionConfig, NATConfig
+from .decoding_strategies import STRATEGIES
+from .decoding_strategy import DecodingRequest, DecodingSettings, DecodingStrategy, EncodedSources
+from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
+from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
+from .modeling_cmlmc import CMLMCForConditionalGeneration, CMLMCModel
+from .modeling_imputer import ImputerForConditionalGeneration, ImputerModel
+from .modeling_nat import NATSeq2SeqLMOutput
+from .pipeline_translation import NATTranslationPipeline
 
 
 if TYPE_CHECKING:
@@ -15,16 +22,19 @@ if TYPE_CHECKING:
         best_alignment as best_alignment,
         collapse_alignment as collapse_alignment,
         constrained_ctc_nll as constrained_ctc_nll,
+        prefix_beam_search as prefix_beam_search,
     )
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .edits import edit_oracle as edit_oracle
     from .generation_nat import (
         DecodingStep as DecodingStep,
         NATGenerateOutput as NATGenerateOutput,
         NATGenerationMixin as NATGenerationMixin,
     )
+    from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
     from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
     from .modeling_cmlmc import (
         CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
@@ -47,12 +57,17 @@ _FAMILIES = {
 }
 
 _NAMES = {
-    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll"),
+    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
+    "crf": ("crf_nll", "crf_viterbi"),
+    "decoding_strategies": ("STRATEGIES",),
+    "decoding_strategy": ("DecodingRequest", "DecodingSettings", "DecodingStrategy", "EncodedSources"),
+    "edits": ("edit_oracle",),
     "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
+    "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),

@@ -38,6 +38,9 @@ class ImputerConfig(NATConfig):
         "AutoModelForSeq2SeqLM": "modeling_imputer.ImputerForConditionalGeneration",
     }
 
+    writes_alignments = True
+    decoding_strategy = "imputer"
+
     upsample_ratio: int = 2
     blank_token_id: int = 5
 

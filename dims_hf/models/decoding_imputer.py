@@ -1,35 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Block-wise unmasking of alignments as pure functions: a state, one step that reveals, and the target at the end.
+"""Block-wise unmasking of alignments: a state, one step that reveals a position of each block.
 
 Shapes: R rows, A alignment length (positions), S passes, which is the length of a block too. Rows are padded on the
 right.
 """
 
+from __future__ import annotations
+
+from dataclasses import dataclass
+
 import torch
 from torch.nn import functional as F
 
-from .alignment import collapse_alignment
-from .decoding_mask_predict import DecodingState, apply_pass, start_decoding
+from .decoding_ctc import CTCDecoding, CTCSettings, collapse_rows, make_templates
+from .decoding_grid import DecodingState, apply_pass, start_decoding
 from .masking import remaining_masks, select_lowest
 
 
-def make_templates(
-    lengths: torch.LongTensor, *, pad_token_id: int, mask_token_id: int
-) -> tuple[torch.LongTensor, torch.BoolTensor]:
+@dataclass(frozen=True)
+class ImputerSettings(CTCSettings):
     """
-    Templates `mask … mask pad …`.
+    Settings of `generate()` for Imputers.
 
     Args:
-        lengths (`torch.LongTensor` of shape `(R,)`): positions of each alignment.
-        pad_token_id, mask_token_id (`int`): ids of the template's tokens.
-
-    Returns:
-        Ids (R, A), and their mask (R, A), True = position.
+        num_iterations (`int`): passes, and positions of a block.
+        legacy_adjacency (`bool`): the reference's order of revealing, see [`step_block_unmasking`].
     """
-    is_content = torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
-    tokens = torch.full(is_content.shape, pad_token_id, device=lengths.device)
-    return tokens.masked_fill(is_content, mask_token_id), is_content
+
+    num_iterations: int = 8
+    legacy_adjacency: bool = False
 
 
 def init_block_unmasking(
@@ -89,26 +89,6 @@ def step_block_unmasking(
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
 
-def collapse_rows(
-    alignments: torch.LongTensor,
-    lengths: torch.LongTensor,
-    *,
-    blank_token_id: int,
-    bos_token_id: int,
-    eos_token_id: int,
-    pad_token_id: int,
-) -> torch.LongTensor:
-    """
-    Targets `<s> … </s> pad …` (R, A + 2) that alignments (R, A) of `lengths` (R,) stand for; `<s> </s>` where all is
-    blank.
-    """
-    tokens, num_tokens = collapse_alignment(
-        alignments, lengths, blank_token_id=blank_token_id, pad_token_id=pad_token_id
-    )
-    framed = F.pad(F.pad(tokens, (1, 0), value=bos_token_id), (0, 1), value=pad_token_id)
-    return framed.scatter(1, num_tokens.unsqueeze(1) + 1, eos_token_id)
-
-
 def _split_blocks(rows: torch.Tensor, size: int) -> torch.Tensor:
     """(R, A) -> (R, number of blocks, size), filled up with zeros."""
     return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
@@ -147,4 +127,33 @@ def _select_lowest_of_blocks(
     return selected.view(scores.shape)
 
 
-__all__ = ["collapse_rows", "init_block_unmasking", "step_block_unmasking"]
+class BlockUnmasking(CTCDecoding):
+    """Alignments that are revealed block by block; a prefix beam searches the frames that the last pass predicted."""
+
+    settings_class = ImputerSettings
+
+    def reveal(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        predictions: torch.LongTensor,
+        log_probs: torch.FloatTensor,
+    ) -> DecodingState:
+        return step_block_unmasking(
+            state,
+            is_updated,
+            predictions,
+            log_probs,
+            mask_token_id=self.config.mask_token_id,
+            legacy_adjacency=self.settings.legacy_adjacency,
+        )
+
+
+__all__ = [
+    "BlockUnmasking",
+    "ImputerSettings",
+    "collapse_rows",
+    "init_block_unmasking",
+    "make_templates",
+    "step_block_unmasking",
+]

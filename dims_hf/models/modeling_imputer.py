@@ -6,37 +6,15 @@ Shapes: B batch, S source length, A alignment length, T target length (tokens al
 positions, V vocabulary, D hidden.
 """
 
-from dataclasses import dataclass
-
 import torch
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import can_return_tuple
 
 from .alignment import constrained_ctc_nll, lengths_from_mask
 from .configuration_imputer import ImputerConfig
-from .decoding_imputer import collapse_rows, init_block_unmasking, make_templates, step_block_unmasking
-from .decoding_mask_predict import DecodingState
-from .generation_nat import DecodingSettings
+from .decoding_ctc import make_templates
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput
 from .modeling_translation import NATForConditionalGeneration
-
-
-@dataclass(frozen=True)
-class ImputerSettings(DecodingSettings):
-    """Settings of `generate()` for alignments: one candidate each, and repeats that a blank keeps apart are meant."""
-
-    num_iterations: int = 8
-    collapse_repeats: bool = False
-    legacy_adjacency: bool = False
-
-    def __post_init__(self) -> None:
-        for name in ("length_beam_size", "num_return_sequences"):
-            if getattr(self, name) != 1:
-                raise ValueError(
-                    f"An Imputer predicts no length, so there is one candidate per sentence, got {name}="
-                    f"{getattr(self, name)!r}. Leave {name} out."
-                )
-        super().__post_init__()
 
 
 class ImputerModel(NATModel):
@@ -52,8 +30,8 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
     The decoder reads and writes alignments: `upsample_ratio` positions per source token, each a token, a blank, or a
     mask still to be filled. `generate` reveals them block by block in `num_iterations` passes and collapses the whole;
     one pass is greedy CTC decoding. Beside what every model here takes it knows `legacy_adjacency` (`bool`, the
-    reference's order of revealing, see `step_block_unmasking`); it takes neither `target_lengths` nor a length beam.
-    `sequences_scores` are mean log-probabilities over the alignment, `token_scores` and `history` (B, A) belong to the
+    reference's order of revealing, see `step_block_unmasking`); it takes neither `target_lengths` nor a length beam,
+    but `prefix_beam_size`. `sequences_scores` are mean log-probabilities over the alignment, `token_scores` and `history` (B, A) belong to the
     alignment, and `collapse_repeats` also drops repeats that a blank kept apart (`False` by default).
 
     Source: Chan et al. 2020 (arXiv 2002.08926); Saharia et al. 2020 (arXiv 2004.07437); sizes and cross-attention as
@@ -76,7 +54,6 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
 
     config_class = ImputerConfig
     model_class = ImputerModel
-    settings_class = ImputerSettings
 
     def template_lengths(
         self, attention_mask: torch.Tensor, min_lengths: torch.LongTensor | None = None
@@ -218,56 +195,6 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
             is_free = is_position if force_emits is None else is_position & (force_emits < 0)
             num_items = is_free.sum().clamp(min=1)
         return nll.sum() / num_items
-
-    def candidate_lengths(
-        self,
-        encoder_hidden: torch.Tensor,
-        attention_mask: torch.Tensor,
-        target_lengths: torch.LongTensor | None,
-        settings: ImputerSettings,
-    ) -> torch.LongTensor:
-        """Positions of the one alignment of each sentence: (B, 1)."""
-        if target_lengths is not None:
-            raise ValueError(
-                "An Imputer does not fix the length of a translation: blanks decide it. Leave out target_lengths."
-            )
-        return self.template_lengths(attention_mask).unsqueeze(1)
-
-    def init_decoding(self, lengths: torch.LongTensor, settings: ImputerSettings) -> DecodingState:
-        return init_block_unmasking(
-            lengths,
-            num_iterations=settings.num_iterations,
-            pad_token_id=self.config.pad_token_id,
-            mask_token_id=self.config.mask_token_id,
-        )
-
-    def step_decoding(
-        self,
-        state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
-        settings: ImputerSettings,
-    ) -> DecodingState:
-        return step_block_unmasking(
-            state,
-            is_updated,
-            predictions,
-            log_probs,
-            mask_token_id=self.config.mask_token_id,
-            legacy_adjacency=settings.legacy_adjacency,
-        )
-
-    def finish_decoding(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
-        config = self.config
-        return collapse_rows(
-            hypotheses,
-            lengths,
-            blank_token_id=config.blank_token_id,
-            bos_token_id=config.bos_token_id,
-            eos_token_id=config.eos_token_id,
-            pad_token_id=config.pad_token_id,
-        )
 
 
 __all__ = ["ImputerForConditionalGeneration", "ImputerModel"]

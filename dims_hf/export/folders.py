@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Folders of exports, whatever runtime they are for: where they may go, what they are verified on, checksums."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+    from dims_hf.native import NativeTranslator
+
+    from .onnx_translator import OnnxTranslator
+
+DESCRIPTION_NAME = "export.json"
+
+# Sentences that every export is verified on, beside random ids: short and long, digits, quotes, unknown characters.
+SAMPLE_SENTENCES = (
+    "A cat.",
+    "Where is the station?",
+    "Tom said that he would come back before the children go to school.",
+    "It costs 12,50 euros … really?",
+    "„Nein!“, rief sie, und lief so schnell sie konnte zum Bahnhof zurück.",
+    "In the year 1999, more than 2000 people – most of them young – moved to the old town by the river.",
+    "猫 ☂ ??!!",
+)
+
+# Sentences of `verify_data` or of the corpus that are compared with PyTorch.
+MAX_VERIFIED = 200
+
+# Lengths of the random sources that are verified, in tokens, `<s>` and `</s>` counted.
+_RANDOM_LENGTHS = (3, 4, 7, 12, 25, 40, 96)
+
+# Sentences per batch of a comparison.
+_BATCH_SIZE = 32
+
+
+def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
+    """
+    Refuses a folder that holds something.
+
+    Raises:
+        ValueError: the folder is taken; with `overwrite`, only by something that is not an export.
+    """
+    if output_dir.exists():
+        is_export = (output_dir / DESCRIPTION_NAME).is_file()
+        is_free = output_dir.is_dir() and not any(output_dir.iterdir())
+        if not is_free and not (overwrite and is_export):
+            hint = "Name another folder" + (", or pass --overwrite." if is_export else ": it is not an export.")
+            raise ValueError(f"{output_dir} exists. {hint}")
+
+
+def existing_ancestor(folder: Path) -> Path:
+    """Where to write until all is verified: on the same file system, and leaving no new parents if it is not."""
+    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+
+
+def add_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    """
+    Writes the tokenizer as every runtime reads it.
+
+    Raises:
+        ValueError: it has no `tokenizer.json`.
+    """
+    from dims_hf.data import save_tokenizer
+
+    save_tokenizer(tokenizer, folder)
+    if not (folder / "tokenizer.json").is_file():
+        raise ValueError("The tokenizer has no tokenizer.json. Only fast tokenizers work outside transformers.")
+
+
+def verified_batches(
+    translator: OnnxTranslator | NativeTranslator, sentences: Sequence[str]
+) -> Iterator[list[list[int]]]:
+    """Rows of ids: random ids of many lengths and some sentences one by one, then batches of both."""
+    settings = translator.settings
+    generator = np.random.default_rng(0)
+    lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
+    drawn = [generator.integers(5, settings["vocab_size"], length - 2) for length in lengths]
+    random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
+    rows = translator.encode(sentences)
+    yield from ([row] for row in (*random, *rows[: len(SAMPLE_SENTENCES)]))
+    yield random
+    for start in range(0, len(rows), _BATCH_SIZE):
+        yield rows[start : start + _BATCH_SIZE]
+
+
+def write_description(folder: Path, description: dict[str, Any]) -> None:
+    """The description, to which checksums of all other files are added: the translator reads them at its start."""
+    files = sorted(path for path in folder.iterdir() if path.name != DESCRIPTION_NAME)
+    description["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+
+
+def move_folder(folder: Path, output_dir: Path) -> None:
+    """Puts a complete export in its place; a former one is there until then, and back should this fail."""
+    output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
+    with _set_aside(output_dir):
+        os.replace(folder, output_dir)
+
+
+@contextmanager
+def _set_aside(folder: Path) -> Iterator[None]:
+    if not folder.exists():
+        yield
+        return
+    with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as former:
+        os.replace(folder, Path(former, "former"))
+        try:
+            yield
+        except OSError:
+            os.replace(Path(former, "former"), folder)
+            raise

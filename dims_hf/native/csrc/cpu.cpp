@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The dims_hf authors
+// Which instruction sets this machine has.
+#include <string.h>
+
+#include "kernels.h"
+
+#if defined(__aarch64__) && defined(__linux__)
+#include <sys/auxv.h>
+#endif
+
+namespace dims {
+
+extern const Kernels kPortableKernels;
+#if defined(DIMS_AVX2)
+extern const Kernels kAvx2Kernels;
+#endif
+#if defined(DIMS_AVX512)
+extern const Kernels kAvx512Kernels;
+#endif
+#if defined(DIMS_NEON)
+extern const Kernels kNeonKernels;
+#endif
+
+namespace {
+
+struct Available {
+    const Kernels* tables[4];
+    size_t count = 0;
+
+    Available() {
+        // `__builtin_cpu_supports` reads CPUID, and asks the system whether it saves the wide registers.
+#if defined(DIMS_AVX512)
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vnni"))
+            tables[count++] = &kAvx512Kernels;
+#endif
+#if defined(DIMS_AVX2)
+        if (__builtin_cpu_supports("avx2")) tables[count++] = &kAvx2Kernels;
+#endif
+#if defined(DIMS_NEON)
+        if (has_dot_product()) tables[count++] = &kNeonKernels;
+#endif
+        tables[count++] = &kPortableKernels;
+    }
+
+#if defined(DIMS_NEON)
+    static bool has_dot_product() {
+#if defined(__APPLE__)
+        return true;
+#else
+        constexpr unsigned long kDotProduct = 1ul << 20;  // HWCAP_ASIMDDP
+        return (getauxval(AT_HWCAP) & kDotProduct) != 0;
+#endif
+    }
+#endif
+};
+
+}  // namespace
+
+const Kernels* const* available_kernels(size_t* count) {
+    static const Available available;
+    *count = available.count;
+    return available.tables;
+}
+
+const Kernels* find_kernels(const char* name) {
+    size_t count;
+    const Kernels* const* tables = available_kernels(&count);
+    if (name == nullptr || *name == '\0') return tables[0];
+    for (size_t i = 0; i < count; ++i)
+        if (strcmp(tables[i]->name, name) == 0) return tables[i];
+    return nullptr;
+}
+
+}  // namespace dims

@@ -1,0 +1,408 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The dims_hf authors
+// What all instruction sets share: included by each kernels_*.cpp, compiled with that file's flags.
+//
+// The including file defines, before it includes this one, `multiply_tile<M, N>`: the sums of M rows and N blocks.
+// Nothing here may be visible outside (anonymous namespace), nor use inline functions of the standard library: the
+// linker keeps one copy of such a function, which may be the one for a newer processor.
+#pragma once
+
+#include "kernels.h"
+
+namespace {
+
+using namespace dims;
+
+#define DIMS_INLINE inline __attribute__((always_inline))
+
+typedef float Floats __attribute__((vector_size(64)));
+typedef int32_t Ints __attribute__((vector_size(64)));
+typedef float LooseFloats __attribute__((vector_size(64), aligned(4)));
+typedef int32_t LooseInts __attribute__((vector_size(64), aligned(4)));
+typedef int8_t LooseBytes __attribute__((vector_size(16), aligned(1)));
+
+DIMS_INLINE Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
+DIMS_INLINE void store(float* to, Floats value) { *reinterpret_cast<LooseFloats*>(to) = value; }
+DIMS_INLINE Ints load_ints(const int32_t* from) { return *reinterpret_cast<const LooseInts*>(from); }
+DIMS_INLINE Floats spread(float value) { return Floats{} + value; }
+DIMS_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// Lanes of a moved down by `by`, the lowest ones coming back on top.
+template <int By>
+DIMS_INLINE Floats rotated(Floats a) {
+#define DIMS_LANE(i) ((i) + By) % 16
+#define DIMS_LANES                                                                                             \
+    DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7), \
+        DIMS_LANE(8), DIMS_LANE(9), DIMS_LANE(10), DIMS_LANE(11), DIMS_LANE(12), DIMS_LANE(13), DIMS_LANE(14),      \
+        DIMS_LANE(15)
+#if defined(__clang__)
+    return __builtin_shufflevector(a, a, DIMS_LANES);
+#else
+    return __builtin_shuffle(a, Ints{DIMS_LANES});
+#endif
+#undef DIMS_LANES
+#undef DIMS_LANE
+}
+
+// Halves are folded, so that the order of the additions is the same everywhere.
+DIMS_INLINE float sum_of(Floats value) {
+    value += rotated<8>(value);
+    value += rotated<4>(value);
+    value += rotated<2>(value);
+    value += rotated<1>(value);
+    return value[0];
+}
+
+DIMS_INLINE float largest_of(Floats value) {
+    value = larger(value, rotated<8>(value));
+    value = larger(value, rotated<4>(value));
+    value = larger(value, rotated<2>(value));
+    value = larger(value, rotated<1>(value));
+    return value[0];
+}
+
+// Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even.
+constexpr float kRounder = 12582912.0f;
+DIMS_INLINE Floats round_floats(Floats value) { return (value + kRounder) - kRounder; }
+
+// exp of values <= 0 (below -87, the smallest normal numbers): Cody-Waite reduction and a polynomial of degree 5.
+DIMS_INLINE Floats exp_floats(Floats x) {
+    x = larger(x, spread(-87.0f));
+    Floats n = round_floats(x * 1.44269504f);
+    Floats r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
+    p = p * r + 8.3334519073e-3f;
+    p = p * r + 4.1665795894e-2f;
+    p = p * r + 1.6666665459e-1f;
+    p = p * r + 5.0000001201e-1f;
+    p = (p * (r * r) + r) + 1.0f;
+    Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
+    return p * (Floats)exponent;  // the same bits
+}
+
+// Rows and blocks that one call of `multiply_tile` takes at most.
+constexpr size_t kTileRows = 8, kTileBlocks = 3;
+
+struct Tile {
+    int32_t sums[kTileRows][kTileBlocks * kBlock] __attribute__((aligned(64)));
+};
+
+using TileFunction = void (*)(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
+
+template <int N>
+constexpr TileFunction kTiles[kTileRows] = {
+    multiply_tile<1, N>, multiply_tile<2, N>, multiply_tile<3, N>, multiply_tile<4, N>,
+    multiply_tile<5, N>, multiply_tile<6, N>, multiply_tile<7, N>, multiply_tile<8, N>,
+};
+constexpr const TileFunction* kTileTable[kTileBlocks] = {kTiles<1>, kTiles<2>, kTiles<3>};
+
+// Calls finish(tile, first row, rows, first block, blocks) for every tile; of a row, blocks come in ascending order.
+template <class Finish>
+DIMS_INLINE void multiply(const Rows& x, const Matrix& w, Finish finish) {
+    Tile tile;
+    size_t parts = (x.count + kTileRows - 1) / kTileRows;
+    for (size_t block = 0; block < w.blocks; block += kTileBlocks) {
+        size_t blocks = w.blocks - block < kTileBlocks ? w.blocks - block : kTileBlocks;
+        const uint8_t* codes = w.codes + block * w.block_bytes();
+        for (size_t part = 0; part < parts; ++part) {
+            size_t first = part * x.count / parts, rows = (part + 1) * x.count / parts - first;
+            kTileTable[blocks - 1][rows - 1](x.codes + first * x.width, x.width, codes, w.block_bytes(), tile);
+            finish(tile, first, rows, block, blocks);
+        }
+    }
+}
+
+// sum of (w - 128) x, from the sum of w x
+DIMS_INLINE Ints centred(const int32_t* sums, int32_t row_sum) { return load_ints(sums) - 128 * row_sum; }
+
+void accumulate(const Rows& x, const Matrix& w, int32_t* sums) {
+    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+        for (size_t row = 0; row < rows; ++row)
+            for (size_t n = 0; n < blocks; ++n) {
+                int32_t* to = sums + ((first + row) * w.blocks + block + n) * kBlock;
+                *reinterpret_cast<LooseInts*>(to) = centred(tile.sums[row] + n * kBlock, x.sums[first + row]);
+            }
+    });
+}
+
+DIMS_INLINE Floats scaled(const Tile& tile, size_t row, size_t n, const Rows& x, const Matrix& w, size_t first,
+                          size_t block) {
+    Ints sums = centred(tile.sums[row] + n * kBlock, x.sums[first + row]);
+    size_t column = (block + n) * kBlock;
+    Floats values = __builtin_convertvector(sums, Floats) * load(w.scales + column);
+    return values * x.scales[first + row] + load(w.bias + column);
+}
+
+void linear(const Rows& x, const Matrix& w, Activation activation, float* y, size_t stride) {
+    Floats floor = spread(activation == Activation::kRelu ? 0.0f : -3.0e38f);
+    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+        for (size_t row = 0; row < rows; ++row)
+            for (size_t n = 0; n < blocks; ++n) {
+                Floats value = scaled(tile, row, n, x, w, first, block);
+                store(y + (first + row) * stride + (block + n) * kBlock, larger(value, floor));
+            }
+    });
+}
+
+// Rows whose tokens are searched at once; the state of each is kept beside them.
+constexpr size_t kSearched = 64;
+
+struct Search {
+    float reference;  // of the exponentials in `sums`
+    Floats sums;
+};
+
+DIMS_INLINE void insert_best(Best& best, int num_best, float logit, int32_t column) {
+    int place = num_best - 1;
+    for (; place > 0 && logit > best.logits[place - 1]; --place) {
+        best.logits[place] = best.logits[place - 1];
+        best.columns[place] = best.columns[place - 1];
+    }
+    best.logits[place] = logit;
+    best.columns[place] = column;
+}
+
+DIMS_INLINE void add_exponentials(Search& search, Floats logits, float largest) {
+    if (largest > search.reference) {
+        search.sums *= exp_floats(spread(search.reference - largest));
+        search.reference = largest;
+    }
+    search.sums += exp_floats(logits - search.reference);
+}
+
+DIMS_INLINE bool any_above(Floats values, float threshold) {
+    Ints above = values > threshold;
+#if defined(__AVX512F__)
+    return _mm512_test_epi32_mask((__m512i)above, (__m512i)above) != 0;
+#else
+    int32_t found = 0;
+    for (int lane = 0; lane < 16; ++lane) found |= above[lane];
+    return found != 0;
+#endif
+}
+
+// log of a sum in [1, infinity): exact exponent, and log1p-like series of the mantissa by atanh.
+DIMS_INLINE float log_of(float value) {
+    int32_t bits;
+    __builtin_memcpy(&bits, &value, 4);
+    int exponent = (bits >> 23) - 127;
+    bits = (bits & 0x007fffff) | 0x3f800000;
+    float mantissa;
+    __builtin_memcpy(&mantissa, &bits, 4);
+    if (mantissa > 1.41421356f) {
+        mantissa *= 0.5f;
+        ++exponent;
+    }
+    double z = (static_cast<double>(mantissa) - 1.0) / (static_cast<double>(mantissa) + 1.0), square = z * z;
+    double series = 1.0 + square * (1.0 / 3 + square * (1.0 / 5 + square * (1.0 / 7 + square * (1.0 / 9))));
+    return static_cast<float>(exponent * 0.69314718055994531 + 2.0 * z * series);
+}
+
+void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_sum, Best* best) {
+    Search searches[kSearched];
+    for (size_t row = 0; row < x.count; ++row) {
+        searches[row] = {-3.0e38f, Floats{}};
+        for (int place = 0; place < kMaxBest; ++place) {
+            best[row].logits[place] = -3.0e38f;
+            best[row].columns[place] = 0;
+        }
+    }
+    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+        for (size_t row = 0; row < rows; ++row) {
+            Best& found = best[first + row];
+            for (size_t n = 0; n < blocks; ++n) {
+                Floats logits = scaled(tile, row, n, x, w, first, block);
+                if (any_above(logits, found.logits[num_best - 1])) {
+                    float lanes[16];
+                    store(lanes, logits);
+                    for (int lane = 0; lane < 16; ++lane)
+                        if (lanes[lane] > found.logits[num_best - 1])
+                            insert_best(found, num_best, lanes[lane],
+                                        static_cast<int32_t>((block + n) * kBlock) + lane);
+                }
+                if (with_sum) add_exponentials(searches[first + row], logits, found.logits[0]);
+            }
+        }
+    });
+    for (size_t row = 0; row < x.count; ++row) {
+        // Without the sum the likeliest token counts as certain.
+        best[row].log_sum = best[row].logits[0];
+        if (!with_sum) continue;
+        float sum = sum_of(searches[row].sums);
+        best[row].log_sum += log_of(sum > 1.0f ? sum : 1.0f);
+    }
+}
+
+void find_best(const Rows& x, const Matrix& w, int num_best, bool with_sum, Best* best) {
+    for (size_t first = 0; first < x.count; first += kSearched) {
+        size_t count = x.count - first < kSearched ? x.count - first : kSearched;
+        Rows some = {x.codes + first * x.width, x.scales + first, x.sums + first, count, x.width};
+        find_best_of_few(some, w, num_best, with_sum, best + first);
+    }
+}
+
+DIMS_INLINE void quantize_row(const float* x, size_t width, float largest, int8_t* codes, float* scale, int32_t* sum) {
+    // what is not finite becomes a row of zeros
+    bool usable = largest > 0.0f && largest < 3.0e38f;
+    float inverse = usable ? 127.0f / largest : 0.0f;
+    Ints total = {};
+    for (size_t i = 0; i < width; i += kBlock) {
+        Ints rounded = __builtin_convertvector(round_floats(load(x + i) * inverse), Ints);
+        total += rounded;
+        *reinterpret_cast<LooseBytes*>(codes + i) = __builtin_convertvector(rounded, LooseBytes);
+    }
+    int32_t added = 0;
+    for (int lane = 0; lane < 16; ++lane) added += total[lane];
+    *scale = usable ? largest / 127.0f : 0.0f;
+    *sum = added;
+}
+
+DIMS_INLINE Floats magnitude(Floats value) { return larger(value, -value); }
+
+void quantize(const float* x, size_t count, size_t width, int8_t* codes, float* scales, int32_t* sums) {
+    for (size_t row = 0; row < count; ++row, x += width, codes += width) {
+        Floats largest = {};
+        for (size_t i = 0; i < width; i += kBlock) largest = larger(largest, magnitude(load(x + i)));
+        quantize_row(x, width, largest_of(largest), codes, scales + row, sums + row);
+    }
+}
+
+void add_norm(float* x, const float* update, size_t count, size_t width, const float* gain, const float* bias,
+              int8_t* codes, float* scales, int32_t* sums) {
+    for (size_t row = 0; row < count; ++row, x += width, update += width, codes += width) {
+        Floats total = {};
+        for (size_t i = 0; i < width; i += kBlock) {
+            Floats value = load(x + i) + load(update + i);
+            store(x + i, value);
+            total += value;
+        }
+        float mean = sum_of(total) / static_cast<float>(width);
+        Floats squares = {};
+        for (size_t i = 0; i < width; i += kBlock) {
+            Floats value = load(x + i) - mean;
+            squares += value * value;
+        }
+        float factor = 1.0f / __builtin_sqrtf(sum_of(squares) / static_cast<float>(width) + 1e-5f);
+        Floats largest = {};
+        for (size_t i = 0; i < width; i += kBlock) {
+            Floats value = ((load(x + i) - mean) * factor) * load(gain + i) + load(bias + i);
+            store(x + i, value);
+            largest = larger(largest, magnitude(value));
+        }
+        quantize_row(x, width, largest_of(largest), codes, scales + row, sums + row);
+    }
+}
+
+// What queries of one head look at: keys turned (head_size, keys), with zeros behind the sources, and values.
+struct Head {
+    float *turned, *scores;
+    const float* values;  // (sources, value_stride), readable up to a multiple of 16
+    size_t keys, width, value_stride;
+};
+
+// A block of 16 columns of 16 rows (fewer: zeros), turned.
+DIMS_INLINE void turn_keys(const AttentionShape& shape, const float* k, size_t stride, const Head& head) {
+    for (size_t first = 0; first < head.keys; first += kBlock) {
+        size_t rows = shape.sources - first < kBlock ? shape.sources - first : kBlock;
+        for (size_t d = 0; d < shape.head_size; ++d) {
+            float* to = head.turned + d * head.keys + first;
+            const float* from = k + first * stride + d;
+            if (rows == kBlock)
+                for (size_t j = 0; j < kBlock; ++j) to[j] = from[j * stride];
+            else {
+                store(to, Floats{});
+                for (size_t j = 0; j < rows; ++j) to[j] = from[j * stride];
+            }
+        }
+    }
+}
+
+// Values (sources, width) with zeros behind the head, where heads are no multiple of 16.
+DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t stride, size_t width, float* values) {
+    for (size_t j = 0; j < shape.sources; ++j) {
+        for (size_t d = 0; d < shape.head_size; ++d) values[j * width + d] = v[j * stride + d];
+        for (size_t d = shape.head_size; d < width; ++d) values[j * width + d] = 0.0f;
+    }
+}
+
+// Softmax over the first `seen` of `keys` scores, in place; the rest becomes 0.
+DIMS_INLINE void softmax(float* scores, size_t seen, size_t keys) {
+    for (size_t j = seen; j < keys; ++j) scores[j] = -3.0e38f;
+    Floats largest = spread(-3.0e38f), total = {};
+    for (size_t j = 0; j < keys; j += kBlock) largest = larger(largest, load(scores + j));
+    float top = largest_of(largest);
+    for (size_t j = 0; j < keys; j += kBlock) {
+        // what is out of sight weighs exp(-87), which is nothing beside the largest, 1
+        Floats value = exp_floats(load(scores + j) - top);
+        store(scores + j, value);
+        total += value;
+    }
+    Floats factor = spread(1.0f / sum_of(total));
+    for (size_t j = 0; j < keys; j += kBlock) store(scores + j, load(scores + j) * factor);
+    for (size_t j = seen; j < keys; ++j) scores[j] = 0.0f;
+}
+
+template <int Q>
+void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride, size_t first, const Head& head,
+                    float* out, size_t out_stride) {
+    for (size_t j = 0; j < head.keys; j += kBlock) {
+        Floats sums[Q] = {};
+        for (size_t d = 0; d < shape.head_size; ++d) {
+            Floats key = load(head.turned + d * head.keys + j);
+            for (int query = 0; query < Q; ++query) sums[query] += key * q[query * q_stride + d];
+        }
+        for (int query = 0; query < Q; ++query) store(head.scores + query * head.keys + j, sums[query]);
+    }
+    for (int query = 0; query < Q; ++query)
+        softmax(head.scores + query * head.keys, shape.causal ? first + query + 1 : shape.sources, head.keys);
+    for (size_t d = 0; d < head.width; d += kBlock) {
+        Floats sums[Q] = {};
+        for (size_t j = 0; j < shape.sources; ++j) {
+            Floats value = load(head.values + j * head.value_stride + d);
+            for (int query = 0; query < Q; ++query) sums[query] += value * head.scores[query * head.keys + j];
+        }
+        size_t rest = shape.head_size - d < kBlock ? shape.head_size - d : kBlock;
+        for (int query = 0; query < Q; ++query) {
+            float* to = out + query * out_stride + d;
+            if (rest == kBlock)
+                store(to, sums[query]);
+            else
+                for (size_t lane = 0; lane < rest; ++lane) to[lane] = sums[query][lane];
+        }
+    }
+}
+
+using QueryFunction = void (*)(const AttentionShape&, const float*, size_t, size_t, const Head&, float*, size_t);
+constexpr QueryFunction kAttendQueries[kQueries] = {
+    attend_queries<1>, attend_queries<2>, attend_queries<3>, attend_queries<4>,
+    attend_queries<5>, attend_queries<6>, attend_queries<7>, attend_queries<8>,
+};
+
+void attend(const AttentionShape& shape, const float* q, size_t q_stride, const float* k, const float* v,
+            size_t kv_stride, float* out, size_t out_stride, float* scratch) {
+    Head head = {};
+    head.keys = round_up(shape.sources, kBlock);
+    head.width = round_up(shape.head_size, kBlock);
+    head.turned = scratch;
+    head.scores = scratch + shape.head_size * head.keys;
+    float* values = head.scores + kQueries * head.keys;
+    bool copies = head.width != shape.head_size;
+    head.value_stride = copies ? head.width : kv_stride;
+    size_t parts = (shape.targets + kQueries - 1) / kQueries;
+    for (size_t offset = 0; offset < shape.heads * shape.head_size; offset += shape.head_size) {
+        turn_keys(shape, k + offset, kv_stride, head);
+        if (copies) copy_values(shape, v + offset, kv_stride, head.width, values);
+        head.values = copies ? values : v + offset;
+        for (size_t part = 0; part < parts; ++part) {
+            size_t first = part * shape.targets / parts, count = (part + 1) * shape.targets / parts - first;
+            kAttendQueries[count - 1](shape, q + first * q_stride + offset, q_stride, first, head,
+                                      out + first * out_stride + offset, out_stride);
+        }
+    }
+}
+
+constexpr Kernels make_kernels(const char* name) {
+    return {name, accumulate, linear, find_best, quantize, add_norm, attend};
+}
+
+}  // namespace

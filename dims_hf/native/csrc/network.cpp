@@ -1,0 +1,280 @@
+// SPDX-License-Identifier: Apache-2.0
+// Copyright 2026 The dims_hf authors
+#include "network.h"
+
+#include <string.h>
+
+#include <algorithm>
+#include <cmath>
+
+namespace dims {
+
+namespace {
+
+// Bias below this excludes a token.
+constexpr float kExcluded = -1e29f;
+
+void apply_gelu(float* values, size_t count) {
+    for (size_t i = 0; i < count; ++i)
+        values[i] = 0.5f * values[i] * (1.0f + std::erf(values[i] * 0.70710678f));
+}
+
+// Columns of `best` become ids; what is no token, -1.
+void name_tokens(Best& best, int num_best, const Matrix& matrix, const int32_t* ids, size_t num_ids) {
+    for (int place = 0; place < num_best; ++place) {
+        size_t column = static_cast<size_t>(best.columns[place]);
+        bool is_token = column < num_ids && matrix.bias[column] > kExcluded && best.logits[place] > kExcluded;
+        best.columns[place] = !is_token ? -1 : ids == nullptr ? best.columns[place] : ids[column];
+    }
+    for (int place = num_best; place < kMaxBest; ++place) best.columns[place] = -1;
+}
+
+}  // namespace
+
+void States::resize(size_t new_count, size_t new_width) {
+    count = new_count;
+    width = new_width;
+    if (values.size() < count * width) values.resize(count * width);
+    if (codes.size() < count * width) codes.resize(count * width);
+    if (scales.size() < count) {
+        scales.resize(count);
+        sums.resize(count);
+    }
+}
+
+float* Network::grown(std::vector<float>& buffer, size_t size) {
+    if (buffer.size() < size) buffer.resize(size);
+    return buffer.data();
+}
+
+// Values of the scaled token embedding, read from the coded table, and of the position table.
+void Network::embed_row(const Stack& stack, int32_t id, size_t position, float* token, float* place) const {
+    const Settings& s = model_.settings;
+    const uint8_t* codes = model_.table.codes + id / kBlock * model_.table.block_bytes() + id % kBlock * kGroup;
+    float scale = model_.table.scales[id] * s.embedding_scale;
+    const float* positions = stack.positions + position * s.width;
+    bool adds = token == place;
+    for (size_t i = 0; i < s.width; i += kGroup, codes += kBlock * kGroup)
+        for (size_t k = 0; k < kGroup; ++k)
+            token[i + k] = scale * static_cast<float>(codes[k] - 128) + (adds ? positions[i + k] : 0.0f);
+    if (!adds) memcpy(place, positions, s.width * sizeof(float));
+}
+
+// Rows [first, first + count) of `states`: they are one sentence, whose positions count from 0.
+void Network::embed(const Stack& stack, const int32_t* ids, size_t count, size_t first, States& states) {
+    size_t width = model_.settings.width;
+    bool projects = stack.projection.codes != nullptr;
+    float* to = (projects ? w_.attended.data() : states.values.data()) + first * width * (projects ? 2 : 1);
+    for (size_t i = 0; i < count; ++i)
+        embed_row(stack, ids[i], i, to + i * width * (projects ? 2 : 1),
+                  projects ? to + (2 * i + 1) * width : to + i * width);
+}
+
+void Network::finish_embedding(const Stack& stack, States& states) {
+    size_t width = model_.settings.width;
+    if (stack.projection.codes != nullptr) {
+        w_.coded.resize(states.count, 2 * width);
+        kernels_.quantize(w_.attended.data(), states.count, 2 * width, w_.coded.codes.data(), w_.coded.scales.data(),
+                          w_.coded.sums.data());
+        kernels_.linear(w_.coded.rows(), stack.projection, Activation::kNone, states.values.data(), width);
+    }
+    kernels_.quantize(states.values.data(), states.count, width, states.codes.data(), states.scales.data(),
+                      states.sums.data());
+}
+
+void Network::encode(const int32_t* ids, const std::vector<Span>& sentences) {
+    const Settings& s = model_.settings;
+    sentences_ = sentences;
+    source_ids_ = ids;
+    size_t count = sentences.back().first + sentences.back().count;
+    States& states = w_.source;
+    states.resize(count, s.width);
+    grown(w_.attended, 2 * count * s.width);
+    for (const Span& span : sentences) embed(model_.encoder, ids + span.first, span.count, span.first, states);
+    finish_embedding(model_.encoder, states);
+    for (const EncoderLayer& layer : model_.encoder_layers) {
+        attend_self(layer.attention, model_.encoder.heads, sentences, states);
+        feed_forward(layer.feed_forward, states);
+    }
+    size_t stride = 2 * s.width, layers = model_.decoder_layers.size();
+    float* key_values = grown(w_.key_values, layers * count * stride);
+    for (size_t layer = 0; layer < layers; ++layer)
+        kernels_.linear(states.rows(), model_.decoder_layers[layer].cross.key_value, Activation::kNone,
+                        key_values + layer * count * stride, stride);
+}
+
+void Network::attend_self(const SelfAttention& attention, size_t heads, const std::vector<Span>& spans,
+                          States& states) {
+    size_t width = states.width, stride = 3 * width;
+    float* projected = grown(w_.projected, states.count * stride);
+    float* attended = grown(w_.attended, states.count * width);
+    kernels_.linear(states.rows(), attention.query_key_value, Activation::kNone, projected, stride);
+    for (const Span& span : spans) {
+        AttentionShape shape = {span.count, span.count, heads, width / heads, attention.causal};
+        const float* from = projected + span.first * stride;
+        kernels_.attend(shape, from, stride, from + width, from + 2 * width, stride, attended + span.first * width,
+                        width, grown(w_.scratch, attention_scratch(shape)));
+    }
+    finish_attention(attention.out, attention.norm, states);
+}
+
+void Network::attend_source(size_t layer, const std::vector<Target>& targets, const std::vector<Span>& spans) {
+    const CrossAttention& cross = model_.decoder_layers[layer].cross;
+    States& states = w_.target;
+    size_t width = states.width, heads = model_.decoder.heads;
+    float* query = grown(w_.projected, states.count * width);
+    float* attended = grown(w_.attended, states.count * width);
+    kernels_.linear(states.rows(), cross.query, Activation::kNone, query, width);
+    for (size_t i = 0; i < targets.size(); ++i) {
+        const Span& source = sentences_[targets[i].sentence];
+        AttentionShape shape = {spans[i].count, source.count, heads, width / heads, false};
+        const float* keys = w_.key_values.data() + (layer * w_.source.count + source.first) * 2 * width;
+        kernels_.attend(shape, query + spans[i].first * width, width, keys, keys + width, 2 * width,
+                        attended + spans[i].first * width, width, grown(w_.scratch, attention_scratch(shape)));
+    }
+    finish_attention(cross.out, cross.norm, states);
+}
+
+void Network::finish_attention(const Matrix& out, const Norm& norm, States& states) {
+    size_t width = states.width;
+    w_.coded.resize(states.count, width);
+    kernels_.quantize(w_.attended.data(), states.count, width, w_.coded.codes.data(), w_.coded.scales.data(),
+                      w_.coded.sums.data());
+    float* update = grown(w_.update, states.count * width);
+    kernels_.linear(w_.coded.rows(), out, Activation::kNone, update, width);
+    kernels_.add_norm(states.values.data(), update, states.count, width, norm.gain, norm.bias, states.codes.data(),
+                      states.scales.data(), states.sums.data());
+}
+
+void Network::feed_forward(const FeedForward& layer, States& states) {
+    size_t width = states.width, inner = layer.outer.inputs;
+    float* hidden = grown(w_.projected, states.count * inner);
+    bool is_relu = model_.settings.is_relu;
+    kernels_.linear(states.rows(), layer.inner, is_relu ? Activation::kRelu : Activation::kNone, hidden, inner);
+    if (!is_relu) apply_gelu(hidden, states.count * inner);
+    w_.coded.resize(states.count, inner);
+    kernels_.quantize(hidden, states.count, inner, w_.coded.codes.data(), w_.coded.scales.data(),
+                      w_.coded.sums.data());
+    float* update = grown(w_.update, states.count * width);
+    kernels_.linear(w_.coded.rows(), layer.outer, Activation::kNone, update, width);
+    kernels_.add_norm(states.values.data(), update, states.count, width, layer.norm.gain, layer.norm.bias,
+                      states.codes.data(), states.scales.data(), states.sums.data());
+}
+
+std::vector<float> Network::length_logits(size_t sentence) const {
+    const Settings& s = model_.settings;
+    const Span& span = sentences_[sentence];
+    std::vector<float> mean(s.width), logits(s.num_length_classes);
+    for (size_t row = span.first; row < span.first + span.count; ++row)
+        for (size_t i = 0; i < s.width; ++i) mean[i] += w_.source.values[row * s.width + i];
+    for (float& value : mean) value /= static_cast<float>(span.count);
+    for (size_t length = 0; length < logits.size(); ++length) {
+        const float* weights = model_.length_head + length * s.width;
+        float lanes[kBlock] = {};
+        for (size_t i = 0; i < s.width; i += kBlock)
+            for (size_t lane = 0; lane < kBlock; ++lane) lanes[lane] += mean[i + lane] * weights[i + lane];
+        for (float lane : lanes) logits[length] += lane;
+    }
+    return logits;
+}
+
+// After the last attention only the positions to predict go on.
+void Network::keep_predicted(const std::vector<Target>& targets, const std::vector<Span>& spans) {
+    States& states = w_.target;
+    size_t to = 0, width = states.width;
+    for (size_t i = 0; i < targets.size(); ++i)
+        for (size_t position : *targets[i].positions) {
+            size_t from = spans[i].first + position;  // never before `to`
+            if (from != to) {
+                memcpy(states.values.data() + to * width, states.values.data() + from * width, width * sizeof(float));
+                memcpy(states.codes.data() + to * width, states.codes.data() + from * width, width);
+                states.scales[to] = states.scales[from];
+                states.sums[to] = states.sums[from];
+            }
+            ++to;
+        }
+    states.count = to;
+}
+
+void Network::predict(const std::vector<Target>& targets, int num_best, bool with_sum, bool use_shortlist,
+                      std::vector<Best>& best) {
+    const Settings& s = model_.settings;
+    States& states = w_.target;
+    std::vector<Span> spans;
+    size_t count = 0;
+    for (const Target& target : targets) {
+        spans.push_back({count, target.tokens->size()});
+        count += target.tokens->size();
+    }
+    states.resize(count, s.width);
+    grown(w_.attended, 2 * count * s.width);
+    for (size_t i = 0; i < targets.size(); ++i)
+        embed(model_.decoder, targets[i].tokens->data(), spans[i].count, spans[i].first, states);
+    finish_embedding(model_.decoder, states);
+    for (size_t layer = 0; layer < model_.decoder_layers.size(); ++layer) {
+        for (const SelfAttention& attention : model_.decoder_layers[layer].attentions)
+            attend_self(attention, model_.decoder.heads, spans, states);
+        attend_source(layer, targets, spans);
+        if (layer + 1 == model_.decoder_layers.size()) keep_predicted(targets, spans);
+        feed_forward(model_.decoder_layers[layer].feed_forward, states);
+    }
+    best.resize(states.count);
+    if (use_shortlist && model_.shortlist.by_source != nullptr) {
+        find_listed(targets, num_best, with_sum, best);
+        return;
+    }
+    kernels_.find_best(states.rows(), model_.table, num_best, with_sum, best.data());
+    for (Best& each : best) name_tokens(each, num_best, model_.table, nullptr, s.vocab_size);
+}
+
+// The rows of the table that a sentence's shortlist names, and their ids, ascending.
+Matrix Network::listed_matrix(size_t sentence, std::vector<int32_t>& ids) {
+    const Shortlist& list = model_.shortlist;
+    ids.assign(list.always, list.always + list.num_always);
+    const Span& span = sentences_[sentence];
+    for (size_t i = span.first; i < span.first + span.count; ++i) {
+        const int32_t* row = list.by_source + source_ids_[i] * list.per_source;
+        ids.insert(ids.end(), row, row + list.per_source);
+    }
+    std::sort(ids.begin(), ids.end());
+    ids.erase(std::unique(ids.begin(), ids.end()), ids.end());
+    Matrix result;
+    result.inputs = model_.table.inputs;
+    result.blocks = round_up(ids.size(), kBlock) / kBlock;
+    w_.listed_codes.resize(result.blocks * result.block_bytes());
+    w_.listed_scales.assign(result.blocks * kBlock, 0.0f);
+    w_.listed_bias.assign(result.blocks * kBlock, -1e30f);
+    for (size_t column = 0; column < result.blocks * kBlock; ++column) {
+        uint8_t* to = w_.listed_codes.data() + column / kBlock * result.block_bytes() + column % kBlock * kGroup;
+        int32_t id = column < ids.size() ? ids[column] : 0;
+        const uint8_t* from =
+            model_.table.codes + id / kBlock * model_.table.block_bytes() + id % kBlock * kGroup;
+        for (size_t i = 0; i < result.inputs * kBlock; i += kBlock * kGroup) memcpy(to + i, from + i, kGroup);
+        if (column < ids.size()) {
+            w_.listed_scales[column] = model_.table.scales[id];
+            w_.listed_bias[column] = model_.table.bias[id];
+        }
+    }
+    result.codes = w_.listed_codes.data();
+    result.scales = w_.listed_scales.data();
+    result.bias = w_.listed_bias.data();
+    return result;
+}
+
+void Network::find_listed(const std::vector<Target>& targets, int num_best, bool with_sum, std::vector<Best>& best) {
+    std::vector<int32_t> ids;
+    Rows rows = w_.target.rows();
+    size_t first = 0;
+    for (size_t i = 0; i < targets.size();) {
+        size_t sentence = targets[i].sentence, count = 0;
+        for (; i < targets.size() && targets[i].sentence == sentence; ++i) count += targets[i].positions->size();
+        Matrix listed = listed_matrix(sentence, ids);
+        Rows some = {rows.codes + first * rows.width, rows.scales + first, rows.sums + first, count, rows.width};
+        kernels_.find_best(some, listed, num_best, with_sum, best.data() + first);
+        for (size_t row = first; row < first + count; ++row)
+            name_tokens(best[row], num_best, listed, ids.data(), ids.size());
+        first += count;
+    }
+}
+
+}  // namespace dims
