@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Ratios against autoregressive peers, taken round by round, and the sentences that follow from them."""
+"""Ratios against autoregressive peers, taken round by round: stated aims, and the fastest of either side."""
 
 from __future__ import annotations
 
@@ -97,20 +97,45 @@ def states_targets(results: Results) -> bool:
     return not results["settings"]["models"] and results["settings"]["size"] == TARGET_SIZE
 
 
-def where_autoregressive_wins(results: Results) -> list[str]:
+@dataclass(frozen=True)
+class Duel:
     """
-    Sentences, one per group: who is faster, by how much, and what of ours loses even where our fastest wins; systems
-    with a shortlist are compared with one another.
+    Our fastest system of a group against the fastest autoregressive one; those with a shortlist apart.
 
-    A system is faster where it was so in every round; where rounds disagree, the sentence says that neither is.
+    Args:
+        place (`str`): the group in words.
+        ours, peer (`str`): names of the systems.
+        ratio ([`Range`]): how many times faster ours is, over the rounds.
+        losing (`int`), of (`int`): how many of our systems are slower than that peer in every round, and of how many.
+        has_shortlist (`bool`): both look at listed ids alone.
     """
-    sentences = []
+
+    place: str
+    ours: str
+    peer: str
+    ratio: Range
+    losing: int
+    of: int
+    has_shortlist: bool = False
+
+    @property
+    def winner(self) -> str:
+        """Who was faster in every round; `neither` where rounds disagree."""
+        return "ours" if self.ratio.low > 1 else "autoregressive" if self.ratio.high < 1 else "neither"
+
+
+def compare_fastest(results: Results) -> list[Duel]:
+    """The fastest of either side in every group that has both, and once more for systems with a shortlist."""
+    duels = []
     for key, place in places(results):
-        sentences.append(f"{place}: {_outcome(results, key, *_sides(results, key, False)) or 'nothing to compare.'}")
-        listed = _outcome(results, key, *_sides(results, key, True))
-        if listed:
-            sentences.append(f"{place}, with a shortlist on both sides: {listed}")
-    return sentences
+        for has_shortlist in (False, True):
+            ours, peers = _sides(results, key, has_shortlist)
+            if ours and peers:
+                peer = peers[0]
+                losing = sum(_ratio(results, key, peer, name).high < 1 for name in ours)
+                ratio = _ratio(results, key, peer, ours[0])
+                duels.append(Duel(place, ours[0], peer, ratio, losing, len(ours), has_shortlist))
+    return duels
 
 
 def _sides(results: Results, key: str, has_shortlist: bool) -> tuple[list[str], list[str]]:
@@ -120,44 +145,6 @@ def _sides(results: Results, key: str, has_shortlist: bool) -> tuple[list[str], 
     names = [name for name in names if described[name].get("has_shortlist", False) == has_shortlist]
     ours = [name for name in names if described[name]["is_ours"]]
     return ours, [name for name in names if name not in ours]
-
-
-def _outcome(results: Results, key: str, ours: Sequence[str], peers: Sequence[str]) -> str:
-    """Who wins; nothing where one side is missing."""
-    if not ours or not peers:
-        return ""
-    best, peer = ours[0], peers[0]
-    ratio = _ratio(results, key, peer, best)
-    if ratio.low > 1:
-        text = f"autoregressive decoding is slower. {_faster(results, key, best, peer)}."
-    elif ratio.high < 1:
-        text = f"autoregressive decoding is faster. {_faster(results, key, peer, best)}."
-    else:
-        text = f"neither is faster. {_faster(results, key, best, peer)}, and rounds disagree."
-    losers = [name for name in ours if _ratio(results, key, peer, name).high < 1]
-    return text + _losses(results, key, losers, peer, len(ours))
-
-
-def _losses(results: Results, key: str, losers: Sequence[str], peer: str, num_ours: int) -> str:
-    """What of ours the fastest peer beats: each of one pass, and the rest by number and extremes."""
-    plain = [name for name in losers if results["systems"][name]["is_plain"]]
-    rest = [name for name in losers if name not in plain]
-    parts = [f"{_label(results, name)} ({_ratio(results, key, name, peer)})" for name in plain]
-    if rest:
-        medians = sorted(_ratio(results, key, name, peer).median for name in rest)
-        kinds = "with more passes or length candidates"
-        parts.append(f"{len(rest)} {kinds} ({medians[0]:.2f}× to {medians[-1]:.2f}×)")
-    if not parts:
-        return ""
-    return (
-        f" {_label(results, peer)} is faster than {len(losers)} of our {num_ours} systems measured here: "
-        f"{'; '.join(parts)}."
-    )
-
-
-def _faster(results: Results, key: str, faster: str, slower: str) -> str:
-    """`A is 1.20× [1.10–1.30] as fast as B`."""
-    return f"{_label(results, faster)} is {_ratio(results, key, slower, faster)} as fast as {_label(results, slower)}"
 
 
 def _find_group(results: Results, batch: int) -> str | None:
@@ -191,10 +178,10 @@ def _ratio(results: Results, key: str, slower: str, faster: str) -> Range:
     return ratio_range(systems[slower]["round_ms"], systems[faster]["round_ms"])
 
 
-def _label(results: Results, name: str) -> str:
+def label(results: Results, name: str) -> str:
     """A system in words, with its quality where that is known: speed alone would mislead."""
-    label = results["systems"][name]["label"]
-    return f"{label} ({results['quality'][name]['bleu']:.1f} BLEU)" if name in results["quality"] else label
+    words, quality = results["systems"][name]["label"], results["quality"].get(name)
+    return f"{words} ({quality['bleu']:.1f} BLEU)" if quality else words
 
 
 def _place(group: Mapping[str, Any]) -> str:

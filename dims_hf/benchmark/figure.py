@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf.reports.figures import save_figure
+from dims_hf.reports.figures import new_figure, save_figure
 
 
 Results = Mapping[str, Any]
@@ -16,8 +16,6 @@ Results = Mapping[str, Any]
 # Colours of Okabe and Ito. Ours are cold, drawn through; peers are warm, broken: the kinds are told apart in grey too.
 _OURS = (("#0072B2", "o"), ("#009E73", "^"), ("#56B4E9", "D"), ("#332288", "v"), ("#44AA99", "P"), ("#005A6E", "X"))
 _PEERS = (("#D55E00", "s"), ("#E69F00", "X"), ("#CC79A7", "P"), ("#8C3B00", "*"), ("#B8860B", "h"), ("#7B3F61", "<"))
-
-_PANEL = (5.4, 3.9)
 
 _MEASURES = {
     "p50_ms": "latency of a batch, p50 (ms)",
@@ -50,7 +48,7 @@ def _speed(results: Results) -> Any:
     groups = [group for group in results["groups"].values() if group["length"] == length]
     places = list(dict.fromkeys((group["device"], group["threads"]) for group in groups))
     lines = _drawn(results, groups)
-    figure, panels = _new_figure(len(places), 2)
+    figure, panels = new_figure(len(places), 2)
     for row, place in zip(panels, places, strict=True):
         here = sorted(
             (group for group in groups if (group["device"], group["threads"]) == place),
@@ -95,7 +93,7 @@ def _quality(results: Results) -> Any:
     groups = [group for group in groups if group["device"] == groups[0]["device"]]
     groups = [group for group in groups if group["threads"] == groups[0]["threads"]]
     chosen = [groups[0], groups[-1]] if len(groups) > 1 else groups
-    figure, panels = _new_figure(1, len(chosen))
+    figure, panels = new_figure(1, len(chosen))
     for axes, group in zip(panels[0], chosen, strict=True):
         for label, (style, names) in _families(results, group).items():
             points = [_point(results, group, name) for name in names]
@@ -136,16 +134,6 @@ def _families(results: Results, group: Mapping[str, Any]) -> dict[str, tuple[dic
 
 def _point(results: Results, group: Mapping[str, Any], name: str) -> tuple[float, float]:
     return 1000 / group["systems"][name]["sentences_per_second"], results["quality"][name]["bleu"]
-
-
-def _new_figure(rows: int, columns: int) -> tuple[Any, Any]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    # no pyplot: a library must not switch the backend of the program that calls it
-    figure = Figure(figsize=(_PANEL[0] * columns, _PANEL[1] * rows + 1.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure, figure.subplots(rows, columns, squeeze=False)
 
 
 def _place(device: str, threads: int) -> str:

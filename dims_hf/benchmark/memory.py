@@ -15,15 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dims_hf.benchmark.groups import Group, load_sentences, make_workload
 from dims_hf.benchmark.settings import BenchmarkSettings
+from dims_hf.benchmark.systems import System, make_systems
+from dims_hf.benchmark.weights import make_weights
+from dims_hf.benchmark.workloads import Workload
 
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
-
-    from dims_hf.benchmark.run import Group
-    from dims_hf.benchmark.systems import System
-    from dims_hf.benchmark.workloads import Workload
 
 _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
@@ -109,14 +109,10 @@ def worker(request: dict[str, Any]) -> dict[str, float]:
 
 def _read(request: dict[str, Any]) -> Iterator[tuple[Group, Workload, System]]:
     """Groups of a request with what is translated in each, and the system."""
-    from dims_hf.benchmark.run import Group, _load, make_workload
-    from dims_hf.benchmark.systems import make_systems
-    from dims_hf.benchmark.weights import make_weights
-
     settings = BenchmarkSettings(**request["settings"])
     groups = [Group(**group) for group in request["groups"]]
     system = next(each for each in make_systems(settings, make_weights(settings)) if each.name == request["system"])
-    corpus = _load(settings) if settings.models else None
+    corpus = load_sentences(settings)
     # small batches first: what a large one leaves in the allocator would count for the next
     sizes = {group: settings.batch_size(group.batch, group.length or 1) for group in groups}
     for group in sorted(groups, key=lambda group: sizes[group] * (group.length or 1)):

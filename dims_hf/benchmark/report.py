@@ -1,44 +1,55 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The results in one table, with ratios and in words; everything here is read from the results document."""
+"""The report: tables of the results document under fixed captions, and the figure. It computes nothing."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
 from dims_hf.benchmark.comparison import (
     TARGET_LENGTH,
+    TARGETS,
     Comparison,
     Results,
+    compare_fastest,
     compare_targets,
+    label,
     places,
     states_targets,
-    where_autoregressive_wins,
 )
 from dims_hf.benchmark.figure import plot_benchmark
-from dims_hf.reports.files import write_text
+from dims_hf.reports import write_text
+from dims_hf.reports.markup import Markup, Table, aligned_rows, escape, markdown_rows
 
 
 TABLE, FIGURE = "benchmark.md", "benchmark.png"
 
-HEADER = (
-    "system",
-    "p50 ms",
-    "p95 ms",
-    "sentences/s",
-    "target tokens/s",
-    "peak MiB",
-    "limit ms",
-    "of limit",
-    "BLEU",
-)
+# Title -> caption. They hold for every benchmark: what a run found is in its tables alone.
+CAPTIONS = {
+    "Table": (
+        "The systems of a group take turns within each round; p50 and p95 are over single calls. Limit: the time of "
+        "the operations and weights that a translation needs, at the best rates of this machine in the same run; "
+        "operations are counted by formula, or, where the last column says so, by torch.utils.flop_counter on a "
+        "translation. Peak memory is that of a process of its own, beyond torch and transformers. BP is BLEU's "
+        "brevity penalty; BLEU raw is before repeats are collapsed."
+    ),
+    "Ratios": (
+        f"One pass against an autoregressive peer, on one CPU thread at {TARGET_LENGTH} tokens; the ratio is taken "
+        "round by round. Must and goal are stated for random weights of the base size. CTranslate2's distance to its "
+        "own limit differs between processors: ratios against it need not hold on another."
+    ),
+    "The fastest of either side": (
+        "A side is faster where it was so in every round. The last column counts our systems, more passes and length "
+        "candidates included, that are slower than that peer in every round."
+    ),
+    "Not measured": "What could not run here, or was not asked for.",
+}
 
-_ARCHITECTURE_NOTE = (
-    "CTranslate2's distance to its own limit differs between processors: ratios against it need not hold on another."
-)
+_COLUMNS = ("p50 ms", "p95 ms", "sentences/s", "target tokens/s", "peak MiB", "limit ms", "of limit")
+HEADER = ("system", *_COLUMNS, "BLEU", "BP", "chrF", "BLEU raw", "operations counted by")
 
 
 def write_report(results: Results, folder: Path) -> list[Path]:
@@ -50,52 +61,46 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     """
     files = [folder / "benchmark.json", write_text(markdown(results), folder / TABLE)]
     try:
-        figure = plot_benchmark(results, folder / FIGURE)
+        files.append(plot_benchmark(results, folder / FIGURE))
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-        figure = None
-    return [*files, *([figure] if figure else [])]
+    return files
 
 
 def markdown(results: Results) -> str:
     """The whole report."""
-    parts = ["# Decoding speed", *results["notices"], _where(results), "## Table"]
-    header, groups = table(results)
-    for place, rows in groups:
-        lines = [f"**{place}**", "", _row(header), _row(["---", *["--:"] * (len(header) - 1)]), *map(_row, rows)]
-        parts.append("\n".join(lines))
-    parts += ["## Ratios", *_ratios(results), "## Where autoregressive decoding wins"]
-    parts.append("\n".join(f"- {sentence}" for sentence in where_autoregressive_wins(results)))
-    missing = unavailable(results)
-    if missing:
-        parts += ["## Not measured", "\n".join(f"- {line}" for line in missing)]
+    parts = ["# Decoding speed", *map(escape, results["notices"]), escape(_where(results))]
+    for title, tables in sections(results).items():
+        parts += [f"## {title}", CAPTIONS[title]]
+        for name, table_of_it in tables:
+            parts += [f"**{escape(name)}**"] if name else []
+            parts.append(markdown_rows(*table_of_it).rstrip())
     return "\n\n".join(parts) + "\n"
 
 
 def write_terminal(results: Results, stream: TextIO | None = None) -> None:
-    """Writes the report for a human: tables with `rich` where it is installed, else as Markdown."""
+    """Writes the report for a human, as aligned text."""
     stream = stream or sys.stdout
-    try:
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Console
-        from rich.table import Table
-    except ImportError:
-        stream.write(markdown(results))
-        return
-    console = Console(file=stream, width=None if stream.isatty() else 160, highlight=False, markup=False)
-    for notice in [*results["notices"], _where(results)]:
-        console.print(notice, soft_wrap=True)
+    parts = [*results["notices"], _where(results)]
+    for title, tables in sections(results).items():
+        parts += [title.upper(), CAPTIONS[title]]
+        for name, table_of_it in tables:
+            parts.append((f"{name}\n" if name else "") + aligned_rows(*table_of_it).rstrip())
+    stream.write("\n\n".join(parts) + "\n")
+
+
+def sections(results: Results) -> dict[str, list[tuple[str, Table]]]:
+    """Title to tables with their names; sections without a row are left out."""
     header, groups = table(results)
-    for place, rows in groups:
-        shown = Table(title=place, box=SIMPLE_HEAD, title_justify="left")
-        for index, name in enumerate(header):
-            shown.add_column(name, justify="right" if index else "left", overflow="fold")
-        for row in rows:
-            shown.add_row(*row)
-        console.print(shown)
-    for line in [*_ratios(results, table_like=False), *where_autoregressive_wins(results), *unavailable(results)]:
-        console.print(line, soft_wrap=True)
+    found = {
+        "Table": [(place, (header, rows)) for place, rows in groups],
+        "Ratios": [("", _ratios(results))],
+        "The fastest of either side": [("", _fastest(results))],
+        "Not measured": [("", (["what", "why"], unavailable(results)))],
+    }
+    shown = {title: [each for each in tables if each[1][1]] for title, tables in found.items()}
+    return {title: tables for title, tables in shown.items() if tables}
 
 
 def table(results: Results) -> tuple[list[str], list[tuple[str, list[list[str]]]]]:
@@ -110,37 +115,39 @@ def table(results: Results) -> tuple[list[str], list[tuple[str, list[list[str]]]
     return [HEADER[column] for column in columns], shown
 
 
-def unavailable(results: Results) -> list[str]:
-    """What could not be measured, and why."""
-    lines = {
-        f"{results['systems'][name]['runtime_label']} ({group['device']}): {reason}."
+def unavailable(results: Results) -> list[list[str]]:
+    """What was not measured, and why."""
+    missing = [each for each in compare_targets(results) if isinstance(each, str)]
+    place = f"no such pair on one CPU thread at {TARGET_LENGTH} tokens"
+    # a benchmark that has none of the stated pairs is not about them
+    rows = {(each, place) for each in missing if len(missing) < len(TARGETS)}
+    rows |= {
+        (f"{results['systems'][name]['runtime_label']} ({group['device']})", reason)
         for group in results["groups"].values()
         for name, reason in group["unavailable"].items()
     }
     for device, systems in results["memory"].items():
         failed = {name: kept["error"] for name, kept in systems.items() if "error" in kept}
-        lines |= {
-            f"Peak memory of {results['systems'][name]['label']} ({device}): {error}."
-            for name, error in failed.items()
-        }
-    return sorted(lines)
+        rows |= {(f"peak memory of {results['systems'][name]['label']} ({device})", failed[name]) for name in failed}
+    return [list(row) for row in sorted(rows)]
 
 
 def _cells(results: Results, key: str, name: str) -> list[str]:
     group = results["groups"][key]
-    record, system = group["systems"][name], results["systems"][name]
-    memory = _memory(results, group, name)
-    score = results["quality"].get(name)
+    record, scores = group["systems"][name], results["quality"].get(name, {})
+    memory, counted_by = _memory(results, group, name), record.get("work", "formula")
     return [
-        system["label"],
-        _number(record["p50_ms"]),
-        _number(record["p95_ms"]),
-        _number(record["sentences_per_second"]),
+        results["systems"][name]["label"],
+        *(_number(record[field]) for field in ("p50_ms", "p95_ms", "sentences_per_second")),
         f"{record['target_tokens_per_second']:.0f}",
         "" if memory is None else f"{memory:.0f}",
         _number(record["limit_ms"]) if "limit_ms" in record else "",
         f"{100 * record['share_of_limit']:.0f} %" if "share_of_limit" in record else "",
-        "" if score is None else f"{score['bleu']:.2f}",
+        *(
+            f"{scores[field]:.{digits}f}" if field in scores else ""
+            for field, digits in (("bleu", 2), ("brevity_penalty", 3), ("chrf", 2), ("bleu_before_collapse", 2))
+        ),
+        "" if counted_by == "formula" else counted_by,
     ]
 
 
@@ -155,59 +162,44 @@ def _memory(results: Results, group: Mapping[str, Any], name: str) -> float | No
 
 
 def _where(results: Results) -> str:
-    """Settings and provenance in two lines."""
+    """Settings and provenance in one line."""
     where, settings = results["provenance"], results["settings"]
     versions = ", ".join(f"{name} {version}" for name, version in where["versions"].items())
     models = ", ".join(settings["models"]) or f"size {settings['size']}"
     return (
-        f"{where['hardware']}; {versions}; commit {where['git_commit']}; seed {settings['seed']}; {models}. "
-        f"{settings['rounds']} rounds, in which the systems of a group take turns; p50 and p95 over single calls. "
-        "Limit: the time of the operations and weights that a translation needs, at the best rates of this machine in "
-        "the same run. Peak memory is that of a process of its own, beyond torch and transformers."
+        f"{where['hardware']}; {versions}; commit {where['git_commit']}; seed {settings['seed']}; {models}; "
+        f"{settings['rounds']} rounds."
     )
 
 
-def _ratios(results: Results, *, table_like: bool = True) -> list[str]:
-    comparisons = compare_targets(results)
-    found = [each for each in comparisons if isinstance(each, Comparison)]
-    lines = [_limit_note(results, each) for each in found]
-    header = ("one pass", "against", "batch", "times faster, median [range over rounds]", "must / goal", "verdict")
-    rows = [_ratio_cells(results, each) for each in found]
-    shown = []
-    if rows and table_like:
-        shown.append("\n".join([_row(header), _row(["---"] * len(header)), *map(_row, rows)]))
-    elif rows:
-        shown += [f"{row[0]} against {row[1]}, batch {row[2]}: {row[3]} ({row[4]}: {row[5]})" for row in rows]
-    if not states_targets(results):
-        shown.append("Must and goal are stated for random weights of the base size; this run has others.")
-    missing = [each for each in comparisons if isinstance(each, str)]
-    not_measured = (
-        [f"On one CPU thread at {TARGET_LENGTH} tokens, not measured: {'; '.join(missing)}."] if missing else []
-    )
-    return [*shown, *filter(None, lines), *not_measured, _ARCHITECTURE_NOTE]
+def _ratios(results: Results) -> Table:
+    rows = []
+    for each in compare_targets(results):
+        if isinstance(each, Comparison):
+            verdict = each.verdict if states_targets(results) else "not stated"
+            names = [results["systems"][name]["label"] for name in (each.ours, each.peer)]
+            aims = f"{each.target.must:g} / {each.target.goal:g}"
+            limits = [_times_limit(results, each.group, name) for name in (each.ours, each.peer)]
+            rows.append([*names, str(each.target.batch), Markup(f"{each.ratio}"), aims, verdict, *limits])
+    ratio = "times faster, median [range over rounds]"
+    header = ["one pass", "against", "batch", ratio, "must / goal", "verdict"]
+    return [*header, "× its limit", "× the peer's limit"], rows
 
 
-def _ratio_cells(results: Results, each: Comparison) -> list[str]:
-    verdict = each.verdict if states_targets(results) else "not stated"
-    labels = [results["systems"][name]["label"] for name in (each.ours, each.peer)]
-    return [*labels, str(each.target.batch), f"{each.ratio}", f"{each.target.must:g} / {each.target.goal:g}", verdict]
+def _times_limit(results: Results, key: str, name: str) -> str:
+    """How many times its limit a system takes."""
+    record = results["groups"][key]["systems"][name]
+    return f"{record['p50_ms'] / record['limit_ms']:.1f}" if "limit_ms" in record else ""
 
 
-def _limit_note(results: Results, each: Comparison) -> str:
-    """Distance of both sides of a comparison to the machine's limit."""
-    group, parts = results["groups"][each.group], []
-    for name in (each.ours, each.peer):
-        record = group["systems"][name]
-        if "limit_ms" in record:
-            parts.append(
-                f"{results['systems'][name]['label']} takes {_number(record['p50_ms'])} ms, "
-                f"{record['p50_ms'] / record['limit_ms']:.1f}× its limit of {_number(record['limit_ms'])} ms"
-            )
-    return f"Batch {each.target.batch}: {'; '.join(parts)}." if parts else ""
-
-
-def _row(cells: Sequence[str]) -> str:
-    return "| " + " | ".join(cells) + " |"
+def _fastest(results: Results) -> Table:
+    rows = []
+    for duel in compare_fastest(results):
+        place = f"{duel.place}, with a shortlist" if duel.has_shortlist else duel.place
+        names = [label(results, name) for name in (duel.ours, duel.peer)]
+        rows.append([place, *names, Markup(f"{duel.ratio}"), duel.winner, f"{duel.losing} of {duel.of}"])
+    ratio = "ours is … times as fast, median [range]"
+    return ["where", "ours", "autoregressive", ratio, "faster", "ours that lose"], rows
 
 
 def _number(value: float) -> str:

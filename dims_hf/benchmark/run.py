@@ -8,27 +8,25 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
+from dims_hf.benchmark.groups import Corpus, Group, load_sentences, make_groups, make_workload
 from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
 from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.report import write_report
-from dims_hf.benchmark.settings import MAX_BATCH, SIZES, BenchmarkSettings
+from dims_hf.benchmark.settings import MAX_BATCH, BenchmarkSettings
 from dims_hf.benchmark.systems import System, make_systems
-from dims_hf.benchmark.translators import UnavailableError, collapsed_text
+from dims_hf.benchmark.translators import UnavailableError, decoded_text
 from dims_hf.benchmark.weights import Weights, make_weights
-from dims_hf.benchmark.workloads import Workload, corpus_workload, random_workload
-from dims_hf.data import corpus_fingerprint, load_corpus
-from dims_hf.evaluation.bleu import bleu
-from dims_hf.reports.files import write_text
-from dims_hf.reports.provenance import provenance, public_name
-from dims_hf.translation.sentences import encode_sources
+from dims_hf.benchmark.workloads import Workload
+from dims_hf.evaluation import score
+from dims_hf.reports import provenance, weights_checksum, write_json
+from dims_hf.reports.provenance import public_name
 
 
 RESULTS = "benchmark.json"
@@ -51,31 +49,6 @@ NOTICE_COUNTED = (
 logger = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Group:
-    """What is compared with one another: a device, its threads, a batch and a length (`None`: that of a corpus)."""
-
-    device: str
-    threads: int
-    batch: int | str
-    length: int | None
-
-    @property
-    def key(self) -> str:
-        """In the file of results."""
-        length = "corpus" if self.length is None else f"length {self.length}"
-        return f"{self.device}, threads {self.threads}, batch {self.batch}, {length}"
-
-
-@dataclass(frozen=True)
-class Corpus:
-    """Sentences for trained models."""
-
-    task: dict[str, Any]
-    sources: list[str]
-    references: list[str]
-
-
 def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logger.info) -> dict[str, Any]:
     """
     Measures what is not in the output folder yet, then writes table, figure and results.
@@ -93,7 +66,7 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logg
     folder = Path(settings.output_dir)
     weights = make_weights(settings)
     systems = make_systems(settings, weights)
-    corpus = _load(settings) if settings.models else None
+    corpus = load_sentences(settings)
     folder.mkdir(parents=True, exist_ok=True)
     document = _open(folder / RESULTS, settings, corpus)
     document["systems"].update({system.name: describe(system) for system in systems})
@@ -133,20 +106,6 @@ def _measure_groups(
         save(document, Path(settings.output_dir) / RESULTS)
 
 
-def make_groups(settings: BenchmarkSettings) -> list[Group]:
-    """Groups in the order of measurement: the middle length first, small batches first."""
-    lengths: Sequence[int | None] = [None]
-    if not settings.models:
-        middle = settings.middle_length
-        lengths = [middle, *(length for length in settings.lengths if length != middle)]
-    return [
-        Group(device, threads, batch, length)
-        for device, threads in settings.places()
-        for length in lengths
-        for batch in settings.batches
-    ]
-
-
 def measure_group(
     group: Group,
     systems: Sequence[System],
@@ -164,7 +123,7 @@ def measure_group(
         settings ([`BenchmarkSettings`]): rounds, seed and batches.
         models (`Path`): folder for exported models.
         corpus ([`Corpus`], *optional*): sentences for trained models.
-        quality (`dict`, *optional*): receives BLEU of trained systems by name.
+        quality (`dict`, *optional*): receives the scores of trained systems by name.
 
     Returns:
         `dict[str, Any]`: `systems`, by name, `unavailable` with reasons, and the machine's `peaks`.
@@ -190,8 +149,7 @@ def measure_group(
         if system.name in timed:
             records[system.name] = _record(system, timed[system.name], workloads[system.name], best)
             if corpus is not None and quality is not None:
-                texts = [collapsed_text(system.weights, row) for row in timed[system.name].outputs]
-                quality.setdefault(system.name, bleu(texts, corpus.references))
+                quality.setdefault(system.name, _quality(system, timed[system.name], corpus))
     return {
         "device": group.device,
         "threads": group.threads,
@@ -205,14 +163,13 @@ def measure_group(
     }
 
 
-def make_workload(group: Group, weights: Weights, settings: BenchmarkSettings, corpus: Corpus | None) -> Workload:
-    """What a model translates in a group: the same for all, but for the tokenizer of trained ones."""
-    if corpus is None:
-        size = settings.batch_size(group.batch, group.length)
-        return random_workload(size, group.length, SIZES[settings.size].vocab_size, settings.seed)
-    rows = weights.share("rows", lambda: encode_sources(weights, weights.tokenizer, corpus.sources))
-    batch_size = None if group.batch == MAX_BATCH else int(group.batch)
-    return corpus_workload(rows, batch_size=batch_size, max_tokens=settings.max_tokens)
+def _quality(system: System, timed: Timed, corpus: Corpus) -> dict[str, Any]:
+    """BLEU with its brevity penalty, chrF, and BLEU before repeats are collapsed."""
+    texts, before = (
+        [decoded_text(system.weights, row, raw=is_raw) for row in timed.outputs] for is_raw in (False, True)
+    )
+    scores = score(texts, corpus.references)
+    return {**scores, "bleu_before_collapse": score(before, corpus.references)["bleu"]}
 
 
 def describe(system: System) -> dict[str, Any]:
@@ -234,7 +191,7 @@ def describe(system: System) -> dict[str, Any]:
 
 def save(document: Mapping[str, Any], path: Path) -> Path:
     """Writes the results; a reader never finds a half-written file."""
-    return write_text(json.dumps(document, indent=1, ensure_ascii=False, allow_nan=False) + "\n", path)
+    return write_json(document, path)
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -268,6 +225,8 @@ def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dic
         "notices": [NOTICE_TRAINED if settings.models else NOTICE_RANDOM, NOTICE_COUNTED],
         "settings": identity,
         "task": corpus.task if corpus else None,
+        # random ones follow from their seed
+        "weights": {public_name(place): weights_checksum(place) for place in settings.models},
         "systems": {},
         "groups": {},
         "memory": {},
@@ -307,7 +266,7 @@ def _record(system: System, timed: Timed, workload: Workload, peaks: Mapping[str
     """A system's figures in a group, and its distance to the machine's limit."""
     summary = timed.summary(workload)
     work = system.work(workload.mean_batch_size, workload.mean_source_tokens, summary["mean_target_tokens"])
-    summary.update(gflop=work.flops / 1e9, million_weights_read=work.weights / 1e6)
+    summary.update(gflop=work.flops / 1e9, million_weights_read=work.weights / 1e6, work=work.source)
     rate = peaks.get(system.runtime.precision)
     if rate:
         limit = work.limit(system.runtime.precision, rate, peaks["bandwidth"])
@@ -344,22 +303,6 @@ def _without_memory(
     timed = [group for group in groups if system.name in document["groups"][group.key]["systems"]]
     missing = {(group.batch, group.length): group for group in timed}
     return [group for shape, group in missing.items() if shape not in there]
-
-
-def _load(settings: BenchmarkSettings) -> Corpus:
-    limits = {settings.split: settings.max_examples}
-    corpus = load_corpus(
-        settings.data, settings.source_lang, settings.target_lang, splits=(settings.split,), max_examples=limits
-    )[settings.split]
-    task = {
-        "data": public_name(settings.data),
-        "source_lang": settings.source_lang,
-        "target_lang": settings.target_lang,
-        "split": settings.split,
-        "num_sentences": len(corpus),
-        "fingerprint": corpus_fingerprint(corpus),
-    }
-    return Corpus(task, list(corpus["source"]), list(corpus["target"]))
 
 
 def _forget(weights: Iterable[Weights]) -> None:

@@ -23,6 +23,7 @@ from dims_hf.benchmark.weights import MARIAN, OURS, Weights
 from dims_hf.benchmark.work import (
     Work,
     count_autoregressive,
+    count_by_running,
     count_one_shot,
     predicted_alignment_positions,
     predicted_positions,
@@ -145,7 +146,12 @@ class System:
             num_tokens (`float`): mean content tokens of a translation. An autoregressive model that is not forced to a
                 length makes one step more, for `</s>`.
         """
-        dimensions, count = self.weights.dimensions, max(1, round(num_tokens))
+        count = max(1, round(num_tokens))
+        if not self.weights.has_formula:
+            options = {"num_iterations": self.num_iterations, "length_beam_size": self.length_beam_size}
+            model = self.weights.share("counted", lambda: self.weights.make(None))
+            return count_by_running(model, source_tokens, batch_size=batch_size, **options)
+        dimensions = self.weights.dimensions
         if self.runtime.has_shortlist:
             dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
         if not self.is_ours:

@@ -380,7 +380,7 @@ def expected_listed_ids(vocab_size: int, source_tokens: float) -> int:
     return round(vocab_size * (1 - (1 - 1 / vocab_size) ** named))
 
 
-def collapsed_text(weights: Weights, row: list[int]) -> str:
-    """The text of a translation, repeats collapsed where the model is ours and says so."""
-    row = list(collapse(row)) if weights.collapses_repeats else row
+def decoded_text(weights: Weights, row: list[int], *, raw: bool = False) -> str:
+    """The text of a translation; unless `raw`, repeats are collapsed where the model is ours and says so."""
+    row = list(collapse(row)) if weights.collapses_repeats and not raw else row
     return weights.tokenizer.decode(row, skip_special_tokens=True).strip()

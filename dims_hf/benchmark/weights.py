@@ -27,6 +27,9 @@ OURS, MARIAN = "ours", "marian"
 
 _MAX_POSITIONS = 512
 
+# What `work` counts by formula.
+_FAMILIES_WITH_FORMULA = ("cmlm", "cmlmc", "imputer", MARIAN)
+
 # A layer norm of D coordinates writes none beyond sqrt(D - 1), 23 for D = 512, so that this outweighs any state.
 _SURE_STATE, _SURE_WEIGHT = 32.0, 1000.0
 
@@ -69,6 +72,11 @@ class Weights:
     def layers(self) -> str:
         """Encoder and decoder layers, `6-6`."""
         return f"{self.config.encoder_layers}-{self.config.decoder_layers}"
+
+    @property
+    def has_formula(self) -> bool:
+        """Whether the operations of its family are known by formula; else a translation is run and counted."""
+        return self.config.model_type in _FAMILIES_WITH_FORMULA
 
     @property
     def dimensions(self) -> Dimensions:

@@ -2,14 +2,24 @@
 # Copyright 2026 The dims_hf authors
 """Floating-point operations and bytes that a translation cannot do without, and the time limit that follows.
 
-Counted are matrix products and the weights they read. Not counted are norms, softmax, look-ups of embeddings, traffic
-of activations, and padding: a system that does such work is further from its limit.
+Counted are matrix multiplications and the weights they read, by formula for the families that have one; for others
+`torch.utils.flop_counter` counts a translation, and the results say so. Not counted are norms, softmax, look-ups of
+embeddings, traffic of activations, and padding: a system that does such work is further from its limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 BYTES_PER_WEIGHT = {"fp32": 4, "bf16": 2, "fp16": 2, "int8": 1}
@@ -93,9 +103,16 @@ class Phase:
 
 @dataclass(frozen=True)
 class Work:
-    """The phases of one batch."""
+    """
+    The phases of one batch.
+
+    Args:
+        phases (`tuple[Phase, ...]`): in their order.
+        source (`str`): who counted: `formula`, or `torch.utils.flop_counter`.
+    """
 
     phases: tuple[Phase, ...]
+    source: str = "formula"
 
     @property
     def flops(self) -> float:
@@ -113,7 +130,7 @@ class Work:
 
         Args:
             precision (`str`): `fp32`, `bf16`, `fp16` or `int8`, of the weights.
-            rate (`float`): operations per second of the best matrix product in that precision.
+            rate (`float`): operations per second of the best matrix multiplication in that precision.
             bandwidth (`float`): bytes per second read from memory.
         """
         size = BYTES_PER_WEIGHT[precision]
@@ -179,6 +196,34 @@ def count_autoregressive(
         flops = _decoder_flops(dimensions, 1, step, source_tokens) + 2 * dimensions.vocabulary_weights
         phases.append(Phase(rows * flops, dimensions.decoder_weights + dimensions.vocabulary_weights))
     return Work(tuple(phases))
+
+
+def count_by_running(model: PreTrainedModel, source_tokens: float, *, batch_size: float, **options: Any) -> Work:
+    """
+    Work of a model without a formula: operations of `generate` on one source, as torch counts them, for each sentence.
+
+    One phase, whose weights are the model's matrices, each read once: the limit is lower than that of a formula, which
+    knows what must be read again.
+
+    Args:
+        model (`PreTrainedModel`): on any device; random ids are its source.
+        source_tokens (`float`): positions of a source, `<s>` and `</s>` counted.
+        batch_size (`float`): sentences.
+        options (`Any`): of `generate`.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    config, length = model.config, max(3, round(source_tokens))
+    generator = torch.Generator().manual_seed(0)
+    row = torch.randint(FIRST_ORDINARY_ID, config.vocab_size, (1, length - 2), generator=generator)
+    ends = (torch.full((1, 1), token) for token in (config.bos_token_id, config.eos_token_id))
+    first, last = ends
+    source = torch.cat([first, row, last], dim=1).to(model.device)
+    counter = FlopCounterMode(display=False)
+    with counter, torch.inference_mode():
+        model.generate(source, torch.ones_like(source), **options)
+    weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
+    return Work((Phase(batch_size * counter.get_total_flops(), weights),), source="torch.utils.flop_counter")
 
 
 def predicted_positions(num_tokens: int, num_iterations: int, *, all_positions: bool = False) -> list[int]:

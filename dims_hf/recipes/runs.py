@@ -31,7 +31,7 @@ from dims_hf.methods.table import STUDENT_LOSSES, TEACHER_LOSSES, settle_options
 from dims_hf.models import MODELS
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import check_run_settings, save_run_settings
-from dims_hf.reports import provenance
+from dims_hf.reports import provenance, public
 from dims_hf.reports.files import write_text
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
@@ -352,7 +352,7 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
             "log": trainer.state.log_history,
             "provenance": origin,
         }
-        write_text(json.dumps(summary, indent=1, default=str), output_dir / TRAINING_SUMMARY)
+        write_text(json.dumps(public(summary), indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
 

@@ -37,7 +37,9 @@ def table_notes(results: Mapping[str, Any]) -> list[str]:
     notes += [_weights_note(system) for system in results["systems"] if system.get("weights")]
     if results["gap_closed"]:
         notes.append(_gap_note(results["gap_closed"]))
-    return notes + [_comparison_note(comparison) for comparison in results["comparisons"]]
+    notes += [_comparison_note(comparison) for comparison in results["comparisons"]]
+    # words of a person about one document, if there are any
+    return [*notes, *results.get("remarks", [])]
 
 
 def _collapsed(results: Mapping[str, Any]) -> str:

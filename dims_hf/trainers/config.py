@@ -18,7 +18,18 @@ from dims_hf.objectives.cmlmc import REDUCTIONS
 from dims_hf.trainers.precision import settle_precision
 
 
-REFERENCE_SCHEDULE = "fairseq_inverse_sqrt"
+class _OwnSchedule(str):
+    """A schedule that is no member of transformers' enumeration, whose model cards ask every schedule for `value`."""
+
+    __slots__ = ()
+
+    @property
+    def value(self) -> str:
+        """Its name."""
+        return str(self)
+
+
+REFERENCE_SCHEDULE = _OwnSchedule("fairseq_inverse_sqrt")
 
 # What Imputers can be trained on.
 ALIGNMENT_OBJECTIVES = ("imputer", "ctc", "ctc_glancing")

@@ -7,11 +7,13 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
 from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
@@ -80,6 +82,22 @@ class TokenBudgetTrainer(Trainer):
             self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
         if args.early_stopping_patience is not None:
             self.add_callback(StopEarly(args.early_stopping_patience))
+
+    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
+        """A link where the checkpoint goes is removed: what it points to is somebody else's."""
+        place = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
+        if self.args.should_save and place.is_symlink():
+            logger.warning("%s was a link and is replaced; what it pointed to is left alone.", place)
+            place.unlink()
+        super()._save_checkpoint(*args, **kwargs)
+
+    def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
+        """The arguments are saved with the model, without the token that uploads it."""
+        token, self.args.hub_token = self.args.hub_token, None
+        try:
+            super()._save(output_dir, state_dict)
+        finally:
+            self.args.hub_token = token
 
     def start_report(self) -> None:
         """Called where a run starts, a resumed one too; reports count from here on."""

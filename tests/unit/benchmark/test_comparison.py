@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from dims_hf.benchmark.comparison import Comparison, compare_targets, states_targets, where_autoregressive_wins
+from dims_hf.benchmark.comparison import Comparison, compare_fastest, compare_targets, states_targets
 from dims_hf.benchmark.report import markdown, table, unavailable
 
 
@@ -17,6 +17,8 @@ def make_system(label: str, runtime: str, layers: str = "6-6", **fields: Any) ->
     system |= {"is_ours": "onnx" in runtime or "torch" in runtime, "is_plain": True}
     return {**system, "num_iterations": 1, "length_beam_size": 1, **fields}
 
+
+PLACE = "no such pair on one CPU thread at 20 tokens"
 
 SYSTEMS = {
     "onnx": make_system("one pass, ONNX int8", "onnx-int8"),
@@ -78,7 +80,7 @@ def test_verdict_at_batch_32(ours: float, verdict: str):
     assert found.verdict == verdict
 
 
-def test_where_autoregressive_wins_says_who_by_how_much_and_what_else_loses():
+def test_compare_fastest_says_who_by_how_much_and_how_many_of_ours_lose():
     results = make_results(
         b32={
             "onnx": make_record(100, 120, 110),
@@ -88,34 +90,32 @@ def test_where_autoregressive_wins_says_who_by_how_much_and_what_else_loses():
             "12-1": make_record(50, 60, 50),
         }
     )
-    assert where_autoregressive_wins(results) == [
-        "cpu, 1 thread, batch 32, 20 tokens: autoregressive decoding is faster. CTranslate2 int8 12-1 is 2.00× "
-        "[2.00–2.20] as fast as one pass, ONNX int8. CTranslate2 int8 12-1 is faster than 3 of our 3 systems "
-        "measured here: one pass, ONNX int8 (2.00× [2.00–2.20]); one pass, torch int8 (4.00× [3.33–4.00]); 1 "
-        "with more passes or length candidates (10.00× to 10.00×)."
-    ]
+    (duel,) = compare_fastest(results)
+    assert (duel.place, duel.ours, duel.peer) == ("cpu, 1 thread, batch 32, 20 tokens", "onnx", "12-1")
+    assert tuple(duel.ratio) == pytest.approx((50 / 110, 0.5, 0.5))
+    assert (duel.winner, duel.losing, duel.of) == ("autoregressive", 3, 3)
 
 
-def test_where_autoregressive_wins_when_it_loses_or_rounds_disagree_says_so():
+def test_compare_fastest_when_rounds_disagree_neither_is_faster_and_one_side_alone_is_no_duel():
     results = make_results(
         b1={"onnx": make_record(10, 10), "12-1": make_record(30, 50)},
         b8={"onnx": make_record(10, 10), "12-1": make_record(9, 12)},
         b32={"onnx": make_record(10, 10)},
     )
-    assert where_autoregressive_wins(results) == [
-        "cpu, 1 thread, batch 1, 20 tokens: autoregressive decoding is slower. one pass, ONNX int8 is 4.00× "
-        "[3.00–5.00] as fast as CTranslate2 int8 12-1.",
-        "cpu, 1 thread, batch 8, 20 tokens: neither is faster. one pass, ONNX int8 is 1.05× [0.90–1.20] as fast as "
-        "CTranslate2 int8 12-1, and rounds disagree.",
-        "cpu, 1 thread, batch 32, 20 tokens: nothing to compare.",
-    ]
+    first, second = compare_fastest(results)
+    assert (tuple(first.ratio), first.winner, first.losing) == ((3.0, 4.0, 5.0), "ours", 0)
+    assert (tuple(second.ratio), second.winner) == (pytest.approx((0.9, 1.05, 1.2)), "neither")
 
 
 def test_trained_systems_are_named_with_their_quality():
     results = make_results(b1={"onnx": make_record(10, 10), "12-1": make_record(20, 20)})
-    results["quality"] = {"onnx": {"bleu": 31.46}, "12-1": {"bleu": 36.7}}
-    (sentence,) = where_autoregressive_wins(results)
-    assert "ONNX int8 (31.5 BLEU) is 2.00× [2.00–2.00] as fast as CTranslate2 int8 12-1 (36.7 BLEU)." in sentence
+    scores = {"brevity_penalty": 0.9, "chrf": 50.0, "bleu_before_collapse": 30.0}
+    results["quality"] = {"onnx": {"bleu": 31.46, **scores}, "12-1": {"bleu": 36.7, **scores}}
+    text = markdown(results)
+    assert "| one pass, ONNX int8 (31.5 BLEU) | CTranslate2 int8 12-1 (36.7 BLEU) | 2.00×" in text
+    header, ((_, rows),) = table(results)
+    assert header[-4:] == ["BLEU", "BP", "chrF", "BLEU raw"]
+    assert rows[0][-4:] == ["31.46", "0.900", "50.00", "30.00"]
 
 
 def test_shortlists_are_compared_with_one_another():
@@ -128,14 +128,11 @@ def test_shortlists_are_compared_with_one_another():
         }
     )
     listed = {f"{name}-listed": {**SYSTEMS[name], "has_shortlist": True} for name in ("onnx", "12-1")}
-    listed = {name: {**system, "label": f"{system['label']} listed"} for name, system in listed.items()}
     results["systems"] = {**SYSTEMS, **listed}
-    plain, beside = where_autoregressive_wins(results)
-    assert plain.endswith("one pass, ONNX int8 is 4.00× [3.00–5.00] as fast as CTranslate2 int8 12-1.")
-    assert beside == (
-        "cpu, 1 thread, batch 1, 20 tokens, with a shortlist on both sides: autoregressive decoding is slower. one "
-        "pass, ONNX int8 listed is 4.00× [4.00–4.00] as fast as CTranslate2 int8 12-1 listed."
-    )
+    plain, beside = compare_fastest(results)
+    assert (plain.ours, plain.peer, plain.has_shortlist) == ("onnx", "12-1", False)
+    assert (beside.ours, beside.peer, beside.has_shortlist) == ("onnx-listed", "12-1-listed", True)
+    assert beside.ratio.median == 4.0
 
 
 def test_markdown_has_table_ratios_limits_and_what_is_missing():
@@ -143,12 +140,11 @@ def test_markdown_has_table_ratios_limits_and_what_is_missing():
     results["groups"]["b1"]["unavailable"] = {"torch": "no such thing", "ten": "no such thing"}
     text = markdown(results)
     assert "| one pass, ONNX int8 | 10.0 | 10.0 | 100 | 2000 | 5.00 | 50 % |" in text
-    assert "| one pass, ONNX int8 | CTranslate2 int8 12-1 | 1 | 4.00× [4.00–4.00] | 3 / 5 | must reached |" in text
-    assert "takes 10.0 ms, 2.0× its limit of 5.00 ms" in text
-    assert unavailable(results) == [
-        "10 passes, ONNX int8 (cpu): no such thing.",
-        "one pass, torch int8 (cpu): no such thing.",
-    ]
+    ratio = "1 | 4.00× [4.00–4.00] | 3 / 5 | must reached | 2.0 | 8.0"
+    assert f"| one pass, ONNX int8 | CTranslate2 int8 12-1 | {ratio} |" in text
+    found = unavailable(results)
+    assert found[:2] == [["10 passes, ONNX int8 (cpu)", "no such thing"], ["one pass, torch int8 (cpu)", "no such thing"]]
+    assert ["onnx-fp32 against ctranslate2-fp32 of the same layers, batch 1", PLACE] in found and len(found) == 2 + 5
     assert [row[0] for row in table(results)[1][0][1]] == ["one pass, ONNX int8", "CTranslate2 int8 12-1"]
 
 

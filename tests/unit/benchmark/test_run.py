@@ -16,13 +16,14 @@ import torch
 
 from dims_hf import ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.benchmark import BenchmarkSettings, machine, run as run_module, run_benchmark
+from dims_hf.benchmark.groups import make_groups
 from dims_hf.benchmark.machine import best_peaks, measure_peaks
-from dims_hf.benchmark.run import make_groups
 from dims_hf.benchmark.settings import SIZES
 from dims_hf.benchmark.systems import System, make_systems
 from dims_hf.benchmark.weights import make_ours, make_weights
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
+from dims_hf.reports import weights_checksum
 from dims_hf.trainers.autoregressive import make_autoregressive_model
 
 
@@ -139,7 +140,10 @@ def test_run_benchmark_trained_models_translate_a_corpus_and_are_scored(
     inner = next(iter(results["groups"].values()))
     assert inner["systems"]["student torch-fp32 1x1"]["num_calls"] == 3 * 5
     assert "of a corpus have many" in inner["unavailable"]["student torch-compiled 1x1"]
-    assert {"bleu", "bleu_signature"} == set(results["quality"]["student torch-fp32 2x3"])
+    assert set(results["quality"]["student torch-fp32 2x3"]) == {
+        "bleu", "bleu_signature", "brevity_penalty", "length_ratio", "bleu_before_collapse", "chrf", "chrf_signature",
+    }  # fmt: skip
+    assert results["weights"]["student"] == weights_checksum(tmp_path / "student")
     if "ctranslate2-fp32 peer" in inner["systems"]:
         tokens = {
             inner["systems"][f"{name} peer"]["mean_target_tokens"] for name in ("marian-greedy", "ctranslate2-fp32")
@@ -264,7 +268,9 @@ def test_run_benchmark_system_that_fails_is_a_row_with_its_reason(
     results = run_benchmark(settings)
     group = next(iter(results["groups"].values()))
     assert group["unavailable"]["ours torch-fp32 2x1"] == "RuntimeError: no compiler"
-    assert "torch fp32 (cpu): RuntimeError: no compiler." in (Path(settings.output_dir) / "benchmark.md").read_text()
+    assert (
+        "| torch fp32 (cpu) | RuntimeError: no compiler |" in (Path(settings.output_dir) / "benchmark.md").read_text()
+    )
 
 
 @pytest.mark.parametrize(

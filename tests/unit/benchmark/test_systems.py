@@ -11,7 +11,7 @@ import pytest
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.benchmark.systems import System
-from dims_hf.benchmark.translators import collapsed_text
+from dims_hf.benchmark.translators import decoded_text
 from dims_hf.benchmark.weights import OURS, Weights
 from dims_hf.benchmark.work import count_one_shot
 
@@ -57,6 +57,20 @@ def test_work_of_a_model_that_predicts_lengths_follows_its_target(tiny_tokenizer
     assert system.work(3, 4.5, 6.2) == expected
 
 
+def test_work_of_a_family_without_a_formula_is_counted_by_torch(tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch):
+    model = CMLMForConditionalGeneration(CMLMConfig(vocab_size=len(tiny_tokenizer), **SIZES)).eval()
+    weights = Weights("cmlm", OURS, lambda: (model, tiny_tokenizer), False)
+    by_formula = System("torch-fp32", weights).work(3, 6, 6)
+    assert by_formula.source == "formula"
+    monkeypatch.setattr("dims_hf.benchmark.weights._FAMILIES_WITH_FORMULA", ())
+    counted = {passes: System("torch-fp32", weights, passes).work(3, 6, 6) for passes in (1, 4)}
+    assert counted[1].source == "torch.utils.flop_counter"
+    assert counted[4].flops > counted[1].flops > 0
+    # of three sentences, three times that of one
+    assert counted[1].flops == 3 * System("torch-fp32", weights).work(1, 6, 6).flops
+    assert counted[1].weights == sum(each.numel() for each in model.parameters() if each.dim() > 1)
+
+
 @pytest.mark.parametrize(("collapse_repeats", "expected"), [(False, 2), (True, 1)])
 def test_repeats_of_an_imputer_stay_unless_it_says_otherwise(
     tiny_tokenizer: Any, collapse_repeats: bool, expected: int
@@ -67,4 +81,4 @@ def test_repeats_of_an_imputer_stay_unless_it_says_otherwise(
     weights = replace(weights, load=lambda: (model, tiny_tokenizer))
     word = tiny_tokenizer("cat", add_special_tokens=False)["input_ids"]
     assert len(word) == 1
-    assert collapsed_text(weights, word * 2).split() == ["cat"] * expected
+    assert decoded_text(weights, word * 2).split() == ["cat"] * expected

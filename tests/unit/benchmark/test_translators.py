@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 
+from dims_hf.benchmark.groups import Group
 from dims_hf.benchmark.memory import measure_memory
-from dims_hf.benchmark.run import Group
 from dims_hf.benchmark.settings import BenchmarkSettings
 from dims_hf.benchmark.systems import System, make_systems
 from dims_hf.benchmark.translators import (
     UnavailableError,
-    collapsed_text,
     content_of,
+    decoded_text,
     expected_listed_ids,
     random_shortlist,
     vocabulary_mapping,
@@ -147,10 +147,10 @@ def test_content_of(row: list[int], expected: list[int]):
     assert content_of(row, pad_token_id=1, eos_token_id=2) == expected
 
 
-def test_collapsed_text_drops_repeats_of_ours_alone(systems: dict[str, System]):
+def test_decoded_text_drops_repeats_of_ours_alone(systems: dict[str, System]):
     row = [7, 7, 8]
-    assert collapsed_text(systems["ours torch-fp32 1x1"].weights, row) == "w7 w8"
-    assert collapsed_text(systems["marian-greedy 2-2"].weights, row) == "w7 w7 w8"
+    assert decoded_text(systems["ours torch-fp32 1x1"].weights, row) == "w7 w8"
+    assert decoded_text(systems["marian-greedy 2-2"].weights, row) == "w7 w7 w8"
 
 
 def test_system_names_and_labels(systems: dict[str, System]):

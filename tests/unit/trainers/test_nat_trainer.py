@@ -358,3 +358,12 @@ def test_primitive_caches_are_limited_unless_the_environment_says_otherwise():
     environment = {"LRU_CACHE_CAPACITY": "7"}
     limit_primitive_caches(environment)
     assert environment == {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "7"}
+
+
+def test_a_model_card_can_be_written_after_training_with_the_default_schedule(make_teacher_trainer, tmp_path):
+    trainer = make_teacher_trainer(max_steps=1, lr_scheduler_type="fairseq_inverse_sqrt", warmup_steps=2)
+    trainer.train()
+    trainer.create_model_card(model_name="toy")  # as `push_to_hub` does
+    card = (tmp_path / trainer.args.output_dir / "README.md").read_text()
+    assert "fairseq_inverse_sqrt" in card
+    assert isinstance(NATTrainingArguments(output_dir=str(tmp_path), report_to="none").lr_scheduler_type.value, str)
