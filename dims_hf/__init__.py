@@ -239,6 +239,7 @@ _ROOMS = {
     ),
     "translation": (
         "Adaptive",
+        "Document",
         "RUNTIMES",
         "Reranker",
         "Runtime",
@@ -248,8 +249,12 @@ _ROOMS = {
         "load_model",
         "open_runtime",
         "quality_flags",
+        "read_document",
         "translate",
+        "translate_adaptively",
         "translate_document",
+        "translate_texts",
+        "translate_texts_timed",
         "translate_timed",
     ),
     "evaluation": (

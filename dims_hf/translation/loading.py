@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dims_hf._files import expand_home
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -194,18 +196,6 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
         # asking the Hub would take its time and then say no
         raise ValueError(f"There is no such folder as {text}{_neighbour(path)}. Correct the path.")
     return text
-
-
-def expand_home(name: str | os.PathLike[str]) -> Path:
-    """The path with `~` for the home folder.
-
-    Raises:
-        ValueError: the home folder of somebody who is not here.
-    """
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{name}: {error} Write the folder's whole path.") from None
 
 
 def _neighbour(path: Path) -> str:
