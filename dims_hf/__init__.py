@@ -151,6 +151,7 @@ if TYPE_CHECKING:
     from dims_hf.translation import (
         RUNTIMES as RUNTIMES,
         Adaptive as Adaptive,
+        Document as Document,
         Reranker as Reranker,
         Runtime as Runtime,
         Timing as Timing,

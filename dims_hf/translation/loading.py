@@ -187,14 +187,13 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
         if not (path / "config.json").is_file():
             raise ValueError(f"{text} holds no config.json. Give the folder that training or export wrote.")
         return str(path)
+    neighbour = _neighbour(path)
     if is_path or path.exists():
-        raise ValueError(
-            f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id (there is no such folder"
-            f"{_neighbour(path)})."
-        )
-    if _neighbour(path):
+        hint = f" There is no such folder{neighbour}" if neighbour else ""
+        raise ValueError(f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id.{hint}")
+    if neighbour:
         # asking the Hub would take its time and then say no
-        raise ValueError(f"There is no such folder as {text}{_neighbour(path)}. Correct the path.")
+        raise ValueError(f"There is no such folder as {text}{neighbour} Correct the path.")
     return text
 
 
