@@ -151,6 +151,7 @@ if TYPE_CHECKING:
     from dims_hf.translation import (
         RUNTIMES as RUNTIMES,
         Adaptive as Adaptive,
+        Document as Document,
         Reranker as Reranker,
         Runtime as Runtime,
         Timing as Timing,
@@ -239,6 +240,7 @@ _ROOMS = {
     ),
     "translation": (
         "Adaptive",
+        "Document",
         "RUNTIMES",
         "Reranker",
         "Runtime",
@@ -248,8 +250,12 @@ _ROOMS = {
         "load_model",
         "open_runtime",
         "quality_flags",
+        "read_document",
         "translate",
+        "translate_adaptively",
         "translate_document",
+        "translate_texts",
+        "translate_texts_timed",
         "translate_timed",
     ),
     "evaluation": (

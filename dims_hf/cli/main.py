@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -34,6 +35,7 @@ _EXTRAS = {
     "evaluate": "eval",
     "rich": "eval",
     "sacrebleu": "eval",
+    "markdown_it": "documents",
     "matplotlib": "plot",
     "onnx": "onnx",
     "onnxruntime": "onnx",
@@ -61,15 +63,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
     except BrokenPipeError:
-        # the reader (`| head`) has gone: nothing is left to say, and the flush at exit must not complain either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_output()
         return 0
     except Exception as error:
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            _forget_output()
         if debug:
             raise
         line, code = _describe_error(error)
         sys.stderr.write(f"error: {line}\n")
         return code
+
+
+def _forget_output() -> None:
+    """Where the reader (`| head`) has gone or the disk is full, the flush at exit must not complain as well."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
@@ -109,6 +117,9 @@ def _describe_error(error: Exception) -> tuple[str, int]:
     if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
         package = error.name.partition(".")[0]
         return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        where = f" ({error.filename})" if error.filename else ""
+        return f"The disk is full{where}: no space left. Make room and run the command again.", 2
     if isinstance(error, (ValueError, OSError, NotImplementedError)) and text:
         return text, 2
     return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1

@@ -1,107 +1,269 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""`dims-hf translate --model MODEL [TEXT ...]`: sentences from arguments, a file or standard input, one per line."""
+"""`dims-hf translate --model MODEL [TEXT ...]`: sentences from arguments, a file or standard input, and documents."""
 
 from __future__ import annotations
 
 import argparse
+import io
+import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
 
+from dims_hf._files import expand_home, stream_lines
 from dims_hf.cli.parsing import CommandParser
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from dims_hf.translation import Runtime, Translation
+
+# What `generate` is told, where something is said.
+_DECODING = ("num_iterations", "length_beam_size", "length_score_weight", "repeat_penalty")
+_STANDARD_INPUT = "standard input"
 
 
 def main(argv: Sequence[str]) -> None:
     """Translate line by line; blank lines stay blank, so that output and input lines match."""
     arguments = _make_parser().parse_words(argv)
-    lines = _read_lines(arguments)
-    from dims_hf.translation import load_model
+    _check(arguments)
+    source = None if arguments.text else _open_input(arguments)
+    kind = _document_kind(arguments)
+    from dims_hf.translation import open_runtime
 
-    model, tokenizer = load_model(arguments.model, arguments.device, arguments.dtype)
-    write = _show_steps if arguments.show_steps else _translate
-    _write_lines(write(model, tokenizer, lines, arguments), arguments.output)
+    runtime = open_runtime(
+        arguments.model,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        threads=arguments.threads,
+        trust_remote_code=arguments.trust_remote_code,
+    )
+    translate = _make_translate(runtime, arguments)
+    with _open_output(arguments.output) as output:
+        if kind != "text":
+            _translate_document(source, kind, translate, output)
+        elif arguments.show_steps:
+            _write(_show_steps(runtime, _groups(arguments, source), arguments), output)
+        else:
+            _write(_translate_lines(_groups(arguments, source), translate, arguments.format), output)
 
 
 def _make_parser() -> CommandParser:
-    parser = CommandParser("translate", "Translate sentences, one per argument or line.")
+    parser = CommandParser("translate", "Translate sentences, one per argument or line, or a document.")
     parser.add_argument("text", nargs="*", help="sentences; without any, they are read from --input")
-    parser.add_argument("--model", required=True, help="checkpoint folder or Hub model id")
-    parser.add_argument("--input", default="-", metavar="FILE", help="one sentence per line, - is standard input")
-    parser.add_argument("--output", default="-", metavar="FILE", help="where to write, - is standard output")
-    parser.add_argument("--num-iterations", type=int, help="decoder passes; the model's own number when not given")
     parser.add_argument(
-        "--length-beam-size", type=int, help="target lengths tried; the model's own number when not given"
+        "--model", required=True, help="checkpoint folder, folder of an export (ONNX, native) or Hub model id"
     )
-    parser.add_argument(
-        "--max-tokens-per-batch", type=int, default=4096, help="tokens decoded at once, padding counted"
+    files = parser.add_argument_group("input and output")
+    files.add_argument("--input", default="-", metavar="FILE", help="UTF-8 text, - is standard input")
+    files.add_argument("--output", default="-", metavar="FILE", help="where to write, - is standard output")
+    files.add_argument(
+        "--input-format",
+        choices=("text", "paragraphs", "markdown", "html", "srt", "po"),
+        help="text is one sentence per line; when not given, the suffix of --input decides",
     )
-    parser.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
-    parser.add_argument("--show-steps", action="store_true", help="print what every decoder pass decided")
+    files.add_argument(
+        "--format", choices=("text", "jsonl"), default="text", help="jsonl: with scores and what looks wrong"
+    )
+    files.add_argument(
+        "--on-blank", choices=("keep", "error"), default="keep", help="what a line with nothing to see in it is"
+    )
+    files.add_argument(
+        "--on-long",
+        choices=("error", "truncate", "split", "skip"),
+        help="what is done with a line longer than the model takes; error when not given, split in documents",
+    )
+    _add_decoding(parser)
     parser.add_place()
+    parser.add_argument("--threads", type=int, help="processor threads; as many as the runtime likes when not given")
+    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     return parser
 
 
-def _read_lines(arguments: argparse.Namespace) -> list[str]:
-    if arguments.text:
-        if arguments.input != "-":
-            raise ValueError("Sentences were given as arguments and as --input. Give one of the two.")
-        return arguments.text
+def _add_decoding(parser: CommandParser) -> None:
+    decoding = parser.add_argument_group("decoding", "What is not given is as the model's own settings say.")
+    decoding.add_argument("--num-iterations", type=int, help="decoder passes")
+    decoding.add_argument("--length-beam-size", type=int, help="target lengths tried")
+    decoding.add_argument("--length-score-weight", type=float, help="weight of a length's own probability")
+    decoding.add_argument("--repeat-penalty", type=float, help="what two equal neighbours cost, inf forbids them")
+    decoding.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
+    decoding.add_argument("--max-tokens-per-batch", type=int, help="tokens decoded at once, padding counted")
+    decoding.add_argument(
+        "--rerank", metavar="MODEL", help="autoregressive model that chooses among --num-candidates translations"
+    )
+    decoding.add_argument("--num-candidates", type=int, help="translations that --rerank chooses from; 5 if not given")
+    decoding.add_argument(
+        "--threshold",
+        type=float,
+        help="confidence, 0 to 1, below which a sentence is translated again, as are those that look wrong",
+    )
+    decoding.add_argument("--fallback-iterations", type=int, help="decoder passes of the second try")
+    decoding.add_argument("--fallback-model", metavar="MODEL", help="another model for the second try")
+    decoding.add_argument("--show-steps", action="store_true", help="print what every decoder pass decided")
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuses what contradicts itself or would be read and ignored."""
+    if arguments.text and arguments.input != "-":
+        raise ValueError("Sentences were given as arguments and as --input. Give one of the two.")
+    if arguments.text and arguments.input_format not in (None, "text"):
+        raise ValueError("--input-format is for --input. Leave it out with sentences as arguments.")
+    has_fallback = arguments.fallback_iterations is not None or arguments.fallback_model is not None
+    if has_fallback != (arguments.threshold is not None):
+        raise ValueError(
+            "A second try needs --threshold, and --fallback-iterations or --fallback-model. Give both or neither."
+        )
+    if arguments.num_candidates is not None and arguments.rerank is None:
+        raise ValueError("--num-candidates has no effect without --rerank MODEL. Give it, or leave it out.")
+    if arguments.show_steps:
+        given = [name for name in ("rerank", "threshold") if getattr(arguments, name) is not None]
+        if given or arguments.format != "text":
+            raise ValueError("--show-steps shows the passes of one model as text. Leave out the other options.")
+
+
+# ---- in ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Lines that came together, and how errors call each of them."""
+
+    lines: list[str]
+    name: Callable[[int], str]
+
+
+def _open_input(arguments: argparse.Namespace) -> tuple[io.BufferedIOBase, str]:
+    """The stream to read, and what errors call it."""
     if arguments.input == "-":
-        # a lone carriage return must not end a line here either
-        sys.stdin.reconfigure(newline="\n")
-        return _split_lines(sys.stdin.read())
-    path = Path(arguments.input)
-    if not path.is_file():
-        raise FileNotFoundError(f"Input file {path} does not exist. Give a text file with one sentence per line.")
-    return _split_lines(path.read_bytes().decode("utf-8"))
+        return sys.stdin.buffer, _STANDARD_INPUT
+    path = expand_home(arguments.input)
+    if path.is_dir() or not path.exists():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise ValueError(f"Input file {path} {what}. Give a text file with one sentence per line.")
+    return path.open("rb"), str(path)
 
 
-def _split_lines(text: str) -> list[str]:
-    """Lines end at a line feed only: other separators of Unicode occur inside sentences."""
-    lines = [line.strip("\r") for line in text.split("\n")]
-    return lines if lines[-1] else lines[:-1]
+def _groups(arguments: argparse.Namespace, source: tuple[Any, str] | None) -> Iterator[_Group]:
+    if source is None:
+        yield _Group(arguments.text, lambda index: f"argument {index + 1}")
+        return
+    stream, name = source
+    number = 1
+    for lines in stream_lines(stream, name):
+        yield _Group(lines, lambda index, first=number: f"{name}:{first + index}")
+        number += len(lines)
+
+
+def _document_kind(arguments: argparse.Namespace) -> str:
+    if arguments.input_format is not None:
+        return arguments.input_format
+    from dims_hf.translation.documents import kind_of
+
+    return "text" if arguments.text else kind_of(arguments.input)
+
+
+# ---- translating -------------------------------------------------------------------------------------------------
+
+
+def _make_translate(runtime: Runtime, arguments: argparse.Namespace) -> Callable[..., list[Translation]]:
+    """A function from texts to translations, with everything that was asked for."""
+    from dims_hf.translation import translate_texts
+
+    options = {name: getattr(arguments, name) for name in _DECODING}
+    options |= {
+        "max_tokens_per_batch": arguments.max_tokens_per_batch,
+        "collapse_repeats": False if arguments.keep_repeats else None,
+        "on_blank": arguments.on_blank,
+        "on_long": arguments.on_long or "error",
+    }
+    place = {"device": arguments.device, "dtype": arguments.dtype, "trust_remote_code": arguments.trust_remote_code}
+    if arguments.rerank is not None:
+        from dims_hf.translation import Reranker
+
+        candidates = {} if arguments.num_candidates is None else {"num_candidates": arguments.num_candidates}
+        options["reranker"] = Reranker.open(arguments.rerank, **place, **candidates)
+    if arguments.threshold is None:
+        return lambda texts, **given: translate_texts(runtime, texts, **{**options, **given})
+    from dims_hf.translation import Adaptive, open_runtime, translate_adaptively
+
+    fallback = None if arguments.fallback_model is None else open_runtime(arguments.fallback_model, **place)
+    adaptive = Adaptive(arguments.threshold, arguments.fallback_iterations, fallback)
+    return lambda texts, **given: translate_adaptively(runtime, texts, adaptive, **{**options, **given})
+
+
+def _translate_lines(
+    groups: Iterable[_Group], translate: Callable[..., list[Translation]], form: str
+) -> Iterator[list[str]]:
+    """Lines of the output, group by group; where a line is refused, those before it come first."""
+    for group in groups:
+        done, refused = _translate_group(group, translate)
+        shown = zip(group.lines, done, strict=False)
+        yield [_as_json(*pair) if form == "jsonl" else _one_line(pair[1].text) for pair in shown]
+        if refused is not None:
+            raise refused
+
+
+def _translate_group(
+    group: _Group, translate: Callable[..., list[Translation]]
+) -> tuple[list[Translation], ValueError | None]:
+    """Translations of a group, or of the lines before the one that the policies refuse, with that refusal."""
+    try:
+        return translate(group.lines, name=group.name), None
+    except ValueError as error:
+        bad = next((row for row in range(len(group.lines)) if str(error).startswith(group.name(row) + " ")), None)
+        if bad is None:
+            raise
+        return (translate(group.lines[:bad], name=group.name) if bad else []), error
+
+
+def _translate_document(
+    source: tuple[Any, str] | None, kind: str, translate: Callable[..., list[Translation]], output: TextIO
+) -> None:
+    from dims_hf.translation.documents import translate_document
+
+    stream, name = source
+    written = translate_document(
+        stream.read(), kind, lambda texts: [each.text for each in translate(texts, on_long="split")], name=name
+    )
+    output.flush()
+    output.buffer.write(written)
+    output.buffer.flush()
+
+
+def _as_json(source: str, translation: Translation) -> str:
+    from dims_hf.translation import quality_flags
+
+    record = {
+        "source": source,
+        "translation": translation.text,
+        "score": round(translation.score, 6),
+        "confidence": round(translation.confidence, 6) if translation.left_out is None else None,
+        "flags": quality_flags(source, translation),
+        "pieces": translation.num_pieces,
+        "left_out": translation.left_out,
+        "is_fallback": translation.is_fallback,
+    }
+    return json.dumps(record, ensure_ascii=False)
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _translate(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], arguments: argparse.Namespace
-) -> Iterator[str]:
-    from dims_hf.translation import translate
-
-    rows = [row for row, line in enumerate(lines) if line.strip()]
-    translations = [""] * len(lines)
-    if rows:
-        outputs = translate(
-            model,
-            tokenizer,
-            [lines[row] for row in rows],
-            num_iterations=arguments.num_iterations,
-            length_beam_size=arguments.length_beam_size,
-            max_tokens_per_batch=arguments.max_tokens_per_batch,
-            collapse_repeats=False if arguments.keep_repeats else None,
-        )
-        for row, output in zip(rows, outputs):
-            translations[row] = _one_line(output.text)
-    yield from translations
-
-
-def _show_steps(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, lines: Sequence[str], arguments: argparse.Namespace
-) -> Iterator[str]:
+def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.Namespace) -> Iterator[list[str]]:
     """One block per sentence: a line for each pass, with the tokens it will predict again in square brackets."""
-    given = {"num_iterations": arguments.num_iterations, "length_beam_size": arguments.length_beam_size}
+    from dims_hf.models.source_text import is_blank
+    from dims_hf.translation.torch_runtime import AutoregressiveRuntime, TorchRuntime
+
+    if not isinstance(runtime, TorchRuntime) or isinstance(runtime, AutoregressiveRuntime):
+        raise ValueError("--show-steps needs a checkpoint of this package: an export keeps no history of its passes.")
+    model, tokenizer = runtime.model, runtime.text_tokenizer
+    given = {name: getattr(arguments, name) for name in _DECODING}
     options = {name: value for name, value in given.items() if value is not None}
-    for line in filter(str.strip, lines):
+    for line in (line for group in groups for line in group.lines if not is_blank(line)):
         inputs = tokenizer(line, return_tensors="pt").to(model.device)
         output = model.generate(
             inputs["input_ids"],
@@ -111,30 +273,65 @@ def _show_steps(
             output_history=True,
             **options,
         )
-        yield f"source   {_one_line(line)}"
+        block = [f"source   {_one_line(line)}"]
         for number, step in enumerate(output.history, start=1):
-            yield f"pass {number:<3} {_format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())}"
-        yield f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"
+            shown = _format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())
+            block.append(f"pass {number:<3} {shown}")
+        yield [*block, f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"]
 
 
-def _format_step(tokenizer: PreTrainedTokenizerBase, token_ids: Sequence[int], states: Sequence[int]) -> str:
+def _format_step(tokenizer: Any, token_ids: Sequence[int], states: Sequence[int]) -> str:
     from dims_hf.models.decoding_mask_predict import REMASKED
 
     outside = {tokenizer.bos_token_id, tokenizer.eos_token_id, tokenizer.pad_token_id}
+    tokens = tokenizer.convert_ids_to_tokens(list(token_ids))
     shown = [
         f"[{token}]" if state == REMASKED else token
-        for token_id, token, state in zip(token_ids, tokenizer.convert_ids_to_tokens(list(token_ids)), states)
+        for token_id, token, state in zip(token_ids, tokens, states, strict=True)
         if token_id not in outside
     ]
     return " ".join(shown)
 
 
-def _write_lines(lines: Iterator[str], target: str) -> None:
+# ---- out ---------------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _open_output(target: str) -> Iterator[TextIO]:
+    """Standard output, or a file that has its name once it is complete; what was finished of it stays beside it."""
     if target == "-":
-        for line in lines:
-            sys.stdout.write(line + "\n")
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8", newline="\n")
+        yield sys.stdout
         sys.stdout.flush()
         return
-    temporary = Path(f"{target}.tmp")
-    temporary.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-    os.replace(temporary, target)
+    path = expand_home(target)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        # a device or a pipe, which no file can take the place of
+        with path.open("w", encoding="utf-8", newline="\n") as output:
+            yield output
+        return
+    partial = path.with_name(f"{path.name}.partial")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it, or correct the path.")
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder. Give a file to write.")
+    try:
+        with partial.open("w", encoding="utf-8", newline="\n") as output:
+            yield output
+            output.flush()
+            os.fsync(output.fileno())
+    except BaseException as error:
+        if not partial.is_file() or not partial.stat().st_size:
+            partial.unlink(missing_ok=True)
+        elif isinstance(error, (ValueError, OSError)):
+            note = f"{error} What was translated before is in {partial}."
+            raise (type(error)(note) if isinstance(error, ValueError) else OSError(note)) from None
+        raise
+    os.replace(partial, path)
+
+
+def _write(groups: Iterable[list[str]], output: TextIO) -> None:
+    for lines in groups:
+        output.write("".join(line + "\n" for line in lines))
+        output.flush()

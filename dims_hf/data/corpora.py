@@ -16,6 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dims_hf._files import expand_home, read_lines
+from dims_hf.models.source_text import is_blank
+
 from .tokenizer import SPECIAL_TOKENS
 
 
@@ -40,6 +43,8 @@ _SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "t
 _JSONL_SUFFIXES = (".jsonl", ".json")
 
 _HUB_ID = re.compile(r"\w[\w.-]*(/\w[\w.-]*)?(:[\w.-]+)?")
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 _SPECIAL = re.compile("|".join(re.escape(token) for token in SPECIAL_TOKENS))
 
@@ -74,7 +79,8 @@ def load_corpus(
             `valid.*`, `test.*` (one sentence per line, UTF-8); a folder with `train.jsonl`, `valid.jsonl`,
             `test.jsonl`, one `{"translation": {"en": …, "de": …}}` per line; such files themselves, as a list whose
             names start with the split or a dict from split to file (a single file is the one split asked for, or
-            `train`); the id of a Hub data set with a `translation` column (`"name"` or `"name:config"`).
+            `train`); a `DatasetDict` with the column `translation`, or `source` and `target`; the id of a Hub data
+            set with a `translation` column (`"name"` or `"name:config"`).
             `validation` and `dev` are read as `valid`.
         source_lang, target_lang (`str`):
             File suffixes or keys of the two languages, e.g. `"en"` and `"de"`.
@@ -88,7 +94,8 @@ def load_corpus(
         data_config (`str`, *optional*):
             Configuration of a Hub data set; the same as `"name:config"`.
         drop_bad_rows (`bool`, *optional*, defaults to `False`):
-            Leave out rows that are empty or hold a special token (their number is logged) instead of refusing them.
+            Leave out rows that are empty, null, damaged or hold a special token (their number is logged) instead of
+            refusing them.
             For data sets one cannot edit.
 
     Returns:
@@ -132,7 +139,7 @@ def load_sentences(path: str | Path, language: str, *, max_examples: int | None 
     """
     from datasets import Dataset
 
-    path = Path(path).expanduser()
+    path = expand_home(path)
     side = _read_lines(path / f"train.{language}" if path.is_dir() else path)
     side = replace(side, texts=side.texts[:max_examples])
     if not side.texts:
@@ -162,7 +169,7 @@ def corpus_fingerprint(dataset: Dataset | Mapping[str, Dataset]) -> str:
 class _Side:
     """The sentences of one language, and how to say where one of them stands."""
 
-    texts: list[str]
+    texts: list[str | None]
     name: str
     locate: Callable[[int], str]
 
@@ -208,10 +215,16 @@ def _check_request(source_lang: str, target_lang: str, splits: Sequence[str], ma
             raise ValueError(f"max_examples for {split!r} is {limit}. Use 1 or more, or leave it out for all pairs.")
 
 
-def _problem(text: str) -> str | None:
+def _problem(text: str | None) -> str | None:
     """What is wrong with a sentence, or `None`."""
-    if not text:
+    if text is None:
+        return "is None, not a string"
+    if is_blank(text):
         return "is empty"
+    if "\0" in text:
+        return "contains a NUL character"
+    if _SURROGATE.search(text):
+        return "contains half of a surrogate pair, which is no character"
     special = _SPECIAL.search(text)
     if special:
         return f"contains {special[0]!r}, which the tokenizer would read as a special token"
@@ -238,7 +251,7 @@ def _without_bad_rows(rows: _Split) -> _Split:
     keep = [row for row, pair in enumerate(pairs) if not any(map(_problem, pair))]
     if len(keep) < len(pairs):
         logger.warning(
-            "Dropped %d of %d pairs of %s: empty or with a special token.",
+            "Dropped %d of %d pairs of %s: empty, null, damaged or with a special token.",
             len(pairs) - len(keep),
             len(pairs),
             rows.source.name,
@@ -255,7 +268,7 @@ def _check_not_swapped(rows: _Split, source_lang: str, target_lang: str) -> None
         (rows.source, source_lang, target_lang),
         (rows.target, target_lang, source_lang),
     ):
-        words = re.findall(r"\w+", " ".join(side.texts[:1000]).lower())
+        words = re.findall(r"\w+", " ".join(filter(None, side.texts[:1000])).lower())
         own, foreign = (_count_words(words, language) for language in (claimed, other))
         scores.append(foreign >= 20 and foreign > 4 * own)
     if all(scores):
@@ -302,13 +315,17 @@ def _read(
     data_config: str | None,
 ) -> dict[str, _Split]:
     """Those of `splits` that exist."""
+    if hasattr(data, "column_names") and not isinstance(data, Mapping):
+        data = {splits[0] if len(splits) == 1 else "train": data}
+    if isinstance(data, Mapping) and any(hasattr(rows, "column_names") for rows in data.values()):
+        return _read_tables(data, "DatasetDict", source_lang, target_lang, splits, limits)
     if isinstance(data, Mapping):
         return _read_files(data, source_lang, target_lang, splits)
     if isinstance(data, Sequence) and not isinstance(data, str):
         return _read_files(_files_by_split(data), source_lang, target_lang, splits)
     if data == EMBEDDED_CORPUS:
         return _read_phrasebook(source_lang, target_lang, splits, limits)
-    path = Path(data).expanduser()
+    path = expand_home(data)
     if path.is_dir():
         return _read_directory(path, source_lang, target_lang, splits)
     if path.is_file():
@@ -406,27 +423,14 @@ def _read_text_pair(folder: Path, stem: str, source_lang: str, target_lang: str)
 
 
 def _read_lines(path: Path) -> _Side:
-    """
-    The stripped lines of a UTF-8 file. Only a line feed ends a line: `str.splitlines` would also break at U+0085 or
-    U+2028 inside a sentence and put every following pair out of step.
-    """
-    content = _decode(path).removeprefix("\ufeff")
-    lines = content.removesuffix("\n").split("\n") if content else []
-    return _Side([line.strip() for line in lines], str(path), lambda row: f"{path}:{row + 1}")
+    """The stripped lines of a text file."""
+    return _Side([line.strip() for line in _lines(path)], str(path), lambda row: f"{path}:{row + 1}")
 
 
-def _decode(path: Path) -> str:
+def _lines(path: Path) -> list[str]:
     if not path.is_file():
         raise ValueError(f"There is no file {str(path)!r}{_neighbours(path)}. Add it, or correct the path.")
-    raw = path.read_bytes()
-    try:
-        return raw.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        raise ValueError(
-            f"{path}:{line}: not valid UTF-8 (byte 0x{raw[error.start]:02x}). Convert the file, e.g. "
-            f"`iconv -f latin1 -t utf-8`."
-        ) from error
+    return read_lines(path)
 
 
 def _read_side_column(path: Path, num_rows: int, beside: str) -> list[int]:
@@ -457,16 +461,12 @@ def _read_files(
         if split not in SPLITS:
             raise ValueError(f"Unknown split {split!r} in data. Use {_listed(SPLITS)}.")
     return {
-        split: _read_jsonl(Path(files[split]).expanduser(), source_lang, target_lang)
-        for split in splits
-        if split in files
+        split: _read_jsonl(expand_home(files[split]), source_lang, target_lang) for split in splits if split in files
     }
 
 
 def _read_jsonl(path: Path, source_lang: str, target_lang: str) -> _Split:
-    content = _decode(path).removeprefix("\ufeff")
-    lines = content.removesuffix("\n").split("\n") if content else []
-    records = [_parse_record(line, f"{path}:{number}") for number, line in enumerate(lines, start=1)]
+    records = [_parse_record(line, f"{path}:{number}") for number, line in enumerate(_lines(path), start=1)]
     return _split_from_records(records, source_lang, target_lang, str(path), lambda row: f"{path}:{row + 1}")
 
 
@@ -474,9 +474,11 @@ def _parse_record(line: str, where: str) -> dict[str, Any]:
     shape = 'one {"translation": {"en": "…", "de": "…"}} per line'
     try:
         record = json.loads(line)
-    except json.JSONDecodeError as error:
-        reason = "empty line" if not line.strip() else f"not valid JSON ({error.msg} at column {error.colno})"
-        raise ValueError(f"{where}: {reason}. The file must hold {shape}.") from error
+    # also numbers of thousands of digits, and brackets nested as deep
+    except (ValueError, RecursionError) as error:
+        what = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+        reason = "empty line" if not line.strip() else f"not valid JSON ({what})"
+        raise ValueError(f"{where}: {reason}. The file must hold {shape}.") from None
     if not isinstance(record, dict) or not isinstance(record.get("translation"), dict):
         found = f"the keys {_listed(record)}" if isinstance(record, dict) else f"a {type(record).__name__}"
         raise ValueError(f"{where}: no object under the key 'translation', only {found}. The file must hold {shape}.")
@@ -503,7 +505,7 @@ def _split_from_records(
     return _Split(sides[0], sides[1], extra)
 
 
-def _translation(record: Mapping[str, Any], language: str, where: str) -> str:
+def _translation(record: Mapping[str, Any], language: str, where: str) -> str | None:
     translation = record["translation"]
     if language not in translation:
         raise ValueError(
@@ -511,6 +513,8 @@ def _translation(record: Mapping[str, Any], language: str, where: str) -> str:
             f"languages that are there."
         )
     text = translation[language]
+    if text is None:
+        return None
     if not isinstance(text, str):
         raise ValueError(f"{where}: the {language!r} sentence is {text!r}, not a string. Put it in quotes.")
     return text.strip()
@@ -535,16 +539,39 @@ def _read_hub(
     limits: Mapping[str, int],
 ) -> dict[str, _Split]:
     name, _, config = data.partition(":")
-    loaded = _download(name, data_config or config or None)
+    return _read_tables(
+        _download(name, data_config or config or None),
+        name,
+        source_lang,
+        target_lang,
+        splits,
+        limits,
+    )
+
+
+def _read_tables(
+    loaded: Mapping[str, Dataset],
+    name: str,
+    source_lang: str,
+    target_lang: str,
+    splits: Sequence[str],
+    limits: Mapping[str, int],
+) -> dict[str, _Split]:
+    """Splits of a `datasets.DatasetDict`, each with a `translation` column, or with `source` and `target`."""
     found: dict[str, _Split] = {}
     for split in splits:
         theirs = next((theirs for theirs in _SPLIT_NAMES[split] if theirs in loaded), None)
         if theirs is None:
             continue
         rows, label = loaded[theirs], f"{name} [{theirs}]"
+        if {"source", "target"} <= set(rows.column_names):  # as load_corpus itself gives them
+            rows = rows.map(
+                lambda row: {"translation": {source_lang: row["source"], target_lang: row["target"]}},
+                remove_columns=["source", "target"],
+            )
         if "translation" not in rows.column_names:
             raise ValueError(
-                f"The Hub data set {label} has no column 'translation', only {_listed(rows.column_names)}. Use a data "
+                f"The data set {label} has no column 'translation', only {_listed(rows.column_names)}. Use a data "
                 f"set of pairs, or convert it to JSONL."
             )
         rows = rows.select(range(min(limits.get(split, len(rows)), len(rows))))
@@ -554,7 +581,7 @@ def _read_hub(
             list(rows), source_lang, target_lang, label, lambda row, label=label: f"{label} row {row}"
         )
     if not found:
-        raise ValueError(f"The Hub data set {name!r} has no split {_listed(splits)}; it has {_listed(loaded)}.")
+        raise ValueError(f"The data set {name!r} has no split {_listed(splits)}; it has {_listed(loaded)}.")
     return found
 
 

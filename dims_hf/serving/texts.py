@@ -29,7 +29,7 @@ def open_translator(model: str, *, threads: int | None = None) -> Callable[[list
     runtime = open_runtime(model, threads=threads)
 
     def translate(texts: list[str]) -> list[str]:
-        return translate_texts(runtime, texts)
+        return [translation.text for translation in translate_texts(runtime, texts, on_long="split")]
 
     return translate
 

@@ -8,8 +8,16 @@ from dims_hf._lazy import lazy_exports
 
 
 if TYPE_CHECKING:
-    from .confidence import Adaptive as Adaptive, quality_flags as quality_flags
-    from .documents import translate_document as translate_document
+    from .confidence import (
+        Adaptive as Adaptive,
+        quality_flags as quality_flags,
+        translate_adaptively as translate_adaptively,
+    )
+    from .documents import (
+        Document as Document,
+        read_document as read_document,
+        translate_document as translate_document,
+    )
     from .loading import load_checkpoint as load_checkpoint, load_model as load_model
     from .reranking import Reranker as Reranker
     from .runtimes import RUNTIMES as RUNTIMES, Runtime as Runtime, open_runtime as open_runtime
@@ -17,6 +25,8 @@ if TYPE_CHECKING:
         Timing as Timing,
         Translation as Translation,
         translate as translate,
+        translate_texts as translate_texts,
+        translate_texts_timed as translate_texts_timed,
         translate_timed as translate_timed,
     )
 
@@ -24,11 +34,18 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "confidence": ("Adaptive", "quality_flags"),
-        "documents": ("translate_document",),
+        "confidence": ("Adaptive", "quality_flags", "translate_adaptively"),
+        "documents": ("Document", "read_document", "translate_document"),
         "loading": ("load_checkpoint", "load_model"),
         "reranking": ("Reranker",),
         "runtimes": ("RUNTIMES", "Runtime", "open_runtime"),
-        "sentences": ("Timing", "Translation", "translate", "translate_timed"),
+        "sentences": (
+            "Timing",
+            "Translation",
+            "translate",
+            "translate_texts",
+            "translate_texts_timed",
+            "translate_timed",
+        ),
     },
 )

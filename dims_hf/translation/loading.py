@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dims_hf._files import expand_home
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -185,27 +187,14 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
         if not (path / "config.json").is_file():
             raise ValueError(f"{text} holds no config.json. Give the folder that training or export wrote.")
         return str(path)
+    neighbour = _neighbour(path)
     if is_path or path.exists():
-        raise ValueError(
-            f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id (there is no such folder"
-            f"{_neighbour(path)})."
-        )
-    if _neighbour(path):
+        hint = f" There is no such folder{neighbour}" if neighbour else ""
+        raise ValueError(f"Model folder {text} does not exist. Give a checkpoint folder or a Hub model id.{hint}")
+    if neighbour:
         # asking the Hub would take its time and then say no
-        raise ValueError(f"There is no such folder as {text}{_neighbour(path)}. Correct the path.")
+        raise ValueError(f"There is no such folder as {text}{neighbour} Correct the path.")
     return text
-
-
-def expand_home(name: str | os.PathLike[str]) -> Path:
-    """The path with `~` for the home folder.
-
-    Raises:
-        ValueError: the home folder of somebody who is not here.
-    """
-    try:
-        return Path(name).expanduser()
-    except RuntimeError as error:
-        raise ValueError(f"{name}: {error} Write the folder's whole path.") from None
 
 
 def _neighbour(path: Path) -> str:

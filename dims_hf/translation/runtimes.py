@@ -11,12 +11,14 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any, Protocol
 
+from dims_hf._files import expand_home
+
 
 # name -> "module:class", imported when a model of that kind is opened. A new runtime is one file and one line.
 RUNTIMES: dict[str, str] = {
     "torch": "dims_hf.translation.torch_runtime:TorchRuntime",
-    "onnx": "dims_hf.translation.onnx_runtime:OnnxRuntime",
-    "native": "dims_hf.translation.native_runtime:NativeRuntime",
+    "onnx": "dims_hf.translation.exported_runtime:OnnxRuntime",
+    "native": "dims_hf.translation.exported_runtime:NativeRuntime",
 }
 
 EXPORT_FILE = "export.json"
@@ -77,7 +79,7 @@ def open_runtime(
     Raises:
         ValueError: nothing at that place, a damaged export, or an option that its runtime does not have.
     """
-    folder = Path(model).expanduser()
+    folder = expand_home(model)
     if not (folder / EXPORT_FILE).is_file():
         from dims_hf.translation.torch_runtime import TorchRuntime
 

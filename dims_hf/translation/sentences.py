@@ -20,6 +20,8 @@ from .runtimes import Runtime
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from .reranking import Reranker
+
 
 @dataclass(frozen=True)
 class Translation:
@@ -34,6 +36,7 @@ class Translation:
             source that was split; 0 of an empty translation.
         num_pieces (`int`): pieces that the source was translated in; 0 where it was left out.
         left_out (`str`, *optional*): "blank" or "long" where a policy left the source out.
+        is_fallback (`bool`): whether it was made by more passes or another model, the first being unsure.
     """
 
     text: str
@@ -43,6 +46,7 @@ class Translation:
     score: float
     num_pieces: int = 1
     left_out: str | None = None
+    is_fallback: bool = False
 
     @property
     def confidence(self) -> float:
@@ -143,10 +147,15 @@ def translate_timed(
     """
     from .torch_runtime import TorchRuntime
 
-    return translate_texts(TorchRuntime(model, tokenizer), sources, **options)
+    return translate_texts_timed(TorchRuntime(model, tokenizer), sources, **options)
 
 
-def translate_texts(
+def translate_texts(runtime: Runtime, sources: Iterable[str], **options: Any) -> list[Translation]:
+    """Translations by any runtime; arguments and errors of [`translate_texts_timed`]."""
+    return translate_texts_timed(runtime, sources, **options)[0]
+
+
+def translate_texts_timed(
     runtime: Runtime,
     sources: Iterable[str],
     *,
@@ -156,6 +165,7 @@ def translate_texts(
     on_blank: str = "keep",
     on_long: str = "error",
     name: Callable[[int], str] = "sources[{}]".format,
+    reranker: Reranker | None = None,
     progress: bool = False,
     **generate_kwargs: Any,
 ) -> tuple[list[Translation], Timing]:
@@ -166,11 +176,14 @@ def translate_texts(
         sources, target_lengths, max_tokens_per_batch, collapse_repeats, on_blank, on_long, progress, generate_kwargs:
             as for [`translate`].
         name (`Callable[[int], str]`, *optional*): how errors call the source of a row.
+        reranker ([`Reranker`], *optional*): chooses among several candidates of each source.
     """
     sources = sources if isinstance(sources, str) else list(sources)
     prepared = prepare_sources(sources, runtime.tokenizer, runtime.max_source_length, on_blank, on_long, name=name)
     lengths = _lengths_of_pieces(target_lengths, len(sources), prepared)
     options = {key: value for key, value in generate_kwargs.items() if value is not None}
+    if reranker is not None:
+        options = reranker.candidate_options(options, runtime.length_beam_size)
     collapse_repeats = runtime.collapses_repeats if collapse_repeats is None else collapse_repeats
     budget = runtime.max_tokens_per_batch if max_tokens_per_batch is None else max_tokens_per_batch
     batches = _batches(prepared.pieces, lengths, budget, options.get("length_beam_size") or runtime.length_beam_size)
@@ -182,8 +195,11 @@ def translate_texts(
         start = time.perf_counter()
         rows, scores = runtime.generate([prepared.pieces[index] for index in batch], **options)
         seconds += time.perf_counter() - start
-        for index, token_ids, score in zip(batch, rows, scores, strict=True):
-            pieces[index] = to_translation(runtime, token_ids, score, collapse_repeats)
+        decoded = [to_translation(runtime, *row, collapse_repeats) for row in zip(rows, scores, strict=True)]
+        if reranker is not None:
+            decoded = reranker.choose([runtime.decode(prepared.pieces[index]) for index in batch], decoded)
+        for index, translation in zip(batch, decoded, strict=True):
+            pieces[index] = translation
     translations = join_pieces(len(sources), prepared, [piece for piece in pieces if piece is not None])
     return translations, Timing(seconds, len(prepared.pieces), len(batches))
 

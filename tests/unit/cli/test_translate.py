@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import io
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -60,8 +62,8 @@ def test_translate_only_line_feeds_end_lines(folder, separator, from_file, tmp_p
     text = f"a cat{separator}sleeps .\r\na dog .\n".encode()
     (tmp_path / "in.txt").write_bytes(text)
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text), encoding="utf-8"))
-    echo = lambda model, tokenizer, sources, **_: [SimpleNamespace(text=source) for source in sources]  # noqa: E731
-    monkeypatch.setattr("dims_hf.translation.translate", echo)
+    echo = lambda runtime, sources, **_: [SimpleNamespace(text=source) for source in sources]  # noqa: E731
+    monkeypatch.setattr("dims_hf.translation.translate_texts", echo)
     assert main(["translate", "--model", folder, "--input", str(tmp_path / "in.txt") if from_file else "-"]) == 0
     assert capsys.readouterr().out == "a cat sleeps .\na dog .\n"
 
@@ -90,3 +92,132 @@ def test_translate_folder_without_a_config_is_refused(tmp_path: Path, capsys: py
 def test_translate_unknown_device_is_refused(folder, capsys: pytest.CaptureFixture):
     assert main(["translate", "--model", folder, "--device", "abacus", "a cat ."]) == 2
     assert "error: 'abacus' is not a device." in capsys.readouterr().err
+
+
+def _run(folder: str, *words: str) -> int:
+    return main(["translate", "--model", folder, "--num-iterations", "2", *words])
+
+
+def test_translate_byte_order_mark_and_invisible_lines(folder, expected, tmp_path: Path, capsys):
+    (tmp_path / "in.txt").write_bytes(f"\ufeff{SENTENCES[0]}\r\n\u200b\n{SENTENCES[1]}".encode())
+    assert _run(folder, "--input", str(tmp_path / "in.txt")) == 0
+    assert capsys.readouterr().out.split("\n") == [expected[0], "", expected[1], ""]
+
+
+def test_translate_lines_that_end_in_carriage_returns_alone(folder, expected, tmp_path: Path, capsys):
+    (tmp_path / "in.txt").write_bytes("\r".join(SENTENCES).encode())
+    assert _run(folder, "--input", str(tmp_path / "in.txt")) == 0
+    assert capsys.readouterr().out.splitlines() == expected
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (SENTENCES[0].encode() + b"\ncaf\xe9\n", "in.txt:2: not valid UTF-8 (byte 0xe9)"),
+        ("a cat\n".encode("utf-16"), "in.txt is UTF-16, not UTF-8. Convert it: `iconv -f utf-16"),
+        ("a cat .\n".encode("utf-16le"), "in.txt looks like UTF-16, not UTF-8"),
+        (b"\x1f\x8b\x08\0\0", "in.txt is compressed with gzip, not text."),
+        (b"PAR1\0\0", "in.txt is a Parquet file, not text."),
+        (b"a cat\na \0 dog\n", "in.txt:2: a NUL character."),
+    ],
+)
+def test_translate_what_is_no_utf8_text_is_one_line(folder, tmp_path: Path, capsys, content: bytes, words: str):
+    (tmp_path / "in.txt").write_bytes(content)
+    assert _run(folder, "--input", str(tmp_path / "in.txt")) == 2
+    error = capsys.readouterr().err.splitlines()
+    assert words in error[-1] and error[-1].startswith("error: ")
+
+
+def test_translate_overlong_line_is_named_after_the_lines_before_it_are_written(folder, expected, tmp_path, capsys):
+    long = "cat " * 400
+    (tmp_path / "in.txt").write_text(f"\n\n{SENTENCES[0]}\n{long}\n{SENTENCES[1]}\n")
+    assert _run(folder, "--input", str(tmp_path / "in.txt")) == 2
+    shown = capsys.readouterr()
+    assert shown.out.split("\n") == ["", "", expected[0], ""]
+    assert "in.txt:4 has " in shown.err and "indexing errors" not in shown.err
+    for policy, is_empty in (("skip", True), ("truncate", False), ("split", False)):
+        assert _run(folder, "--input", str(tmp_path / "in.txt"), "--on-long", policy) == 0
+        lines = capsys.readouterr().out.split("\n")
+        assert (lines[2], lines[4]) == (expected[0], expected[1]) and (lines[3] == "") is is_empty
+
+
+def test_translate_refused_line_leaves_what_was_done_beside_the_output(folder, expected, tmp_path: Path, capsys):
+    (tmp_path / "in.txt").write_text(f"{SENTENCES[0]}\n\n")
+    words = ["--input", str(tmp_path / "in.txt"), "--output", str(tmp_path / "out.txt"), "--on-blank", "error"]
+    assert _run(folder, *words) == 2
+    assert "in.txt:2 is blank" in capsys.readouterr().err
+    assert not (tmp_path / "out.txt").exists()
+    assert (tmp_path / "out.txt.partial").read_text() == expected[0] + "\n"
+
+
+def test_translate_nothing_in_gives_nothing_out(folder, capsys):
+    assert _run(folder, "--input", "/dev/null") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_translate_jsonl_has_scores_and_flags(folder, expected, capsys):
+    import json
+
+    assert _run(folder, "--format", "jsonl", SENTENCES[0], " ") == 0
+    first, blank = map(json.loads, capsys.readouterr().out.splitlines())
+    assert first["source"] == SENTENCES[0] and first["translation"].split() == expected[0].split()
+    assert 0 < first["confidence"] < 1 and first["score"] < 0 and isinstance(first["flags"], list)
+    assert (blank["translation"], blank["left_out"], blank["confidence"], blank["flags"]) == ("", "blank", None, [])
+
+
+def test_translate_second_try_decodes_unsure_sentences_with_more_passes(folder, tiny_model, tiny_tokenizer, capsys):
+    import json
+
+    from dims_hf.translation import translate
+
+    words = ["--threshold", "1", "--fallback-iterations", "4", "--format", "jsonl", SENTENCES[0]]
+    assert main(["translate", "--model", folder, "--num-iterations", "1", *words]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["is_fallback"]
+    assert got["translation"] == translate(tiny_model, tiny_tokenizer, SENTENCES[:1], num_iterations=4)[0].text
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--threshold", "0.5"], "A second try needs --threshold, and"),
+        (["--num-candidates", "3"], "--num-candidates has no effect without --rerank"),
+        (["--show-steps", "--format", "jsonl"], "--show-steps shows the passes of one model"),
+        (["--input-format", "html"], "--input-format is for --input"),
+        (["--fallback-iterations", "2", "--threshold", "2"], "threshold must be between 0 and 1, got 2.0"),
+        (["--output", "absent/out.txt"], "There is no folder absent to write out.txt into"),
+    ],
+)
+def test_translate_contradicting_options_are_refused(folder, capsys, words, message):
+    assert _run(folder, *words, "a cat .") == 2
+    assert f"error: {message}" in capsys.readouterr().err
+
+
+def test_translate_full_disk_says_so(folder):
+    done = subprocess.run(
+        [sys.executable, "-m", "dims_hf.cli.main", "translate", "--model", folder, "--output", "/dev/full", "a cat ."],
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2 and "Traceback" not in done.stderr
+    assert "error: The disk is full" in done.stderr.splitlines()[-1]
+
+
+def test_translate_standard_input_is_read_as_a_stream(folder):
+    words = [sys.executable, "-m", "dims_hf.cli.main", "translate", "--model", folder]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        for sentence in SENTENCES:
+            process.stdin.write(sentence + "\n")
+            process.stdin.flush()
+            assert process.stdout.readline().strip()  # before the next one is sent
+        process.stdin.close()
+        assert process.wait(60) == 0
+
+
+def test_translate_document_goes_by_its_suffix(folder, expected, tmp_path: Path):
+    (tmp_path / "in.md").write_bytes(f"# {SENTENCES[0]}\r\n\r\n`code` stays\r\n".encode())
+    assert _run(folder, "--input", str(tmp_path / "in.md"), "--output", str(tmp_path / "out.md")) == 0
+    written = (tmp_path / "out.md").read_bytes().decode()
+    assert written.startswith("# ") and "\r\n\r\n`code` " in written and written.endswith("\r\n")
+    assert expected[0] in written.replace("\\", "")
+    assert _run(folder, "--input", str(tmp_path / "in.md"), "--input-format", "text") == 0

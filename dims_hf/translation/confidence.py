@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""How sure a translation is, what looks wrong with it, and adaptive decoding: an unsure one is made again."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from .runtimes import Runtime
+from .sentences import Translation, translate_texts
+
+
+# A pair of words that comes this often in a row, or a word that does, is a loop.
+_LOOP = re.compile(r"\b(\w+(?:\W+\w+)?)(?:\W+\1\b){2,}", re.IGNORECASE)
+# Share of decoded tokens that equal their left neighbour, before repeats are collapsed.
+_MOST_REPEATS = 0.2
+# UTF-8 bytes of a translation over those of its source: few pairs of human translations lie outside, in any script.
+_LENGTH_RATIOS = (0.4, 2.5)
+# Shorter texts say nothing by their length, and names are rightly copied.
+_SHORT_BYTES, _SHORT_WORDS = 20, 4
+_COPIED_SHARE = 0.8
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """
+    When a translation is made again, and how.
+
+    Args:
+        threshold (`float`): confidence, between 0 and 1, below which it is; 0: only where something looks wrong.
+        num_iterations (`int`, *optional*): decoder passes of the second try.
+        fallback ([`Runtime`], *optional*): another model for the second try, instead of more passes.
+
+    Raises:
+        ValueError: a threshold outside 0 to 1, or not one way of trying again.
+    """
+
+    threshold: float
+    num_iterations: int | None = None
+    fallback: Runtime | None = None
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}. It is a mean probability.")
+        if (self.num_iterations is None) == (self.fallback is None):
+            raise ValueError("Unsure translations need one way to be made again: num_iterations or a fallback model.")
+
+    def is_unsure(self, source: str, translation: Translation) -> bool:
+        """Whether a translation is to be made again."""
+        if translation.left_out is not None:
+            return False
+        return translation.confidence < self.threshold or bool(quality_flags(source, translation))
+
+
+def quality_flags(source: str, translation: Translation) -> list[str]:
+    """
+    What looks wrong with a translation, without a reference.
+
+    Args:
+        source (`str`): the source text.
+        translation ([`Translation`]): its translation.
+
+    Returns:
+        `list[str]`: any of `empty` (nothing was written), `repeats` (a word or token again and again), `length` (far
+        shorter or longer than the source), `copied` (mostly words of the source); empty for one left out on purpose.
+    """
+    if translation.left_out is not None:
+        return []
+    if not translation.text:
+        return ["empty"]
+    checks = {"repeats": _repeats(translation), "length": _odd_length(source, translation.text)}
+    checks["copied"] = _copied(source, translation.text)
+    return [name for name, is_wrong in checks.items() if is_wrong]
+
+
+def translate_adaptively(
+    runtime: Runtime, sources: Sequence[str], adaptive: Adaptive, **options: Any
+) -> list[Translation]:
+    """
+    Translates all sources, and those whose translation is unsure or looks wrong once more.
+
+    Args:
+        runtime ([`Runtime`]): the model of the first try.
+        sources (`Sequence[str]`): source texts.
+        adaptive ([`Adaptive`]): when and how to try again.
+        options (`Any`): as for [`translate_texts`].
+
+    Returns:
+        `list[Translation]`: one per source; the second tries have `is_fallback` set.
+    """
+    sources = list(sources)
+    translations = translate_texts(runtime, sources, **options)
+    rows = [row for row, each in enumerate(translations) if adaptive.is_unsure(sources[row], each)]
+    if not rows:
+        return translations
+    name = options.pop("name", "sources[{}]".format)
+    if adaptive.fallback is not None:
+        kept = ("max_tokens_per_batch", "on_blank", "on_long", "progress")
+        second = {key: value for key, value in options.items() if key in kept}
+    else:
+        second = {**options, "num_iterations": adaptive.num_iterations}
+    again = translate_texts(
+        adaptive.fallback or runtime, [sources[row] for row in rows], name=lambda index: name(rows[index]), **second
+    )
+    for row, translation in zip(rows, again, strict=True):
+        translations[row] = replace(translation, is_fallback=True)
+    return translations
+
+
+def _repeats(translation: Translation) -> bool:
+    ids = translation.raw_token_ids
+    repeated = sum(left == right for left, right in zip(ids, ids[1:], strict=False))
+    return repeated > _MOST_REPEATS * max(5, len(ids)) or _LOOP.search(translation.text) is not None
+
+
+def _odd_length(source: str, text: str) -> bool:
+    ours, theirs = len(text.encode()), len(source.strip().encode())
+    if max(ours, theirs) < _SHORT_BYTES:
+        return False
+    return not _LENGTH_RATIOS[0] <= ours / max(1, theirs) <= _LENGTH_RATIOS[1]
+
+
+def _copied(source: str, text: str) -> bool:
+    given, written = (re.findall(r"\w+", each.lower()) for each in (source, text))
+    if len(written) < _SHORT_WORDS:
+        return False
+    return sum(word in set(given) for word in written) >= _COPIED_SHARE * len(written)

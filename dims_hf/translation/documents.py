@@ -1,0 +1,390 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Documents: finds the texts of paragraphs, Markdown, HTML, SRT and PO, and writes back everything else byte for byte.
+
+A document is its source with slots; a slot is a stretch whose text is translated. Markup and placeholders inside a
+text cut it into parts that are translated one by one, so that they cannot be lost.
+"""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from html import escape, unescape
+from pathlib import PurePath
+
+from dims_hf._files import check_kind
+from dims_hf.models.source_text import split_sentences
+
+
+_SUFFIXES = {
+    ".md": "markdown",
+    ".markdown": "markdown",
+    ".html": "html",
+    ".htm": "html",
+    ".xhtml": "html",
+    ".srt": "srt",
+    ".po": "po",
+    ".pot": "po",
+}
+
+# What stays as it is inside any text: tags, entities, addresses, format directives, names in braces.
+_PLACEHOLDER = re.compile(
+    r"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:https?|ftp)://[^\s<>"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+
+    |%(?:\([\w.]+\)|\d+\$)?[-+\#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%
+    |\$?\{\{?[^{}\n]*\}?\}|\\[nrt]|[\udc80-\udcff]+""",
+    re.VERBOSE,
+)
+
+
+@dataclass(frozen=True)
+class Slot:
+    """
+    A stretch of a document whose text is translated.
+
+    Args:
+        start, end (`int`): characters of the source that the translation replaces.
+        text (`str`): what is translated.
+        write (`Callable[[str], str]`): makes of the translation what stands in the document: escapes, line breaks.
+    """
+
+    start: int
+    end: int
+    text: str
+    write: Callable[[str], str] = str
+
+
+@dataclass(frozen=True)
+class Document:
+    """
+    A text with its slots, in order and apart from each other.
+
+    Args:
+        source (`str`): the whole document.
+        slots (`list[Slot]`): what is translated of it.
+    """
+
+    source: str
+    slots: list[Slot]
+
+    def fill(self, translations: Sequence[str]) -> str:
+        """The document with a translation in each slot."""
+        parts, end = [], 0
+        for slot, translation in zip(self.slots, translations, strict=True):
+            parts += [self.source[end : slot.start], slot.write(translation)]
+            end = slot.end
+        return "".join([*parts, self.source[end:]])
+
+
+def kind_of(name: str) -> str:
+    """The kind of a document by the suffix of its file; `text` (a sentence per line) for any other."""
+    return _SUFFIXES.get(PurePath(name).suffix.lower(), "text")
+
+
+def translate_document(
+    raw: bytes, kind: str, translate: Callable[[list[str]], list[str]], *, name: str = "the document"
+) -> bytes:
+    """
+    Translates a document; bytes that are not text go out as they came in.
+
+    Args:
+        raw (`bytes`): the document, in UTF-8.
+        kind (`str`): `paragraphs`, `markdown`, `html`, `srt` or `po`.
+        translate (`Callable[[list[str]], list[str]]`): translates sentences; called once, each sentence given once.
+        name (`str`, *optional*): what errors call the document.
+
+    Raises:
+        ValueError: the document is in another encoding or binary, or no such kind is known.
+    """
+    check_kind(raw, name)
+    document = read_document(raw.decode("utf-8", "surrogateescape"), kind)
+    cut = [list(_cut(slot.text)) for slot in document.slots]
+    sentences = list(dict.fromkeys(text for parts in cut for text, is_sentence in parts if is_sentence))
+    translated = dict(zip(sentences, translate(sentences) if sentences else [], strict=True))
+    filled = ["".join(translated[text] if is_sentence else text for text, is_sentence in parts) for parts in cut]
+    return document.fill(filled).encode("utf-8", "surrogateescape")
+
+
+def read_document(source: str, kind: str) -> Document:
+    """
+    Finds the texts of a document.
+
+    Raises:
+        ValueError: no such kind is known.
+    """
+    if kind not in _READERS:
+        raise ValueError(f"Unknown kind of document {kind!r}. Use {', '.join(_READERS)}.")
+    return Document(source, [slot for slot in _READERS[kind](source) if _is_worded(slot.text)])
+
+
+def _is_worded(text: str) -> bool:
+    return any(character.isalpha() for character in text)
+
+
+def _cut(text: str) -> Iterator[tuple[str, bool]]:
+    """Parts of a text and whether each is a sentence to translate; joined, they are the text."""
+    end = 0
+    for placeholder in _PLACEHOLDER.finditer(text):
+        yield from _cut_sentences(text[end : placeholder.start()])
+        yield placeholder[0], False
+        end = placeholder.end()
+    yield from _cut_sentences(text[end:])
+
+
+def _cut_sentences(text: str) -> Iterator[tuple[str, bool]]:
+    end = 0
+    for sentence in split_sentences(text):
+        start = text.index(sentence, end)
+        yield text[end:start], False
+        end = start + len(sentence)
+        yield sentence, _is_worded(sentence)
+    yield text[end:], False
+
+
+# ---- paragraphs and HTML -----------------------------------------------------------------------------------------
+
+
+def _read_paragraphs(source: str) -> Iterator[Slot]:
+    """Paragraphs end at blank lines; a sentence may run over line breaks, which its translation does not have."""
+    for match in re.finditer(r"\S(?:.|\n(?!\s*\n)|\r(?!\n?\s*\n))*", source):
+        yield Slot(match.start(), match.end(), match[0])
+
+
+_HTML_MARKUP = re.compile(
+    r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<[!?][^>]*>
+    |</?[A-Za-z](?:[^<>"']|"[^"]*"|'[^']*')*>""",
+    re.VERBOSE | re.DOTALL,
+)
+_OPENING_TAG = re.compile(r"<([A-Za-z][\w:-]*)")
+_CLOSED_BY_ITSELF = frozenset("area base br col embed hr img input link meta source track wbr".split())
+# Elements whose content is no text for readers of another language.
+_CODE = frozenset("script style code pre kbd samp var textarea template svg math".split())
+_UNTRANSLATED = re.compile(r"""\stranslate\s*=\s*["']?no\b""", re.IGNORECASE)
+
+
+def _read_html(source: str) -> Iterator[Slot]:
+    """Texts between tags, outside of code and of elements with `translate="no"`."""
+    end, closing, depth = 0, "", 0
+    for markup in _HTML_MARKUP.finditer(source):
+        if not closing and markup.start() > end:
+            yield _html_slot(source, end, markup.start())
+        end = markup.end()
+        opened = _OPENING_TAG.match(markup[0])
+        name = opened[1].lower() if opened else ""
+        if closing:
+            depth += name == closing and not markup[0].endswith("/>")
+            depth -= markup[0].lower().startswith(f"</{closing}")
+            closing = closing if depth else ""
+        elif name and not markup[0].endswith("/>") and name not in _CLOSED_BY_ITSELF:
+            if name in _CODE or _UNTRANSLATED.search(markup[0]):
+                closing, depth = name, 1
+    if not closing and end < len(source):
+        yield _html_slot(source, end, len(source))
+
+
+_LETTER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;")
+
+
+def _html_slot(source: str, start: int, end: int) -> Slot:
+    # Entities of markup signs are placeholders; others are letters ("&uuml;") and read as such.
+    text = re.sub(
+        r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;", lambda entity: unescape(entity[0]), source[start:end]
+    )
+    return Slot(start, end, text, _escape_html)
+
+
+def _escape_html(text: str) -> str:
+    """Escapes what a translation brought; placeholders were escaped already."""
+    parts, end = [], 0
+    for kept in re.finditer(r"&\#?\w+;|</?[A-Za-z][^<>]*>", text):
+        parts += [escape(text[end : kept.start()], quote=False), kept[0]]
+        end = kept.end()
+    return "".join([*parts, escape(text[end:], quote=False)])
+
+
+# ---- Markdown ----------------------------------------------------------------------------------------------------
+
+_FRONT_MATTER = re.compile(r"\ufeff?---\r?\n.*?\n(?:---|\.\.\.)\s*?\n", re.DOTALL)
+# From the bracket that closes a link's text to the end of the link.
+_LINK_END = re.compile(r"\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
+_IMAGE = re.compile(r"!\[(?:[^\[\]\\]|\\.|\[[^\]]*\])*\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
+_MARKDOWN_SIGNS = re.compile(r"([*_`\[\]<])")
+
+
+def _read_markdown(source: str) -> Iterator[Slot]:
+    """Texts of paragraphs, headings, list items and table cells; code, addresses and HTML stay."""
+    from markdown_it import MarkdownIt
+
+    front = _FRONT_MATTER.match(source)
+    offset = front.end() if front else 0
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", source[offset:])
+    starts = [offset]
+    for line in lines:
+        starts.append(starts[-1] + len(line))
+    cursor, last = offset, offset
+    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source[offset:]):
+        if token.map:
+            cursor = max(cursor, starts[token.map[0]])
+            last = starts[min(token.map[1], len(starts) - 1)]
+        if token.type == "inline":
+            walk = _InlineWalk(source, cursor, last)
+            for child in token.children or []:
+                walk.step(child.type, child.content, child.markup)
+            yield from walk.finish()
+            cursor = walk.cursor
+
+
+class _InlineWalk:
+    """Finds the texts of a block's inline tokens in its source, which the parser gives without their places."""
+
+    def __init__(self, source: str, cursor: int, limit: int) -> None:
+        self.source, self.cursor, self.limit = source, cursor, limit
+        self._slots: list[Slot] = []
+        self._run: list[tuple[int, int, str]] = []
+        self._is_autolink = False
+
+    def step(self, kind: str, content: str, markup: str) -> None:
+        """One inline token, the next in order."""
+        if kind == "text" and not self._is_autolink:
+            self._add_text(content)
+        elif kind == "softbreak":
+            self._pass(self.source.find("\n", self.cursor, self.limit), 1)
+        else:
+            self._end_run()
+            self._skip(kind, content, markup)
+
+    def finish(self) -> list[Slot]:
+        """All slots of the block."""
+        self._end_run()
+        return self._slots
+
+    def _add_text(self, content: str) -> None:
+        start = self.source.find(content, self.cursor, self.limit) if content else -1
+        if start >= 0:
+            self._run.append((start, start + len(content), content))
+            self.cursor = start + len(content)
+
+    def _skip(self, kind: str, content: str, markup: str) -> None:
+        if kind == "link_open":
+            self._is_autolink = markup in ("autolink", "linkify")
+            self._pass(self.source.find("<" if self._is_autolink else "[", self.cursor, self.limit), 1)
+        elif kind == "link_close":
+            self._pass_link_end()
+        elif kind == "image":
+            image = _IMAGE.search(self.source, self.cursor, self.limit)
+            self.cursor = image.end() if image else self.cursor
+        elif kind == "code_inline":
+            self._pass(self.source.find(markup, self.cursor, self.limit), len(markup))
+            self._pass(self.source.find(markup, self.cursor + len(content), self.limit), len(markup))
+        elif kind == "hardbreak":
+            self._pass(self.source.find("\n", self.cursor, self.limit), 1)
+        else:  # emphasis, raw HTML, escapes and entities
+            sign = content if kind == "html_inline" else markup
+            self._pass(self.source.find(sign, self.cursor, self.limit) if sign else -1, len(sign))
+
+    def _pass_link_end(self) -> None:
+        if self._is_autolink:
+            self._is_autolink = False
+            self._pass(self.source.find(">", self.cursor, self.limit), 1)
+            return
+        end = _LINK_END.search(self.source, self.cursor, self.limit)
+        self.cursor = end.end() if end else self.cursor
+
+    def _pass(self, start: int, size: int) -> None:
+        if start >= 0:
+            self.cursor = start + size
+
+    def _end_run(self) -> None:
+        """The texts since the last markup are one slot: a sentence may run over line breaks."""
+        if self._run:
+            text = " ".join(content for _, _, content in self._run)
+            self._slots.append(Slot(self._run[0][0], self._run[-1][1], text, _escape_markdown(text)))
+            self._run = []
+
+
+def _escape_markdown(source: str) -> Callable[[str], str]:
+    """Escapes signs of markup that a translation has and its source has not."""
+    known = set(_MARKDOWN_SIGNS.findall(source))
+
+    def write(text: str) -> str:
+        return _MARKDOWN_SIGNS.sub(lambda sign: sign[0] if sign[0] in known else "\\" + sign[0], text)
+
+    return write
+
+
+# ---- subtitles ---------------------------------------------------------------------------------------------------
+
+_CUE = re.compile(
+    r"^\d*[ \t]*\r?\n?[ \t]*\d+:\d\d:\d\d[,.]\d+[ \t]*-->[^\n]*\n((?:[ \t]*\S[^\n]*(?:\n|\Z))+)", re.MULTILINE
+)
+_SUBTITLE_WIDTH = 42
+
+
+def _read_srt(source: str) -> Iterator[Slot]:
+    """Cues as one text each, but a speaker's turn, which begins with a dash, by itself."""
+    for cue in _CUE.finditer(source):
+        start, turns = cue.start(1), re.split(r"(?m)^(?=[ \t]*[-–][ \t]*\w)", cue[1])
+        for turn in turns:
+            lines = turn.splitlines(keepends=True)
+            body = turn.rstrip()
+            dash = re.match(r"[ \t]*(?:[-–][ \t]*)?", body)
+            indent = dash.end() if dash else 0
+            end_of_line = "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
+            width = max([_SUBTITLE_WIDTH, *(len(line.rstrip()) for line in lines)])
+            yield Slot(
+                start + indent,
+                start + len(body),
+                " ".join(body[indent:].split()),
+                _wrap(width, end_of_line) if len(lines) > 1 else str,
+            )
+            start += len(turn)
+
+
+def _wrap(width: int, end_of_line: str) -> Callable[[str], str]:
+    return lambda text: end_of_line.join(textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False))
+
+
+# ---- catalogues of messages --------------------------------------------------------------------------------------
+
+_PO_FIELD = re.compile(
+    r"^(msgctxt|msgid|msgid_plural|msgstr(?:\[\d+\])?)[ \t]+"
+    r'("(?:[^"\\\n]|\\.)*"(?:[ \t]*\r?\n[ \t]*"(?:[^"\\\n]|\\.)*")*)',
+    re.MULTILINE,
+)
+_PO_STRING = re.compile(r'"((?:[^"\\\n]|\\.)*)"')
+_PO_ESCAPES = {"\\": "\\", '"': '"'}
+
+
+def _read_po(source: str) -> Iterator[Slot]:
+    """Messages without a translation: `msgstr` and `msgstr[0]` get that of `msgid`, further ones of the plural."""
+    message, plural = "", ""
+    for field in _PO_FIELD.finditer(source):
+        value = "".join(_PO_STRING.findall(field[2]))
+        if field[1] == "msgid":
+            message = plural = value
+        elif field[1] == "msgid_plural":
+            plural = value
+        elif field[1].startswith("msgstr") and message and not value:
+            text = message if field[1] in ("msgstr", "msgstr[0]") else plural
+            yield Slot(field.start(2), field.end(2), _unescape_po(text), _quote_po)
+
+
+def _unescape_po(text: str) -> str:
+    """Quotes and backslashes as they are read; line breaks and tabs stay escapes, which are placeholders."""
+    return re.sub(r'\\([\\"])', lambda sign: _PO_ESCAPES[sign[1]], text)
+
+
+def _quote_po(text: str) -> str:
+    escaped = re.sub(r'\\(?![nrt])|"', lambda sign: "\\" + sign[0], text)
+    return f'"{escaped}"'
+
+
+_READERS: dict[str, Callable[[str], Iterator[Slot]]] = {
+    "paragraphs": _read_paragraphs,
+    "markdown": _read_markdown,
+    "html": _read_html,
+    "srt": _read_srt,
+    "po": _read_po,
+}
