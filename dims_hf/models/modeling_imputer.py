@@ -31,8 +31,9 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
     mask still to be filled. `generate` reveals them block by block in `num_iterations` passes and collapses the whole;
     one pass is greedy CTC decoding. Beside what every model here takes it knows `legacy_adjacency` (`bool`, the
     reference's order of revealing, see `step_block_unmasking`); it takes neither `target_lengths` nor a length beam,
-    but `prefix_beam_size`. `sequences_scores` are mean log-probabilities over the alignment, `token_scores` and `history` (B, A) belong to the
-    alignment, and `collapse_repeats` also drops repeats that a blank kept apart (`False` by default).
+    but `prefix_beam_size`. `sequences_scores` are mean log-probabilities over the alignment, `token_scores` and
+    `history` (B, A) belong to the alignment, and `collapse_repeats` also drops repeats that a blank kept apart
+    (`False` by default).
 
     Source: Chan et al. 2020 (arXiv 2002.08926); Saharia et al. 2020 (arXiv 2004.07437); sizes and cross-attention as
     in Norouzi et al. 2023 (arXiv 2206.02999, Appendix F).

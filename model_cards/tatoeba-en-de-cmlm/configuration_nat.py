@@ -43,6 +43,11 @@ class NATConfig(PreTrainedConfig):
     }
     # Subclasses name their classes for `auto_map`: {"AutoConfig": "module.Class", ...}.
     remote_code_map = {}
+    # What a family can do, as code asks for it: whether it predicts the length of a translation (`predict_length`,
+    # `max_target_length`), whether it writes alignments with blanks (`blank_token_id`), and its key in `STRATEGIES`.
+    predicts_length = False
+    writes_alignments = False
+    decoding_strategy = ""
 
     vocab_size: int = 32000
     d_model: int = 512
@@ -125,6 +130,9 @@ class LengthPredictionConfig(NATConfig):
         max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
         length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
     """
+
+    predicts_length = True
+    decoding_strategy = "mask_predict"
 
     max_target_length: int = 256
     length_loss_weight: float | int = 0.1

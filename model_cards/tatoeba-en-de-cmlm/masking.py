@@ -278,7 +278,9 @@ def mask_everything(is_content: torch.BoolTensor, keys: torch.LongTensor) -> tor
     return is_content.clone()
 
 
-def collapse_repeats(token_ids: torch.LongTensor, pad_token_id: int) -> torch.LongTensor:
+def collapse_repeats(
+    token_ids: torch.LongTensor, pad_token_id: int, is_forced: torch.BoolTensor | None = None
+) -> torch.LongTensor:
     """
     Drops every token that equals its right neighbour (keeps the last of each run) and closes the gaps.
 
@@ -287,12 +289,15 @@ def collapse_repeats(token_ids: torch.LongTensor, pad_token_id: int) -> torch.Lo
     Args:
         token_ids (`torch.LongTensor` of shape `(B, T)`): sequences, right-padded.
         pad_token_id (`int`): fills the freed positions at the end.
+        is_forced (`torch.BoolTensor` of shape `(B, T)`, *optional*): two neighbours that are both forced both stay.
 
     Returns:
         `torch.LongTensor` of shape `(B, T)`, still right-padded.
     """
     keep = torch.ones_like(token_ids, dtype=torch.bool)
     keep[:, :-1] = token_ids[:, :-1] != token_ids[:, 1:]
+    if is_forced is not None:
+        keep[:, :-1] |= is_forced[:, :-1] & is_forced[:, 1:]
     order = (~keep).long().argsort(dim=1, stable=True)
     return token_ids.masked_fill(~keep, pad_token_id).gather(1, order)
 

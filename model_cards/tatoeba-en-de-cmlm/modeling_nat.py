@@ -456,17 +456,21 @@ class NATModel(NATPreTrainedModel):
         self.post_init()
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embedding that both stacks share."""
         return self.shared
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the shared token embedding in both stacks."""
         self.shared = value
         self.encoder.embed_tokens = value
         self.decoder.embed_tokens = value
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """The encoder; there is one, whatever the modality."""
         return self.encoder
 
     def get_decoder(self) -> nn.Module:
+        """The decoder."""
         return self.decoder
 
     def encode(

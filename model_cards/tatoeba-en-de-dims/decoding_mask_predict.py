@@ -1,65 +1,69 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Mask-predict decoding as pure functions: a state, and one step that reveals and re-masks.
+"""Mask-predict decoding: length candidates, a state, and one step that reveals and re-masks.
 
-Shapes: R rows (sentences times length candidates), T target length (with `<s>` and `</s>`).
+Shapes: B batch, K length candidates, R = B·K rows, T target length (with `<s>` and `</s>`), M updated positions.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
+from .decoding_constraints import apply_forced_tokens, check_phrases, fewest_positions, place_phrases
+from .decoding_grid import KEPT, REMASKED, REVEALED, DecodingState, GridStrategy, apply_pass, start_decoding
+from .decoding_rules import NUM_BEST, penalize_repeats
+from .decoding_strategy import DecodingRequest, DecodingSettings, EncodedSources
 from .masking import remaining_masks, select_lowest
 
 
-# What a pass did with a position.
-KEPT, REVEALED, REMASKED = 0, 1, 2
-
-
 @dataclass(frozen=True)
-class DecodingState:
+class MaskPredictSettings(DecodingSettings):
     """
-    State of an iterative decoding after `num_passes` decoder passes.
+    Settings of `generate()` for models that predict a length.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(R, T)`): decoder input of the next pass, masks included.
-        hypotheses (`torch.LongTensor` of shape `(R, T)`): the same without masks: latest prediction of each position.
-        scores (`torch.FloatTensor` of shape `(R, T)`): log-probability of each latest prediction; 0 for specials.
-        is_content (`torch.BoolTensor` of shape `(R, T)`): positions between `<s>` and `</s>`.
-        is_masked (`torch.BoolTensor` of shape `(R, T)`): positions that are masks in `tokens`.
-        state (`torch.LongTensor` of shape `(R, T)`): KEPT (0), REVEALED (1) or REMASKED (2) by the latest pass.
-        num_passes (`int`): decoder passes done.
-        num_iterations (`int`): decoder passes planned.
+        length_score_weight (`float`): w; a candidate's score is its mean log-probability plus w times the
+            log-probability of its length. 0 is the reference.
+        repeat_penalty (`float`): ρ, see `penalize_repeats`. 0 is the reference, infinity forbids equal neighbours.
     """
 
-    tokens: torch.LongTensor
-    hypotheses: torch.LongTensor
-    scores: torch.FloatTensor
-    is_content: torch.BoolTensor
-    is_masked: torch.BoolTensor
-    state: torch.LongTensor
-    num_passes: int
-    num_iterations: int
+    stored: ClassVar[tuple[str, ...]] = (*DecodingSettings.stored, "length_score_weight", "repeat_penalty")
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether all passes are done; stopping earlier is the caller's decision."""
-        return self.num_passes >= self.num_iterations
+    length_score_weight: float = 0.0
+    repeat_penalty: float = 0.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.check_weights("length_score_weight")
+        self.check_weights("repeat_penalty", infinite=True)
+        if self.do_sample and self.repeat_penalty:
+            raise ValueError(
+                f"repeat_penalty={self.repeat_penalty} looks for the likeliest tokens, do_sample=True does not. Use "
+                "repeat_penalty=0 with samples."
+            )
 
 
-def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_iterations: int) -> DecodingState:
-    """The state before the first pass over templates (R, T) whose content positions are all masks."""
-    return DecodingState(
-        tokens=tokens,
-        hypotheses=tokens,
-        scores=torch.zeros(tokens.shape, device=tokens.device),
-        is_content=is_content,
-        is_masked=is_content,
-        state=torch.zeros_like(tokens),
-        num_passes=0,
-        num_iterations=num_iterations,
-    )
+def length_candidates(
+    predicted_lengths: torch.LongTensor, length_beam_size: int, *, shortest: int = 2, longest: int | None = None
+) -> torch.LongTensor:
+    """
+    K contiguous lengths around the predicted one: ℓ − ⌊K/2⌋ … ℓ − ⌊K/2⌋ + K − 1, clamped (duplicates possible).
+
+    Source: the reference implementation's length beam; not a top-k of the length predictor.
+
+    Args:
+        predicted_lengths (`torch.LongTensor` of shape `(B,)`): tokens with `<s>` and `</s>`.
+        length_beam_size (`int`): K.
+        shortest, longest (`int`): clamps, `<s>` and `</s>` counted.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, K)`, ascending.
+    """
+    offsets = torch.arange(length_beam_size, device=predicted_lengths.device) - length_beam_size // 2
+    return (predicted_lengths.unsqueeze(1) + offsets).clamp(min=shortest, max=longest)
 
 
 def init_mask_predict(
@@ -116,30 +120,121 @@ def step_mask_predict(
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
 
-def apply_pass(
-    state: DecodingState,
-    is_updated: torch.BoolTensor,
-    predictions: torch.LongTensor,
-    log_probs: torch.FloatTensor,
-    select_masks: Callable[[torch.FloatTensor, int], torch.BoolTensor],
-    *,
-    mask_token_id: int,
-) -> DecodingState:
+class MaskPredict(GridStrategy):
     """
-    Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
-    strategy shares. The other arguments are those of [`step_mask_predict`].
+    Mask-predict with length candidates (Ghazvininejad et al. 2019).
+
+    Tokens and phrases that the caller forces are no content: they are never predicted, masked or counted.
     """
-    hypotheses = state.hypotheses.masked_scatter(is_updated, predictions)
-    scores = state.scores.masked_scatter(is_updated, log_probs)
-    num_passes = state.num_passes + 1
-    is_masked = select_masks(scores, num_passes)
-    what_happened = torch.where(is_masked, REMASKED, torch.where(is_updated, REVEALED, KEPT))
-    return replace(
-        state,
-        tokens=hypotheses.masked_fill(is_masked, mask_token_id),
-        hypotheses=hypotheses,
-        scores=scores,
-        is_masked=is_masked,
-        state=what_happened,
-        num_passes=num_passes,
-    )
+
+    settings_class = MaskPredictSettings
+    refused: ClassVar[dict[str, str]] = {
+        "language_model": "A language model scores the hypotheses of a prefix beam, which models with a blank have."
+    }
+
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+        self.num_best = NUM_BEST if self.settings.repeat_penalty else 1
+        self.phrases = check_phrases(request, len(sources), self.config)
+        return super().init(sources, request)
+
+    def candidate_lengths(
+        self, sources: EncodedSources, request: DecodingRequest
+    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+        """Lengths to decode, `<s>` and `</s>` counted, and w·log p(length)."""
+        fewest = fewest_positions(request, len(sources), self.config, sources.hidden.device)
+        if request.target_lengths is not None:
+            return self._given_lengths(sources, request.target_lengths, fewest), None
+        longest = min(self.config.max_position_embeddings, self.config.max_target_length - 1)
+        if fewest is not None and int(fewest.max()) > longest:
+            raise ValueError(
+                f"The forced tokens of sentence {int(fewest.argmax())} need {int(fewest.max())} positions, the model "
+                f"predicts at most {longest}. Force fewer, or give target_lengths."
+            )
+        logits = self.model.predict_length(sources.hidden, sources.attention_mask)
+        # The reference may decode the empty sentence, and rank it first: nothing has the best possible score, 0.
+        shortest = 3 if self.config.suppress_special_tokens else 2
+        lengths = length_candidates(
+            logits.argmax(dim=-1), self.settings.length_beam_size, shortest=shortest, longest=longest
+        )
+        if fewest is not None:
+            lengths = torch.maximum(lengths, fewest.unsqueeze(1))
+        weight = self.settings.length_score_weight
+        return lengths, weight * logits.float().log_softmax(dim=-1).gather(1, lengths) if weight else None
+
+    def _given_lengths(
+        self, sources: EncodedSources, target_lengths: torch.LongTensor, fewest: torch.LongTensor | None
+    ) -> torch.LongTensor:
+        """The caller's lengths, once they are known to be possible: (B, 1)."""
+        longest = self.config.max_position_embeddings
+        if self.settings.length_beam_size > 1:
+            raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
+        target_lengths = torch.as_tensor(target_lengths, device=sources.hidden.device)
+        if target_lengths.shape != (len(sources),) or target_lengths.is_floating_point():
+            raise ValueError(
+                f"target_lengths must hold one integer per sentence ({len(sources)}), got shape "
+                f"{tuple(target_lengths.shape)} of {target_lengths.dtype}."
+            )
+        if int(target_lengths.min()) < 1 or int(target_lengths.max()) + 2 > longest:
+            raise ValueError(
+                f"target_lengths must be between 1 and {longest - 2} content tokens, got "
+                f"{int(target_lengths.min())} to {int(target_lengths.max())}."
+            )
+        lengths = target_lengths.long() + 2
+        if fewest is not None and bool((lengths < fewest).any()):
+            row = int((lengths < fewest).long().argmax())
+            raise ValueError(
+                f"target_lengths[{row}]={int(target_lengths[row])} cannot hold what is forced, which needs "
+                f"{int(fewest[row]) - 2} content tokens. Raise it, or force less."
+            )
+        return lengths.unsqueeze(1)
+
+    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+        config = self.config
+        state = init_mask_predict(
+            lengths,
+            num_iterations=self.settings.num_iterations,
+            bos_token_id=config.bos_token_id,
+            eos_token_id=config.eos_token_id,
+            pad_token_id=config.pad_token_id,
+            mask_token_id=config.mask_token_id,
+        )
+        return state if request.forced_tokens is None else apply_forced_tokens(state, request.forced_tokens)
+
+    def step(self, state: DecodingState) -> DecodingState:
+        logits = self.compute_logits(state)
+        if self.phrases is not None and state.num_passes == 0:
+            state, logits = place_phrases(state, logits, self.phrases)
+        return self.advance(state, logits)
+
+    def reveal(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        predictions: torch.LongTensor,
+        log_probs: torch.FloatTensor,
+    ) -> DecodingState:
+        return step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=self.config.mask_token_id)
+
+    def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
+        if state.best is None:
+            return super().settle(state)
+        return penalize_repeats(
+            state.best.tokens,
+            state.best.log_probs,
+            state.is_content,
+            self.settings.repeat_penalty,
+            is_forced=state.is_forced,
+        )
+
+
+__all__ = [
+    "KEPT",
+    "REMASKED",
+    "REVEALED",
+    "DecodingState",
+    "MaskPredict",
+    "MaskPredictSettings",
+    "init_mask_predict",
+    "length_candidates",
+    "step_mask_predict",
+]

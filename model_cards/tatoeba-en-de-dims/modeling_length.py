@@ -2,8 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """The length predictor, for the families that fix the length of a translation before they decode it.
 
-Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K length candidates, M selected positions,
-V vocabulary, D hidden.
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), M selected positions, V vocabulary,
+D hidden.
 """
 
 import torch
@@ -12,7 +12,6 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import can_return_tuple
 
 from .configuration_nat import LengthPredictionConfig
-from .generation_nat import DecodingSettings, length_candidates
 from .modeling_nat import NATSeq2SeqLMOutput, masked_mean
 from .modeling_translation import NATForConditionalGeneration
 
@@ -121,36 +120,6 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
         target_lengths = target_mask.ne(0).sum(dim=1).clamp(max=self.config.max_target_length - 1)
         length_loss = nn.functional.cross_entropy(length_logits.float(), target_lengths)
         return token_loss / num_items + self.config.length_loss_weight * length_loss
-
-    def candidate_lengths(
-        self,
-        encoder_hidden: torch.Tensor,
-        attention_mask: torch.Tensor,
-        target_lengths: torch.LongTensor | None,
-        settings: DecodingSettings,
-    ) -> torch.LongTensor:
-        """Lengths to decode, `<s>` and `</s>` counted: (B, K)."""
-        longest = self.config.max_position_embeddings
-        if target_lengths is None:
-            longest = min(longest, self.config.max_target_length - 1)
-            predicted = self.predict_length(encoder_hidden, attention_mask).argmax(dim=-1)
-            # The reference may decode the empty sentence, and rank it first: nothing has the best possible score, 0.
-            shortest = 3 if self.config.suppress_special_tokens else 2
-            return length_candidates(predicted, settings.length_beam_size, shortest=shortest, longest=longest)
-        if settings.length_beam_size > 1:
-            raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
-        target_lengths = torch.as_tensor(target_lengths, device=encoder_hidden.device)
-        if target_lengths.shape != encoder_hidden.shape[:1] or target_lengths.is_floating_point():
-            raise ValueError(
-                f"target_lengths must hold one integer per sentence ({encoder_hidden.shape[0]}), got shape "
-                f"{tuple(target_lengths.shape)} of {target_lengths.dtype}."
-            )
-        if int(target_lengths.min()) < 1 or int(target_lengths.max()) + 2 > longest:
-            raise ValueError(
-                f"target_lengths must be between 1 and {longest - 2} content tokens, got "
-                f"{int(target_lengths.min())} to {int(target_lengths.max())}."
-            )
-        return (target_lengths + 2).unsqueeze(1)
 
 
 __all__ = ["LengthPredictionForConditionalGeneration"]

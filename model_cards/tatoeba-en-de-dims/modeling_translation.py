@@ -29,14 +29,15 @@ _FEW_ROWS, _PART_SIZE = 128, 1024
 def project_in_parts(head: nn.Linear, hidden_states: torch.FloatTensor) -> torch.FloatTensor:
     """
     `head(hidden_states)` where that is faster in parts of the vocabulary: a few packed rows (M, D) on a CPU, in fp32,
-    without a gradient, and a plain layer (not one that was quantised or is being compiled). Else just that.
+    without a gradient, and a plain layer: not one that was quantised or distributed, has hooks or is being compiled.
+    Else just that.
     """
     is_faster = (
         hidden_states.dim() == 2
         and len(hidden_states) <= _FEW_ROWS
         and hidden_states.device.type == "cpu"
         and hidden_states.dtype == torch.float32
-        and type(head) is nn.Linear
+        and _is_plain(head)
         and not torch.is_grad_enabled()
         and not torch.compiler.is_compiling()
     )
@@ -45,10 +46,23 @@ def project_in_parts(head: nn.Linear, hidden_states: torch.FloatTensor) -> torch
     return torch.cat([nn.functional.linear(hidden_states, part) for part in head.weight.split(_PART_SIZE)], dim=-1)
 
 
+def _is_plain(head: nn.Module) -> bool:
+    """Whether calling `head` is nothing but a matrix multiplication with its weight."""
+    return (
+        type(head) is nn.Linear
+        and head.bias is None
+        # Weights that are quantised or distributed are tensors of another class, in the parameter or instead of it.
+        and type(head.weight) is nn.Parameter
+        and type(head.weight.data) is torch.Tensor
+        and not (head._forward_hooks or head._forward_pre_hooks)
+        and "forward" not in vars(head)  # some libraries replace the method of an object
+    )
+
+
 class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     """
     Encoder-decoder of `model_class` with tied vocabulary projection; translates with [`generate`]. A family adds its
-    loss, and how decoding starts: see `modeling_length` for those that predict a length.
+    loss; how it decodes, its configuration says: see `modeling_length` for those that predict a length.
     """
 
     model_class = NATModel
@@ -62,21 +76,25 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.add_heads(config)
         self.post_init()
-        self.generation_config = default_generation_config(config, self.settings_class)
+        self.generation_config = default_generation_config(config)
 
     def add_heads(self, config: NATConfig) -> None:
         """Modules beside the vocabulary projection; here none."""
 
     def get_input_embeddings(self) -> nn.Module:
+        """The token embedding that both stacks and the projection share."""
         return self.model.get_input_embeddings()
 
     def set_input_embeddings(self, value: nn.Module) -> None:
+        """Replaces the shared token embedding in both stacks."""
         self.model.set_input_embeddings(value)
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
+        """The encoder; there is one, whatever the modality."""
         return self.model.encoder
 
     def get_decoder(self) -> nn.Module:
+        """The decoder."""
         return self.model.decoder
 
     def project_vocabulary(self, hidden_states: torch.FloatTensor) -> torch.FloatTensor:

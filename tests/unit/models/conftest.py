@@ -78,7 +78,7 @@ def make_translator(
         model = make_model(seed, **{"initializer_range": 0.2, **fields})
         for stack in (model.get_encoder(), model.get_decoder()):
             stack.embed_positions.weight.mul_(6)
-        if not hasattr(model, "length_head"):
+        if not model.config.predicts_length:
             return model
         # The states' dimensions then add up to 1: a constant that the predictor, without bias, can use.
         model.get_encoder().layers[-1].final_layer_norm.bias.fill_(1 / model.config.d_model)

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
 from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig, NATGenerateOutput
-from dims_hf.models.decoding_mask_predict import KEPT, REMASKED, REVEALED
+from dims_hf.models.decoding_mask_predict import KEPT, REMASKED, REVEALED, MaskPredict
 
 
 PAD, MASK = 1, 4
@@ -450,7 +450,8 @@ def test_imported_cmlmc_leaves_special_tokens_inside_a_sentence_until_masked_aga
     scripted(model, [[2, 6, 7], [8, 9], [8, 9]])
     model.generate(torch.tensor([[0, 9, 2]]), target_lengths=[3], num_iterations=1, callback=states.append)
     assert states[-1].hypotheses.tolist() == [[0, 2, 6, 7, 2]]
-    assert model._positions_to_update(states[-1]).tolist() == [[False, False, True, True, False]]
+    strategy = MaskPredict(model, model.decoding_settings())
+    assert strategy.positions_to_update(states[-1]).tolist() == [[False, False, True, True, False]]
 
 
 @pytest.mark.parametrize("family", ["cmlmc"], indirect=True)
@@ -623,8 +624,9 @@ def test_given_generation_config_comes_before_the_models_own_which_fills_its_gap
     model, sources = make_translator(), pad(make_sources(0, 3))
     model.generation_config.num_iterations = 1
     once = model.generate(sources, num_iterations=1)
-    # Older pipelines pass settings of autoregressive decoding; those mean nothing here.
-    assert torch.equal(model.generate(sources, generation_config=GenerationConfig(num_beams=4)), once)
+    with pytest.raises(ValueError, match="does not know num_beams=4.*length_beam_size"):
+        model.generate(sources, generation_config=GenerationConfig(num_beams=4))
+    assert torch.equal(model.generate(sources, generation_config=GenerationConfig(num_beams=1)), once)
     given = GenerationConfig(num_iterations=3)
     assert torch.equal(model.generate(sources, generation_config=given), model.generate(sources, num_iterations=3))
     assert torch.equal(model.generate(sources, generation_config=given, num_iterations=1), once)
@@ -680,8 +682,10 @@ SOURCE = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
         ({"target_lengths": torch.tensor([3.0, 4.0])}, r"one integer per sentence \(2\), got .*float32"),
         ({"target_lengths": [3, 4], "length_beam_size": 2}, r"fix the length\. Use length_beam_size=1"),
         ({"do_sample": True, "temperature": 0.0}, r"temperature must be > 0 .*got 0\.0\. Try"),
-        ({"num_beams": 4}, r"does not know num_beams\. It takes .*num_iterations.*length_beam_size"),
-        ({"num_iteration": 4, "max_length": 9}, r"does not know max_length, num_iteration\. It takes"),
+        ({"num_beams": 4}, r"does not know num_beams=4: .*left to right\. Leave it out; length_beam_size"),
+        ({"num_iteration": 4, "wide": 9}, r"does not know num_iteration, wide\. It takes .*num_iterations"),
+        ({"max_length": 2}, r"does not know max_length=2 as a limit .* Leave it out, or give target_lengths"),
+        ({"min_new_tokens": 90}, r"does not know min_new_tokens=90 as a limit"),
     ],
 )
 def test_impossible_request_is_refused_with_the_fix(make_translator, arguments: dict, message: str):

@@ -314,14 +314,15 @@ SOURCE = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
     [
         ({"target_lengths": [3, 4]}, r"does not fix the length of a translation.*Leave out target_lengths"),
         ({"length_beam_size": 3}, r"predicts no length.*got length_beam_size=3\. Leave length_beam_size out"),
-        ({"num_return_sequences": 2}, r"one candidate per sentence, got num_return_sequences=2\. Leave"),
+        ({"num_return_sequences": 2}, r"one candidate per sentence, got num_return_sequences=2 .*Leave"),
         ({"num_iterations": 0}, r"num_iterations must be an integer >= 1, got 0\. Use 1"),
         ({"input_ids": torch.full((1, 16), 7)}, r"Row 0 has 16 source tokens and an alignment of 32 positions"),
         ({"input_ids": torch.full((1, 31), 7)}, r"Row 0 has 31 tokens, more than the position table of 30\. Split"),
         ({"input_ids": None}, r"empty input_ids\. Pass token ids"),
         ({"input_ids": torch.tensor([[0, 7, 2], [1, 1, 1]])}, r"Row 1 of input_ids is all padding\. Remove"),
         ({"input_ids": torch.tensor([[0, 20, 2]])}, r"id 20, outside the model's vocabulary of 20"),
-        ({"num_beams": 4}, r"does not know num_beams\. It takes .*legacy_adjacency"),
+        ({"num_beams": 4}, r"does not know num_beams=4: .*prefix_beam_size"),
+        ({"wide": 4}, r"does not know wide\. It takes .*legacy_adjacency"),
     ],
 )
 def test_impossible_request_is_refused_with_the_fix(make_translator: Callable, arguments: dict, message: str):

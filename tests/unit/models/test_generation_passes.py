@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig
+from dims_hf import MODELS, STRATEGIES, CMLMForConditionalGeneration, LengthPredictionConfig
+from dims_hf.models import DecodingRequest
 from dims_hf.models.decoding_mask_predict import DecodingState
 from dims_hf.models.generation_nat import choose_tokens, rank_candidates
 
@@ -34,7 +35,7 @@ def make_precise_translator(make_translator: Callable) -> Callable[..., CMLMForC
 
     def make(seed: int = 0, **fields: object) -> CMLMForConditionalGeneration:
         model = make_translator(seed, **fields).double()
-        if hasattr(model, "predict_length"):
+        if model.config.predicts_length:
             predict_source_lengths(model)
         return model
 
@@ -57,14 +58,15 @@ def decode_plainly(
 ) -> tuple[list[DecodingState], torch.LongTensor]:
     """States after each pass, all candidates with a source of their own in every one; and the best row of each."""
     settings = model.decoding_settings(**arguments)
+    strategy = STRATEGIES[model.config.decoding_strategy](model, settings)
     is_source = sources.ne(PAD)
     encoded = model.get_encoder()(sources, is_source).last_hidden_state
-    lengths = model.candidate_lengths(encoded, is_source, None, settings)
-    state = model.init_decoding(lengths.flatten(), settings)
+    state = strategy.init(model.encode_sources(sources, is_source), DecodingRequest())
+    lengths = state.grid.lengths
     is_target = torch.arange(state.tokens.shape[1]) < lengths.view(-1, 1)
     states = []
     for _ in range(settings.num_iterations):
-        is_updated = model._positions_to_update(state)
+        is_updated = strategy.positions_to_update(state)
         logits = model(
             encoder_outputs=(encoded.repeat_interleave(lengths.shape[1], dim=0),),
             attention_mask=is_source.repeat_interleave(lengths.shape[1], dim=0),
@@ -74,7 +76,7 @@ def decode_plainly(
         tokens, log_probs = choose_tokens(
             logits, model.suppressed_token_ids(), do_sample=settings.do_sample, generator=generator
         )
-        state = model.step_decoding(state, is_updated, tokens, log_probs, settings)
+        state = strategy.reveal(state, is_updated, tokens, log_probs)
         states.append(state)
     return states, rank_candidates(state.scores.sum(dim=1) / lengths.flatten(), lengths.shape[1])[:, 0]
 
@@ -95,7 +97,7 @@ def watch_decoder(model: CMLMForConditionalGeneration) -> list[tuple[int, int, i
 
 
 def beams_of(model: CMLMForConditionalGeneration) -> tuple[int, ...]:
-    return (1, 3) if hasattr(model, "predict_length") else (1,)
+    return (1, 3) if model.config.predicts_length else (1,)
 
 
 # ---- against the loop that leaves nothing out ----

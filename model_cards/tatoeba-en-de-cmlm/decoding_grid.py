@@ -1,0 +1,365 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Decoding on a grid: positions of fixed templates are predicted, masked again and revealed, pass by pass.
+
+Shapes: B batch, K candidates per sentence, R = B·K rows, T positions, M updated positions, C best tokens,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import torch
+
+from .decoding_strategy import (
+    DecodingRequest,
+    DecodingStep,
+    DecodingStrategy,
+    EncodedSources,
+    NATGenerateOutput,
+    choose_tokens,
+    rank_candidates,
+    suppress,
+)
+from .masking import collapse_repeats as drop_repeats, find_content
+
+
+# What a pass did with a position.
+KEPT, REVEALED, REMASKED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class DecoderInputs:
+    """
+    The rows that a pass computes.
+
+    Args:
+        rows (`slice` or `torch.LongTensor` of shape `(R',)`): which rows of the decoding state; all K of a sentence.
+        is_target (`torch.BoolTensor` of shape `(R', T)`): True = token, False = padding.
+        sources ([`EncodedSources`]): of B' sentences; the K candidates of a sentence share one row.
+    """
+
+    rows: slice | torch.LongTensor
+    is_target: torch.BoolTensor
+    sources: EncodedSources
+
+    def select(self, sentences: torch.LongTensor) -> DecoderInputs:
+        """Those of some sentences of the batch, by their indices (B',)."""
+        rows = torch.arange(len(self.is_target), device=sentences.device)
+        rows = rows.view(len(self.sources), -1)[sentences].flatten()
+        # All columns: the longest sentences need the most passes, so there is next to nothing to cut off.
+        return DecoderInputs(rows, self.is_target[rows], self.sources.select(sentences))
+
+
+@dataclass(frozen=True)
+class Grid:
+    """
+    What stays the same while a batch is decoded.
+
+    Args:
+        lengths (`torch.LongTensor` of shape `(B, K)`): positions of each candidate, ascending.
+        whole ([`DecoderInputs`]): all rows.
+        bonus (`torch.FloatTensor` of shape `(B, K)`, *optional*): added to the candidates' scores.
+    """
+
+    lengths: torch.LongTensor
+    whole: DecoderInputs
+    bonus: torch.FloatTensor | None = None
+
+
+@dataclass(frozen=True)
+class BestTokens:
+    """
+    The C likeliest tokens of each position, as it was last predicted, most likely first.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(R, T, C)`): ids.
+        log_probs (`torch.FloatTensor` of shape `(R, T, C)`): their log-probabilities.
+    """
+
+    tokens: torch.LongTensor
+    log_probs: torch.FloatTensor
+
+    @classmethod
+    def certain(cls, tokens: torch.LongTensor, count: int) -> BestTokens:
+        """Tokens (R, T) without an alternative: the first of `count` has probability 1."""
+        log_probs = torch.full((*tokens.shape, count), -torch.inf, device=tokens.device)
+        log_probs[..., 0] = 0.0
+        return cls(tokens.unsqueeze(-1).expand_as(log_probs), log_probs)
+
+    @classmethod
+    def of(cls, logits: torch.FloatTensor, count: int) -> BestTokens:
+        """Of logits (M, V): (M, C), filled up with impossible ones where V < C."""
+        log_probs, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
+        missing = (0, count - tokens.shape[-1])
+        return cls(
+            torch.nn.functional.pad(tokens, missing), torch.nn.functional.pad(log_probs, missing, value=-torch.inf)
+        )
+
+    def update(self, is_updated: torch.BoolTensor, new: BestTokens) -> BestTokens:
+        """With the `new` ones (M, C) at the M updated positions (R, T)."""
+        tokens, log_probs = self.tokens.clone(), self.log_probs.clone()
+        tokens[is_updated], log_probs[is_updated] = new.tokens, new.log_probs
+        return BestTokens(tokens, log_probs)
+
+
+@dataclass(frozen=True)
+class DecodingState:
+    """
+    State of an iterative decoding after `num_passes` decoder passes.
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(R, T)`): decoder input of the next pass, masks included.
+        hypotheses (`torch.LongTensor` of shape `(R, T)`): the same without masks: latest prediction of each position.
+        scores (`torch.FloatTensor` of shape `(R, T)`): log-probability of each latest prediction; 0 for specials.
+        is_content (`torch.BoolTensor` of shape `(R, T)`): positions between `<s>` and `</s>`.
+        is_masked (`torch.BoolTensor` of shape `(R, T)`): positions that are masks in `tokens`.
+        state (`torch.LongTensor` of shape `(R, T)`): KEPT (0), REVEALED (1) or REMASKED (2) by the latest pass.
+        num_passes (`int`): decoder passes done.
+        num_iterations (`int`): decoder passes planned.
+        is_settled (`bool`): whether further passes would change nothing.
+        grid ([`Grid`], *optional*): what stays the same during decoding.
+        inputs ([`DecoderInputs`], *optional*): the rows that the next pass computes.
+        is_updated (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions that the next pass predicts.
+        is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
+            gave; they are no content.
+        best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
+    """
+
+    tokens: torch.LongTensor
+    hypotheses: torch.LongTensor
+    scores: torch.FloatTensor
+    is_content: torch.BoolTensor
+    is_masked: torch.BoolTensor
+    state: torch.LongTensor
+    num_passes: int
+    num_iterations: int
+    is_settled: bool = False
+    grid: Grid | None = None
+    inputs: DecoderInputs | None = None
+    is_updated: torch.BoolTensor | None = None
+    is_forced: torch.BoolTensor | None = None
+    best: BestTokens | None = None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether all passes are done, or further ones would change nothing."""
+        return self.is_settled or self.num_passes >= self.num_iterations
+
+
+def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_iterations: int) -> DecodingState:
+    """The state before the first pass over templates (R, T) whose content positions are all masks."""
+    return DecodingState(
+        tokens=tokens,
+        hypotheses=tokens,
+        scores=torch.zeros(tokens.shape, device=tokens.device),
+        is_content=is_content,
+        is_masked=is_content,
+        state=torch.zeros_like(tokens),
+        num_passes=0,
+        num_iterations=num_iterations,
+    )
+
+
+def apply_pass(
+    state: DecodingState,
+    is_updated: torch.BoolTensor,
+    predictions: torch.LongTensor,
+    log_probs: torch.FloatTensor,
+    select_masks: Callable[[torch.FloatTensor, int], torch.BoolTensor],
+    *,
+    mask_token_id: int,
+) -> DecodingState:
+    """
+    Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
+    strategy shares. The other arguments are those of [`step_mask_predict`].
+    """
+    hypotheses = state.hypotheses.masked_scatter(is_updated, predictions)
+    scores = state.scores.masked_scatter(is_updated, log_probs)
+    num_passes = state.num_passes + 1
+    is_masked = select_masks(scores, num_passes)
+    what_happened = torch.where(is_masked, REMASKED, torch.where(is_updated, REVEALED, KEPT))
+    return replace(
+        state,
+        tokens=hypotheses.masked_fill(is_masked, mask_token_id),
+        hypotheses=hypotheses,
+        scores=scores,
+        is_masked=is_masked,
+        state=what_happened,
+        num_passes=num_passes,
+    )
+
+
+def find_open_sentences(
+    is_updated: torch.BoolTensor, before: DecodingState | None, after: DecodingState, num_candidates: int
+) -> torch.BoolTensor:
+    """
+    Sentences that another pass may change: some candidate has a position to update, and its last pass was no fixed
+    point (no mask to fill and no token changed), which every later pass would repeat.
+
+    Args:
+        is_updated (`torch.BoolTensor` of shape `(R, T)`): positions that the pass would predict.
+        before, after ([`DecodingState`]): around the last pass; no fixed points are looked for without `before`.
+        num_candidates (`int`): K.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B,)`, True = open.
+    """
+    is_open = is_updated.any(dim=1)
+    if before is not None:
+        is_open &= (before.is_masked | (before.tokens != after.tokens)).any(dim=1)
+    return is_open.view(-1, num_candidates).any(dim=1)
+
+
+class GridStrategy(DecodingStrategy):
+    """
+    Candidates on a grid (R, T) that decoder passes fill. A strategy on a grid says how long its candidates are
+    (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked (`reveal`), and, where
+    that is not the same, what sequences the grid stands for (`read_out`).
+    """
+
+    # How many of the likeliest tokens of each position the state keeps; 1 is what the hypotheses are.
+    num_best: int = 1
+
+    def candidate_lengths(
+        self, sources: EncodedSources, request: DecodingRequest
+    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+        """Positions (B, K) of each sentence's candidates, ascending, and what to add to their scores (B, K)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say how long its candidates are.")
+
+    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+        """State before the first pass, for R candidates of `lengths` (R,)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its templates are.")
+
+    def reveal(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        predictions: torch.LongTensor,
+        log_probs: torch.FloatTensor,
+    ) -> DecodingState:
+        """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
+
+    def read_out(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+        """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
+        return hypotheses
+
+    def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
+        """Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions."""
+        return state.hypotheses, state.scores
+
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+        lengths, bonus = self.candidate_lengths(sources, request)
+        state = self.make_templates(lengths.flatten(), request)
+        columns = torch.arange(state.tokens.shape[1], device=lengths.device)
+        whole = DecoderInputs(slice(None), columns < lengths.flatten().unsqueeze(1), sources)
+        best = BestTokens.certain(state.tokens, self.num_best) if self.num_best > 1 else None
+        return self.plan(replace(state, grid=Grid(lengths, whole, bonus), inputs=whole, best=best), None)
+
+    def step(self, state: DecodingState) -> DecodingState:
+        return self.advance(state, self.compute_logits(state))
+
+    def compute_logits(self, state: DecodingState) -> torch.FloatTensor:
+        """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
+        inputs = state.inputs
+        hidden = self.run_decoder(
+            state.tokens[inputs.rows], inputs.is_target, inputs.sources, state.is_updated[inputs.rows]
+        )
+        return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
+
+    def advance(self, state: DecodingState, logits: torch.FloatTensor) -> DecodingState:
+        """State after a pass that gave `logits` (M, V)."""
+        settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
+        chosen = choose_tokens(
+            logits, [], do_sample=settings.do_sample, temperature=settings.temperature, generator=self.generator
+        )
+        is_new = is_updated
+        if not isinstance(rows, slice):
+            # Rows that are not computed keep what they have.
+            is_new = torch.zeros_like(is_updated)
+            is_new[rows] = is_updated[rows]
+            kept = (state.hypotheses, state.scores)
+            chosen = tuple(old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, chosen, strict=True))
+        after = self.reveal(state, is_updated, *chosen)
+        if state.best is not None:
+            after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))
+        # A sample may differ from the last one even where its input does not.
+        return self.plan(after, None if settings.do_sample else state)
+
+    def plan(self, state: DecodingState, before: DecodingState | None) -> DecodingState:
+        """The state with what its next pass computes; `before` is the state before the last pass."""
+        if state.is_finished:
+            return state
+        is_updated = self.positions_to_update(state)
+        is_open = find_open_sentences(is_updated, before, state, state.grid.lengths.shape[1])
+        num_open, inputs = int(is_open.sum()), state.inputs
+        if num_open == 0:
+            return replace(state, is_updated=is_updated, is_settled=True)
+        if num_open < len(inputs.sources):
+            inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
+        return replace(state, is_updated=is_updated, inputs=inputs)
+
+    def positions_to_update(self, state: DecodingState) -> torch.BoolTensor:
+        """Positions (R, T) that the next pass predicts."""
+        config = self.config
+        if not config.update_all_positions:
+            return state.is_masked
+        # A special token inside a sentence, which only imported models predict, stays unless it is masked again.
+        special_ids = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
+        return state.is_content & find_content(state.tokens, special_ids)
+
+    def record(self, state: DecodingState) -> DecodingStep:
+        return DecodingStep(state.hypotheses, state.scores, state.state)
+
+    def finish(self, state: DecodingState, history: list[DecodingStep]) -> NATGenerateOutput:
+        """Ranks the candidates, collapses repeats where asked, trims padding that no row needs."""
+        settings, lengths = self.settings, state.grid.lengths
+        tokens, token_scores = self.settle(state)
+        scores = token_scores.sum(dim=1) / lengths.flatten()
+        if state.grid.bonus is not None:
+            scores = scores + state.grid.bonus.flatten()
+        order = rank_candidates(scores, lengths.shape[1])
+        rows = order[:, : settings.num_return_sequences].flatten()
+        width = int(lengths.flatten()[rows].max())
+        sequences = self.read_out(tokens[rows, :width], lengths.flatten()[rows])
+        if settings.collapse_repeats:
+            is_forced = None if state.is_forced is None else state.is_forced[rows, :width]
+            sequences = drop_repeats(sequences, self.config.pad_token_id, is_forced)
+        return NATGenerateOutput(
+            sequences=trim_padding(sequences, self.config.pad_token_id),
+            sequences_scores=scores[rows],
+            token_scores=token_scores[rows, :width] if settings.output_scores else None,
+            history=self.history_of_winners(state, history, order[:, 0], width) if settings.output_history else None,
+        )
+
+    def history_of_winners(
+        self, state: DecodingState, history: list[DecodingStep], rows: torch.LongTensor, width: int
+    ) -> list[DecodingStep]:
+        """`num_iterations` entries for some rows; passes that were not needed changed nothing."""
+        # With them, a history does not depend on the batch either.
+        last = state.state if self.config.update_all_positions else torch.zeros_like(state.state)
+        unchanged = DecodingStep(state.hypotheses, state.scores, last)
+        history = [*history, *[unchanged] * (self.settings.num_iterations - len(history))]
+        return [DecodingStep(*(part[rows, :width] for part in step)) for step in history]
+
+
+def trim_padding(sequences: torch.LongTensor, pad_token_id: int) -> torch.LongTensor:
+    """Right-padded sequences (R, T) up to the last token of the longest."""
+    width = int((sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
+    return sequences[:, :width]
+
+
+__all__ = [
+    "KEPT",
+    "REMASKED",
+    "REVEALED",
+    "BestTokens",
+    "DecodingState",
+    "GridStrategy",
+    "apply_pass",
+    "start_decoding",
+    "trim_padding",
+]

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""The table of decoding strategies; a configuration names its own as `decoding_strategy`."""
+
+from .decoding_ctc import CTCDecoding
+from .decoding_imputer import BlockUnmasking
+from .decoding_mask_predict import MaskPredict
+from .decoding_strategy import DecodingStrategy
+
+
+# `config.decoding_strategy` -> class; one line per new strategy.
+STRATEGIES: dict[str, type[DecodingStrategy]] = {
+    "mask_predict": MaskPredict,
+    "ctc": CTCDecoding,
+    "imputer": BlockUnmasking,
+}
+
+__all__ = ["STRATEGIES"]

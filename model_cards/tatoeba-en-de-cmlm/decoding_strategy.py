@@ -1,0 +1,332 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What every way of decoding shares: its settings, its sources, and the interface that `generate()` drives.
+
+Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), R rows, M selected positions, V vocabulary,
+D hidden, H heads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+
+import torch
+from transformers.utils import ModelOutput
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class DecodingStep(NamedTuple):
+    """What one pass left of the winning candidates: ids (B, T), log-probabilities (B, T), state (B, T; 0 kept, 1
+    revealed, 2 predicted or kept before and masked again)."""
+
+    token_ids: torch.LongTensor
+    log_probs: torch.FloatTensor
+    state: torch.LongTensor
+
+
+@dataclass
+class NATGenerateOutput(ModelOutput):
+    """
+    Output of `generate(return_dict_in_generate=True)`; R' = B · num_return_sequences rows, best candidate first.
+
+    Args:
+        sequences (`torch.LongTensor` of shape `(R', T)`): `<s> … </s>`, right-padded.
+        sequences_scores (`torch.FloatTensor` of shape `(R',)`): sum of log-probabilities / (N + 2), taken before
+            repeats are collapsed.
+        token_scores (`torch.FloatTensor` of shape `(R', T)`, *optional*): log-probability of each token before repeats
+            are collapsed (T as before collapsing), with `output_scores=True`.
+        history (`list[DecodingStep]`, *optional*): `num_iterations` entries, with `output_history=True`; those after
+            the pass that revealed the last mask repeat it with state 0. Models that update all positions go on
+            revealing; those after a pass that changed nothing repeat that pass.
+    """
+
+    sequences: torch.LongTensor | None = None
+    sequences_scores: torch.FloatTensor | None = None
+    token_scores: torch.FloatTensor | None = None
+    history: list | None = None
+
+
+@dataclass(frozen=True)
+class DecodingSettings:
+    """
+    Settings of one `generate()` call; defaults where neither the call nor generation_config.json says otherwise. A
+    strategy adds its own in a subclass; every one of them can be stored in generation_config.json.
+    """
+
+    # Settings that the generation config of a new model spells out.
+    stored: ClassVar[tuple[str, ...]] = ("num_iterations", "length_beam_size", "collapse_repeats")
+
+    num_iterations: int = 10
+    length_beam_size: int = 1
+    num_return_sequences: int = 1
+    collapse_repeats: bool = True
+    return_dict_in_generate: bool = False
+    output_scores: bool = False
+    output_history: bool = False
+    do_sample: bool = False
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        self.check_counts("num_iterations", "length_beam_size", "num_return_sequences")
+        self.check_candidates()
+        if self.do_sample and not self.temperature > 0:
+            raise ValueError(f"temperature must be > 0 with do_sample=True, got {self.temperature}. Try 1.0.")
+
+    def check_candidates(self) -> None:
+        """Refuses more results than there are candidates."""
+        if self.num_return_sequences > self.length_beam_size:
+            raise ValueError(
+                f"num_return_sequences={self.num_return_sequences} exceeds length_beam_size={self.length_beam_size}, "
+                "and each length gives one candidate. Raise length_beam_size."
+            )
+
+    def check_counts(self, *names: str) -> None:
+        """Refuses what is no integer of at least 1."""
+        for name in names:
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                hint = " Use 1 for single-step decoding." if name == "num_iterations" else " Use at least 1."
+                raise ValueError(f"{name} must be an integer >= 1, got {value!r}.{hint}")
+
+    def check_weights(self, *names: str, infinite: bool = False) -> None:
+        """Refuses what is no number of at least 0; infinity only counts as one with `infinite`."""
+        for name in names:
+            value = getattr(self, name)
+            is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+            if not is_number or not value >= 0 or (math.isinf(value) and not infinite):
+                raise ValueError(f"{name} must be a number >= 0, got {value!r}. Use 0 to turn it off.")
+
+    @classmethod
+    def names(cls) -> list[str]:
+        """Names of all settings."""
+        return [field.name for field in fields(cls)]
+
+
+class LanguageModel(Protocol):
+    """Scores target sequences; see `language_model` of `generate()`."""
+
+    def __call__(self, token_ids: list[int]) -> float:
+        """Natural log-probability of a target without `<s>` and `</s>`, the end of the sentence counted."""
+
+
+class DecodingRequest(NamedTuple):
+    """
+    Arguments of `generate()` that belong to one batch and are never stored; `None` where they are not given.
+
+    Args:
+        target_lengths (`torch.LongTensor` of shape `(B,)`, *optional*): content tokens N of each translation.
+        forced_tokens (`torch.LongTensor` of shape `(B, T)`, *optional*): ids that targets must have, -100 where free.
+        forced_phrases (`Sequence[Sequence[Sequence[int]]]`, *optional*): phrases (ids) for each sentence.
+        language_model ([`LanguageModel`], *optional*): scorer of candidates.
+    """
+
+    target_lengths: torch.LongTensor | Sequence[int] | None = None
+    forced_tokens: torch.LongTensor | None = None
+    forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None
+    language_model: LanguageModel | None = None
+
+
+@dataclass(frozen=True)
+class EncodedSources:
+    """
+    Sources as the decoder reads them in every pass.
+
+    Args:
+        input_ids (`torch.LongTensor` of shape `(B, S)`): the sources.
+        attention_mask (`torch.BoolTensor` of shape `(B, S)`): True = source token.
+        hidden (`torch.FloatTensor` of shape `(B, S, D)`): encoder output.
+        cross_key_values (`list`): cross-attention keys and values (B, H, S, D/H) of each layer.
+    """
+
+    input_ids: torch.LongTensor
+    attention_mask: torch.BoolTensor
+    hidden: torch.FloatTensor
+    cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
+
+    def __len__(self) -> int:
+        return len(self.hidden)
+
+    def select(self, sentences: torch.LongTensor) -> EncodedSources:
+        """Those of some sentences, by their indices (B',)."""
+        return EncodedSources(
+            self.input_ids[sentences],
+            self.attention_mask[sentences],
+            self.hidden[sentences],
+            [(keys[sentences], values[sentences]) for keys, values in self.cross_key_values],
+        )
+
+
+class StrategyState(Protocol):
+    """What `generate()` needs to know of the state of a strategy; the rest is the strategy's own."""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether another step would change nothing, or all steps are done."""
+
+
+class DecodingStrategy:
+    """
+    How a family decodes: made for one call of `generate()`, which runs
+
+        state = strategy.init(sources, request)
+        while not state.is_finished:
+            state = strategy.step(state)
+        strategy.finish(state, history)
+
+    Grid, lengths, candidates and scores belong to the state, a frozen object that only the strategy looks into; one
+    step is one decoder pass or as many as an iteration of the strategy takes.
+
+    Args:
+        model (`PreTrainedModel`): the translation model.
+        settings ([`DecodingSettings`]): an object of `settings_class`.
+        generator (`torch.Generator`, *optional*): randomness of samples.
+    """
+
+    settings_class: ClassVar[type[DecodingSettings]] = DecodingSettings
+    # Fields of a `DecodingRequest` that this strategy cannot follow -> why, and what to do instead.
+    refused: ClassVar[dict[str, str]] = {}
+
+    def __init__(
+        self, model: PreTrainedModel, settings: DecodingSettings, generator: torch.Generator | None = None
+    ) -> None:
+        self.model, self.config = model, model.config
+        self.settings, self.generator = settings, generator
+
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> StrategyState:
+        """
+        State before the first step.
+
+        Raises:
+            ValueError: where the request cannot be followed.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not say how decoding starts.")
+
+    def step(self, state: StrategyState) -> StrategyState:
+        """State after one more step."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what a step is.")
+
+    def record(self, state: StrategyState) -> DecodingStep:
+        """What the history keeps of a step, for all R rows."""
+        raise NotImplementedError(f"{type(self).__name__} keeps no history. Leave out output_history.")
+
+    def finish(self, state: StrategyState, history: list[DecodingStep]) -> NATGenerateOutput:
+        """The output: best candidates first, `history` cut down to the winners' (`None` if it was not asked for)."""
+        raise NotImplementedError(f"{type(self).__name__} does not say what its states stand for.")
+
+    @classmethod
+    def check_request(cls, request: DecodingRequest) -> None:
+        """
+        Refuses what the strategy cannot follow.
+
+        Raises:
+            ValueError: with the reason that `refused` gives.
+        """
+        for name, reason in cls.refused.items():
+            if getattr(request, name) is not None:
+                raise ValueError(f"{reason} Leave out {name}.")
+
+    def run_decoder(
+        self,
+        tokens: torch.LongTensor,
+        is_target: torch.BoolTensor,
+        sources: EncodedSources,
+        output_positions: torch.BoolTensor | None = None,
+    ) -> torch.FloatTensor:
+        """
+        Last decoder states of one pass.
+
+        Args:
+            tokens (`torch.LongTensor` of shape `(R, T)`): decoder input; R a multiple of the number of sources.
+            is_target (`torch.BoolTensor` of shape `(R, T)`): True = token, False = padding.
+            sources ([`EncodedSources`]): the rows' sources, each of which serves the same number of adjacent rows.
+            output_positions (`torch.BoolTensor` of shape `(R, T)`, *optional*): the M positions that are needed.
+
+        Returns:
+            `torch.FloatTensor` of shape `(R, T, D)`, or `(M, D)`.
+        """
+        return self.model.model.decoder(
+            tokens,
+            is_target,
+            encoder_hidden_states=sources.hidden,
+            encoder_attention_mask=sources.attention_mask,
+            cross_key_values=sources.cross_key_values,
+            output_positions=output_positions,
+            return_dict=True,
+        ).last_hidden_state
+
+
+def suppress(logits: torch.Tensor, suppressed_ids: list[int]) -> torch.FloatTensor:
+    """Logits (M, V) in fp32, those of suppressed ids -inf; what the caller gave is not changed."""
+    given, logits = logits, logits.float()
+    if not suppressed_ids:
+        return logits
+    # What `float` copied need not be copied again.
+    fill = logits.index_fill if logits is given else logits.index_fill_
+    return fill(1, torch.tensor(suppressed_ids, device=logits.device), -torch.inf)
+
+
+def choose_tokens(
+    logits: torch.Tensor,
+    suppressed_ids: list[int],
+    *,
+    do_sample: bool = False,
+    temperature: float = 1.0,
+    generator: torch.Generator | None = None,
+) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    """
+    Most likely (or sampled) token and its log-probability at each position; suppressed ids have probability 0.
+
+    Args:
+        logits (`torch.Tensor` of shape `(M, V)`): any floating dtype; computed in fp32.
+        suppressed_ids (`list[int]`): ids that must not be predicted.
+        do_sample (`bool`): sample from softmax(logits / temperature) instead of taking the maximum.
+        temperature (`float`): > 0, used with `do_sample`.
+        generator (`torch.Generator`, *optional*): randomness of the samples.
+
+    Returns:
+        token ids (M,) and their log-probabilities (M,) under softmax(logits).
+    """
+    logits = suppress(logits, suppressed_ids)
+    if do_sample and logits.shape[0]:
+        tokens = torch.multinomial((logits / temperature).softmax(dim=-1), 1, generator=generator).squeeze(1)
+        chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
+    else:
+        chosen, tokens = logits.max(dim=-1)
+    return tokens, chosen - logits.logsumexp(dim=-1)
+
+
+def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTensor:
+    """
+    Order of each sentence's candidates by score; ties go to the shorter one.
+
+    Args:
+        scores (`torch.Tensor` of shape `(R,)`): mean log-probabilities, candidates of a sentence adjacent and
+            ascending in length.
+        num_candidates (`int`): K.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, K)`: row indices into the R candidates, best first.
+    """
+    order = scores.view(-1, num_candidates).argsort(dim=1, descending=True, stable=True)
+    return order + torch.arange(order.shape[0], device=order.device).unsqueeze(1) * num_candidates
+
+
+__all__ = [
+    "DecodingRequest",
+    "DecodingSettings",
+    "StrategyState",
+    "DecodingStep",
+    "DecodingStrategy",
+    "EncodedSources",
+    "LanguageModel",
+    "NATGenerateOutput",
+    "choose_tokens",
+    "rank_candidates",
+    "suppress",
+]

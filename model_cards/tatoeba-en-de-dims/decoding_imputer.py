@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Block-wise unmasking of alignments: a state, one step that reveals a position of each block.
+
+Shapes: R rows, A alignment length (positions), S passes, which is the length of a block too. Rows are padded on the
+right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from .decoding_ctc import CTCDecoding, CTCSettings, collapse_rows, make_templates
+from .decoding_grid import DecodingState, apply_pass, start_decoding
+from .masking import remaining_masks, select_lowest
+
+
+@dataclass(frozen=True)
+class ImputerSettings(CTCSettings):
+    """
+    Settings of `generate()` for Imputers.
+
+    Args:
+        num_iterations (`int`): passes, and positions of a block.
+        legacy_adjacency (`bool`): the reference's order of revealing, see [`step_block_unmasking`].
+    """
+
+    num_iterations: int = 8
+    legacy_adjacency: bool = False
+
+
+def init_block_unmasking(
+    lengths: torch.LongTensor, *, num_iterations: int, pad_token_id: int, mask_token_id: int
+) -> DecodingState:
+    """
+    The state before the first pass over [`make_templates`].
+
+    Args:
+        lengths, pad_token_id, mask_token_id: as [`make_templates`].
+        num_iterations (`int`): decoder passes to plan for.
+    """
+    templates = make_templates(lengths, pad_token_id=pad_token_id, mask_token_id=mask_token_id)
+    return start_decoding(*templates, num_iterations)
+
+
+def step_block_unmasking(
+    state: DecodingState,
+    is_updated: torch.BoolTensor,
+    predictions: torch.LongTensor,
+    log_probs: torch.FloatTensor,
+    *,
+    mask_token_id: int,
+    legacy_adjacency: bool = False,
+) -> DecodingState:
+    """
+    Writes the predictions of one pass, then masks all but a few positions of each block of S positions.
+
+    A block of c positions (c < S only in the last one) has ⌊c (S − s) / S⌋ masks after pass s: a full block reveals
+    one position in every pass, a partial one at most one. Pass 1 reveals the last position of each block, later passes
+    the most confident masked one, and what is revealed stays so. Two neighbours are thus never revealed by the same
+    pass, if S > 1: inside a block there is at most one; the last position of a block is revealed by pass 1, which
+    reveals the first of the next only where that block holds one position. Such a block waits for pass 2.
+
+    With `legacy_adjacency` the masks of a block are the least confident of all its positions, revealed ones included
+    (in a full block the last position always stays), and a partial last block has no position that comes first. Two
+    neighbours may then be revealed together: beside a partial block, or where a position is masked again.
+
+    Source: block decoding of Saharia et al. 2020 (arXiv 2004.07437); counts and legacy rule as the DiMS reference
+    implementation.
+
+    Args:
+        state ([`DecodingState`]): before the pass.
+        is_updated (`torch.BoolTensor` of shape `(R, A)`): positions the pass predicted (M in all).
+        predictions (`torch.LongTensor` of shape `(M,)`): predicted tokens and blanks, row-major.
+        log_probs (`torch.FloatTensor` of shape `(M,)`): their log-probabilities.
+        mask_token_id (`int`): written where a position is masked.
+        legacy_adjacency (`bool`): the reference's rule.
+    """
+    select = _select_legacy if legacy_adjacency else _select_apart
+
+    def select_masks(scores: torch.FloatTensor, num_passes: int) -> torch.BoolTensor:
+        size, width = state.num_iterations, scores.shape[1]
+        parts = (_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked))
+        return select(*parts, num_passes).flatten(1)[:, :width]
+
+    return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
+
+
+def _split_blocks(rows: torch.Tensor, size: int) -> torch.Tensor:
+    """(R, A) -> (R, number of blocks, size), filled up with zeros."""
+    return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
+
+
+def _select_apart(
+    scores: torch.FloatTensor, is_content: torch.BoolTensor, is_masked: torch.BoolTensor, num_passes: int
+) -> torch.BoolTensor:
+    """Masks (R, blocks, S) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
+    size = is_content.shape[2]
+    num_content = is_content.sum(dim=2)
+    num_left = remaining_masks(num_content, num_passes, size)
+    if num_passes == 1:
+        is_last = torch.arange(size, device=scores.device) == num_content.unsqueeze(2) - 1
+        scores = scores.masked_fill(is_last, float("inf"))
+        if size > 1:
+            # Its left neighbour is the last position of a block, which this pass reveals.
+            num_left[:, 1:] = num_left[:, 1:].masked_fill(num_content[:, 1:] == 1, 1)
+    return _select_lowest_of_blocks(scores, is_masked, num_left)
+
+
+def _select_legacy(
+    scores: torch.FloatTensor, is_content: torch.BoolTensor, is_masked: torch.BoolTensor, num_passes: int
+) -> torch.BoolTensor:
+    """Masks (R, blocks, S) after `num_passes` passes: the least confident positions of each block, last excepted."""
+    size = is_content.shape[2]
+    scores = scores.masked_fill(torch.arange(size, device=scores.device) == size - 1, float("inf"))
+    return _select_lowest_of_blocks(scores, is_content, remaining_masks(is_content.sum(dim=2), num_passes, size))
+
+
+def _select_lowest_of_blocks(
+    scores: torch.FloatTensor, is_eligible: torch.BoolTensor, num_selected: torch.LongTensor
+) -> torch.BoolTensor:
+    """[`select_lowest`] of each block: (R, blocks, S)."""
+    selected = select_lowest(scores.flatten(0, 1), is_eligible.flatten(0, 1), num_selected.flatten())
+    return selected.view(scores.shape)
+
+
+class BlockUnmasking(CTCDecoding):
+    """Alignments that are revealed block by block; a prefix beam searches the frames that the last pass predicted."""
+
+    settings_class = ImputerSettings
+
+    def reveal(
+        self,
+        state: DecodingState,
+        is_updated: torch.BoolTensor,
+        predictions: torch.LongTensor,
+        log_probs: torch.FloatTensor,
+    ) -> DecodingState:
+        return step_block_unmasking(
+            state,
+            is_updated,
+            predictions,
+            log_probs,
+            mask_token_id=self.config.mask_token_id,
+            legacy_adjacency=self.settings.legacy_adjacency,
+        )
+
+
+__all__ = [
+    "BlockUnmasking",
+    "ImputerSettings",
+    "collapse_rows",
+    "init_block_unmasking",
+    "make_templates",
+    "step_block_unmasking",
+]
