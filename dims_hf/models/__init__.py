@@ -14,14 +14,20 @@ if TYPE_CHECKING:
     from .alignment import best_alignment as best_alignment
     from .alignment import collapse_alignment as collapse_alignment
     from .alignment import constrained_ctc_nll as constrained_ctc_nll
+    from .alignment import prefix_beam_search as prefix_beam_search
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig
     from .configuration_nat import NATConfig as NATConfig
+    from .crf import crf_nll as crf_nll
+    from .crf import crf_viterbi as crf_viterbi
+    from .edits import edit_oracle as edit_oracle
     from .generation_nat import DecodingStep as DecodingStep
     from .generation_nat import NATGenerateOutput as NATGenerateOutput
     from .generation_nat import NATGenerationMixin as NATGenerationMixin
+    from .graph import graph_best_path as graph_best_path
+    from .graph import graph_nll as graph_nll
     from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration
     from .modeling_cmlm import CMLMModel as CMLMModel
     from .modeling_cmlmc import CMLMCForConditionalGeneration as CMLMCForConditionalGeneration
@@ -41,12 +47,15 @@ _FAMILIES = {
 }
 
 _NAMES = {
-    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll"),
+    "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
+    "crf": ("crf_nll", "crf_viterbi"),
+    "edits": ("edit_oracle",),
     "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
+    "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Alignments of a target to decoder frames: constrained CTC likelihood, best alignment, collapsing.
+"""Alignments of a target to decoder frames: constrained CTC likelihood, best alignment, collapsing, prefix beams.
 
 Shapes: B batch, A alignment length (frames), T target length (tokens alone, no `<s>` and `</s>`), V vocabulary. States
 are numbered 0 … 2T: state 2i is the blank before token i (2T: after the last), 2i + 1 is token i, i = 0 … T − 1.
@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, refuse, working_dtype
 
 
 # In `force_emits`: any state will do. Elsewhere: there is no state.
@@ -67,7 +69,7 @@ def required_frames(targets: torch.LongTensor, target_lengths: torch.LongTensor)
     Returns:
         `torch.LongTensor` of shape `(B,)`. A sentence of fewer frames has no path.
     """
-    return target_lengths + _find_repeats(targets, _real(target_lengths, targets.shape[1])).sum(dim=1)
+    return target_lengths + _find_repeats(targets, find_real(target_lengths, targets.shape[1])).sum(dim=1)
 
 
 def constrained_ctc_nll(
@@ -158,7 +160,7 @@ def best_alignment(
     end_states = 2 * target_lengths - (end_token >= end_blank).long()
     states = _trace_back(_find_moves(scores, is_repeat), end_states, frame_lengths)
     best = torch.maximum(end_token, end_blank)
-    is_real = _real(frame_lengths, log_probs.shape[1]) & (best > float("-inf")).unsqueeze(1)
+    is_real = find_real(frame_lengths, log_probs.shape[1]) & (best > float("-inf")).unsqueeze(1)
     states = states.masked_fill(~is_real, FREE_STATE)
     return Alignment(states, _emitted_tokens(states, targets, blank_token_id), best)
 
@@ -196,10 +198,10 @@ def find_path_labels(
     """
     batch = len(target_lengths)
     _check_target_shape(targets, batch)
-    _check_lengths_shape("target_lengths", target_lengths, batch)
+    check_lengths_shape("target_lengths", target_lengths, batch)
     _check_blank(blank_token_id, vocab_size)
-    is_token = _real(target_lengths, targets.shape[1])
-    _refuse(_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size))
+    is_token = find_real(target_lengths, targets.shape[1])
+    refuse(_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size))
     tokens = targets.masked_fill(~is_token, blank_token_id)
     ids = F.pad(tokens, (0, 1), value=blank_token_id)
     # the first column with the same token: equal neighbours stay recognisable
@@ -224,15 +226,52 @@ def collapse_alignment(
     Returns:
         `torch.LongTensor` of shape `(B, A)`, right-padded, and the number of tokens of each row, of shape `(B,)`.
     """
-    is_kept = _real(frame_lengths, token_ids.shape[1]) & (token_ids != blank_token_id)
+    is_kept = find_real(frame_lengths, token_ids.shape[1]) & (token_ids != blank_token_id)
     is_kept[:, 1:] &= token_ids[:, 1:] != token_ids[:, :-1]
     order = (~is_kept).long().argsort(dim=1, stable=True)
     return token_ids.masked_fill(~is_kept, pad_token_id).gather(1, order), is_kept.sum(dim=1)
 
 
-def _real(lengths: torch.LongTensor, width: int) -> torch.BoolTensor:
-    """(B,) lengths -> (B, width), True = real position."""
-    return torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
+@torch.no_grad()
+def prefix_beam_search(
+    log_probs: torch.Tensor, *, blank_token_id: int, beam_size: int
+) -> list[tuple[list[int], float]]:
+    """
+    Targets of highest probability, summed over the alignments that collapse to them, of one sentence.
+
+    A prefix ℓ has the probabilities P_b of its alignments that end in a blank and P_nb of those that end in its last
+    token. At each frame it stays itself by the blank or its last token again, or grows by a token:
+
+        P_b'(ℓ) = p(blank) · (P_b(ℓ) + P_nb(ℓ)),     P_nb'(ℓ) = p(last of ℓ) · P_nb(ℓ) + what grows to ℓ,
+        P_nb'(ℓ v) = p(v) · (P_b(ℓ) + P_nb(ℓ)),      or p(v) · P_b(ℓ) where v is the last token of ℓ;
+
+    the `beam_size` prefixes of highest P_b + P_nb go on. All tokens take part; there is no bonus for length. With a
+    beam that holds every prefix the probabilities are exact.
+
+    Source: Graves et al. 2006, §3.2; Hannun et al. 2014 (arXiv 1408.2873), algorithm 1, without language model.
+
+    Args:
+        log_probs (`torch.Tensor` of shape `(A, V)`): log-probabilities of the frames, in nats.
+        blank_token_id (`int`): id of the blank.
+        beam_size (`int`): K, prefixes kept after each frame, at least 1.
+
+    Returns:
+        `list[tuple[list[int], float]]`: at most K pairs of token ids and log-probability, the best first; prefixes of
+        probability 0 are left out. Without frames `[([], 0.0)]`.
+
+    Raises:
+        ValueError: for a wrong shape, a blank outside the vocabulary, a beam below 1 or log-probabilities of NaN.
+    """
+    _check_beam(log_probs, blank_token_id, beam_size)
+    frames = log_probs.double()
+    # Exact: of a prefix's K best new children, the better ones of the same frame are at most K that are in the beam
+    # already and its last token, which adds less. No token beyond these can be among the K best.
+    tokens = frames.index_fill(1, torch.tensor([blank_token_id], device=frames.device), float("-inf"))
+    tokens = tokens.topk(min(2 * beam_size + 1, frames.shape[1])).indices
+    beam = _PrefixBeam(beam_size)
+    for frame, candidates in zip(frames.cpu(), tokens.cpu()):
+        beam.advance(frame, candidates, blank_token_id)
+    return beam.list_best()
 
 
 def _find_repeats(targets: torch.LongTensor, is_token: torch.BoolTensor) -> torch.BoolTensor:
@@ -272,11 +311,11 @@ def _build_lattice(
     force_emits: torch.LongTensor | None,
 ) -> _Lattice:
     num_frames, num_tokens = log_probs.shape[1], targets.shape[1]
-    is_token = _real(target_lengths, num_tokens)
+    is_token = find_real(target_lengths, num_tokens)
     # Padding may be anything, -100 included. One gather, since the gradient of each is as large as `log_probs`.
     labels = F.pad(targets.masked_fill(~is_token, blank_token_id), (0, 1), value=blank_token_id)
     picked = log_probs.gather(2, labels.unsqueeze(1).expand(-1, num_frames, -1)).permute(1, 2, 0)
-    picked = picked.to(torch.promote_types(log_probs.dtype, torch.float32))
+    picked = picked.to(working_dtype(log_probs.dtype))
     tokens, blank = picked.split([num_tokens, 1], dim=1)
     return _Lattice(
         torch.cat([tokens, blank.expand(-1, num_tokens + 1, -1)], dim=1),
@@ -294,7 +333,7 @@ def _find_closed_states(
     """(A, 2T + 1, B): True where the frame or the state is padding or the frame is forced to another state."""
     never = is_token.new_zeros((len(is_token), 1))
     is_padding = torch.cat([~is_token, never, ~is_token], dim=1).T  # token i and the blank after it are real together
-    is_closed = is_padding | ~_real(frame_lengths, num_frames).T.unsqueeze(1)
+    is_closed = is_padding | ~find_real(frame_lengths, num_frames).T.unsqueeze(1)
     if force_emits is None:
         return is_closed
     state = torch.arange(2 * is_token.shape[1] + 1, device=is_token.device)
@@ -452,6 +491,76 @@ def _trace_back(
 
 
 # ---------------------------------------------------------------------------------------------------------------------
+# Prefix beam search.
+
+
+class _PrefixBeam:
+    """
+    The K best prefixes. A prefix is a number in a tree of prefixes, so that equal prefixes are one however they arise.
+    """
+
+    def __init__(self, beam_size: int):
+        self.beam_size = beam_size
+        self._parents = [(-1, -1)]  # prefix -> (prefix without its last token, last token)
+        self._children: dict[tuple[int, int], int] = {}
+        self._prefixes = [0]
+        self._blank = torch.zeros(1, dtype=torch.double)
+        self._token = torch.full((1,), float("-inf"), dtype=torch.double)
+
+    def advance(self, frame: torch.Tensor, candidates: torch.LongTensor, blank_token_id: int) -> None:
+        """One frame (V,): prefixes stay or grow by one of `candidates`, and the best go on."""
+        parents, last = torch.tensor([self._parents[prefix] for prefix in self._prefixes]).unbind(dim=1)
+        total = torch.logaddexp(self._blank, self._token)
+        blank = total + frame[blank_token_id]
+        token = torch.where(last >= 0, self._token + frame[last.clamp(min=0)], float("-inf"))
+        is_repeat = candidates == last.unsqueeze(1)
+        grown = torch.where(is_repeat, self._blank.unsqueeze(1), total.unsqueeze(1)) + frame[candidates]
+        grown.masked_fill_(candidates == blank_token_id, float("-inf"))
+        # What grows to a prefix of the beam is added there, from whatever token, and is no prefix of its own.
+        prefixes = torch.tensor(self._prefixes)
+        is_parent = parents.unsqueeze(1) == prefixes  # [j, k]: prefix k is prefix j without its last token
+        from_blank = last.unsqueeze(1) == last
+        source = torch.where(from_blank, self._blank, total).masked_fill(~is_parent, float("-inf"))
+        token = torch.logaddexp(token, source.amax(dim=1) + frame[last.clamp(min=0)])
+        is_known = (is_parent.unsqueeze(2) & (last.view(-1, 1, 1) == candidates)).any(dim=0)
+        self._keep_best(blank, token, grown.masked_fill_(is_known, float("-inf")), candidates)
+
+    def _keep_best(
+        self, blank: torch.Tensor, token: torch.Tensor, grown: torch.Tensor, candidates: torch.LongTensor
+    ) -> None:
+        scores = torch.cat([torch.logaddexp(blank, token), grown.flatten()])
+        best, order = scores.topk(min(self.beam_size, len(scores)))
+        order = order[best > float("-inf")]
+        impossible = torch.full_like(grown.flatten(), float("-inf"))
+        self._blank = torch.cat([blank, impossible])[order]
+        self._token = torch.cat([token, grown.flatten()])[order]
+        self._prefixes = [self._find_prefix(place, candidates) for place in order.tolist()]
+
+    def _find_prefix(self, place: int, candidates: torch.LongTensor) -> int:
+        """The prefix at a place of the scores: the beam's own first, then those grown from each."""
+        if place < len(self._prefixes):
+            return self._prefixes[place]
+        row, column = divmod(place - len(self._prefixes), len(candidates))
+        branch = self._prefixes[row], int(candidates[column])
+        if branch not in self._children:
+            self._children[branch] = len(self._parents)
+            self._parents.append(branch)
+        return self._children[branch]
+
+    def list_best(self) -> list[tuple[list[int], float]]:
+        """Token ids and log-probability, the best first."""
+        scores = torch.logaddexp(self._blank, self._token).tolist()
+        return [(self._spell(prefix), score) for prefix, score in zip(self._prefixes, scores)]
+
+    def _spell(self, prefix: int) -> list[int]:
+        tokens = []
+        while prefix:
+            prefix, token = self._parents[prefix]
+            tokens.append(token)
+        return tokens[::-1]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
 # Arguments.
 
 
@@ -466,17 +575,17 @@ def _check_inputs(
     _check_shapes(log_probs, targets, frame_lengths, target_lengths, force_emits)
     num_frames, vocab_size = log_probs.shape[1:]
     _check_blank(blank_token_id, vocab_size)
-    is_token = _real(target_lengths, targets.shape[1])
+    is_token = find_real(target_lengths, targets.shape[1])
     wrong = {
         f"frame_lengths must be in 0 … {num_frames}. Count the frames of log_probs.": (
-            (frame_lengths < 0) | (frame_lengths > num_frames)
+            find_wrong_lengths(frame_lengths, num_frames)
         ),
         **_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size),
     }
     if force_emits is not None:
-        is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & _real(frame_lengths, num_frames)
+        is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & find_real(frame_lengths, num_frames)
         wrong["force_emits names states above 2 · target_lengths. Take the states of the same target."] = is_wrong
-    _refuse(wrong)
+    refuse(wrong)
 
 
 def _find_wrong_targets(
@@ -489,7 +598,7 @@ def _find_wrong_targets(
     """Message to where it is true, for what must not be in a target."""
     return {
         f"target_lengths must be in 0 … {targets.shape[1]}. Count the tokens of targets.": (
-            (target_lengths < 0) | (target_lengths > targets.shape[1])
+            find_wrong_lengths(target_lengths, targets.shape[1])
         ),
         f"targets must be in 0 … {vocab_size - 1}. Leave padding to target_lengths.": (
             ((targets < 0) | (targets >= vocab_size)) & is_token
@@ -500,14 +609,6 @@ def _find_wrong_targets(
     }
 
 
-def _refuse(wrong: dict[str, torch.BoolTensor]) -> None:
-    """Raises the first message that is true somewhere."""
-    # one transfer from the device for all of them
-    for message, is_found in zip(wrong, torch.stack([found.any() for found in wrong.values()]).tolist()):
-        if is_found:
-            raise ValueError(message)
-
-
 def _check_shapes(
     log_probs: torch.Tensor,
     targets: torch.LongTensor,
@@ -515,15 +616,11 @@ def _check_shapes(
     target_lengths: torch.LongTensor,
     force_emits: torch.LongTensor | None,
 ) -> None:
-    if log_probs.dim() != 3 or not log_probs.is_floating_point():
-        raise ValueError(
-            f"log_probs must be floating point of shape (B, A, V), got {log_probs.dtype} {tuple(log_probs.shape)}. "
-            "Pass log-probabilities batch first."
-        )
+    check_log_probs("log_probs", log_probs, "(B, A, V)")
     batch, num_frames, _ = log_probs.shape
     _check_target_shape(targets, batch)
-    _check_lengths_shape("frame_lengths", frame_lengths, batch)
-    _check_lengths_shape("target_lengths", target_lengths, batch)
+    check_lengths_shape("frame_lengths", frame_lengths, batch)
+    check_lengths_shape("target_lengths", target_lengths, batch)
     if force_emits is not None and force_emits.shape != (batch, num_frames):
         raise ValueError(
             f"force_emits must be of shape ({batch}, {num_frames}), got {tuple(force_emits.shape)}. "
@@ -536,13 +633,21 @@ def _check_target_shape(targets: torch.LongTensor, batch: int) -> None:
         raise ValueError(f"targets must be of shape ({batch}, T), got {tuple(targets.shape)}. Pad them on the right.")
 
 
-def _check_lengths_shape(name: str, lengths: torch.LongTensor, batch: int) -> None:
-    if lengths.shape != (batch,):
-        raise ValueError(f"{name} must be of shape ({batch},), got {tuple(lengths.shape)}. Give one per sentence.")
-
-
 def _check_blank(blank_token_id: int, vocab_size: int) -> None:
     if not 0 <= blank_token_id < vocab_size:
         raise ValueError(
             f"blank_token_id {blank_token_id} is not in the vocabulary of {vocab_size}. Widen the output by the blank."
         )
+
+
+def _check_beam(log_probs: torch.Tensor, blank_token_id: int, beam_size: int) -> None:
+    if log_probs.dim() != 2 or not log_probs.is_floating_point():
+        raise ValueError(
+            f"log_probs must be floating point of shape (A, V), got {log_probs.dtype} {tuple(log_probs.shape)}. "
+            "Pass one sentence at a time, without its padding."
+        )
+    _check_blank(blank_token_id, log_probs.shape[1])
+    if beam_size < 1:
+        raise ValueError(f"beam_size must be at least 1, got {beam_size}. Use 1 to keep the best prefix alone.")
+    if log_probs.isnan().any():
+        raise ValueError("log_probs hold NaN. Cut off padding, and check the model's output.")

@@ -19,6 +19,7 @@ from dims_hf.models.alignment import (
     constrained_ctc_nll,
     find_path_labels,
     lengths_from_mask,
+    prefix_beam_search,
     required_frames,
 )
 
@@ -562,3 +563,92 @@ def test_bad_arguments_are_refused_by_name(function, change: dict, message: str)
     arguments = {**single(LOGITS, (1, 2))._asdict(), "blank_token_id": BLANK, **change}
     with pytest.raises(ValueError, match=message):
         function(**arguments)
+
+
+# frames (the blank is 0), beam -> probabilities of targets, the best first
+TWO_FRAMES = ((0.6, 0.4), (0.6, 0.4))
+REPEATS = ((0.2, 0.8), (0.8, 0.2), (0.2, 0.8))
+FOUR_FRAMES = ((0.1, 0.6, 0.3), (0.5, 0.2, 0.3), (0.2, 0.2, 0.6), (0.6, 0.1, 0.3))
+PREFIX_TABLE = [
+    (TWO_FRAMES, 1, {(): 0.36}),
+    (TWO_FRAMES, 2, {(1,): 0.64, (): 0.36}),
+    (REPEATS, 9, {(1, 1): 0.512, (1,): 0.456, (): 0.032}),
+    (FOUR_FRAMES, 1, {(1, 2): 0.2268}),
+    (FOUR_FRAMES, 2, {(1, 2): 0.2592, (1,): 0.0672}),
+    (FOUR_FRAMES, 3, {(1, 2): 0.3912}),
+    (FOUR_FRAMES, 5, {(1, 2): 0.3942}),
+    (FOUR_FRAMES, 99, {(1, 2): 0.3942, (2,): 0.1272, (2, 2): 0.0972, (1,): 0.0804, (2, 1): 0.069}),
+]
+
+
+def search_plainly(log_probs: torch.Tensor, blank: int, beam_size: int) -> list[tuple[list[int], float]]:
+    """Prefix beam search over dictionaries of probabilities."""
+    beam = {(): (1.0, 0.0)}
+    for frame in log_probs.exp().tolist():
+        grown = {}
+
+        def add(prefix: tuple[int, ...], in_blank: float, in_token: float, grown: dict = grown) -> None:
+            before = grown.get(prefix, (0.0, 0.0))
+            grown[prefix] = before[0] + in_blank, before[1] + in_token
+
+        for prefix, (in_blank, in_token) in beam.items():
+            add(prefix, frame[blank] * (in_blank + in_token), frame[prefix[-1]] * in_token if prefix else 0.0)
+            for token in set(range(len(frame))) - {blank}:
+                is_repeat = prefix[-1:] == (token,)
+                add((*prefix, token), 0.0, frame[token] * (in_blank if is_repeat else in_blank + in_token))
+        beam = dict(sorted(grown.items(), key=lambda item: -sum(item[1]))[:beam_size])
+    return [(list(prefix), math.log(sum(parts))) for prefix, parts in beam.items() if sum(parts) > 0]
+
+
+@pytest.mark.parametrize(("frames", "beam_size", "expected"), PREFIX_TABLE)
+def test_prefix_beam_of_the_table(frames, beam_size: int, expected: dict[tuple[int, ...], float]):
+    found = prefix_beam_search(torch.tensor(frames).log(), blank_token_id=BLANK, beam_size=beam_size)
+    assert [tuple(ids) for ids, _ in found[: len(expected)]] == list(expected)
+    for (_, score), probability in zip(found, expected.values()):
+        assert math.exp(score) == pytest.approx(probability, abs=1e-6)
+
+
+@pytest.mark.parametrize("beam_size", [1, 2, 3, 5, 8])
+def test_prefix_beam_agrees_with_dictionaries_of_prefixes(beam_size: int):
+    generator = torch.Generator().manual_seed(beam_size)
+    for _ in range(25):
+        frames, vocab = (torch.randint(1, 8, (), generator=generator).item() for _ in range(2))
+        blank = torch.randint(0, vocab, (), generator=generator).item()
+        log_probs = (torch.randn(frames, vocab, generator=generator, dtype=torch.float64) * 2).log_softmax(-1)
+        found = prefix_beam_search(log_probs, blank_token_id=blank, beam_size=beam_size)
+        expected = search_plainly(log_probs, blank, beam_size)
+        assert [ids for ids, _ in found] == [ids for ids, _ in expected]
+        assert [score for _, score in found] == pytest.approx([score for _, score in expected], abs=1e-12)
+
+
+def test_prefix_beam_that_holds_everything_gives_the_likelihood_of_every_target():
+    log_probs = (torch.randn(4, 3, generator=torch.Generator().manual_seed(0), dtype=torch.float64)).log_softmax(-1)
+    found = prefix_beam_search(log_probs, blank_token_id=BLANK, beam_size=1000)
+    assert sum(math.exp(score) for _, score in found) == pytest.approx(1.0)
+    assert [score for _, score in found] == sorted((score for _, score in found), reverse=True)
+    for ids, score in found:
+        assert nll(single(log_probs, tuple(ids))).item() == pytest.approx(-score, abs=1e-12)
+
+
+def test_prefix_beam_without_frames_is_the_empty_target():
+    assert prefix_beam_search(torch.zeros(0, 5), blank_token_id=BLANK, beam_size=3) == [([], 0.0)]
+
+
+def test_prefix_beam_leaves_out_what_is_impossible():
+    log_probs = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]]).log()
+    assert prefix_beam_search(log_probs, blank_token_id=BLANK, beam_size=9) == [([1], 0.0)]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"log_probs": torch.zeros(1, 5, 3)}, r"log_probs must be floating point of shape \(A, V\)"),
+        ({"log_probs": torch.full((2, 3), math.nan)}, "log_probs hold NaN"),
+        ({"blank_token_id": 3}, "blank_token_id 3 is not in the vocabulary of 3"),
+        ({"beam_size": 0}, "beam_size must be at least 1"),
+    ],
+)
+def test_prefix_beam_refuses_bad_arguments_by_name(change: dict, message: str):
+    arguments = {"log_probs": torch.zeros(5, 3), "blank_token_id": BLANK, "beam_size": 2, **change}
+    with pytest.raises(ValueError, match=message):
+        prefix_beam_search(**arguments)
