@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .alignment import prefix_beam_search as prefix_beam_search
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
+    from .configuration_dat import DATConfig as DATConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig
     from .configuration_nat import NATConfig as NATConfig
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from .modeling_cmlm import CMLMModel as CMLMModel
     from .modeling_cmlmc import CMLMCForConditionalGeneration as CMLMCForConditionalGeneration
     from .modeling_cmlmc import CMLMCModel as CMLMCModel
+    from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration
+    from .modeling_dat import DATModel as DATModel
     from .modeling_imputer import ImputerForConditionalGeneration as ImputerForConditionalGeneration
     from .modeling_imputer import ImputerModel as ImputerModel
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 _FAMILIES = {
     "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
     "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
+    "dat": ("DATConfig", "DATModel", "DATForConditionalGeneration"),
     "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
 }
 
@@ -50,6 +54,7 @@ _NAMES = {
     "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
+    "configuration_dat": ("DATConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
     "crf": ("crf_nll", "crf_viterbi"),
@@ -58,6 +63,7 @@ _NAMES = {
     "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
+    "modeling_dat": ("DATForConditionalGeneration", "DATModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
     "pipeline_translation": ("NATTranslationPipeline",),
