@@ -14,6 +14,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import torch
+from torch.nn import functional as F
 
 from .graph import scan_maxima, trace_back
 from .ragged import find_real
@@ -127,7 +128,9 @@ def find_viterbi_paths(
     vertices = torch.stack(
         [_trace_path(scores, into, vertex_lengths, length) for length in counts[order].unbind(dim=1)], dim=1
     )
-    return BestPaths(vertices.masked_fill((best == float("-inf")).unsqueeze(2), -1), best)
+    vertices = vertices.masked_fill((best == float("-inf")).unsqueeze(2), -1)
+    num_missing = num_paths - best.shape[1]
+    return BestPaths(F.pad(vertices, (0, 0, 0, num_missing), value=-1), F.pad(best, (0, num_missing), value=-math.inf))
 
 
 def _trace_path(

@@ -7,7 +7,6 @@ V vocabulary, D hidden.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -18,103 +17,12 @@ from transformers.utils import can_return_tuple
 
 from .alignment import lengths_from_mask
 from .configuration_dat import DATConfig
-from .decoding_dat import (
-    BestPaths,
-    LanguageModel,
-    find_viterbi_paths,
-    follow_transitions,
-    read_paths,
-    score_paths,
-    search_beam,
-)
-from .generation_nat import (
-    TRAINER_ARGUMENTS,
-    DecodingSettings,
-    DecodingStep,
-    NATGenerateOutput,
-)
-from .graph import force_words, graph_nll, passing_probabilities, pick_words
+from .generation_nat import TRAINER_ARGUMENTS, NATGenerateOutput
+from .graph import force_words, graph_nll, pick_words
 from .masking import collapse_repeats as drop_repeats
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
 from .modeling_translation import NATForConditionalGeneration
-
-
-GRAPH_SEARCHES = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
-
-
-@dataclass(frozen=True)
-class DATSettings(DecodingSettings):
-    """
-    Settings of `generate()` for graphs: one pass, whose graph holds translations of many lengths.
-
-    Args:
-        graph_search (`str`): one of `GRAPH_SEARCHES`, see `decoding_dat`: follow the likeliest transitions ("greedy"),
-            or transitions and words ("lookahead"); the best path by transitions ("viterbi"), or by both
-            ("joint_viterbi"); sums over paths, with a language model if there is one ("beam").
-        length_penalty (`float`): scores are divided by length to this power (Viterbi and beam).
-        word_weight (`float`): weight of words beside transitions (lookahead, joint-Viterbi and beam).
-        min_passing_probability (`float`): vertices that fewer paths pass get no words, which saves their projection to
-            the vocabulary (lookahead, joint-Viterbi and beam; the others project what is on their path).
-        beam_size, num_candidates (`int`): prefixes kept at each vertex, and pairs of successor and word tried.
-        language_model (`Callable`), language_model_weight (`float`): see `search_beam`.
-    """
-
-    num_iterations: int = 1
-    graph_search: str = "lookahead"
-    length_penalty: float = 1.0
-    word_weight: float = 1.0
-    min_passing_probability: float = 1e-3
-    beam_size: int = 20
-    num_candidates: int = 5
-    language_model: LanguageModel | None = None
-    language_model_weight: float = 0.1
-
-    def __post_init__(self) -> None:
-        if self.graph_search not in GRAPH_SEARCHES:
-            raise ValueError(f"graph_search={self.graph_search!r} is not one of {', '.join(GRAPH_SEARCHES)}.")
-        for name in ("num_iterations", "length_beam_size"):
-            if getattr(self, name) != 1:
-                raise ValueError(
-                    f"A DA-Transformer makes one pass, whose graph holds many lengths, got {name}="
-                    f"{getattr(self, name)!r}. Leave {name} out."
-                )
-        for name in ("num_return_sequences", "beam_size", "num_candidates"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ValueError(f"{name} must be an integer >= 1, got {value!r}. Use at least 1.")
-        if not 0 <= self.min_passing_probability <= 1:
-            raise ValueError(f"min_passing_probability={self.min_passing_probability} is not in [0, 1]. Use 0.001.")
-        self._refuse_combinations()
-
-    def _refuse_combinations(self) -> None:
-        is_beam = self.graph_search == "beam"
-        if self.num_return_sequences > 1 and self.graph_search in ("greedy", "lookahead"):
-            raise ValueError(
-                f"{self.graph_search} follows one path, got num_return_sequences={self.num_return_sequences}. "
-                'Use graph_search="joint_viterbi" or "beam".'
-            )
-        if is_beam and self.beam_size < self.num_return_sequences:
-            raise ValueError(
-                f"num_return_sequences={self.num_return_sequences} exceeds beam_size={self.beam_size}. Raise the "
-                "latter."
-            )
-        if is_beam and (self.output_scores or self.output_history):
-            raise ValueError(
-                "A beam sums over paths, whose words have no scores of their own. Leave out output_scores "
-                "and output_history."
-            )
-        if self.language_model is not None and not is_beam:
-            raise ValueError('A language model takes part in a beam alone. Add graph_search="beam".')
-        if self.do_sample:
-            raise ValueError("Paths of a graph are searched, not sampled. Leave out do_sample.")
-
-
-class _Graphs(NamedTuple):
-    """Graphs of a batch: last states (B, A, D), transitions (B, A, A) and numbers of vertices (B,)."""
-
-    hidden_states: torch.FloatTensor
-    transitions: torch.FloatTensor
-    lengths: torch.LongTensor
+from .strategy_dat import DATSettings, Graphs, GraphSearch
 
 
 @dataclass
@@ -396,125 +304,19 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
             raise ValueError("A DA-Transformer does not fix lengths: paths decide. Leave out target_lengths.")
         overrides = {name: value for name, value in kwargs.items() if name not in TRAINER_ARGUMENTS}
         settings = self.decoding_settings(generation_config, **overrides)
-        graphs = self._make_graphs(input_ids, self._check_source(input_ids, attention_mask))
-        search = self._search_beams if settings.graph_search == "beam" else self._search_paths
-        output = search(graphs, settings)
+        graphs = self.make_graphs(input_ids, self._check_source(input_ids, attention_mask))
+        output = GraphSearch(graphs, settings, self.config, self.project_vocabulary, self.suppressed_token_ids()).run()
         if settings.collapse_repeats:
             output.sequences = drop_repeats(output.sequences, self.config.pad_token_id)
         output.sequences = output.sequences[:, : self._used_width(output.sequences)]
         return output if settings.return_dict_in_generate else output.sequences
 
-    def _make_graphs(self, input_ids: torch.LongTensor, attention_mask: torch.BoolTensor) -> _Graphs:
+    def make_graphs(self, input_ids: torch.LongTensor, attention_mask: torch.BoolTensor) -> Graphs:
+        """The graphs of sources (B, S), which the decoder gives in its one pass."""
         template, is_vertex = self.make_template(attention_mask)
         outputs = self.model(input_ids, attention_mask, template, is_vertex, return_dict=True)
         hidden_states = outputs.last_hidden_state
-        return _Graphs(hidden_states, self.links(hidden_states, is_vertex), is_vertex.sum(dim=1))
-
-    def _search_paths(self, graphs: _Graphs, settings: DATSettings) -> NATGenerateOutput:
-        """Paths by any search but the beam; vertices that the search does not need are not projected."""
-        if settings.graph_search in ("greedy", "viterbi"):
-            paths = self._find_paths(graphs, None, settings)
-            visited = paths.vertices.flatten(1).clamp(min=0)  # padding as vertex 0, which is on every path
-            is_needed = torch.zeros_like(graphs.transitions[:, 0], dtype=torch.bool).scatter_(1, visited, True)
-            ids, words = self._choose_words(graphs, is_needed)
-        else:
-            ids, words = self._choose_words(graphs, self._find_passed(graphs, settings))
-            paths = self._find_paths(graphs, words, settings)
-        num_paths = paths.vertices.shape[1]
-        vertices, ids, words, transitions = (
-            paths.vertices.flatten(0, 1),
-            *(part.repeat_interleave(num_paths, dim=0) for part in (ids, words, graphs.transitions)),
-        )
-        sequences = read_paths(vertices, ids, pad_token_id=self.config.pad_token_id)
-        scores = score_paths(vertices, transitions, words)
-        is_path = vertices[:, 0] >= 0
-        return NATGenerateOutput(
-            sequences=self._fill_missing(sequences, is_path),
-            sequences_scores=(scores.sum(dim=1) / (vertices >= 0).sum(dim=1)).masked_fill(~is_path, float("-inf")),
-            token_scores=scores if settings.output_scores else None,
-            history=[DecodingStep(sequences, scores, (vertices >= 0).long())] if settings.output_history else None,
-        )
-
-    def _find_paths(self, graphs: _Graphs, words: torch.FloatTensor | None, settings: DATSettings) -> BestPaths:
-        """The paths that the search finds with these words (B, A), or without."""
-        if settings.graph_search in ("greedy", "lookahead"):
-            vertices = follow_transitions(
-                graphs.transitions, graphs.lengths, word_scores=words, word_weight=settings.word_weight
-            )
-            return BestPaths(vertices.unsqueeze(1), vertices.new_zeros(len(vertices), 1))
-        return find_viterbi_paths(
-            graphs.transitions,
-            graphs.lengths,
-            word_scores=None if words is None else settings.word_weight * words,
-            length_penalty=settings.length_penalty,
-            num_paths=settings.num_return_sequences,
-        )
-
-    def _find_passed(self, graphs: _Graphs, settings: DATSettings) -> torch.BoolTensor:
-        """(B, A): vertices that enough paths pass."""
-        return passing_probabilities(graphs.transitions, graphs.lengths) >= max(
-            settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny
-        )
-
-    def _choose_words(
-        self, graphs: _Graphs, is_needed: torch.BoolTensor
-    ) -> tuple[torch.LongTensor, torch.FloatTensor]:
-        """The best word of each vertex (B, A) and its log-probability, -inf where none is needed."""
-        ids, words = self._rank_words(graphs, is_needed, num_words=1)
-        return ids.squeeze(2), words.squeeze(2)
-
-    def _rank_words(
-        self, graphs: _Graphs, is_needed: torch.BoolTensor, num_words: int
-    ) -> tuple[torch.LongTensor, torch.FloatTensor]:
-        """C best words of each vertex (B, A, C) and their log-probabilities, -inf where none is; ends are certain."""
-        config, transitions = self.config, graphs.transitions
-        position = torch.arange(transitions.shape[1], device=transitions.device)
-        is_first, is_last = (position == 0).expand_as(is_needed), position == graphs.lengths.unsqueeze(1) - 1
-        is_inner = is_needed & ~is_first & ~is_last
-        logits = self.project_vocabulary(graphs.hidden_states[is_inner]).to(transitions.dtype)
-        logits[:, self.suppressed_token_ids()] = float("-inf")
-        best, order = logits.topk(num_words, dim=1)
-        ids = torch.full((*is_needed.shape, num_words), config.pad_token_id, device=transitions.device)
-        words = torch.full(ids.shape, float("-inf"), dtype=transitions.dtype, device=transitions.device)
-        ids[is_inner], words[is_inner] = order, best - logits.logsumexp(dim=1, keepdim=True)
-        for is_end, token_id in ((is_first, config.bos_token_id), (is_last, config.eos_token_id)):
-            ids[..., 0].masked_fill_(is_end, token_id)
-            words[..., 0].masked_fill_(is_end, 0.0)
-        return ids, words
-
-    def _search_beams(self, graphs: _Graphs, settings: DATSettings) -> NATGenerateOutput:
-        """Sums over paths, sentence by sentence on the CPU."""
-        num_words = min(settings.num_candidates, self.config.vocab_size)
-        ranked = self._rank_words(graphs, self._find_passed(graphs, settings), num_words)
-        ids, words, transitions = (part.cpu() for part in (*ranked, graphs.transitions))
-        sequences, scores = [], []
-        for row, length in enumerate(graphs.lengths.tolist()):
-            found = search_beam(
-                transitions[row, :length, :length],
-                words[row, :length],
-                ids[row, :length],
-                beam_size=settings.beam_size,
-                num_candidates=settings.num_candidates,
-                length_penalty=settings.length_penalty,
-                word_weight=settings.word_weight,
-                language_model=settings.language_model,
-                language_model_weight=settings.language_model_weight,
-                collapse_repeats=settings.collapse_repeats,
-            )
-            missing = [([], float("-inf"))] * settings.num_return_sequences
-            for tokens, score in (found + missing)[: settings.num_return_sequences]:
-                sequences.append(torch.tensor(tokens, dtype=torch.long))
-                scores.append(score)
-        padded = nn.utils.rnn.pad_sequence(sequences, batch_first=True, padding_value=self.config.pad_token_id)
-        padded, scores = padded.to(ranked[0].device), torch.tensor(scores, device=ranked[0].device)
-        return NATGenerateOutput(sequences=self._fill_missing(padded, scores > float("-inf")), sequences_scores=scores)
-
-    def _fill_missing(self, sequences: torch.LongTensor, is_found: torch.BoolTensor) -> torch.LongTensor:
-        """Sequences (R, T) with `<s> </s>` where none was found."""
-        sequences = nn.functional.pad(sequences, (0, max(2 - sequences.shape[1], 0)), value=self.config.pad_token_id)
-        empty = torch.full_like(sequences[0], self.config.pad_token_id)
-        empty[0], empty[1] = self.config.bos_token_id, self.config.eos_token_id
-        return torch.where(is_found.unsqueeze(1), sequences, empty)
+        return Graphs(hidden_states, self.links(hidden_states, is_vertex), is_vertex.sum(dim=1))
 
 
 __all__ = ["DATForConditionalGeneration", "DATModel"]
