@@ -26,24 +26,26 @@ if TYPE_CHECKING:
     )
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
+    from .configuration_dat import DATConfig as DATConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
-    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig
+    from .configuration_nat import NATConfig as NATConfig
+    from .crf import crf_nll as crf_nll
+    from .crf import crf_viterbi as crf_viterbi
     from .edits import edit_oracle as edit_oracle
-    from .generation_nat import (
-        DecodingStep as DecodingStep,
-        NATGenerateOutput as NATGenerateOutput,
-        NATGenerationMixin as NATGenerationMixin,
-    )
-    from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
-    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
-    from .modeling_cmlmc import (
-        CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
-        CMLMCModel as CMLMCModel,
-    )
-    from .modeling_imputer import (
-        ImputerForConditionalGeneration as ImputerForConditionalGeneration,
-        ImputerModel as ImputerModel,
-    )
+    from .generation_nat import DecodingStep as DecodingStep
+    from .generation_nat import NATGenerateOutput as NATGenerateOutput
+    from .generation_nat import NATGenerationMixin as NATGenerationMixin
+    from .graph import graph_best_path as graph_best_path
+    from .graph import graph_nll as graph_nll
+    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration
+    from .modeling_cmlm import CMLMModel as CMLMModel
+    from .modeling_cmlmc import CMLMCForConditionalGeneration as CMLMCForConditionalGeneration
+    from .modeling_cmlmc import CMLMCModel as CMLMCModel
+    from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration
+    from .modeling_dat import DATModel as DATModel
+    from .modeling_imputer import ImputerForConditionalGeneration as ImputerForConditionalGeneration
+    from .modeling_imputer import ImputerModel as ImputerModel
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
 
@@ -53,6 +55,7 @@ if TYPE_CHECKING:
 _FAMILIES = {
     "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
     "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
+    "dat": ("DATConfig", "DATModel", "DATForConditionalGeneration"),
     "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
 }
 
@@ -60,6 +63,7 @@ _NAMES = {
     "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
+    "configuration_dat": ("DATConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
     "crf": ("crf_nll", "crf_viterbi"),
@@ -70,6 +74,7 @@ _NAMES = {
     "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
+    "modeling_dat": ("DATForConditionalGeneration", "DATModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
     "pipeline_translation": ("NATTranslationPipeline",),

@@ -100,8 +100,8 @@ def graph_best_path(
         return torch.full((batch, num_tokens), -1, device=vertex_lengths.device)
     links, _ = graph.read_links(graph.dtype)
     into = links.transpose(1, 2).contiguous()  # [b, w, v], so that the maximum is over neighbours in memory
-    scores = _scan_maxima(graph.read_words(graph.dtype), into)
-    vertices = _trace_back(scores, into, vertex_lengths, target_lengths)
+    scores = scan_maxima(graph.read_words(graph.dtype), into)
+    vertices = trace_back(scores, into, vertex_lengths, target_lengths)
     has_path = _pick_end(scores, vertex_lengths, target_lengths) > float("-inf")
     return vertices.masked_fill(~(find_real(target_lengths, num_tokens) & has_path.unsqueeze(1)), -1)
 
@@ -129,11 +129,65 @@ def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: to
     num_vertices = transition_log_probs.shape[1]
     refuse({_vertex_message(num_vertices): find_wrong_lengths(vertex_lengths, num_vertices)})
     links = transition_log_probs.to(working_dtype(transition_log_probs.dtype))
-    links = links.masked_fill(~_find_open_links(transition_log_probs, vertex_lengths), float("-inf")).exp()
+    links = links.masked_fill(~find_open_links(vertex_lengths, num_vertices), float("-inf")).exp()
     start = torch.zeros_like(links[:, :, :1])
     start[:, :1, 0] = (vertex_lengths > 0).unsqueeze(1).to(start.dtype)
     # the diagonal is taken as 1
     return torch.linalg.solve_triangular(-links.transpose(1, 2), start, upper=False, unitriangular=True).squeeze(2)
+
+
+def find_open_links(vertex_lengths: torch.LongTensor, num_vertices: int) -> torch.BoolTensor:
+    """
+    Which transitions a graph can have: those to a later vertex of the same sentence.
+
+    Args:
+        vertex_lengths (`torch.LongTensor` of shape `(B,)`): vertices of each sentence.
+        num_vertices (`int`): A, padded number of vertices.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, A, A)`: True where [b, v, w] goes from v to a later vertex w.
+    """
+    forward = torch.ones(num_vertices, num_vertices, dtype=torch.bool, device=vertex_lengths.device).triu_(1)
+    return forward & find_real(vertex_lengths, num_vertices).unsqueeze(1)
+
+
+def pick_words(logits: torch.Tensor, targets: torch.LongTensor, target_lengths: torch.LongTensor) -> torch.Tensor:
+    """
+    Log-probabilities of the target's tokens at each vertex, for [`graph_nll`]. No log-softmax of (B, A, V) is made.
+
+    Args:
+        logits (`torch.Tensor` of shape `(B, A, V)`): of any floating type.
+        targets (`torch.LongTensor` of shape `(B, T)`): token ids, right-padded with anything.
+        target_lengths (`torch.LongTensor` of shape `(B,)`): tokens of each target.
+
+    Returns:
+        `torch.Tensor` of shape `(B, A, T)`, in single precision or better.
+    """
+    columns = targets.masked_fill(~find_real(target_lengths, targets.shape[1]), 0)
+    logits = logits.to(working_dtype(logits.dtype))
+    picked = logits.gather(2, columns.unsqueeze(1).expand(-1, logits.shape[1], -1))
+    return picked - logits.logsumexp(dim=2, keepdim=True)
+
+
+def force_words(word_log_probs: torch.Tensor, force_emits: torch.LongTensor) -> torch.Tensor:
+    """
+    Words of a graph some of whose vertices show a token of the target: paths must pass such a vertex at that token,
+    and the token is not learnt there: its log-probability becomes 0, and -inf at every other vertex.
+
+    Source: the glancing of Huang et al. 2022, as its code forces what is shown.
+
+    Args:
+        word_log_probs (`torch.Tensor` of shape `(B, A, T)`): as for [`graph_nll`].
+        force_emits (`torch.LongTensor` of shape `(B, A)`): index of the target's token that a vertex shows, any
+            negative number where none.
+
+    Returns:
+        `torch.Tensor` of shape `(B, A, T)`.
+    """
+    token = torch.arange(word_log_probs.shape[2], device=word_log_probs.device)
+    is_shown_here = force_emits.unsqueeze(2) == token
+    is_shown = is_shown_here.any(dim=1, keepdim=True)
+    return word_log_probs.masked_fill(is_shown & ~is_shown_here, float("-inf")).masked_fill(is_shown_here, 0.0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -164,19 +218,13 @@ class _Graph(NamedTuple):
 
     def read_links(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.BoolTensor]:
         """A copy (B, A, A), -inf where no path can be, and where it is not."""
-        is_open = _find_open_links(self.transition_log_probs, self.vertex_lengths)
-        return _close(self.transition_log_probs, is_open, dtype), is_open
+        links = self.transition_log_probs
+        is_open = find_open_links(self.vertex_lengths, links.shape[1]) & (links != float("-inf"))
+        return _close(links, is_open, dtype), is_open
 
 
 def _close(values: torch.Tensor, is_open: torch.BoolTensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(is_open, values, float("-inf")).to(dtype)
-
-
-def _find_open_links(transition_log_probs: torch.Tensor, vertex_lengths: torch.LongTensor) -> torch.BoolTensor:
-    """(B, A, A): True where [v, w] goes to a later vertex of the sentence, with a probability other than 0."""
-    num_vertices = transition_log_probs.shape[1]
-    forward = torch.ones(num_vertices, num_vertices, dtype=torch.bool, device=vertex_lengths.device).triu_(1)
-    return (transition_log_probs != float("-inf")) & forward & find_real(vertex_lengths, num_vertices).unsqueeze(1)
 
 
 def _find_open_words(
@@ -204,8 +252,17 @@ def _pick_end(
     return ends.masked_fill(is_empty, float("-inf"))
 
 
-def _scan_maxima(words: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
-    """Scores (T, B, A) of the best way to each vertex, from words (B, A, T) and transitions [b, w, v]."""
+def scan_maxima(words: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
+    """
+    Scores of the best way to each vertex at each token; the recursion of [`graph_best_path`].
+
+    Args:
+        words (`torch.Tensor` of shape `(B, A, T)`): score of token i at vertex v; -inf where it cannot be.
+        into (`torch.Tensor` of shape `(B, A, A)`): [b, w, v] is the score of going **to** w from v; -inf where closed.
+
+    Returns:
+        `torch.Tensor` of shape `(T, B, A)`.
+    """
     emissions = words.permute(2, 0, 1)
     scores = torch.empty_like(emissions, memory_format=torch.contiguous_format)
     for position, emission in enumerate(emissions.unbind()):
@@ -216,10 +273,20 @@ def _scan_maxima(words: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
     return scores
 
 
-def _trace_back(
+def trace_back(
     scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.LongTensor, target_lengths: torch.LongTensor
 ) -> torch.LongTensor:
-    """(B, T): vertices of the paths that end in the last one; anything at padding."""
+    """
+    The best paths to the last vertices, from [`scan_maxima`].
+
+    Args:
+        scores (`torch.Tensor` of shape `(T, B, A)`), into (`torch.Tensor` of shape `(B, A, A)`): of [`scan_maxima`].
+        vertex_lengths (`torch.LongTensor` of shape `(B,)`): vertices of each sentence, at least 1.
+        target_lengths (`torch.LongTensor` of shape `(B,)`): vertices of its path, at least 1.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`: the last vertex at padding.
+    """
     row = torch.arange(len(vertex_lengths), device=scores.device)
     vertex = (vertex_lengths - 1).clamp(min=0)
     vertices = [vertex]

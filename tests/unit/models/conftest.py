@@ -25,6 +25,7 @@ SIZES = {
     "dropout": 0.0,
     "max_position_embeddings": 30,
     "max_target_length": 16,
+    "upsample_ratio": 2,
 }
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 import torch
 
-from dims_hf.models.graph import graph_best_path, graph_nll, passing_probabilities
+from dims_hf.models.graph import force_words, graph_best_path, graph_nll, passing_probabilities, pick_words
 
 
 # Four vertices over the words a, b, c.
@@ -135,6 +135,25 @@ def test_forced_word_closes_the_other_paths():
     batch.words[0, 1, 1] = 0.0
     assert graph_nll(*batch).item() == pytest.approx(2.6310891600, abs=1e-10)
     assert graph_best_path(*batch).tolist() == [[0, 1, 3]]
+
+
+def test_forced_words_are_those_of_the_shown_vertices_alone():
+    batch = table_batch("abc")
+    forced = force_words(batch.words, torch.tensor([[-1, 1, -1, -1]]))
+    assert forced[0, :, 1].tolist() == [-math.inf, 0.0, -math.inf, -math.inf]
+    assert torch.equal(forced[..., [0, 2]], batch.words[..., [0, 2]])
+    assert graph_nll(forced, *batch[1:]).item() == pytest.approx(2.6310891600, abs=1e-10)
+    assert torch.equal(force_words(batch.words, torch.full((1, 4), -1)), batch.words)
+
+
+def test_picked_words_are_those_of_a_log_softmax():
+    logits = torch.randn(2, 4, 6, generator=torch.Generator().manual_seed(0))
+    targets = torch.tensor([[5, 1, 5], [2, -100, 99]])
+    picked = pick_words(logits, targets, torch.tensor([3, 1]))
+    log_probs = logits.log_softmax(-1)
+    torch.testing.assert_close(picked[0], log_probs[0][:, [5, 1, 5]])
+    torch.testing.assert_close(picked[1, :, 0], log_probs[1, :, 2])
+    assert pick_words(logits.bfloat16(), targets, torch.tensor([3, 1])).dtype == torch.float32
 
 
 def test_probabilities_of_all_targets_sum_to_one():

@@ -1,0 +1,322 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""DA-Transformer: the shared encoder-decoder over the vertices of a directed acyclic graph, and their transitions.
+
+Shapes: B batch, S source length, A vertices, T target length (with `<s>` and `</s>`), M selected positions, K heads,
+V vocabulary, D hidden.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers import GenerationConfig
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.utils import can_return_tuple
+
+from .alignment import lengths_from_mask
+from .configuration_dat import DATConfig
+from .generation_nat import TRAINER_ARGUMENTS, NATGenerateOutput
+from .graph import force_words, graph_nll, pick_words
+from .masking import collapse_repeats as drop_repeats
+from .modeling_nat import NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
+from .modeling_translation import NATForConditionalGeneration
+from .strategy_dat import DATSettings, Graphs, GraphSearch
+
+
+@dataclass
+class DATSeq2SeqLMOutput(NATSeq2SeqLMOutput):
+    """
+    [`NATSeq2SeqLMOutput`] with what a graph has beside its words.
+
+    Args:
+        transition_log_probs (`torch.FloatTensor` of shape `(B, A, A)`): [b, v, w] is the log-probability of going from
+            vertex v to w, at least in single precision; -inf unless w > v and w is within the sentence.
+    """
+
+    transition_log_probs: torch.FloatTensor | None = None
+
+
+class DATModel(NATModel):
+    """DA-Transformer encoder and decoder without heads."""
+
+    config_class = DATConfig
+
+
+class DATLinks(nn.Module):
+    """
+    Transitions between vertices: a mixture of K heads of attention to later vertices.
+
+    With u = [h; e], h the decoder's last state and e a position embedding of the links' own,
+
+        E[v, w] = Σ_k g_k(u_v) · softmax_{w > v}(⟨W_q^k u_v, W_k^k u_w⟩ / √(D / K)),   g = softmax(W_g u).
+
+    Source: Huang et al. 2022, §3.2; position embeddings, gates and heads as in its code.
+    """
+
+    def __init__(self, config: DATConfig):
+        super().__init__()
+        self.num_heads = config.link_heads
+        self.positions = nn.Embedding(config.max_position_embeddings + 2, config.d_model, padding_idx=1)
+        self.query = nn.Linear(2 * config.d_model, config.d_model)
+        self.key = nn.Linear(2 * config.d_model, config.d_model)
+        self.gate = nn.Linear(2 * config.d_model, config.link_heads)
+
+    def forward(self, hidden_states: torch.FloatTensor, vertex_mask: torch.Tensor) -> torch.FloatTensor:
+        """
+        Args:
+            hidden_states (`torch.FloatTensor` of shape `(B, A, D)`): last decoder states.
+            vertex_mask (`torch.Tensor` of shape `(B, A)`): non-zero for vertices.
+
+        Returns:
+            `torch.FloatTensor` of shape `(B, A, A)`: log-probabilities in single precision or better, -inf where no
+            transition is possible. Rows of the last vertex and of padding have none.
+        """
+        is_vertex = vertex_mask.ne(0)
+        is_open = (is_vertex.unsqueeze(2) & is_vertex.unsqueeze(1)).triu(diagonal=1)
+        states = torch.cat([hidden_states, self.positions(position_ids_from_mask(vertex_mask))], dim=-1)
+        queries, keys = (self._split(project(states)) for project in (self.query, self.key))
+        gates = _to_single(self.gate(states)).softmax(dim=-1)
+        mixture = torch.zeros_like(is_open, dtype=gates.dtype)
+        # One head at a time, computed again in the backward pass: all K would be the largest tensors of the model.
+        for query, key, gate in zip(queries.unbind(dim=2), keys.unbind(dim=2), gates.unbind(dim=2)):
+            if torch.is_grad_enabled():
+                mixture = mixture + checkpoint(_attend, query, key, gate, is_open, use_reentrant=False)
+            else:
+                mixture = mixture + _attend(query, key, gate, is_open)
+        tiny = torch.finfo(mixture.dtype).tiny
+        return mixture.clamp(min=tiny).log().masked_fill(~is_open, float("-inf"))
+
+    def _split(self, states: torch.FloatTensor) -> torch.FloatTensor:
+        """(B, A, D) -> (B, A, K, D / K)."""
+        return _to_single(states).unflatten(2, (self.num_heads, -1))
+
+
+def _to_single(values: torch.Tensor) -> torch.Tensor:
+    return values.to(torch.promote_types(values.dtype, torch.float32))
+
+
+def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open: torch.BoolTensor) -> torch.Tensor:
+    """(B, A, A): one head's share of the transitions, 0 where they are closed; queries and keys are (B, A, D / K)."""
+    scores = torch.bmm(query, key.transpose(1, 2)) * query.shape[2] ** -0.5
+    # a finite number: rows without any transition must not become NaN
+    weights = scores.masked_fill(~is_open, torch.finfo(scores.dtype).min).softmax(dim=2)
+    return (weights * gate.unsqueeze(2)).masked_fill(~is_open, 0.0)
+
+
+class DATForConditionalGeneration(NATForConditionalGeneration):
+    """
+    DA-Transformer with tied vocabulary projection and transitions between vertices.
+
+    The decoder reads `<s> mask … mask </s>`, `upsample_ratio` vertices per source token, and gives each vertex a word
+    distribution and transitions to later vertices. A translation is a path from the first vertex to the last, so that
+    the graph holds translations of many lengths and none is predicted.
+
+    Source: Huang et al. 2022 (arXiv 2205.07459); sizes of the other families, `gelu` as in its recipe.
+
+    ```python
+    >>> import torch
+    >>> from dims_hf import DATConfig, DATForConditionalGeneration
+    >>> config = DATConfig(vocab_size=20, d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+    ...     decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, upsample_ratio=4, link_heads=2)
+    >>> model = DATForConditionalGeneration(config).eval()
+    >>> outputs = model(torch.tensor([[0, 7, 8, 2]]), labels=torch.tensor([[0, 9, 11, 9, 2]]))
+    >>> tuple(outputs.logits.shape), tuple(outputs.transition_log_probs.shape)
+    ((1, 16, 20), (1, 16, 16))
+    >>> bool(outputs.loss > 0)
+    True
+
+    ```"""
+
+    config_class = DATConfig
+    model_class = DATModel
+    settings_class = DATSettings
+
+    def add_heads(self, config: DATConfig) -> None:
+        self.links = DATLinks(config)
+
+    def template_lengths(self, attention_mask: torch.Tensor) -> torch.LongTensor:
+        """
+        Vertices of each graph: `upsample_ratio` per source token, `<s>` and `</s>` counted, at least 2.
+
+        Args:
+            attention_mask (`torch.Tensor` of shape `(B, S)`): non-zero for source tokens.
+
+        Returns:
+            `torch.LongTensor` of shape `(B,)`.
+
+        Raises:
+            ValueError: for a graph larger than the position table.
+        """
+        ratio, limit = self.config.upsample_ratio, self.config.max_position_embeddings
+        num_tokens = attention_mask.ne(0).sum(dim=1)
+        lengths = (num_tokens * ratio).clamp(min=2)
+        if int(lengths.max()) > limit:
+            row = int(lengths.argmax())
+            raise ValueError(
+                f"Row {row} has {int(num_tokens[row])} source tokens and a graph of {int(lengths[row])} vertices "
+                f"(upsample_ratio={ratio}), more than the position table of {limit}. Split the sentence, or use a "
+                "model with a larger max_position_embeddings."
+            )
+        return lengths
+
+    def make_template(self, attention_mask: torch.Tensor) -> tuple[torch.LongTensor, torch.BoolTensor]:
+        """
+        Decoder input of [`template_lengths`] vertices: `<s> mask … mask </s>`.
+
+        Args:
+            attention_mask (`torch.Tensor` of shape `(B, S)`): non-zero for source tokens.
+
+        Returns:
+            Ids (B, A), right-padded with `pad_token_id`, and their mask (B, A), True = vertex.
+
+        Raises:
+            ValueError: for a graph larger than the position table.
+        """
+        config, lengths = self.config, self.template_lengths(attention_mask).unsqueeze(1)
+        position = torch.arange(int(lengths.max()), device=lengths.device)
+        is_vertex = position < lengths
+        tokens = torch.full(is_vertex.shape, config.mask_token_id, device=lengths.device)
+        tokens[:, 0] = config.bos_token_id
+        tokens = tokens.masked_fill(position == lengths - 1, config.eos_token_id)
+        return tokens.masked_fill(~is_vertex, config.pad_token_id), is_vertex
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_attention_mask: torch.Tensor | None = None,
+        labels: torch.LongTensor | None = None,
+        force_emits: torch.LongTensor | None = None,
+        encoder_outputs: BaseModelOutput | tuple | None = None,
+        inputs_embeds: torch.FloatTensor | None = None,
+        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        logits_positions: torch.BoolTensor | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,
+        **kwargs,
+    ) -> DATSeq2SeqLMOutput:
+        """
+        One decoder pass over a graph.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`.
+            attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for tokens; default from `pad_token_id`.
+            decoder_input_ids (`torch.LongTensor` of shape `(B, A)`, *optional*): vertices, padded on the right;
+                default the template of [`make_template`].
+            decoder_attention_mask (`torch.Tensor` of shape `(B, A)`, *optional*): 1 for vertices.
+            labels (`torch.LongTensor` of shape `(B, T)`, *optional*): target `<s> … </s>`, right-padded with -100.
+            force_emits (`torch.LongTensor` of shape `(B, A)`, *optional*): with `labels`, the index of the target's
+                token that a vertex shows (see `force_words`), -1 where none. None does by default.
+            encoder_outputs (*optional*): output of the encoder, to skip it.
+            inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor`, *optional*): instead of ids.
+            logits_positions (`torch.BoolTensor` of shape `(B, A)`, *optional*): project only these vertices to the
+                vocabulary; `logits` are then (M, V) in row-major order. Not together with `labels`.
+            num_items_in_batch (`int`, *optional*): divides the loss instead of the number of target tokens.
+
+        Returns:
+            [`DATSeq2SeqLMOutput`] with, for `labels`, `loss` = Σ graph NLL / tokens of targets, `<s>` and `</s>`
+            counted. A target without a path (more tokens than vertices) adds 0 to both.
+
+        Raises:
+            ValueError: for a sequence longer than the position table, `labels` together with `logits_positions`, or
+                padding that is not on the right.
+        """
+        if labels is not None and logits_positions is not None:
+            raise ValueError("labels need the logits of every vertex. Leave out logits_positions, or labels.")
+        if decoder_input_ids is None and decoder_inputs_embeds is None:
+            source_states = inputs_embeds if encoder_outputs is None else encoder_outputs[0]
+            is_source = self.source_mask(input_ids, attention_mask, source_states)
+            decoder_input_ids, decoder_attention_mask = self.make_template(is_source)
+        outputs, logits = self.run_stacks(
+            logits_positions,
+            input_ids=input_ids,
+            attention_mask=attention_mask,
+            decoder_input_ids=decoder_input_ids,
+            decoder_attention_mask=decoder_attention_mask,
+            encoder_outputs=encoder_outputs,
+            inputs_embeds=inputs_embeds,
+            decoder_inputs_embeds=decoder_inputs_embeds,
+            **kwargs,
+        )
+        vertex_mask = self.model.decoder.token_mask(decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask)
+        transitions = self.links(outputs.last_hidden_state, vertex_mask)
+        loss = None
+        if labels is not None:
+            loss = self._loss(logits, transitions, labels, vertex_mask, force_emits, num_items_in_batch)
+        keep_hidden = labels is not None or logits_positions is not None
+        output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
+        return DATSeq2SeqLMOutput(**output, transition_log_probs=transitions)
+
+    def _loss(
+        self,
+        logits: torch.Tensor,
+        transitions: torch.Tensor,
+        labels: torch.LongTensor,
+        vertex_mask: torch.Tensor,
+        force_emits: torch.LongTensor | None,
+        num_items: torch.Tensor | int | None,
+    ) -> torch.Tensor:
+        """Graph NLL of all sentences over the tokens of their targets, in single precision."""
+        target_lengths = lengths_from_mask(labels.ne(-100))
+        words = pick_words(logits, labels, target_lengths)
+        if force_emits is not None:
+            words = force_words(words, force_emits)
+        nll = graph_nll(words, transitions, lengths_from_mask(vertex_mask.ne(0)), target_lengths)
+        has_path = nll != float("inf")
+        if num_items is None:
+            num_items = target_lengths[has_path].sum().clamp(min=1)
+        return nll.masked_fill(~has_path, 0.0).sum() / num_items
+
+    @torch.no_grad()
+    def generate(
+        self,
+        input_ids: torch.LongTensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        target_lengths: torch.LongTensor | None = None,
+        generation_config: GenerationConfig | None = None,
+        **kwargs,
+    ) -> NATGenerateOutput | torch.LongTensor:
+        """
+        Translates a batch with one decoder pass and a search in the graphs it gives. The first and the last vertex
+        read `<s>` and `</s>`, for sure.
+
+        Args:
+            input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
+            attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for tokens; default from `pad_token_id`.
+            generation_config (`GenerationConfig`, *optional*): defaults before the model's own.
+            kwargs: settings of [`DATSettings`].
+
+        Returns:
+            `torch.LongTensor` of shape `(B · num_return_sequences, T)`, the best of each sentence first, or
+            [`NATGenerateOutput`]: `sequences_scores` are log-probabilities of paths over their vertices, or the scores
+            of the beam; `token_scores` and `history` belong to the vertices of paths. Fewer translations than asked
+            for leave `<s> </s>` with a score of -inf.
+
+        Raises:
+            ValueError: for empty input, a row of padding only, ids outside the vocabulary, a graph larger than the
+                position table, impossible settings, unknown arguments.
+        """
+        if target_lengths is not None:
+            raise ValueError("A DA-Transformer does not fix lengths: paths decide. Leave out target_lengths.")
+        overrides = {name: value for name, value in kwargs.items() if name not in TRAINER_ARGUMENTS}
+        settings = self.decoding_settings(generation_config, **overrides)
+        graphs = self.make_graphs(input_ids, self._check_source(input_ids, attention_mask))
+        output = GraphSearch(graphs, settings, self.config, self.project_vocabulary, self.suppressed_token_ids()).run()
+        if settings.collapse_repeats:
+            output.sequences = drop_repeats(output.sequences, self.config.pad_token_id)
+        output.sequences = output.sequences[:, : self._used_width(output.sequences)]
+        return output if settings.return_dict_in_generate else output.sequences
+
+    def make_graphs(self, input_ids: torch.LongTensor, attention_mask: torch.BoolTensor) -> Graphs:
+        """The graphs of sources (B, S), which the decoder gives in its one pass."""
+        template, is_vertex = self.make_template(attention_mask)
+        outputs = self.model(input_ids, attention_mask, template, is_vertex, return_dict=True)
+        hidden_states = outputs.last_hidden_state
+        return Graphs(hidden_states, self.links(hidden_states, is_vertex), is_vertex.sum(dim=1))
+
+
+__all__ = ["DATForConditionalGeneration", "DATModel"]
