@@ -1,20 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint."""
+"""Model families: configuration, modeling, generation and pipeline. These files travel with every checkpoint.
 
-from .alignment import best_alignment, collapse_alignment, constrained_ctc_nll
-from .configuration_cmlm import CMLMConfig
-from .configuration_cmlmc import CMLMCConfig
-from .configuration_imputer import ImputerConfig
-from .configuration_nat import LengthPredictionConfig, NATConfig
-from .decoding_strategies import STRATEGIES
-from .decoding_strategy import DecodingRequest, DecodingSettings, DecodingStrategy, EncodedSources
-from .generation_nat import DecodingStep, NATGenerateOutput, NATGenerationMixin
-from .modeling_cmlm import CMLMForConditionalGeneration, CMLMModel
-from .modeling_cmlmc import CMLMCForConditionalGeneration, CMLMCModel
-from .modeling_imputer import ImputerForConditionalGeneration, ImputerModel
-from .modeling_nat import NATSeq2SeqLMOutput
-from .pipeline_translation import NATTranslationPipeline
+Every name is imported when it is first used: the rules for source texts (`source_text`) are needed without torch, and
+the pipeline needs transformers' pipelines, which take seconds to import.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING
 
 
 if TYPE_CHECKING:
@@ -28,24 +21,25 @@ if TYPE_CHECKING:
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
     from .configuration_dat import DATConfig as DATConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
-    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig
-    from .configuration_nat import NATConfig as NATConfig
-    from .crf import crf_nll as crf_nll
-    from .crf import crf_viterbi as crf_viterbi
+    from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .crf import crf_nll as crf_nll, crf_viterbi as crf_viterbi
     from .edits import edit_oracle as edit_oracle
-    from .generation_nat import DecodingStep as DecodingStep
-    from .generation_nat import NATGenerateOutput as NATGenerateOutput
-    from .generation_nat import NATGenerationMixin as NATGenerationMixin
-    from .graph import graph_best_path as graph_best_path
-    from .graph import graph_nll as graph_nll
-    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration
-    from .modeling_cmlm import CMLMModel as CMLMModel
-    from .modeling_cmlmc import CMLMCForConditionalGeneration as CMLMCForConditionalGeneration
-    from .modeling_cmlmc import CMLMCModel as CMLMCModel
-    from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration
-    from .modeling_dat import DATModel as DATModel
-    from .modeling_imputer import ImputerForConditionalGeneration as ImputerForConditionalGeneration
-    from .modeling_imputer import ImputerModel as ImputerModel
+    from .generation_nat import (
+        DecodingStep as DecodingStep,
+        NATGenerateOutput as NATGenerateOutput,
+        NATGenerationMixin as NATGenerationMixin,
+    )
+    from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
+    from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
+    from .modeling_cmlmc import (
+        CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
+        CMLMCModel as CMLMCModel,
+    )
+    from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration, DATModel as DATModel
+    from .modeling_imputer import (
+        ImputerForConditionalGeneration as ImputerForConditionalGeneration,
+        ImputerModel as ImputerModel,
+    )
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
 
