@@ -64,6 +64,7 @@ if TYPE_CHECKING:
         build_shortlist as build_shortlist,
         check_output_dir as check_output_dir,
         corpus_shortlist as corpus_shortlist,
+        export_native as export_native,
         export_onnx as export_onnx,
         import_fairseq_checkpoint as import_fairseq_checkpoint,
         model_from_fairseq_state_dict as model_from_fairseq_state_dict,
@@ -106,6 +107,12 @@ if TYPE_CHECKING:
         graph_best_path as graph_best_path,
         graph_nll as graph_nll,
         prefix_beam_search as prefix_beam_search,
+    )
+    from dims_hf.native import (
+        NativeTranslator as NativeTranslator,
+        NativeUnavailableError as NativeUnavailableError,
+        available_kernels as available_kernels,
+        is_available as is_available,
     )
     from dims_hf.objectives import (
         OBJECTIVES as OBJECTIVES,
@@ -171,8 +178,12 @@ if TYPE_CHECKING:
         load_model as load_model,
         open_runtime as open_runtime,
         quality_flags as quality_flags,
+        read_document as read_document,
         translate as translate,
+        translate_adaptively as translate_adaptively,
         translate_document as translate_document,
+        translate_texts as translate_texts,
+        translate_texts_timed as translate_texts_timed,
         translate_timed as translate_timed,
     )
 
@@ -341,11 +352,18 @@ _ROOMS = {
         "build_shortlist",
         "check_output_dir",
         "corpus_shortlist",
+        "export_native",
         "export_onnx",
         "import_fairseq_checkpoint",
         "model_from_fairseq_state_dict",
         "write_graphs",
         "write_hub_folder",
+    ),
+    "native": (
+        "NativeTranslator",
+        "NativeUnavailableError",
+        "available_kernels",
+        "is_available",
     ),
 }
 _ROOM_OF = {name: room for room, names in _ROOMS.items() for name in names}
