@@ -7,7 +7,8 @@ learnt where they belong from a corpus with placeholders for names.
 """
 
 import re
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 
 PLACEHOLDERS = "◰◱◲◳◴◵◶◷"
@@ -24,9 +25,15 @@ COPIED = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}|[{PLACEHOLDERS}]", re.IG
 """What is copied letter by letter: URLs, e-mail addresses, host names, @names (and placeholders a user has typed)."""
 
 
-def has_placeholders(vocabulary: Container[str]) -> bool:
-    """Whether a vocabulary has a token for every placeholder, as those of models that have learnt to place them."""
-    return all("▁" + sign in vocabulary for sign in PLACEHOLDERS)
+def knows_placeholders(tokenizer: Any) -> bool:
+    """
+    Whether every placeholder is a token of its own, as for models that have learnt to place them.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): or anything that is called alike and puts one token before and after.
+    """
+    ids = tokenizer([" ".join(PLACEHOLDERS)])["input_ids"][0]
+    return len(set(ids)) == len(ids) == len(PLACEHOLDERS) + 2
 
 
 def hide_copied(text: str) -> tuple[str, list[str]]:
@@ -74,4 +81,4 @@ def _sign(index: int) -> str:
     return PLACEHOLDERS[index % len(PLACEHOLDERS)]
 
 
-__all__ = ["COPIED", "PLACEHOLDERS", "has_placeholders", "hide_copied", "show_copied"]
+__all__ = ["COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied"]

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
+from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import PreparedSources, prepare_sources
 
 from .batching import batches_by_budget
@@ -247,10 +248,15 @@ def join_pieces(num_sources: int, prepared: PreparedSources, pieces: Sequence[Tr
     owned: list[list[Translation]] = [[] for _ in range(num_sources)]
     for owner, piece in zip(prepared.owners, pieces, strict=True):
         owned[owner].append(piece)
-    return [
+    joined = [
         _join(group) if group else Translation("", "", (), (), 0.0, 0, prepared.left_out.get(row))
         for row, group in enumerate(owned)
     ]
+    for row, copied in prepared.copied.items():
+        if owned[row]:
+            texts = {name: show_copied(getattr(joined[row], name), copied) for name in ("text", "raw_text")}
+            joined[row] = replace(joined[row], **texts)
+    return joined
 
 
 def _join(pieces: Sequence[Translation]) -> Translation:

@@ -8,7 +8,10 @@ import time
 
 import pytest
 
-from dims_hf.models.copied_text import COPIED, PLACEHOLDERS, has_placeholders, hide_copied, show_copied
+from dims_hf.data import train_tokenizer
+from dims_hf.models.copied_text import COPIED, PLACEHOLDERS, hide_copied, knows_placeholders, show_copied
+from dims_hf.models.source_text import prepare_sources
+from dims_hf.translation.sentences import Translation, join_pieces
 
 
 @pytest.mark.parametrize(
@@ -59,11 +62,37 @@ def test_more_addresses_than_placeholders_come_back_in_order():
     assert show_copied(hidden, copied) == text
 
 
-def test_has_placeholders_wants_all_of_them():
-    vocabulary = {"▁" + sign: number for number, sign in enumerate(PLACEHOLDERS)}
-    assert has_placeholders(vocabulary)
-    del vocabulary["▁" + PLACEHOLDERS[3]]
-    assert not has_placeholders(vocabulary)
+@pytest.fixture(scope="module")
+def taught():
+    """A tokenizer with a token for every placeholder, and one without."""
+    text = "Go to a . com or b@c . de now ."
+    lines = [text, *(f"{sign} {sign}" for sign in PLACEHOLDERS)] * 3
+    return train_tokenizer(lines, 80, byte_fallback=False), train_tokenizer([text] * 3, 80, byte_fallback=False)
+
+
+def test_placeholders_are_known_where_each_is_a_token(taught):
+    assert knows_placeholders(taught[0]) and not knows_placeholders(taught[1])
+    rare = train_tokenizer(["a b c"], 400, byte_fallback=True)
+    assert not knows_placeholders(rare)
+
+
+def test_sources_have_placeholders_for_models_that_know_them(taught):
+    texts = ["Go to a.com now.", "Go now.", "b@c.de or a.com"]
+    prepared = prepare_sources(texts, taught[0], 50)
+    assert prepared.copied == {0: ["a.com"], 2: ["b@c.de", "a.com"]}
+    assert [taught[0].decode(ids, skip_special_tokens=True) for ids in prepared.pieces] == [
+        "Go to ◰ now.", "Go now.", "◰ or ◱",
+    ]  # fmt: skip
+    plain = prepare_sources(texts, taught[1], 50)
+    assert plain.copied == {} and plain.pieces == taught[1](texts)["input_ids"]
+
+
+def test_translations_have_what_was_copied_in_their_texts(taught):
+    prepared = prepare_sources(["Go to a.com now.", "", "b@c.de"], taught[0], 50)
+    pieces = [Translation("Nun ◰ ◰", "Nun ◰ ◰ ◰", (7, 8), (7, 8, 8), -1.0), Translation("x", "x", (9,), (9,), 0.0)]
+    joined = join_pieces(3, prepared, pieces)
+    assert [each.text for each in joined] == ["Nun a.com", "", "x b@c.de"]
+    assert joined[0].raw_text == "Nun a.com" and joined[0].token_ids == (7, 8)
 
 
 @pytest.mark.parametrize("part", ["a", "a.", "@", "www.", "a@", "a.a@", "http://", "-."])
