@@ -67,7 +67,7 @@ def _check_unused(arguments: argparse.Namespace) -> None:
 
 
 def _make_parser() -> CommandParser:
-    parser = CommandParser("export", "Write a folder that translates with onnxruntime and tokenizers alone.")
+    parser = CommandParser("export", "Write a folder that translates without torch.")
     parser.add_argument("model", help="checkpoint folder or Hub model id")
     parser.add_argument(
         "--to", choices=["onnx", "native"], default="onnx", help="ONNX graphs, or the int8 file of the native runtime"

@@ -537,8 +537,8 @@ def _card(description: Mapping[str, Any]) -> str:
     ]
     if "shortlist" in description:
         lines.append(
-            f"- Words are chosen from a shortlist: {description['shortlist']['same_sentences']:.1%} of the sentences "
-            'are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
+            f"- Words are chosen from a shortlist: {description['shortlist']['agreement']['sentences']:.1%} of the "
+            'sentences are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
