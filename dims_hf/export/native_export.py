@@ -122,9 +122,9 @@ def export_native(
         description["agreement"] = agreement(model, translator, checked)
         systems = {"int8": translator}
         if shortlist is not None:
-            systems["int8-shortlist"] = NativeTranslator(folder)
-            same = [a == b for a, b in zip(*(system.translate(samples) for system in systems.values()))]
-            description["shortlist"]["same_sentences"] = float(np.mean(same))
+            systems["int8-shortlist"] = shortened = NativeTranslator(folder)
+            description["shortlist"]["mean_listed_ids"] = _mean_listed_ids(shortlist, translator.encode(samples))
+            description["shortlist"]["agreement"] = _shortlist_agreement(translator, shortened, samples)
         if references is not None:
             description["quality"] = measure_quality(model, tokenizer, systems, sentences, references, passes)
         (folder / "README.md").write_text(_card(description), encoding="utf-8")
@@ -215,6 +215,11 @@ def _check_form(model: PreTrainedModel) -> None:
         )
     if config.d_model % BLOCK:
         raise ValueError(f"The native runtime needs a d_model that is a multiple of {BLOCK}, got {config.d_model}.")
+    if (getattr(model.generation_config, "prefix_beam_size", None) or 1) > 1:
+        raise ValueError(
+            "The native runtime takes the likeliest alignment, and the generation config asks for a prefix beam. Set "
+            "prefix_beam_size to 1 in generation_config.json, or translate with torch."
+        )
     if getattr(config, "legacy_unmasked_attn_no_pad_mask", False):
         raise ValueError(
             "This CMLMC attends to padding (legacy_unmasked_attn_no_pad_mask), so its translations depend on the "
@@ -459,6 +464,24 @@ def agreement(model: PreTrainedModel, translator: NativeTranslator, sentences: S
     return {"num_sentences": len(sentences), **means}
 
 
+def _mean_listed_ids(shortlist: Shortlist, rows: Sequence[Sequence[int]]) -> float:
+    """Target ids that a sentence is projected on, in the mean."""
+    listed = [np.union1d(shortlist.by_source[row], shortlist.always) for row in rows]
+    return float(np.mean([len(ids) for ids in listed]))
+
+
+def _shortlist_agreement(
+    exact: NativeTranslator, other: NativeTranslator, sentences: Sequence[str]
+) -> dict[str, float]:
+    """Share of sentences and of tokens (where the lengths agree) that a shortlist leaves as they are."""
+    batch = exact.pad(exact.encode(sentences))
+    pairs = list(zip(*(_without_padding(system.generate(*batch)[0], exact) for system in (exact, other))))
+    tokens = [x == y for a, b in pairs if len(a) == len(b) for x, y in zip(a, b)]
+    shares = {"sentences": [a == b for a, b in pairs], "tokens": tokens}
+    means = {name: float(np.mean(values)) if values else 0.0 for name, values in shares.items()}
+    return {"num_sentences": len(pairs), **means}
+
+
 def measure_quality(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -514,8 +537,8 @@ def _card(description: Mapping[str, Any]) -> str:
     ]
     if "shortlist" in description:
         lines.append(
-            f"- Words are chosen from a shortlist: {description['shortlist']['same_sentences']:.1%} of the sentences "
-            'are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
+            f"- Words are chosen from a shortlist: {description['shortlist']['agreement']['sentences']:.1%} of the "
+            'sentences are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
         scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())

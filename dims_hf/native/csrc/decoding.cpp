@@ -21,6 +21,7 @@ struct Candidate {
     std::vector<float> scores;
     std::vector<char> is_content, is_masked;
     std::vector<size_t> positions;  // that the next pass predicts
+    std::vector<Choice> choices;    // the likeliest tokens of the latest prediction of each position
     bool is_open = true;
     float score = 0;
 };
@@ -38,6 +39,7 @@ Candidate make_candidate(const Settings& s, size_t sentence, size_t length) {
     c.hypothesis = c.tokens;
     c.is_masked = c.is_content;
     c.scores.assign(length, 0.0f);
+    for (int32_t token : c.tokens) c.choices.push_back({{token}, {0.0f}, 1});
     return c;
 }
 
@@ -113,24 +115,24 @@ void find_positions(const Settings& s, Candidate& c) {
     c.is_open = !c.positions.empty();
 }
 
-// Tokens that avoid repeats, where the pass has decided on all positions.
-void penalize_repeats(Candidate& c, const Best* best, float penalty) {
-    std::vector<Choice> choices(c.tokens.size());
-    for (size_t i = 0; i < choices.size(); ++i) choices[i] = {{c.hypothesis[i]}, {c.scores[i]}, 1};
-    for (size_t n = 0; n < c.positions.size(); ++n) {
-        Choice& choice = choices[c.positions[n]];
-        choice.count = 0;
-        for (int place = 0; place < kMaxBest && best[n].columns[place] >= 0; ++place) {
-            choice.ids[choice.count] = best[n].columns[place];
-            choice.log_probs[choice.count++] = best[n].logits[place] - best[n].log_sum;
-        }
-        if (choice.count == 0) choice = {{c.hypothesis[c.positions[n]]}, {c.scores[c.positions[n]]}, 1};
+// The tokens of a position that a path may take.
+Choice make_choice(const Best& best) {
+    Choice choice = {{}, {}, 0};
+    for (int place = 0; place < kMaxBest && best.columns[place] >= 0; ++place) {
+        choice.ids[choice.count] = best.columns[place];
+        choice.log_probs[choice.count++] = best.logits[place] - best.log_sum;
     }
+    if (choice.count == 0) choice.count = 1;
+    return choice;
+}
+
+// The best path through the content, once all passes are done.
+void penalize_repeats(Candidate& c, float penalty) {
     std::vector<Choice> content;
-    for (size_t i = 0; i < choices.size(); ++i)
-        if (c.is_content[i]) content.push_back(choices[i]);
+    for (size_t i = 0; i < c.choices.size(); ++i)
+        if (c.is_content[i]) content.push_back(c.choices[i]);
     std::vector<int> path = best_path(content, penalty);
-    for (size_t i = 0, n = 0; i < choices.size(); ++i) {
+    for (size_t i = 0, n = 0; i < c.choices.size(); ++i) {
         if (!c.is_content[i]) continue;
         c.hypothesis[i] = content[n].ids[path[n]];
         c.scores[i] = content[n].log_probs[path[n]];
@@ -141,15 +143,14 @@ void penalize_repeats(Candidate& c, const Best* best, float penalty) {
 // Writes what a pass predicted, and masks what the next one is to predict again.
 void step(const Settings& s, const Request& request, Candidate& c, const Best* best, size_t num_passes) {
     for (size_t n = 0; n < c.positions.size(); ++n) {
-        c.hypothesis[c.positions[n]] = std::max(best[n].columns[0], 0);
-        c.scores[c.positions[n]] = best[n].logits[0] - best[n].log_sum;
+        Choice choice = make_choice(best[n]);
+        c.choices[c.positions[n]] = choice;
+        c.hypothesis[c.positions[n]] = choice.ids[0];
+        c.scores[c.positions[n]] = choice.log_probs[0];
     }
     size_t num_iterations = request.num_iterations;
     std::vector<char> masks = s.predicts_length ? masks_of_target(c, num_passes, num_iterations)
                                                 : masks_of_alignment(s, c, num_passes, num_iterations);
-    bool has_masks = std::count(masks.begin(), masks.end(), 1) > 0;
-    if (!has_masks && request.repeat_penalty > 0 && s.predicts_length)
-        penalize_repeats(c, best, request.repeat_penalty);
     std::vector<int32_t> tokens = c.hypothesis;
     for (size_t i = 0; i < tokens.size(); ++i)
         if (masks[i]) tokens[i] = s.mask;
@@ -180,6 +181,8 @@ void run_passes(Network& network, const Settings& s, const Request& request, std
             next += count;
         }
     }
+    if (num_best > 1)
+        for (Candidate& c : candidates) penalize_repeats(c, request.repeat_penalty);
 }
 
 // Of each run of equal tokens one, then no blanks, between `<s>` and `</s>`.
