@@ -130,7 +130,7 @@ def measure_length(
     max_tokens_per_batch: int = 4096,
 ) -> dict[str, float] | None:
     """Length accuracies against reference lengths N, or `None` for a model that predicts no length."""
-    if not hasattr(model, "predict_length"):
+    if not getattr(model.config, "predicts_length", False):
         return None
     ranked = predict_lengths(
         model, tokenizer, sources, top_k=max(_LENGTH_KS), max_tokens_per_batch=max_tokens_per_batch
@@ -151,7 +151,7 @@ def _settings(iterations: Sequence[int], length_beams: Sequence[int], oracle_len
 
 
 def _check_length_settings(model: PreTrainedModel, length_beams: Sequence[int], oracle_length: bool) -> None:
-    if hasattr(model.config, "max_target_length"):
+    if getattr(model.config, "predicts_length", False):
         return
     asked = [f"length_beams={list(length_beams)}"] if any(beam != 1 for beam in length_beams) else []
     asked += ["oracle_length"] if oracle_length else []
