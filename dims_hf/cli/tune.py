@@ -41,13 +41,12 @@ def main(argv: Sequence[str]) -> None:
         splits=(split,),
         max_examples={split: arguments.max_examples} if arguments.max_examples else None,
     )[split]
-    pairs = corpus["translation"]
     model, tokenizer = load_model(arguments.model)
     trials = tune_decoding(
         model,
         tokenizer,
-        [pair[arguments.source_lang] for pair in pairs],
-        [pair[arguments.target_lang] for pair in pairs],
+        list(corpus["source"]),
+        list(corpus["target"]),
         metric=arguments.metric,
         length_beam_size=arguments.length_beam_size,
     )
