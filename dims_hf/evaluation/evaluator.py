@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from dims_hf.translation.sentences import Translation, collapses_repeats, translate, translate_timed
 
-from .length import length_accuracy, length_buckets, length_top_k_accuracy, predict_lengths, reference_lengths
+from .length import (
+    Bucket,
+    equal_length_buckets,
+    length_accuracy,
+    length_buckets,
+    length_top_k_accuracy,
+    predict_lengths,
+    reference_lengths,
+)
 from .metrics import METRICS, SystemOutput
 from .validity import Judge
 
@@ -33,6 +41,7 @@ def evaluate_model(
     judge: Judge | None = None,
     subsets: Mapping[str, Sequence[bool]] | None = None,
     length_edges: Sequence[int] | None = None,
+    num_length_buckets: int | None = None,
     oracle_length: bool = False,
     collapse_repeats: bool | None = None,
     max_tokens_per_batch: int = 4096,
@@ -51,6 +60,8 @@ def evaluate_model(
             translation, on a corpus that knows all its targets.
         subsets (`Mapping[str, Sequence[bool]]`, *optional*): name to one flag per sentence; scored separately too.
         length_edges (`Sequence[int]`, *optional*): score buckets of reference lengths N too; see `length_buckets`.
+        num_length_buckets (`int`, *optional*): the same for so many buckets of equal size; see
+            `equal_length_buckets`. Excludes `length_edges`.
         oracle_length (`bool`, *optional*, defaults to `False`): add, for every number of iterations, a record decoded
             with the reference's length (with the longest the model can write where the reference is longer).
         collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour before scoring; the model's
@@ -64,8 +75,9 @@ def evaluate_model(
         `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
         length predictor) and `records`: the setting, `num_sentences`, the fields of `METRICS` (BLEU and chrF 0 to 100,
         shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over sentences, at
-        `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` `length_buckets`:
-        `shortest` and `longest` (`None`: no end) reference length N of each, and its measures.
+        `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` or
+        `num_length_buckets` `length_buckets`: `shortest` and `longest` (`None`: no end) reference length N of
+        each, and its measures.
 
     Raises:
         ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting, or a
@@ -73,7 +85,7 @@ def evaluate_model(
     """
     _check_sizes(sources, references, subsets or {})
     lengths = reference_lengths(tokenizer, references)
-    buckets = length_buckets(lengths, length_edges) if length_edges is not None else []
+    buckets = _buckets(lengths, length_edges, num_length_buckets)
     settings = _settings(iterations, length_beams, oracle_length)
     _check_length_settings(model, length_beams, oracle_length)
     collapse_repeats = collapses_repeats(model) if collapse_repeats is None else collapse_repeats
@@ -130,7 +142,7 @@ def measure_length(
     max_tokens_per_batch: int = 4096,
 ) -> dict[str, float] | None:
     """Length accuracies against reference lengths N, or `None` for a model that predicts no length."""
-    if not getattr(model.config, "predicts_length", False):
+    if not hasattr(model, "predict_length"):
         return None
     ranked = predict_lengths(
         model, tokenizer, sources, top_k=max(_LENGTH_KS), max_tokens_per_batch=max_tokens_per_batch
@@ -150,8 +162,16 @@ def _settings(iterations: Sequence[int], length_beams: Sequence[int], oracle_len
     ]
 
 
+def _buckets(lengths: Sequence[int], edges: Sequence[int] | None, count: int | None) -> list[Bucket]:
+    if edges is not None and count is not None:
+        raise ValueError("length_edges and num_length_buckets both cut the set by length. Give one of them.")
+    if count is not None:
+        return equal_length_buckets(lengths, count)
+    return length_buckets(lengths, edges) if edges is not None else []
+
+
 def _check_length_settings(model: PreTrainedModel, length_beams: Sequence[int], oracle_length: bool) -> None:
-    if getattr(model.config, "predicts_length", False):
+    if hasattr(model.config, "max_target_length"):
         return
     asked = [f"length_beams={list(length_beams)}"] if any(beam != 1 for beam in length_beams) else []
     asked += ["oracle_length"] if oracle_length else []
