@@ -95,7 +95,7 @@ class Weights:
     @property
     def predicts_length(self) -> bool:
         """Whether it predicts target lengths; Imputers do not, and have one candidate per sentence."""
-        return hasattr(self.config, "max_target_length")
+        return getattr(self.config, "predicts_length", False)
 
     @property
     def collapses_repeats(self) -> bool:

@@ -20,6 +20,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "make-data": ("dims_hf.cli.make_data", "distil a corpus: an autoregressive model's translations as targets"),
     "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
+    "tune": ("dims_hf.cli.tune", "choose decoding rules on a validation set and store them with the model"),
     "benchmark": ("dims_hf.cli.benchmark", "measure speed against autoregressive peers"),
     "reproduce": ("dims_hf.cli.reproduce", "regenerate the paper's tables and figures on a corpus"),
     "export": ("dims_hf.cli.export", "write a folder that translates without torch"),

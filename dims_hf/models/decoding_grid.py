@@ -248,7 +248,10 @@ class GridStrategy(DecodingStrategy):
         return hypotheses
 
     def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
-        """Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions."""
+        """
+        Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions, by whose
+        log-probabilities candidates are ranked whatever is made of them.
+        """
         return state.hypotheses, state.scores
 
     def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
@@ -318,7 +321,7 @@ class GridStrategy(DecodingStrategy):
         """Ranks the candidates, collapses repeats where asked, trims padding that no row needs."""
         settings, lengths = self.settings, state.grid.lengths
         tokens, token_scores = self.settle(state)
-        scores = token_scores.sum(dim=1) / lengths.flatten()
+        scores = state.scores.sum(dim=1) / lengths.flatten()
         if state.grid.bonus is not None:
             scores = scores + state.grid.bonus.flatten()
         order = rank_candidates(scores, lengths.shape[1])

@@ -37,8 +37,8 @@ class NATGenerateOutput(ModelOutput):
 
     Args:
         sequences (`torch.LongTensor` of shape `(R', T)`): `<s> … </s>`, right-padded.
-        sequences_scores (`torch.FloatTensor` of shape `(R',)`): sum of log-probabilities / (N + 2), taken before
-            repeats are collapsed.
+        sequences_scores (`torch.FloatTensor` of shape `(R',)`): sum of the predictions' log-probabilities / (N + 2),
+            taken before repeats are penalised or collapsed, plus w·log p(length) with `length_score_weight` w.
         token_scores (`torch.FloatTensor` of shape `(R', T)`, *optional*): log-probability of each token before repeats
             are collapsed (T as before collapsing), with `output_scores=True`.
         history (`list[DecodingStep]`, *optional*): `num_iterations` entries, with `output_history=True`; those after

@@ -122,7 +122,7 @@ class ModelArguments:
     @property
     def writes_alignments(self) -> bool:
         """Whether the model needs a blank, and room for alignments instead of a length predictor."""
-        return self.model_type in MODELS and hasattr(MODELS[self.model_type][0], "blank_token_id")
+        return self.model_type in MODELS and MODELS[self.model_type][0].writes_alignments
 
 
 @dataclass

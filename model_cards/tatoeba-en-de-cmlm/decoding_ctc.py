@@ -126,7 +126,7 @@ def search_row(
     Likeliest targets of one alignment, best first, with their scores.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(A, C)`): symbols of each frame that are looked at, each once.
+        tokens (`torch.LongTensor` of shape `(A, C)`): symbols of each frame that are looked at.
         log_probs (`torch.FloatTensor` of shape `(A, C)`): their log-probabilities.
         blank_token_id (`int`): the blank, in every frame or not.
         beam_size (`int`): hypotheses kept.
@@ -137,7 +137,9 @@ def search_row(
     symbols = [blank_token_id, *sorted(set(tokens.flatten().tolist()) - {blank_token_id})]
     index = torch.searchsorted(torch.tensor(symbols[1:]), tokens.cpu()) + 1
     index = index.masked_fill(tokens.cpu() == blank_token_id, 0)
-    dense = torch.full((len(tokens), len(symbols)), -torch.inf).scatter_(1, index, log_probs.cpu())
+    dense = torch.full((len(tokens), len(symbols)), -torch.inf)
+    # Fillers repeat a symbol with probability 0.
+    dense = dense.scatter_reduce_(1, index, log_probs.cpu(), "amax")
     found = prefix_beam_search(dense, blank_token_id=0, beam_size=beam_size)
     targets = [([symbols[position] for position in ids], score) for ids, score in found]
     if language_model is None:

@@ -2,22 +2,45 @@
 # Copyright 2026 The dims_hf authors
 """`pipeline("translation")` for non-autoregressive models; this file travels with every checkpoint."""
 
-from typing import Any
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
-from transformers.pipelines.base import Pipeline
+import torch
+from transformers.pipelines.base import ChunkPipeline
+
+from .source_text import check_policies, prepare_sources
 
 
 # Arguments of `generate()` whose value or result belongs to one batch, while a pipeline makes its batches itself.
-BATCH_ARGUMENTS = ("return_dict_in_generate", "output_scores", "output_history", "target_lengths")
+BATCH_ARGUMENTS = (
+    "return_dict_in_generate",
+    "output_scores",
+    "output_history",
+    "target_lengths",
+    "forced_tokens",
+    "forced_phrases",
+)
+_SCORE_DIGITS = 4
+# Files, bytes and mappings can be iterated over, but not as texts.
+_NO_TEXTS = (bytes, bytearray, dict, os.PathLike)
 
 
-class NATTranslationPipeline(Pipeline):
+class NumberedText(NamedTuple):
+    """A text and its place among the caller's, which errors name."""
+
+    number: int
+    text: Any
+
+
+class NATTranslationPipeline(ChunkPipeline):
     """
-    Translation pipeline: text in, `[{"translation_text": …}]` out, through the model's own `generate()`.
+    Translation pipeline: text in, `[{"translation_text": …, "score": …}]` out, through the model's own `generate()`.
 
     Keyword arguments of `generate()` (`num_iterations`, `length_beam_size`, `generation_config`, …) may be given when
-    the pipeline is made or when it is called. `return_tensors=True` returns `translation_token_ids` instead of text;
-    `truncation=True` cuts sources at the tokenizer's `model_max_length`.
+    the pipeline is made or when it is called, and so may `on_blank` and `on_long`, which say what becomes of blank and
+    overlong texts (see `prepare_sources`); `truncation=True` cuts sources at the tokenizer's `model_max_length`.
+    `return_tensors=True` returns `translation_token_ids` instead of text.
     """
 
     _load_processor = False
@@ -31,10 +54,12 @@ class NATTranslationPipeline(Pipeline):
 
     def _sanitize_parameters(
         self,
-        return_tensors: bool = False,
+        return_tensors: bool | None = None,
         return_text: bool | None = None,
         clean_up_tokenization_spaces: bool | None = None,
         truncation: bool | str | None = None,
+        on_blank: str | None = None,
+        on_long: str | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         **generate_kwargs: Any,
@@ -47,59 +72,114 @@ class NATTranslationPipeline(Pipeline):
                 f"The translation pipeline does not take {', '.join(refused)}. Call model.generate() on a tokenized "
                 "batch for that."
             )
-        preprocess = {} if truncation is None else {"truncation": truncation}
-        postprocess: dict[str, Any] = {"return_tensors": return_tensors and not return_text}
+        check_policies(on_blank or "keep", on_long or "error")
+        given = {"truncation": truncation, "on_blank": on_blank, "on_long": on_long}
+        preprocess = {name: value for name, value in given.items() if value is not None}
+        postprocess: dict[str, Any] = {}
+        if return_tensors is not None or return_text is not None:
+            # Only what is said, lest a call take back what the pipeline was made with.
+            postprocess["return_tensors"] = bool(return_tensors) and not return_text
         if clean_up_tokenization_spaces is not None:
             postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
         return preprocess, generate_kwargs, postprocess
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:
         """
-        Translates one text, a list of texts, or a stream of texts (a dataset or generator).
+        Translates one text, texts (a list, tuple or column of a dataset), or a stream of texts (a generator or torch
+        dataset).
 
         Args:
-            inputs (`str` or `list[str]`): source text(s).
-            kwargs: `batch_size`, `return_tensors`, `truncation`, and keyword arguments of `generate()`.
+            inputs (`str`, `Sequence[str]` or `Iterable[str]`): source text(s).
+            kwargs: `batch_size`, `return_tensors`, `truncation`, `on_blank`, `on_long`, and keyword arguments of
+                `generate()`.
 
         Returns:
-            `list[dict]`: one `{"translation_text": str}` per text, in order. For one text with
-            `num_return_sequences=n`, its n candidates, best first; for a list of texts, one such list per text. A
-            stream gives an iterator over such lists.
+            `list[dict]`: one `{"translation_text": str, "score": float}` per text, in order. For one text with
+            `num_return_sequences=n`, its n candidates, best first; for texts, one such list per text. A stream gives
+            an iterator over such lists. A score is the model's mean log-probability (the mean over the pieces of a
+            text that was split), to four digits, and `None` for a text that was not translated: a blank one, or one
+            that `on_long="skip"` leaves out; its translation is empty.
 
         Raises:
-            ValueError: for an empty text, something that is not text, or an argument that `generate()` refuses.
+            ValueError: for a text that the policies refuse, something that is not text, or an argument that
+                `generate()` refuses.
         """
-        if isinstance(inputs, list) and not inputs:
-            return []
-        results = super().__call__(inputs, **kwargs)
-        # As the task always did: a list of texts gives a flat list, unless several candidates each were asked for.
-        if isinstance(inputs, list) and all(len(candidates) == 1 for candidates in results):
+        if isinstance(inputs, str):
+            return super().__call__(NumberedText(0, inputs), **kwargs)
+        if not isinstance(inputs, Iterable) and not hasattr(inputs, "__getitem__") or isinstance(inputs, _NO_TEXTS):
+            raise ValueError(f"The translation pipeline takes text, got {type(inputs).__name__}. Pass str or a list.")
+        # A generator, so that the library neither materialises a stream nor counts on one piece for each text.
+        stream = super().__call__((NumberedText(*pair) for pair in enumerate(inputs)), **kwargs)
+        if not hasattr(inputs, "__len__") or isinstance(inputs, torch.utils.data.Dataset):
+            return iter(stream)
+        results = [candidates for candidates in stream]  # noqa: C416  (`list` would ask the stream for its length)
+        # As the task always did: texts give a flat list, unless several candidates each were asked for.
+        if all(len(candidates) == 1 for candidates in results):
             return [candidates[0] for candidates in results]
         return results
 
-    def preprocess(self, inputs: str, truncation: bool | str = False) -> dict:
-        """Token ids and mask (1, S) of one text."""
-        if not isinstance(inputs, str):
-            raise ValueError(f"The translation pipeline takes text, got {type(inputs).__name__}. Pass str or a list.")
-        if not inputs.strip():
-            raise ValueError("The translation pipeline got an empty text. Remove empty lines before translating.")
-        encoded = self.tokenizer(inputs, return_tensors="pt", truncation=truncation)
-        # Whatever else a tokenizer returns (token_type_ids) means nothing to these models.
-        return {"input_ids": encoded["input_ids"], "attention_mask": encoded["attention_mask"]}
+    def preprocess(
+        self,
+        inputs: NumberedText,
+        truncation: bool | str = False,
+        on_blank: str = "keep",
+        on_long: str = "error",
+    ) -> Iterator[dict]:
+        """Token ids and mask (1, S) of each piece of one text."""
+        number, text = inputs
+        if not isinstance(text, str):
+            raise ValueError(
+                f"The translation pipeline takes text, got {type(text).__name__} as text {number}. Pass str or a list."
+            )
+        max_length = self.model.config.max_source_length
+        if truncation:
+            on_long, max_length = "truncate", min(max_length, self.tokenizer.model_max_length)
+        prepared = prepare_sources(
+            [text], self.tokenizer, max_length, on_blank, on_long, name=lambda _: f"Text {number}"
+        )
+        # What is left out takes a row of its batch all the same, whose result is dropped.
+        pieces = prepared.pieces or self.tokenizer([""])["input_ids"]
+        for index, ids in enumerate(pieces):
+            input_ids = torch.tensor([ids])
+            yield {
+                "input_ids": input_ids,
+                "attention_mask": torch.ones_like(input_ids),
+                "is_left_out": not prepared.pieces,
+                "is_last": index == len(pieces) - 1,
+            }
 
     def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:
+        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "is_last")}
         batch_size = model_inputs["input_ids"].shape[0]
-        output_ids = self.model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=False)
+        output = self.model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
-        return {"output_ids": output_ids.reshape(batch_size, -1, output_ids.shape[-1])}
+        return {
+            "output_ids": output.sequences.reshape(batch_size, -1, output.sequences.shape[-1]),
+            "scores": output.sequences_scores.reshape(batch_size, -1),
+            **kept,
+        }
 
-    def postprocess(self, model_outputs: dict, return_tensors: bool = False, **decode_kwargs: Any) -> list[dict]:
-        """One entry per candidate of one text."""
-        candidates = model_outputs["output_ids"].flatten(0, -2)
+    def postprocess(self, model_outputs: list[dict], return_tensors: bool = False, **decode_kwargs: Any) -> list[dict]:
+        """One entry per candidate of one text, whose pieces' candidates of the same rank belong together."""
+        pieces = [piece["output_ids"].flatten(0, -2) for piece in model_outputs]
+        scores = torch.stack([piece["scores"].flatten() for piece in model_outputs]).mean(dim=0).tolist()
+        # Beyond these digits, a score depends on the order of additions and thus on the batch.
+        scores = [round(score, _SCORE_DIGITS) for score in scores]
+        is_left_out = model_outputs[0]["is_left_out"]
+        if is_left_out:
+            ids = self.tokenizer([""], return_tensors="pt")["input_ids"]
+            pieces, scores = [ids.expand(len(scores), -1)], [None] * len(scores)
         if return_tensors:
-            return [{"translation_token_ids": ids} for ids in candidates]
-        texts = self.tokenizer.batch_decode(candidates, skip_special_tokens=True, **decode_kwargs)
-        return [{"translation_text": text} for text in texts]
+            rows = zip(*pieces, strict=True)
+            return [
+                {"translation_token_ids": torch.cat(ids), "score": score}
+                for ids, score in zip(rows, scores, strict=True)
+            ]
+        texts = [self.tokenizer.batch_decode(ids, skip_special_tokens=True, **decode_kwargs) for ids in pieces]
+        return [
+            {"translation_text": " ".join(parts), "score": score}
+            for parts, score in zip(zip(*texts, strict=True), scores, strict=True)
+        ]
 
 
 __all__ = ["NATTranslationPipeline"]

@@ -28,7 +28,7 @@ def _generated(tiny: SimpleNamespace, text: str, **kwargs: Any) -> list[str]:
 
 
 def _texts(results: list[dict]) -> list[str]:
-    assert all(set(entry) == {"translation_text"} for entry in results)
+    assert all(set(entry) == {"translation_text", "score"} for entry in results)
     return [entry["translation_text"] for entry in results]
 
 
@@ -99,11 +99,14 @@ def test_setting_of_the_call_wins_over_that_of_the_pipeline(tiny: SimpleNamespac
     ]
 
 
-def test_settings_of_autoregressive_decoding_in_a_config_are_ignored(
+def test_settings_of_autoregressive_decoding_pass_where_they_change_nothing(
     tiny: SimpleNamespace, translate: NATTranslationPipeline
 ):
-    config = GenerationConfig(num_beams=4, max_new_tokens=2, num_iterations=3)
-    assert _texts(translate(TEXTS, generation_config=config)) == _texts(translate(TEXTS))
+    config = GenerationConfig(num_beams=1, max_new_tokens=60, num_iterations=3)
+    assert translate(TEXTS, generation_config=config) == translate(TEXTS)
+    assert translate(TEXTS, num_beams=1, use_cache=True, max_length=512) == translate(TEXTS)
+    with pytest.raises(ValueError, match="does not know num_beams=4.*length_beam_size"):
+        translate(TEXTS, generation_config=GenerationConfig(num_beams=4))
 
 
 def test_config_that_asks_generate_for_a_dict_still_gives_texts(translate: NATTranslationPipeline):
@@ -150,7 +153,7 @@ def test_long_text_is_refused_or_cut_by_truncation(
     tiny: SimpleNamespace, translate: NATTranslationPipeline, monkeypatch: pytest.MonkeyPatch
 ):
     long_text = "the small dog sees the old cat . " * 12
-    with pytest.raises(ValueError, match="more than the position table of 48"):
+    with pytest.raises(ValueError, match=r"Text 0 has \d+ tokens, the model takes at most 48 .*position table"):
         translate(long_text)
     monkeypatch.setattr(tiny.tokenizer, "model_max_length", 48)
     (entry,) = translate(long_text, truncation=True, return_tensors=True)
@@ -159,10 +162,51 @@ def test_long_text_is_refused_or_cut_by_truncation(
     assert torch.equal(entry["translation_token_ids"], tiny.model.generate(**cut)[0])
 
 
-@pytest.mark.parametrize("text", ["", "   ", "\n"])
-def test_empty_text_is_refused(translate: NATTranslationPipeline, text: str):
-    with pytest.raises(ValueError, match="got an empty text"):
-        translate(["a cat", text])
+@pytest.mark.parametrize("text", ["", "   ", "\n", "\u200b"])
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_blank_text_stays_blank_and_loses_no_other(translate: NATTranslationPipeline, text: str, batch_size: int):
+    blank = {"translation_text": "", "score": None}
+    expected = [translate("a cat")[0], blank, translate(TEXTS[0])[0]]
+    assert translate(["a cat", text, TEXTS[0]], batch_size=batch_size) == expected
+    assert translate(text) == [blank]
+    with pytest.raises(ValueError, match=r"Text 1 is blank: .*on_blank='keep'"):
+        translate(["a cat", text], on_blank="error")
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_long_text_is_split_or_skipped_as_its_policy_says(translate: NATTranslationPipeline, batch_size: int):
+    sentence = "the small dog sees the old cat."
+    texts = ["a cat", " ".join([sentence] * 12), TEXTS[2]]
+    one = translate(sentence)[0]
+    ours = translate(texts, on_long="split", batch_size=batch_size)
+    assert ours[1]["translation_text"] == " ".join([one["translation_text"]] * 12)
+    assert ours[1]["score"] == pytest.approx(one["score"], abs=2e-4)
+    assert [ours[0], ours[2]] == translate([texts[0], texts[2]])
+    skipped = translate(texts, on_long="skip", batch_size=batch_size)
+    assert skipped == [ours[0], {"translation_text": "", "score": None}, ours[2]]
+    with pytest.raises(ValueError, match="on_long must be one of"):
+        translate(texts, on_long="cut")
+
+
+def test_tuples_and_columns_of_datasets_are_texts(translate: NATTranslationPipeline):
+    datasets = pytest.importorskip("datasets")
+    expected = translate(TEXTS)
+    assert translate(tuple(TEXTS)) == expected
+    assert translate(datasets.Dataset.from_dict({"en": TEXTS})["en"], batch_size=2) == expected
+
+
+def test_score_is_that_of_generate(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    output = tiny.model.generate(**tiny.tokenizer("a cat", return_tensors="pt"), return_dict_in_generate=True)
+    assert translate("a cat")[0]["score"] == pytest.approx(output.sequences_scores.item(), abs=1e-4)
+
+
+def test_token_ids_before_repeats_are_collapsed(tiny: SimpleNamespace):
+    raw = pipeline(
+        "translation", model=tiny.model, tokenizer=tiny.tokenizer, collapse_repeats=False, return_tensors=True
+    )
+    for text in TEXTS:
+        ids = tiny.model.generate(**tiny.tokenizer(text, return_tensors="pt"), collapse_repeats=False)[0]
+        assert torch.equal(raw(text)[0]["translation_token_ids"], ids)
 
 
 @pytest.mark.parametrize("wrong", [3, None, [["a cat"]], [{"text": "a cat"}]])
@@ -175,8 +219,8 @@ def test_input_that_is_not_text_is_refused(translate: NATTranslationPipeline, wr
     ("kwargs", "message"),
     [
         ({"num_iterations": 0}, "num_iterations must be an integer >= 1, got 0"),
-        ({"num_beams": 4}, "does not know num_beams"),
-        ({"max_length": 40}, "does not know max_length"),
+        ({"num_beams": 4}, "does not know num_beams=4"),
+        ({"max_length": 2}, "does not know max_length=2"),
         ({"num_return_sequences": 2}, "exceeds length_beam_size=1"),
         ({"src_lang": "en"}, "one language pair"),
         ({"output_history": True}, r"does not take output_history\. Call model\.generate\(\)"),

@@ -823,5 +823,5 @@ def test_projection_in_parts_of_the_vocabulary_is_the_whole_one(num_rows):
         head.register_forward_hook(lambda *_: calls.append(1))
         torch.testing.assert_close(parts, head(hidden_states), rtol=1e-5, atol=1e-6)
         project_in_parts(head, hidden_states)
-    assert len(calls) == (1 if num_rows <= 128 else 2)
+    assert len(calls) == 2  # a layer with hooks is called, whatever the rows
     assert project_in_parts(head, hidden_states).requires_grad  # as a whole, for training

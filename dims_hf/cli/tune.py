@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""`dims-hf tune MODEL --data DATA`: chooses the decoding rules on a validation set and stores them with the model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from dims_hf.cli.parsing import CommandParser
+
+
+def main(argv: Sequence[str]) -> None:
+    """Try the decoding rules that need no training on a validation set; write the best to generation_config.json."""
+    parser = CommandParser(
+        "tune", "Choose repeat penalty and length weight (or prefix beam) on a validation set, and store them."
+    )
+    parser.add_argument("model", metavar="MODEL", help="checkpoint folder; its generation_config.json is rewritten")
+    parser.add_argument("--data", required=True, help="phrasebook, a folder, a JSONL file or the id of a Hub data set")
+    parser.add_argument("--source-lang", required=True, help="language code, for example en")
+    parser.add_argument("--target-lang", required=True, help="language code, for example de")
+    parser.add_argument("--split", default="valid", help="split of the corpus; not the one that is reported on")
+    parser.add_argument("--metric", choices=("bleu", "chrf"), default="bleu", help="score that decides")
+    parser.add_argument("--length-beam-size", type=int, default=1, help="length candidates")
+    parser.add_argument("--max-examples", type=int, help="first sentences only")
+    parser.add_argument("--dry-run", action="store_true", help="show the table and store nothing")
+    arguments = parser.parse_words(argv)
+    if not Path(arguments.model).is_dir():
+        raise ValueError(f"{arguments.model} is no folder. Give a checkpoint of your own, whose settings to change.")
+
+    from dims_hf.data import load_corpus
+    from dims_hf.evaluation.tuning import store_decoding, tune_decoding
+    from dims_hf.translation import load_model
+
+    split = arguments.split
+    corpus = load_corpus(
+        arguments.data,
+        arguments.source_lang,
+        arguments.target_lang,
+        splits=(split,),
+        max_examples={split: arguments.max_examples} if arguments.max_examples else None,
+    )[split]
+    model, tokenizer = load_model(arguments.model)
+    trials = tune_decoding(
+        model,
+        tokenizer,
+        list(corpus["source"]),
+        list(corpus["target"]),
+        metric=arguments.metric,
+        length_beam_size=arguments.length_beam_size,
+    )
+    for trial in trials:
+        shown = "  ".join(f"{name}={value}" for name, value in trial.settings.items())
+        sys.stdout.write(f"BLEU {trial.bleu:6.2f}  chrF {trial.chrf:6.2f}  {shown}\n")
+    if not arguments.dry_run:
+        store_decoding(model, trials[0].settings, arguments.model)
+        sys.stdout.write(f"stored the first line in {Path(arguments.model) / 'generation_config.json'}\n")
