@@ -224,7 +224,9 @@ def _read_markdown(source: str) -> Iterator[Slot]:
     for line in lines:
         starts.append(starts[-1] + len(line))
     cursor, last = offset, offset
-    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source[offset:]):
+    # unjoined, entities and escapes are tokens of their own, told by how they were written
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
+    for token in parser.parse(source[offset:]):
         if token.map:
             cursor = max(cursor, starts[token.map[0]])
             last = starts[min(token.map[1], len(starts) - 1)]
