@@ -240,8 +240,8 @@ def usable_tokenizer(references: References, target_lang: str | None, tokenize: 
     """The BLEU tokenizer asked for, or that of the language, or that of the references' script; one that is installed.
 
     Raises:
-        ValueError: the one asked for is not known or not installed. A chosen one that is missing is replaced by `char`,
-            with a warning.
+        ValueError: the one asked for is not known or not installed. A chosen one that is missing is replaced by
+            `char`, with a warning.
     """
     if tokenize is not None:
         if tokenize not in BLEU_TOKENIZERS:

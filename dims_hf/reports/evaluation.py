@@ -177,7 +177,11 @@ def _evaluate_checkpoint(
 
 
 def _compare(
-    systems: Sequence[Mapping[str, Any]], decoded: _Decoded, references: list[str], length_beam_size: int, tokenizer: str
+    systems: Sequence[Mapping[str, Any]],
+    decoded: _Decoded,
+    references: list[str],
+    length_beam_size: int,
+    tokenizer: str,
 ) -> dict[str, Any]:
     baseline, system = systems[0], systems[-1]
     names = (baseline["name"], system["name"])

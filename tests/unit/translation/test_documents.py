@@ -34,6 +34,7 @@ def test_kind_of_goes_by_the_suffix(name: str, kind: str):
         ("a long\r\nline.\r\n\r\nb", "A LONG\r\nLINE.\r\n\r\nB"),
         ("see https://a.b/c and %s of {name}", "SEE https://a.b/c AND %s OF {name}"),
         ("mail me@x.org, 100 %", "MAIL me@x.org, 100 %"),
+        (f"{'long ' * 12}\nline. Next\nline.", f"{'LONG ' * 12} LINE. NEXT LINE."),
         ("", ""),
         ("12 + 3\n", "12 + 3\n"),
     ],
