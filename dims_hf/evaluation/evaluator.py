@@ -44,6 +44,7 @@ def evaluate_model(
     num_length_buckets: int | None = None,
     oracle_length: bool = False,
     collapse_repeats: bool | None = None,
+    bleu_tokenizer: str | None = None,
     max_tokens_per_batch: int = 4096,
     callback: Callable[[dict[str, Any], list[Translation]], None] | None = None,
 ) -> dict[str, Any]:
@@ -67,6 +68,8 @@ def evaluate_model(
         collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour before scoring; the model's
             generation config decides when `None`. Repetition and mixtures are measured before that, validity both
             ways.
+        bleu_tokenizer (`str`, *optional*): sacreBLEU's tokenizer, one of `BLEU_TOKENIZERS`; chosen by the references'
+            script when `None`.
         max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, candidates counted.
         callback (`Callable[[dict, list[Translation]], None]`, *optional*): called with every record and its
             translations, for example to write them.
@@ -103,7 +106,7 @@ def evaluate_model(
             target_lengths=_decodable(lengths, model) if setting["oracle_length"] else None,
             **common,
         )
-        output = SystemOutput(sources, references, translations, judge)
+        output = SystemOutput(sources, references, translations, judge, bleu_tokenizer)
         record = {**setting, **common, **measure(output)}
         record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
         record["sentences_per_batch"] = timing.sentences_per_batch

@@ -23,12 +23,14 @@ class SystemOutput:
         references (`Sequence[str]`): one reference per source.
         translations (`Sequence[Translation]`): one translation per source.
         judge (`Callable[[str, str], str]`, *optional*): verdicts on a corpus that knows all its targets.
+        bleu_tokenizer (`str`, *optional*): sacreBLEU's tokenizer; chosen by the references' script when `None`.
     """
 
     sources: Sequence[str]
     references: Sequence[str]
     translations: Sequence[Translation]
     judge: Judge | None = None
+    bleu_tokenizer: str | None = None
 
     @property
     def texts(self) -> list[str]:
@@ -61,8 +63,9 @@ Scores = dict[str, "float | str"]
 
 def _bleu(output: SystemOutput) -> Scores:
     """BLEU with its brevity penalty, and BLEU before repeats are collapsed: collapsing helps some systems most."""
-    before = bleu(output.raw_texts, output.references)["bleu"]
-    return {**bleu(output.texts, output.references), "bleu_before_collapse": before}
+    tokenize = output.bleu_tokenizer
+    before = bleu(output.raw_texts, output.references, tokenize=tokenize)["bleu"]
+    return {**bleu(output.texts, output.references, tokenize=tokenize), "bleu_before_collapse": before}
 
 
 def _chrf(output: SystemOutput) -> Scores:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dims_hf.data import corpus_fingerprint, load_corpus
+from dims_hf.evaluation.bleu import usable_tokenizer
 from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
 from dims_hf.evaluation.evaluator import evaluate_model
 from dims_hf.evaluation.validity import Judge
@@ -68,7 +69,7 @@ def run_evaluation(
         device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
         dtype (`str`, *optional*): precision, as `load_model` takes it.
         options (`Any`): `length_edges`, `num_length_buckets`, `oracle_length`, `collapse_repeats`,
-            `max_tokens_per_batch` of `evaluate_model`.
+            `max_tokens_per_batch`, `bleu_tokenizer` (that of the target language when not given) of `evaluate_model`.
 
     Returns:
         `dict[str, Any]`: the results document (`write_table` shows it).
@@ -80,6 +81,7 @@ def run_evaluation(
         raise ValueError("There is no model to evaluate. Pass at least one, for example {'student': 'path'}.")
     places = {name: resolve_model(path) for name, path in models.items()}
     corpus = _load_split(data, source_lang, target_lang, split, max_examples)
+    options["bleu_tokenizer"] = usable_tokenizer(list(corpus["target"]), target_lang, options.get("bleu_tokenizer"))
     settings = dict(options, iterations=iterations, length_beams=length_beams)
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
     decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
@@ -97,7 +99,8 @@ def run_evaluation(
         "num_sentences": len(corpus),
         "fingerprint": corpus_fingerprint(corpus),
     }
-    comparison = _compare(systems, decoded, list(corpus["target"]), min(length_beams)) if len(systems) > 1 else {}
+    rows = (list(corpus["target"]), min(length_beams), options["bleu_tokenizer"])
+    comparison = _compare(systems, decoded, *rows) if len(systems) > 1 else {}
     results = make_results(task, systems, provenance=provenance(), **comparison)
     if output_dir is not None:
         write_evaluation(results, output_dir)
@@ -174,14 +177,18 @@ def _evaluate_checkpoint(
 
 
 def _compare(
-    systems: Sequence[Mapping[str, Any]], decoded: _Decoded, references: list[str], length_beam_size: int
+    systems: Sequence[Mapping[str, Any]],
+    decoded: _Decoded,
+    references: list[str],
+    length_beam_size: int,
+    tokenizer: str,
 ) -> dict[str, Any]:
     baseline, system = systems[0], systems[-1]
     names = (baseline["name"], system["name"])
     texts = [decoded.by_iterations(name, length_beam_size) for name in names]
     return {
         "gap_closed": gap_closed(baseline, system, length_beam_size=length_beam_size),
-        "comparisons": compare_with_bootstrap(*texts, references, names=names),
+        "comparisons": compare_with_bootstrap(*texts, references, names=names, tokenize=tokenizer),
     }
 
 

@@ -48,12 +48,14 @@ class Slot:
         start, end (`int`): characters of the source that the translation replaces.
         text (`str`): what is translated.
         write (`Callable[[str], str]`): makes of the translation what stands in the document: escapes, line breaks.
+        is_wrapped (`bool`): whether line breaks mean no more than blanks, so that sentences run over them.
     """
 
     start: int
     end: int
     text: str
     write: Callable[[str], str] = str
+    is_wrapped: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def translate_document(
     """
     check_kind(raw, name)
     document = read_document(raw.decode("utf-8", "surrogateescape"), kind)
-    cut = [list(_cut(slot.text)) for slot in document.slots]
+    cut = [list(_cut(slot)) for slot in document.slots]
     sentences = list(dict.fromkeys(text for parts in cut for text, is_sentence in parts if is_sentence))
     translated = dict(zip(sentences, translate(sentences) if sentences else [], strict=True))
     filled = ["".join(translated[text] if is_sentence else text for text, is_sentence in parts) for parts in cut]
@@ -123,23 +125,24 @@ def _is_worded(text: str) -> bool:
     return any(character.isalpha() for character in text)
 
 
-def _cut(text: str) -> Iterator[tuple[str, bool]]:
-    """Parts of a text and whether each is a sentence to translate; joined, they are the text."""
+def _cut(slot: Slot) -> Iterator[tuple[str, bool]]:
+    """Parts of a slot's text and whether each is a sentence to translate; joined, they are the text."""
     end = 0
-    for placeholder in _PLACEHOLDER.finditer(text):
-        yield from _cut_sentences(text[end : placeholder.start()])
+    for placeholder in _PLACEHOLDER.finditer(slot.text):
+        yield from _cut_sentences(slot.text[end : placeholder.start()], slot.is_wrapped)
         yield placeholder[0], False
         end = placeholder.end()
-    yield from _cut_sentences(text[end:])
+    yield from _cut_sentences(slot.text[end:], slot.is_wrapped)
 
 
-def _cut_sentences(text: str) -> Iterator[tuple[str, bool]]:
+def _cut_sentences(text: str, is_wrapped: bool) -> Iterator[tuple[str, bool]]:
+    flat = re.sub(r"[\r\n]", " ", text) if is_wrapped else text
     end = 0
-    for sentence in split_sentences(text):
-        start = text.index(sentence, end)
+    for sentence in split_sentences(flat):
+        start = flat.index(sentence, end)
         yield text[end:start], False
         end = start + len(sentence)
-        yield sentence, _is_worded(sentence)
+        yield sentence if _is_worded(sentence) else text[start:end], _is_worded(sentence)
     yield text[end:], False
 
 
@@ -147,10 +150,14 @@ def _cut_sentences(text: str) -> Iterator[tuple[str, bool]]:
 
 
 def _read_paragraphs(source: str) -> Iterator[Slot]:
-    """Paragraphs end at blank lines; a sentence may run over line breaks, which its translation does not have."""
+    """Paragraphs end at blank lines; where lines are long, a sentence may run over their breaks."""
     for match in re.finditer(r"\S(?:.|\n(?!\s*\n)|\r(?!\n?\s*\n))*", source):
-        yield Slot(match.start(), match.end(), match[0])
+        is_wrapped = max(map(len, match[0].splitlines())) >= _WRAPPED_WIDTH
+        yield Slot(match.start(), match.end(), match[0], is_wrapped=is_wrapped)
 
+
+# A line at least this long was broken because it was full, and not because something ended.
+_WRAPPED_WIDTH = 50
 
 _HTML_MARKUP = re.compile(
     r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<[!?][^>]*>
@@ -192,7 +199,7 @@ def _html_slot(source: str, start: int, end: int) -> Slot:
     text = re.sub(
         r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;", lambda entity: unescape(entity[0]), source[start:end]
     )
-    return Slot(start, end, text, _escape_html)
+    return Slot(start, end, text, _escape_html, is_wrapped=True)
 
 
 def _escape_html(text: str) -> str:
@@ -224,7 +231,9 @@ def _read_markdown(source: str) -> Iterator[Slot]:
     for line in lines:
         starts.append(starts[-1] + len(line))
     cursor, last = offset, offset
-    for token in MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(source[offset:]):
+    # unjoined, entities and escapes are tokens of their own, told by how they were written
+    parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
+    for token in parser.parse(source[offset:]):
         if token.map:
             cursor = max(cursor, starts[token.map[0]])
             last = starts[min(token.map[1], len(starts) - 1)]
@@ -299,8 +308,13 @@ class _InlineWalk:
     def _end_run(self) -> None:
         """The texts since the last markup are one slot: a sentence may run over line breaks."""
         if self._run:
-            text = " ".join(content for _, _, content in self._run)
-            self._slots.append(Slot(self._run[0][0], self._run[-1][1], text, _escape_markdown(text)))
+            text, end = "", self._run[0][0]
+            for start, next_end, content in self._run:
+                between = self.source[end:start]
+                # what stands before a line of a quotation is no white space
+                text += (between if not between.strip() else " ") + content
+                end = next_end
+            self._slots.append(Slot(self._run[0][0], end, text, _escape_markdown(text), is_wrapped=True))
             self._run = []
 
 

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import os
+import sys
 from math import exp
 
 import pytest
 
 from dims_hf.evaluation import bleu, chrf, legacy_bleu, paired_bootstrap, score
+from dims_hf.evaluation.bleu import tokenizer_of_language, tokenizer_of_texts
 
 
 EIGHT = "one two three four five six seven eight"
@@ -139,3 +141,58 @@ def test_paired_bootstrap_seed_decides_the_resamples_and_leaves_the_environment(
 def test_paired_bootstrap_impossible_requests_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         paired_bootstrap(**{"systems": {"a": ["x"], "b": ["x"]}, "references": ["x"], **options})
+
+
+@pytest.mark.parametrize(
+    ("language", "tokenizer"),
+    [("zh", "zh"), ("zh-TW", "zh"), ("zho_Hans", "zh"), ("ja", "ja-mecab"), ("ko", "ko-mecab"), ("th", "char")]
+    + [("de", "13a"), ("EN", "13a")],
+)
+def test_tokenizer_of_language_known_codes(language: str, tokenizer: str):
+    assert tokenizer_of_language(language) == tokenizer
+
+
+@pytest.mark.parametrize(
+    ("text", "tokenizer"),
+    [
+        ("你好,早上好。", "zh"),
+        ("今日はとても寒いです。", "ja-mecab"),
+        ("안녕하세요", "ko-mecab"),
+        ("สวัสดีครับ", "char"),
+        ("Der Name 東京 heißt Tokio, und es ist weit.", "13a"),
+        ("", "13a"),
+    ],
+)
+def test_tokenizer_of_texts_goes_by_the_script(text: str, tokenizer: str):
+    assert tokenizer_of_texts([text]) == tokenizer
+
+
+def test_bleu_chinese_near_miss_is_scored_by_characters_and_says_so():
+    references = ["我们明天早上去北京看朋友。", "他昨天在学校里看了一本书。"]
+    hypotheses = ["我们明天早上去北京看朋友。", "他昨天在学校里看了两本书。"]
+    by_script = bleu(hypotheses, references)
+    assert by_script["bleu"] > 70 and "tok:zh" in by_script["bleu_signature"]
+    assert bleu(hypotheses, references, target_lang="zh") == by_script
+    assert score(hypotheses, references, tokenize="13a")["bleu"] < 50
+    assert "tok:char" in score(hypotheses, references, tokenize="char")["bleu_signature"]
+
+
+def test_bleu_tokenizer_that_is_missing_or_unknown(monkeypatch: pytest.MonkeyPatch, caplog):
+    import dims_hf.evaluation  # noqa: F401
+
+    module = sys.modules["dims_hf.evaluation.bleu"]
+    monkeypatch.setattr(module, "find_spec", lambda name: None)
+    assert "tok:char" in bleu(["今日は寒い"], ["今日は寒い"], target_lang="ja")["bleu_signature"]
+    assert 'pip install "sacrebleu[ja]"' in caplog.text
+    with pytest.raises(ValueError, match="'ko-mecab' is not installed. Install it: pip install"):
+        bleu(["a"], ["a"], tokenize="ko-mecab")
+    with pytest.raises(ValueError, match="tokenize must be one of 13a, .*, got 'moses'"):
+        bleu(["a"], ["a"], tokenize="moses")
+
+
+@pytest.mark.parametrize("function", [score, bleu, chrf, legacy_bleu])
+def test_scores_of_bare_strings_are_refused(function):
+    with pytest.raises(ValueError, match="hypotheses is one string. Pass a list"):
+        function("a b", "a b")
+    with pytest.raises(ValueError, match="references is one string. Pass a list"):
+        function(["a", "b", "c"], "a b")
