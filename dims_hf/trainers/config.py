@@ -354,8 +354,8 @@ class DiMSConfig(NATTrainingArguments):
         synthetic_length_beam_size (`int`): their length candidates.
         synthetic_collapse_repeats (`bool`): drop their immediate repeats.
         rounds (`int`): distil so many times in a row, the student of a round being the teacher of the next (§4.6.2,
-            Fig. 4); each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The paper does
-            this without a moving average (`ema_decay=None`).
+            Fig. 4); each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The
+            paper does this without a moving average (`ema_decay=None`).
     """
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (Table 8)."})
