@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from dims_hf.evaluation import find_record
-from dims_hf.reports import load_results
-from dims_hf.reports.files import write_text
+from dims_hf.reports import load_results, write_json, write_text
+from dims_hf.reports.markup import markdown_rows
 
 
 # (column, system, iterations, field of the record, factor)
@@ -40,10 +40,10 @@ def main() -> None:
         }
         rows.append({"seed": seed_of(path), **values, "provenance": results["provenance"]})
     names = ["seed", *(column for column, *_ in COLUMNS)]
-    lines = ["| " + " | ".join(names) + " |", "|" + "--:|" * len(names)]
-    lines += ["| " + " | ".join(str(row[name]) for name in names) + " |" for row in rows]
-    write_text("\n".join(lines) + "\n", args.output.with_suffix(".md"))
-    write_text(json.dumps(rows, indent=2) + "\n", args.output.with_suffix(".json"))
+    write_text(
+        markdown_rows(names, [[str(row[name]) for name in names] for row in rows]), args.output.with_suffix(".md")
+    )
+    write_json(rows, args.output.with_suffix(".json"), indent=2)
 
 
 def read_field(path: Path, systems: dict[str, Any], system: str, passes: int, field: str) -> float:

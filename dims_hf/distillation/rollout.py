@@ -109,8 +109,8 @@ def roll_out_teacher(
     and hidden state are those of the pass that revealed it, and it stays (§3.1 of Norouzi et al. 2023). `last`: every
     pass predicts all u tokens again and the labels are the last pass's (what the reference implementation does).
 
-    An Imputer's reference is a partially masked alignment, revealed block by block (Appendix F): the rule above holds
-    in each block, except that the last position of a block is revealed first.
+    An Imputer's reference is a partially masked alignment, revealed block by block (released code): the rule above
+    holds in each block, except that the last position of a block is revealed first.
 
     Args:
         teacher (`PreTrainedModel`): in evaluation mode.

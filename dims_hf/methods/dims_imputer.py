@@ -43,7 +43,8 @@ class ImputerStudentLoss(ImputerTeacherLoss):
     masks; of n positions, as in decoding, for `full` masks; whole sentences for `uniform` ones. No reference is
     skipped: one that does not fit is masked wholly, and the teacher's own tokens always fit.
 
-    Source: Appendix F of Norouzi et al. 2023 (arXiv 2206.02999): two iterations, hard labels, no moving average.
+    Source: Appendix F of Norouzi et al. 2023 (arXiv 2206.02999): two iterations, no moving average; hard labels and
+    sizes of blocks are those of the released code.
     """
 
     options = ("imputer_labels",)

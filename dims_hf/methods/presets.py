@@ -38,12 +38,12 @@ _ADAM = {
 
 _PAPER_DIMS = {
     **_ADAM,
-    "teacher_iterations": Sourced(2, _TABLE_8),
+    "teacher_iterations": Sourced(2, f"{_SECTION_4_1}, {_TABLE_8}"),
     "ema_decay": Sourced(0.9992, _TABLE_8),
     "hidden_weight": Sourced(0.7, _TABLE_8),
     "temperature": Sourced(0.5, _TABLE_8),
     "student_temperature": Sourced(1.0, f"{_RELEASED}: the temperature is the teacher's alone"),
-    "length_weight": Sourced(0.1, _RELEASED),
+    "length_weight": Sourced(0.1, _TABLE_8),
     "learning_rate": Sourced(1e-3, _TABLE_8),
     "warmup_steps": Sourced(1, f"{_TABLE_8} says 0, which divides by zero; {_RELEASED_TRAINER} says 1"),
     "max_tokens_per_batch": Sourced(8192, f"{_TABLE_8}, on each of four GPUs"),
@@ -54,7 +54,7 @@ _PAPER_DIMS = {
     "hidden_squared": Sourced(False, "text of §3.1 of Norouzi et al. 2023 (its formula squares)"),
     "num_best_checkpoints": Sourced(5, _SECTION_4_1),
     "eval_iterations": Sourced([1], f"{_SECTION_4_1}: single-step BLEU"),
-    "eval_length_beam_size": Sourced(1, _SECTION_4_1),
+    "eval_length_beam_size": Sourced(1, "captions of Table 5 and Fig. 7 of Norouzi et al. 2023"),
 }
 
 _RELEASED_DIMS = {
@@ -105,8 +105,8 @@ _CMLMC_TEACHER = {
 _PAPER_DIMS_IMPUTER = {
     **_PAPER_DIMS,
     "ema_decay": Sourced(None, f"{_APPENDIX_F}: no moving average"),
-    "imputer_labels": Sourced("hard", f"{_APPENDIX_F}: the CTC loss of the teacher's tokens"),
-    "mask_policy": Sourced("block", f"{_APPENDIX_F}: blocks of 2, 4, 8 or 16"),
+    "imputer_labels": Sourced("hard", "released DiMS code, criterion ctc: the CTC loss of the teacher's tokens"),
+    "mask_policy": Sourced("block", "released DiMS code, models/nat/cmlm_transformer.py: blocks of 2, 4, 8 or 16"),
     "hidden_weight": Sourced(0.0, "released DiMS code, criterions/ctc.py: the CTC loss alone"),
     "length_weight": Sourced(0.0, "an Imputer predicts no length"),
 }

@@ -107,7 +107,7 @@ def imputer_dims_loss(
     """
     CTC loss of the tokens that the teacher arrives at, plus λ ‖e_t − e_s‖ over masked frames.
 
-    Source: Appendix F of Norouzi et al. 2023 (arXiv 2206.02999): hard labels through the CTC loss; the hidden-state
+    Source: released code of Norouzi et al. 2023 (arXiv 2206.02999): hard labels through the CTC loss; the hidden-state
     distance is that of the other families (§3.1), and off by default. For soft labels see [`dims_loss`].
 
     Args:

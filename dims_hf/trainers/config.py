@@ -123,7 +123,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
 
     Args:
         eval_iterations (`list[int]`): decoder passes at which the validation BLEU is computed.
-        eval_length_beam_size (`int`): length candidates in validation; 1 in the paper.
+        eval_length_beam_size (`int`): length candidates in validation; 1 in the paper (captions of Table 5, Fig. 7).
         early_stopping_patience (`int`, *optional*): stop after so many evaluations without a better single-step BLEU.
         num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` are kept; their
             average becomes the final model. 0 keeps the last weights.
@@ -353,15 +353,15 @@ class DiMSConfig(NATTrainingArguments):
         synthetic_iterations (`int`): decoder passes of those translations; 2 in the paper.
         synthetic_length_beam_size (`int`): their length candidates.
         synthetic_collapse_repeats (`bool`): drop their immediate repeats.
-        rounds (`int`): distil so many times in a row, the student of a round being the teacher of the next (Fig. 4);
-            each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The paper does
-            this without a moving average (`ema_decay=None`).
+        rounds (`int`): distil so many times in a row, the student of a round being the teacher of the next (§4.6.2,
+            Fig. 4); each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The
+            paper does this without a moving average (`ema_decay=None`).
     """
 
     learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (Table 8)."})
     warmup_steps: float = field(default=1, metadata={"help": "1 reproduces the reference: 1e-7, then 1e-3/√(k−1)."})
     label_smoothing: float = field(default=0.0, metadata={"help": "Soft labels are not smoothed; must stay 0."})
-    teacher_iterations: int = field(default=2, metadata={"help": "Teacher passes n (Table 8)."})
+    teacher_iterations: int = field(default=2, metadata={"help": "Teacher passes n (§4.1, Table 8)."})
     ema_decay: float | None = field(
         default=0.9992, metadata={"help": "Momentum of the teacher; none = fixed teacher."}
     )

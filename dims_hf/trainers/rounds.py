@@ -33,7 +33,7 @@ def distill_in_rounds(trainer: DiMSTrainer, *, resume: bool) -> TrainOutput:
     A round ends with the average of its best checkpoints, in `trainer.model`, which then teaches the next. Its record
     `round.json` has its validation metrics; a killed run goes on inside the round it was in.
 
-    Source: iterative distillation without a moving average, §4.6.1 and Fig. 4 of Norouzi et al. 2023 (arXiv
+    Source: iterative distillation without a moving average, §4.6.2 and Fig. 4 of Norouzi et al. 2023 (arXiv
     2206.02999).
 
     Args:
