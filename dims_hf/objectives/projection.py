@@ -29,7 +29,8 @@ _MAX_KEPT_BYTES = 2**30
 
 # Logits of a chunk (C, V) in fp32, which it may overwrite, its rows, and whether a gradient is wanted -> sums over the
 # rows, the loss first, and the gradient of the loss's sum with respect to the logits.
-RowLosses = Callable[[torch.Tensor, slice, bool], tuple[torch.Tensor, torch.Tensor | None]]
+SumsAndGradient = tuple[torch.Tensor, torch.Tensor | None]
+RowLosses = Callable[[torch.Tensor, slice, bool], SumsAndGradient]
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,7 @@ class PickedLogProbs(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(
+    def forward(  # noqa: D102
         ctx: FunctionCtx,
         hidden_states: torch.Tensor,
         weight: torch.Tensor,
@@ -204,7 +205,7 @@ class PickedLogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         hidden_states, weight, bias, ids, normalizers, *kept = ctx.saved_tensors
         table = VocabularyProjection(weight, ctx.fixed_logit, bias).cast(ctx.dtype)
         states = hidden_states.detach().to(ctx.dtype)

@@ -2,9 +2,9 @@
 # Copyright 2026 The dims_hf authors
 """What a formula may ask of a distribution over the vocabulary, so that it is written once.
 
-A [`Vocabulary`] is a distribution for each of M rows. [`DenseVocabulary`] has them as a tensor, [`ProjectedVocabulary`]
-as hidden states and the table that makes logits of them, chunk by chunk: 32,000 logits for each of 10,000 positions are
-1.3 GB in fp32, and no formula needs them all at a time.
+A [`Vocabulary`] is a distribution for each of M rows. [`DenseVocabulary`] has them as a tensor,
+[`ProjectedVocabulary`] as hidden states and the table that makes logits of them, chunk by chunk: 32,000 logits for
+each of 10,000 positions are 1.3 GB in fp32, and no formula needs them all at a time.
 
 Shapes: M rows (leading dimensions, flattened), C rows of a chunk, K ids of a row, D hidden, V vocabulary.
 """
@@ -22,6 +22,7 @@ from torch.utils.checkpoint import checkpoint
 from dims_hf.objectives.divergences import find_divergence
 from dims_hf.objectives.projection import (
     PickedLogProbs,
+    SumsAndGradient,
     VocabularyProjection,
     chunk_rows,
     in_fp32,
@@ -141,7 +142,7 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def read(self) -> LogitsReader:
-        """A function from rows to their logits (C, V), in fp32 and without a gradient. Its caller may overwrite them."""
+        """A function from rows to their logits (C, V), in fp32, without a gradient; its caller may overwrite them."""
 
     def divergence(
         self,
@@ -311,9 +312,7 @@ class ProjectedVocabulary(Vocabulary):
         has_label = labels != -100
         targets = labels[has_label]
 
-        def losses(
-            logits: torch.Tensor, rows: slice, wants_gradient: bool
-        ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        def losses(logits: torch.Tensor, rows: slice, wants_gradient: bool) -> SumsAndGradient:
             log_probs = logits.log_softmax(dim=-1)
             column = targets[rows].unsqueeze(1)
             summed = (label_smoothing - 1) * log_probs.gather(1, column).sum()
@@ -343,9 +342,7 @@ class ProjectedVocabulary(Vocabulary):
         student, teacher, labels = self._labelled(teacher, labels)
         read_teacher = teacher.read()
 
-        def losses(
-            logits: torch.Tensor, rows: slice, wants_gradient: bool
-        ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        def losses(logits: torch.Tensor, rows: slice, wants_gradient: bool) -> SumsAndGradient:
             soft_labels = read_teacher(rows).div_(temperature).log_softmax(dim=-1)
             log_probs = logits.div_(student_temperature).log_softmax(dim=-1)
             num_correct = log_probs.new_zeros(()) if labels is None else count_correct(log_probs, labels[rows])
