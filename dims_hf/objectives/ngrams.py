@@ -65,10 +65,8 @@ def bag_of_ngrams_loss(
     expected = probs.new_ones(len(targets), num_ngrams, num_ngrams)
     for shift in range(n if num_ngrams else 0):
         expected = expected * probs[:, shift : shift + num_ngrams, shift : shift + num_ngrams]
-    match = match_ngrams(expected.sum(dim=1), tokens, target_lengths, n)
-    total = divide_by_items(
-        -(match / (target_lengths - n + 1).clamp(min=1)).sum(), len(targets) if num_items is None else num_items
-    )
+    match, sizes = match_references(expected.sum(dim=1, keepdim=True), tokens.unsqueeze(1), target_lengths[:, None], n)
+    total = divide_by_items(-(match / sizes.clamp(min=1)).sum(), len(targets) if num_items is None else num_items)
     return Loss(total, {"ngrams": total.detach()})
 
 
@@ -95,9 +93,11 @@ def ctc_ngram_loss(
 
     Args:
         log_probs (`torch.Tensor` of shape `(B, A, V)`, or [`Vocabulary`] of shape `(B, A)`): log-probabilities.
-        targets (`torch.LongTensor` of shape `(B, N)`): tokens alone, right-padded with anything.
+        targets (`torch.LongTensor` of shape `(B, N)`): tokens alone, right-padded with anything. Or `(B, K, N)`, K
+            references of each sentence: their counts and lengths are averaged (Shao et al. 2022, DDRS, §4.3); one of
+            fewer than n tokens is left out.
         frame_lengths (`torch.LongTensor` of shape `(B,)`): frames of each sentence, 0 … A.
-        target_lengths (`torch.LongTensor` of shape `(B,)`): tokens of each target, 0 … N.
+        target_lengths (`torch.LongTensor` of shape `(B,)`, or `(B, K)`): tokens of each target, 0 … N.
         blank_token_id (`int`): id of the blank.
         n (`int`): 1 or 2 (the paper's).
         num_items (`int`, *optional*): sentences of the whole update; default B.
@@ -113,51 +113,75 @@ def ctc_ngram_loss(
         raise ValueError(f"n must be 1 or 2, got {n}. Longer n-grams of all CTC paths have no closed form here.")
     vocabulary = as_vocabulary(log_probs, is_normalized=True)
     check_positions(vocabulary, frame_lengths, "frame_lengths")
-    is_token = check_targets(vocabulary, targets, target_lengths, blank_token_id=blank_token_id)
+    targets, target_lengths = _as_references(targets, target_lengths)
+    is_token = torch.stack(
+        [
+            check_targets(vocabulary, tokens, lengths, blank_token_id=blank_token_id)
+            for tokens, lengths in zip(targets.unbind(1), target_lengths.unbind(1), strict=True)
+        ],
+        dim=1,
+    )
     is_frame = find_real(frame_lengths, vocabulary.shape[1])
     tokens = targets.masked_fill(~is_token, blank_token_id)
-    ids = F.pad(tokens, (0, 1), value=blank_token_id)
+    ids = F.pad(tokens.flatten(1), (0, 1), value=blank_token_id)
     probs = pick_positions(vocabulary, ids, is_frame).exp().masked_fill(~is_frame.unsqueeze(2), 0.0)
-    token_probs, blank_probs = probs[..., :-1], probs[..., -1]
+    token_probs, blank_probs = probs[..., :-1].unflatten(2, tokens.shape[1:]), probs[..., -1]
     if n == 1:
         expected = expected_unigrams(token_probs)
     else:
-        expected = expected_bigrams(token_probs, blank_probs, tokens[:, 1:] == tokens[:, :-1])
-    match = match_ngrams(expected, tokens, target_lengths, n)
+        expected = expected_bigrams(token_probs, blank_probs, tokens[..., 1:] == tokens[..., :-1])
+    match, num_ngrams = match_references(expected, tokens, target_lengths, n)
     length = expected_length(vocabulary, blank_probs, is_frame, blank_token_id)
-    can_match = (target_lengths >= n) & (frame_lengths >= n)
+    can_match = (num_ngrams > 0) & (frame_lengths >= n)
     # Where there is a match, the denominator is at least as large. All blanks, both are 0.
-    denominator = ((target_lengths - n + 1) + (length - n + 1)).clamp(min=1e-6)
+    denominator = (num_ngrams + (length - n + 1)).clamp(min=1e-6)
     f1 = 2 * match / denominator.masked_fill(~can_match, 1.0)
     total = divide_by_items(-f1.masked_fill(~can_match, 0.0).sum(), len(targets) if num_items is None else num_items)
     return Loss(total, {"ngrams": total.detach()})
 
 
-def match_ngrams(
+def _as_references(
+    targets: torch.LongTensor, target_lengths: torch.LongTensor
+) -> tuple[torch.LongTensor, torch.LongTensor]:
+    """Targets (B, K, N) and lengths (B, K)."""
+    if targets.dim() == 2 and target_lengths.dim() == 1:
+        return targets.unsqueeze(1), target_lengths.unsqueeze(1)
+    if targets.dim() != 3 or target_lengths.dim() != 2 or targets.shape[1] != target_lengths.shape[1]:
+        raise ValueError(
+            "targets must be of shape (B, N) with target_lengths (B,), or (B, K, N) with (B, K), got "
+            f"{tuple(targets.shape)} and {tuple(target_lengths.shape)}. Pad them on the right."
+        )
+    return targets, target_lengths
+
+
+def match_references(
     expected: torch.Tensor, targets: torch.LongTensor, target_lengths: torch.LongTensor, n: int
-) -> torch.Tensor:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
-    Σ over the distinct n-grams of each target of min(expected count, count in the target).
+    Σ over the distinct n-grams of all references of min(expected count, mean count in a reference).
 
     Args:
-        expected (`torch.Tensor` of shape `(B, G)`): expected count of the n-gram at each place of the target.
-        targets (`torch.LongTensor` of shape `(B, N)`).
-        target_lengths (`torch.LongTensor` of shape `(B,)`).
+        expected (`torch.Tensor` of shape `(B, K, G)`): expected count of the n-gram at each place of each reference.
+        targets (`torch.LongTensor` of shape `(B, K, N)`).
+        target_lengths (`torch.LongTensor` of shape `(B, K)`): references of fewer than n tokens are left out.
         n (`int`).
 
     Returns:
-        `torch.Tensor` of shape `(B,)`.
+        `torch.Tensor` of shape `(B,)`, and the mean number of n-grams in a reference, of shape `(B,)`.
     """
-    num_ngrams = expected.shape[1]
-    is_ngram = find_real(target_lengths - n + 1, num_ngrams)
+    width = expected.shape[2]
+    sizes = (target_lengths - n + 1).clamp(min=0)
+    num_references = (sizes > 0).sum(dim=1).clamp(min=1)
+    is_ngram = (torch.arange(width, device=targets.device) < sizes.unsqueeze(2)).flatten(1)
     is_equal = is_ngram.unsqueeze(2) & is_ngram.unsqueeze(1)
-    for shift in range(n if num_ngrams else 0):
-        tokens = targets[:, shift : shift + num_ngrams]
+    for shift in range(n if width else 0):
+        tokens = targets[..., shift : shift + width].flatten(1)
         is_equal = is_equal & (tokens.unsqueeze(2) == tokens.unsqueeze(1))
-    counts = is_equal.sum(dim=2).clamp(min=1).to(expected.dtype)
-    # each of the c places of an n-gram adds its share
-    shares = torch.where(expected > counts, counts, expected) / counts
-    return shares.masked_fill(~is_ngram, 0.0).sum(dim=1)
+    places = is_equal.sum(dim=2).clamp(min=1).to(expected.dtype)
+    counts, expected = places / num_references.unsqueeze(1), expected.flatten(1)
+    # each of the places of an n-gram adds its share
+    shares = torch.where(expected > counts, counts, expected) / places
+    return shares.masked_fill(~is_ngram, 0.0).sum(dim=1), (sizes.sum(dim=1) / num_references).to(expected.dtype)
 
 
 def expected_unigrams(token_probs: torch.Tensor) -> torch.Tensor:
@@ -165,10 +189,10 @@ def expected_unigrams(token_probs: torch.Tensor) -> torch.Tensor:
     Expected count of a token over all CTC paths: p_1 + Σ_{t ≥ 2} p_t (1 − p_{t−1}), a run counting once.
 
     Args:
-        token_probs (`torch.Tensor` of shape `(B, A, K)`): probabilities of K tokens in each frame, 0 at padding.
+        token_probs (`torch.Tensor` of shape `(B, A, …)`): probabilities of tokens in each frame, 0 at padding.
 
     Returns:
-        `torch.Tensor` of shape `(B, K)`.
+        `torch.Tensor` of shape `(B, …)`.
     """
     starts = token_probs[:, 1:] * (1 - token_probs[:, :-1])
     return token_probs[:, :1].sum(dim=1) + starts.sum(dim=1)
@@ -188,19 +212,18 @@ def expected_bigrams(
     Source: Shao and Feng 2022, Eq. 15, without its A × A matrix of products of blanks.
 
     Args:
-        token_probs (`torch.Tensor` of shape `(B, A, N)`): probabilities of a target's tokens in each frame.
+        token_probs (`torch.Tensor` of shape `(B, A, …, N)`): probabilities of a target's tokens in each frame.
         blank_probs (`torch.Tensor` of shape `(B, A)`): those of the blank.
-        is_repeat (`torch.BoolTensor` of shape `(B, N − 1)`): True where u = v.
+        is_repeat (`torch.BoolTensor` of shape `(B, …, N − 1)`): True where u = v.
 
     Returns:
-        `torch.Tensor` of shape `(B, N − 1)`.
+        `torch.Tensor` of shape `(B, …, N − 1)`.
     """
     first, second = token_probs[..., :-1], token_probs[..., 1:]
-    ended = counts = first.new_zeros(first.shape[0], first.shape[2])
+    ended = counts = torch.zeros_like(is_repeat, dtype=first.dtype)
+    blanks = blank_probs.view(*blank_probs.shape, *[1] * (first.dim() - 2))
     kept = ended
-    for first_prob, second_prob, blank_prob in zip(
-        first.unbind(1), second.unbind(1), blank_probs.unsqueeze(2).unbind(1), strict=True
-    ):
+    for first_prob, second_prob, blank_prob in zip(first.unbind(1), second.unbind(1), blanks.unbind(1), strict=True):
         counts = counts + torch.where(is_repeat, kept, ended) * second_prob
         kept = blank_prob * ended
         ended = kept + first_prob

@@ -267,6 +267,21 @@ def test_ngram_losses_of_hidden_states_are_those_of_their_log_probabilities(is_c
         torch.testing.assert_close(gradient, expected, atol=1e-5, rtol=1e-4)
 
 
+def ctc_loss_of_references(targets, lengths):
+    frames = torch.tensor([len(FRAMES)])
+    return ctc_ngram_loss(FRAMES.log()[None], targets[None], frames, lengths[None], blank_token_id=0).total.item()
+
+
+def test_counts_of_several_references_are_averaged():
+    targets, lengths = torch.tensor([[1, 2, -100], [2, 1, -100]]), torch.tensor([2, 2])
+    assert ctc_loss_of_references(targets, lengths) == pytest.approx(-0.729949, abs=1e-6)
+    # thrice the same is once; one without n-grams is none
+    same = torch.tensor([[1, 2, 1]] * 4)
+    for counted in ([3, 3, 3, 3], [3, 0, 3, 1]):
+        assert ctc_loss_of_references(same, torch.tensor(counted)) == pytest.approx(-0.531313, abs=1e-6)
+    assert ctc_loss_of_references(same, torch.tensor([0, 1, 0, 1])) == 0
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 def test_ngram_losses_of_half_precision_are_finite_fp32(dtype):
     log_probs, *rest = make_paths()
@@ -294,6 +309,8 @@ def test_ctc_ngram_loss_refuses_what_cannot_be_meant():
         ((log_probs, targets, frames + 1, lengths), 0, "frame_lengths must be in 0 … 7"),
         ((log_probs, targets, frames, lengths + 1), 0, "target_lengths must be in 0 … 4"),
         ((log_probs, targets + 5, frames, lengths), 0, "targets must be in 0 … 4"),
+        ((log_probs, targets[0], frames, lengths), 0, "targets must be of shape"),
+        ((log_probs, targets, frames, lengths[:2]), 0, "target_lengths must be integers of shape"),
         ((log_probs, targets * 0, frames, lengths), 0, "targets hold blank_token_id 0"),
         ((log_probs, targets, frames, lengths), -1, "blank_token_id -1 is not in the vocabulary"),
     ):
