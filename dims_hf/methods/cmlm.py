@@ -12,7 +12,7 @@ import torch
 from dims_hf.methods.masking import MaskedBatch, mask_batch
 from dims_hf.models import NATConfig
 from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
-from dims_hf.objectives import Loss, VocabularyProjection, projected_cmlm_loss
+from dims_hf.objectives import Loss, ProjectedVocabulary, cmlm_loss
 
 
 if TYPE_CHECKING:
@@ -84,24 +84,23 @@ class CMLMTeacherLoss:
         """
         outputs, is_masked = forward_masked(model, inputs, self.config.mask_token_id)
         with self.accelerator.autocast():
-            loss = projected_cmlm_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                self.projection(model),
+            loss = cmlm_loss(
+                self.vocabulary(model, outputs.decoder_last_hidden_state[is_masked]),
                 inputs["labels"][is_masked],
                 label_smoothing=self.args.label_smoothing,
                 num_items=items["tokens"],
             )
         return loss, outputs.length_logits
 
-    def projection(self, model: torch.nn.Module) -> VocabularyProjection:
-        """Vocabulary projection of a model, possibly wrapped; the losses apply it chunk by chunk."""
-        return VocabularyProjection.of(self.accelerator.unwrap_model(model))
+    def vocabulary(self, model: torch.nn.Module, hidden_states: torch.Tensor) -> ProjectedVocabulary:
+        """What a model, possibly wrapped, makes of its last decoder states."""
+        return ProjectedVocabulary.of(self.accelerator.unwrap_model(model), hidden_states)
 
 
 def forward_masked(
     model: torch.nn.Module, inputs: MaskedBatch, mask_token_id: int
 ) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
-    """Forward pass without any logits, for the projected losses, and the mask (B, T)."""
+    """Forward pass without any logits, for losses over a [`ProjectedVocabulary`], and the mask (B, T)."""
     is_masked = inputs["decoder_input_ids"] == mask_token_id
     outputs = model(
         input_ids=inputs["input_ids"],

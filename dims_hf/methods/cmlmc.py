@@ -10,7 +10,7 @@ from dims_hf.methods.cmlm import CMLMTeacherLoss, Items, forward_masked
 from dims_hf.methods.masking import MaskedBatch
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import find_content, mix_keys, sample_fraction, sample_source_mask
-from dims_hf.objectives import Loss, encoder_prediction_loss, projected_cmlmc_loss
+from dims_hf.objectives import Loss, cmlmc_loss, encoder_prediction_loss
 
 
 class CorrectionBatch(MaskedBatch):
@@ -76,12 +76,12 @@ class CMLMCTeacherLoss(CMLMTeacherLoss):
             logits_positions=torch.zeros_like(is_replaced),
         )
         with self.accelerator.autocast():
-            token = projected_cmlmc_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                corrected.decoder_last_hidden_state[is_replaced],
-                self.projection(model),
-                inputs["labels"][is_masked],
-                inputs["correction_labels"][is_replaced],
+            token = cmlmc_loss(
+                self.vocabulary(model, outputs.decoder_last_hidden_state[is_masked]),
+                self.vocabulary(model, corrected.decoder_last_hidden_state[is_replaced]),
+                torch.where(is_replaced, inputs["correction_labels"], inputs["labels"]),
+                is_masked,
+                is_replaced,
                 label_smoothing=args.label_smoothing,
                 reduction=args.correction_reduction,
                 num_items=(items["tokens"], items["replaced"]),

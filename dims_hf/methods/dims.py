@@ -10,7 +10,7 @@ from transformers import PreTrainedModel
 from dims_hf.distillation import roll_out_teacher
 from dims_hf.methods.cmlm import CMLMTeacherLoss, Items, forward_masked
 from dims_hf.methods.masking import MaskedBatch
-from dims_hf.objectives import Loss, VocabularyProjection, projected_dims_loss
+from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss
 
 
 class CMLMStudentLoss(CMLMTeacherLoss):
@@ -42,13 +42,15 @@ class CMLMStudentLoss(CMLMTeacherLoss):
                 label_mode=args.label_mode,
             )
         outputs, is_masked = forward_masked(model, inputs, self.config.mask_token_id)
+        hidden_states = outputs.decoder_last_hidden_state[is_masked]
         with self.accelerator.autocast():
-            token = projected_dims_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                self.projection(model),
+            token = dims_loss(
+                self.vocabulary(model, hidden_states),
+                ProjectedVocabulary.of(teacher, labels.hidden_states),
+                hidden_states,
                 labels.hidden_states,
-                VocabularyProjection.of(teacher),
-                inputs["labels"][is_masked],
+                is_masked,
+                labels=inputs["labels"],
                 temperature=args.temperature,
                 student_temperature=args.student_temperature,
                 hidden_weight=args.hidden_weight,

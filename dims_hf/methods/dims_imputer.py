@@ -15,7 +15,7 @@ from dims_hf.methods.cmlm import Items
 from dims_hf.methods.imputer import AlignmentBatch, ImputerTeacherLoss, forward_alignment
 from dims_hf.models.alignment import collapse_alignment
 from dims_hf.models.masking import MASK_POLICIES, sample_block_mask, sample_block_sizes
-from dims_hf.objectives import Loss, VocabularyProjection, projected_dims_loss, projected_imputer_dims_loss
+from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
 
 
 if TYPE_CHECKING:
@@ -104,12 +104,11 @@ class ImputerStudentLoss(ImputerTeacherLoss):
         hidden_states, is_masked = forward_alignment(model, inputs, tokens), tokens == self.config.mask_token_id
         learn = {"hard": self._learn_tokens, "soft": self._learn_distributions}[args.imputer_labels]
         with self.accelerator.autocast():
-            return learn(hidden_states, self.projection(model), labels, is_masked, inputs, items), None
+            return learn(self.vocabulary(model, hidden_states), labels, is_masked, inputs, items), None
 
     def _learn_tokens(
         self,
-        hidden_states: torch.Tensor,
-        projection: VocabularyProjection,
+        student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
         inputs: DistillationBatch,
@@ -119,12 +118,12 @@ class ImputerStudentLoss(ImputerTeacherLoss):
         targets, target_lengths = collapse_alignment(
             labels.tokens, frame_lengths, blank_token_id=ids.blank_token_id, pad_token_id=ids.pad_token_id
         )
-        return projected_imputer_dims_loss(
-            hidden_states,
-            projection,
+        return imputer_dims_loss(
+            student,
             targets[:, : int(target_lengths.max())],
             frame_lengths,
             target_lengths,
+            student.hidden_states,
             labels.hidden_states,
             is_masked,
             blank_token_id=ids.blank_token_id,
@@ -135,19 +134,19 @@ class ImputerStudentLoss(ImputerTeacherLoss):
 
     def _learn_distributions(
         self,
-        hidden_states: torch.Tensor,
-        projection: VocabularyProjection,
+        student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
         inputs: DistillationBatch,
         items: Items,
     ) -> Loss:
-        return projected_dims_loss(
-            hidden_states[is_masked],
-            projection,
+        masked = student.select(is_masked)
+        return dims_loss(  # frames have no references: there is no accuracy
+            masked,
+            ProjectedVocabulary.of(labels.teacher, labels.hidden_states),
+            masked.hidden_states,
             labels.hidden_states,
-            VocabularyProjection.of(labels.teacher),
-            None,  # frames have no references: there is no accuracy
+            is_masked,
             temperature=self.args.temperature,
             student_temperature=self.args.student_temperature,
             hidden_weight=self.args.hidden_weight,

@@ -27,9 +27,8 @@ from dims_hf.models.alignment import (
 )
 from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import MASK_POLICIES, find_content, mix_keys, sample_glanced
-from dims_hf.objectives import Loss, VocabularyProjection, projected_imputer_loss
-from dims_hf.objectives.projected import project_labels
-from dims_hf.translation.torch_runtime import evaluation_mode
+from dims_hf.objectives import Loss, ProjectedVocabulary, imputer_loss
+from dims_hf.translation.sentences import evaluation_mode
 
 
 if TYPE_CHECKING:
@@ -216,9 +215,8 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         revealed = self.reveal(self.accelerator.unwrap_model(model), inputs)
         hidden_states = forward_alignment(model, inputs, revealed.tokens)
         with self.accelerator.autocast():
-            loss = projected_imputer_loss(
-                hidden_states,
-                self.projection(model),
+            loss = imputer_loss(
+                self.vocabulary(model, hidden_states),
                 *self.targets_of(inputs),
                 blank_token_id=self.config.blank_token_id,
                 force_emits=revealed.force_emits,
@@ -258,11 +256,8 @@ class ImputerTeacherLoss(CMLMTeacherLoss):
         with evaluation_mode(aligner), self.accelerator.autocast():
             hidden_states = forward_alignment(aligner, inputs, inputs["decoder_input_ids"])[is_frame]
             # What a softmax would subtract in a frame is the same for all paths.
-            scores, predictions = project_labels(
-                hidden_states,
-                VocabularyProjection.of(aligner),
-                ids[is_frame],
-                aligner.suppressed_token_ids() if predict else None,
+            scores, predictions = ProjectedVocabulary.of(aligner, hidden_states).score(
+                ids[is_frame], aligner.suppressed_token_ids() if predict else None
             )
         grid = scores.new_zeros(ids.shape)
         grid[is_frame] = scores
