@@ -53,6 +53,11 @@ class ImputerConfig(NATConfig):
                 )
 
     @property
+    def writes_alignments(self) -> bool:
+        """Whether the family writes alignments with blanks, which are collapsed to the target."""
+        return True
+
+    @property
     def max_source_length(self) -> int:
         """Longest source in tokens, `<s>` and `</s>` included, whose alignment fits the position table."""
         return self.max_position_embeddings // self.upsample_ratio

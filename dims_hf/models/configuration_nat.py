@@ -105,6 +105,16 @@ class NATConfig(PreTrainedConfig):
         """Longest source in tokens, `<s>` and `</s>` included."""
         return self.max_position_embeddings
 
+    @property
+    def predicts_length(self) -> bool:
+        """Whether the family predicts the target's length before it decodes."""
+        return False
+
+    @property
+    def writes_alignments(self) -> bool:
+        """Whether the family writes alignments with blanks, which are collapsed to the target."""
+        return False
+
     def to_dict(self) -> dict:
         """Adds what lets a checkpoint load, and `pipeline("translation")` run, where this package is not installed."""
         output = super().to_dict()
@@ -128,6 +138,11 @@ class LengthPredictionConfig(NATConfig):
 
     max_target_length: int = 256
     length_loss_weight: float | int = 0.1
+
+    @property
+    def predicts_length(self) -> bool:
+        """Whether the family predicts the target's length before it decodes."""
+        return True
 
 
 __all__ = ["LengthPredictionConfig", "NATConfig"]

@@ -6,13 +6,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import torch
 from transformers.utils import logging
+
+from dims_hf.models.modes import evaluation_mode
 
 
 if TYPE_CHECKING:
@@ -216,18 +217,6 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.de
     input_ids = torch.tensor([list(row) + [pad_token_id] * (width - len(row)) for row in rows])
     attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every submodule is in the mode it had before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True
 
 
 def _timed_generate(
