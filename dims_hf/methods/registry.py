@@ -11,6 +11,7 @@ from dataclasses import fields
 from typing import Any, NamedTuple
 
 from dims_hf.methods.base import Distillation, Method, MethodOptions
+from dims_hf.methods.options import check_value
 
 
 # name -> module:class; imported when it is first used.
@@ -121,8 +122,6 @@ def check_known(setting: str, value: Any) -> None:
         TypeError: for an unknown name, with the closest known one.
         ValueError: for an impossible value.
     """
-    from dims_hf.methods.options import check_value
-
     declared = [each for _, method in all_methods() for each in fields(method.Options)]
     named = [each for each in declared if each.name == setting]
     if not named:
@@ -139,14 +138,17 @@ def check_known(setting: str, value: Any) -> None:
         raise errors[0]
 
 
+def methods_with(setting: str) -> list[str]:
+    """Names of the methods that have a setting."""
+    return [
+        name for name, method in all_methods() if any(declared.name == setting for declared in fields(method.Options))
+    ]
+
+
 def _owner_of(setting: str, name: str) -> str:
     """Whose setting it is, in a sentence."""
-    owners = [
-        (each, method)
-        for each, method in all_methods()
-        if any(declared.name == setting for declared in fields(method.Options))
-    ]
+    owners = methods_with(setting)
     if not owners:
         return f"method={name} has no such setting."
-    role = "students" if issubclass(owners[0][1], Distillation) else "teachers"
-    return f"it belongs to the training of {owners[0][0]} {role}."
+    role = "students" if issubclass(find_method(owners[0]), Distillation) else "teachers"
+    return f"it belongs to the training of {owners[0]} {role}."

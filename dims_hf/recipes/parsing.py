@@ -23,7 +23,7 @@ from typing import Any, Literal, NoReturn, Union
 
 import yaml
 
-from dims_hf.methods.registry import find_method
+from dims_hf.methods.registry import find_method, methods_with
 from dims_hf.recipes import LIBRARY
 
 
@@ -64,6 +64,7 @@ class _Field:
     default: Any
     help: str
     choices: tuple | None
+    method: str | None = None  # the one whose settings stand among the names
 
     @property
     def is_bool(self) -> bool:
@@ -209,6 +210,7 @@ def _collect_fields(owners: Sequence[type], peeked: Mapping[str, Any]) -> dict[s
                 default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
                 help=str(field.metadata.get("help", "")),
                 choices=tuple(field.metadata["choices"]) if field.metadata.get("choices") else None,
+                method=_method_of(owner, peeked),
             )
         for alias, name in getattr(owner, "aliases", {}).items():
             fields[alias] = fields[name]
@@ -219,13 +221,21 @@ def _fields_of(owner: type, peeked: Mapping[str, Any]) -> list[tuple[dataclasses
     """The settable fields of a dataclass with their types; settings of a method are those of the one chosen."""
     hints = typing.get_type_hints(owner)
     own = [(field, hints[field.name]) for field in dataclasses.fields(owner) if field.init]
-    if not hasattr(owner, "method_in"):
+    name = _method_of(owner, peeked)
+    if name is None:
         return own
-    name = peeked.get("objective") or owner.method_in(peeked)
-    options = find_method(str(name)).Options
+    options = find_method(name).Options
     hints = typing.get_type_hints(options)
     chosen = [(field, hints[field.name]) for field in dataclasses.fields(options)]
     return [(field, hint) for field, hint in own if not field.metadata.get("of_method")] + chosen
+
+
+def _method_of(owner: type, peeked: Mapping[str, Any]) -> str | None:
+    """Name of the method whose settings a dataclass takes, if it takes those of any."""
+    if not hasattr(owner, "method_in"):
+        return None
+    aliased = {getattr(owner, "aliases", {}).get(name, name): value for name, value in peeked.items()}
+    return owner.method_in(aliased)
 
 
 def _build(owner: type, values: dict[str, Any], fields: dict[str, _Field]) -> Any:
@@ -316,6 +326,13 @@ def _override(field: _Field, negated: bool, arguments: list[str]) -> Any:
 
 
 def _refuse_unknown(name: str, fields: dict[str, _Field], where: str, prefix: str = "") -> NoReturn:
+    method = fields["method"].method if "method" in fields else None
+    others = methods_with(name) if method is not None else []
+    if others:
+        raise ValueError(
+            f"Unknown name {prefix}{name} {where}. It is a setting of {', '.join(others)}; the method here is "
+            f"{method}."
+        )
     close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
     advice = f"Did you mean {prefix}{close[0]}?" if close else "Call with --help for the valid names."
     raise ValueError(f"Unknown name {prefix}{name} {where}. {advice}")
