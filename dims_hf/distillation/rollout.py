@@ -11,9 +11,9 @@ from functools import cached_property
 import torch
 from transformers import PreTrainedModel
 
-from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import find_blocks, rank_in_blocks, remaining_teacher_masks, select_lowest
-from dims_hf.objectives.projected import VocabularyProjection, chunk_rows, computing_dtype
+from dims_hf.objectives import ProjectedVocabulary
+from dims_hf.objectives.projection import computing_dtype
 
 
 LABEL_MODES = ("auto", "frozen", "last")
@@ -67,14 +67,7 @@ def _precision(states: torch.Tensor, dtype: torch.dtype) -> torch.autocast:
 
 def _choose_tokens(teacher: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.LongTensor, torch.Tensor]:
     """Most likely tokens and their log-probabilities, both (M,), for states (M, D); logits exist chunk by chunk."""
-    dtype, suppressed_ids = computing_dtype(hidden), teacher.suppressed_token_ids()
-    states, projection = hidden.to(dtype), VocabularyProjection.of(teacher).cast(dtype)
-    with torch.autocast(hidden.device.type, enabled=False):
-        chosen = [
-            choose_tokens(projection.project(states[rows]), suppressed_ids)
-            for rows in chunk_rows(hidden.shape[0], teacher.config.vocab_size, hidden.device.type)
-        ]
-    return tuple(map(torch.cat, zip(*chosen, strict=True)))
+    return ProjectedVocabulary.of(teacher, hidden).choose(teacher.suppressed_token_ids())
 
 
 def resolve_label_mode(label_mode: str, update_all_positions: bool) -> str:

@@ -21,8 +21,7 @@ from dims_hf.models.alignment import Alignment, best_alignment, find_path_labels
 from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import find_content
 from dims_hf.models.modes import evaluation_mode
-from dims_hf.objectives import Loss, projected_imputer_loss
-from dims_hf.objectives.projected import project_labels
+from dims_hf.objectives import Loss, imputer_loss
 
 
 if TYPE_CHECKING:
@@ -162,9 +161,8 @@ class Alignments(Method):
         revealed = self.reveal(run, batch)
         hidden_states = forward_alignment(run.model, batch, revealed.tokens)
         with run.autocast():
-            loss = projected_imputer_loss(
-                hidden_states,
-                run.vocabulary(),
+            loss = imputer_loss(
+                run.vocabulary(hidden_states),
                 *self.targets_of(batch),
                 blank_token_id=self.config.blank_token_id,
                 force_emits=revealed.force_emits,
@@ -206,11 +204,8 @@ class Alignments(Method):
         with evaluation_mode(aligner), run.autocast():
             hidden_states = forward_alignment(aligner, batch, batch["decoder_input_ids"])[is_frame]
             # What a softmax would subtract in a frame is the same for all paths.
-            scores, predictions = project_labels(
-                hidden_states,
-                run.vocabulary(aligner),
-                ids[is_frame],
-                aligner.suppressed_token_ids() if predict else None,
+            scores, predictions = run.vocabulary(hidden_states, aligner).score(
+                ids[is_frame], aligner.suppressed_token_ids() if predict else None
             )
         grid = scores.new_zeros(ids.shape)
         grid[is_frame] = scores

@@ -16,7 +16,7 @@ from dims_hf.distillation import TeacherRollout, roll_out_teacher
 from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.models import NATConfig
-from dims_hf.objectives import Loss, VocabularyProjection
+from dims_hf.objectives import Loss, ProjectedVocabulary
 
 
 if TYPE_CHECKING:
@@ -59,9 +59,9 @@ class Run:
             return cls(model, model)
         return cls(model, accelerator.unwrap_model(model), accelerator.autocast)
 
-    def vocabulary(self, model: PreTrainedModel | None = None) -> VocabularyProjection:
-        """Last layer of the model in training, or of another one; losses apply it chunk by chunk."""
-        return VocabularyProjection.of(self.network if model is None else model)
+    def vocabulary(self, hidden_states: torch.Tensor, model: PreTrainedModel | None = None) -> ProjectedVocabulary:
+        """What the model in training, or another one, makes of its last decoder states, chunk by chunk."""
+        return ProjectedVocabulary.of(self.network if model is None else model, hidden_states)
 
 
 @dataclass(frozen=True)

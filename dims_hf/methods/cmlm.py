@@ -11,7 +11,7 @@ from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, CMLM_RECIPE
-from dims_hf.objectives import Loss, projected_cmlm_loss
+from dims_hf.objectives import Loss, cmlm_loss
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,8 @@ class CMLM(MaskedTargets):
         """Token and length loss of one batch."""
         outputs, is_masked = self.forward(run, batch)
         with run.autocast():
-            token = projected_cmlm_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                run.vocabulary(),
+            token = cmlm_loss(
+                run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
                 batch["labels"][is_masked],
                 label_smoothing=self.options.label_smoothing,
                 num_items=items["tokens"],

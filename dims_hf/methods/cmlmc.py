@@ -14,7 +14,7 @@ from dims_hf.methods.masks import MaskedBatch, sample_fraction, sample_source_ma
 from dims_hf.methods.options import option
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import find_content
-from dims_hf.objectives import Loss, encoder_prediction_loss, projected_cmlmc_loss
+from dims_hf.objectives import Loss, cmlmc_loss, encoder_prediction_loss
 from dims_hf.objectives.cmlmc import REDUCTIONS
 
 
@@ -128,12 +128,12 @@ class CMLMC(CMLM):
             logits_positions=torch.zeros_like(is_replaced),
         )
         with run.autocast():
-            token = projected_cmlmc_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                corrected.decoder_last_hidden_state[is_replaced],
-                run.vocabulary(),
-                batch["labels"][is_masked],
-                batch["correction_labels"][is_replaced],
+            token = cmlmc_loss(
+                run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
+                run.vocabulary(corrected.decoder_last_hidden_state[is_replaced]),
+                torch.where(is_replaced, batch["correction_labels"], batch["labels"]),
+                is_masked,
+                is_replaced,
                 label_smoothing=options.label_smoothing,
                 reduction=options.correction_reduction,
                 num_items=(items["tokens"], items["replaced"]),

@@ -13,7 +13,7 @@ from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM
-from dims_hf.objectives import Loss, projected_dims_loss
+from dims_hf.objectives import Loss, dims_loss
 
 
 _TABLE_8 = "Table 8 of Norouzi et al. 2023 (arXiv 2206.02999)"
@@ -114,13 +114,15 @@ class DiMS(MaskedTargets, Distillation):
         options = self.options
         labels = self.roll_out(run, batch, teacher, batch["decoder_input_ids"])
         outputs, is_masked = self.forward(run, batch)
+        hidden_states = outputs.decoder_last_hidden_state[is_masked]
         with run.autocast():
-            token = projected_dims_loss(
-                outputs.decoder_last_hidden_state[is_masked],
-                run.vocabulary(),
+            token = dims_loss(
+                run.vocabulary(hidden_states),
+                run.vocabulary(labels.hidden_states, teacher),
+                hidden_states,
                 labels.hidden_states,
-                run.vocabulary(teacher),
-                batch["labels"][is_masked],
+                is_masked,
+                labels=batch["labels"],
                 temperature=options.temperature,
                 student_temperature=options.student_temperature,
                 hidden_weight=options.hidden_weight,

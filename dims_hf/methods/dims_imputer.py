@@ -19,7 +19,7 @@ from dims_hf.methods.imputer import RevealsUnmasked
 from dims_hf.methods.masks import MASK_POLICIES, sample_block_mask, sample_block_sizes
 from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.models.alignment import collapse_alignment
-from dims_hf.objectives import Loss, projected_dims_loss, projected_imputer_dims_loss
+from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
 
 
 if TYPE_CHECKING:
@@ -135,14 +135,14 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         is_masked = tokens == self.config.mask_token_id
         learn = {"hard": self._learn_tokens, "soft": self._learn_distributions}[self.options.imputer_labels]
         with run.autocast():
-            return learn(run, batch, items, hidden_states, labels, is_masked)
+            return learn(run, batch, items, run.vocabulary(hidden_states), labels, is_masked)
 
     def _learn_tokens(
         self,
         run: Run,
         batch: DistillationBatch,
         items: Items,
-        hidden_states: torch.Tensor,
+        student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
     ) -> Loss:
@@ -150,12 +150,12 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         targets, target_lengths = collapse_alignment(
             labels.tokens, frame_lengths, blank_token_id=ids.blank_token_id, pad_token_id=ids.pad_token_id
         )
-        return projected_imputer_dims_loss(
-            hidden_states,
-            run.vocabulary(),
+        return imputer_dims_loss(
+            student,
             targets[:, : int(target_lengths.max())],
             frame_lengths,
             target_lengths,
+            student.hidden_states,
             labels.hidden_states,
             is_masked,
             blank_token_id=ids.blank_token_id,
@@ -169,16 +169,17 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         run: Run,
         batch: DistillationBatch,
         items: Items,
-        hidden_states: torch.Tensor,
+        student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
     ) -> Loss:
-        return projected_dims_loss(
-            hidden_states[is_masked],
-            run.vocabulary(),
+        masked = student.select(is_masked)
+        return dims_loss(  # frames have no references: there is no accuracy
+            masked,
+            run.vocabulary(labels.hidden_states, labels.teacher),
+            masked.hidden_states,
             labels.hidden_states,
-            run.vocabulary(labels.teacher),
-            None,  # frames have no references: there is no accuracy
+            is_masked,
             temperature=self.options.temperature,
             student_temperature=self.options.student_temperature,
             hidden_weight=self.options.hidden_weight,

@@ -5,26 +5,22 @@
 from dims_hf.objectives.cmlm import cmlm_loss
 from dims_hf.objectives.cmlmc import cmlmc_loss, encoder_prediction_loss
 from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
+from dims_hf.objectives.divergences import DIVERGENCES
 from dims_hf.objectives.imputer import imputer_dims_loss, imputer_loss
 from dims_hf.objectives.length import length_classes, length_loss
-from dims_hf.objectives.projected import (
-    VocabularyProjection,
-    projected_cmlm_loss,
-    projected_cmlmc_loss,
-    projected_dims_loss,
-    projected_imputer_dims_loss,
-    projected_imputer_loss,
-)
+from dims_hf.objectives.projection import VocabularyProjection
 from dims_hf.objectives.reduction import Loss, masked_accuracy
+from dims_hf.objectives.vocabulary import DenseVocabulary, ProjectedVocabulary, Vocabulary, as_vocabulary
 
-
-# model_type -> loss that trains a teacher of that family.
-OBJECTIVES = {"cmlm": cmlm_loss, "cmlmc": cmlmc_loss, "imputer": imputer_loss}
 
 __all__ = [
-    "OBJECTIVES",
+    "DIVERGENCES",
+    "DenseVocabulary",
     "Loss",
+    "ProjectedVocabulary",
+    "Vocabulary",
     "VocabularyProjection",
+    "as_vocabulary",
     "cmlm_loss",
     "cmlmc_loss",
     "dims_loss",
@@ -35,10 +31,5 @@ __all__ = [
     "length_classes",
     "length_loss",
     "masked_accuracy",
-    "projected_cmlm_loss",
-    "projected_cmlmc_loss",
-    "projected_dims_loss",
-    "projected_imputer_dims_loss",
-    "projected_imputer_loss",
     "soft_label_loss",
 ]

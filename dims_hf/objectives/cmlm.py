@@ -3,13 +3,13 @@
 """Masked-token cross-entropy of the conditional masked language model."""
 
 import torch
-from torch import nn
 
-from dims_hf.objectives.reduction import Loss, divide_by_items, masked_accuracy, select_positions
+from dims_hf.objectives.reduction import Loss, divide_by_items
+from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 
 
 def cmlm_loss(
-    logits: torch.Tensor,
+    logits: torch.Tensor | Vocabulary,
     labels: torch.LongTensor,
     *,
     label_smoothing: float = 0.1,
@@ -21,7 +21,8 @@ def cmlm_loss(
     Source: Ghazvininejad et al. 2019, §2; smoothing as the reference: (1 − ε)·NLL + ε·mean over the vocabulary.
 
     Args:
-        logits (`torch.Tensor` of shape `(B, T, V)` or `(M, V)`): full, or packed at the labelled positions.
+        logits (`torch.Tensor` of shape `(B, T, V)` or `(M, V)`, or [`Vocabulary`] of shape `(B, T)` or `(M,)`): full,
+            or packed at the labelled positions.
         labels (`torch.LongTensor` of shape `(B, T)` or `(M,)`): target ids, -100 where no loss is wanted.
         label_smoothing (`float`): ε in [0, 1).
         num_items (`int`, *optional*): masked tokens of the whole update; default those of this batch.
@@ -34,9 +35,9 @@ def cmlm_loss(
         ValueError: where packed rows do not number the labels.
     """
     is_labelled = labels != -100
-    targets = labels[is_labelled]
-    selected = select_positions(logits, is_labelled)
-    num_items = targets.numel() if num_items is None else num_items
-    summed = nn.functional.cross_entropy(selected.float(), targets, reduction="sum", label_smoothing=label_smoothing)
-    total = divide_by_items(summed, num_items)
-    return Loss(total, {"token": total.detach(), "accuracy": masked_accuracy(selected, targets, num_items)})
+    sums = (
+        as_vocabulary(logits).select(is_labelled).cross_entropy(labels[is_labelled], label_smoothing=label_smoothing)
+    )
+    num_items = sums.num_items if num_items is None else num_items
+    total = divide_by_items(sums.summed, num_items)
+    return Loss(total, {"token": total.detach(), "accuracy": divide_by_items(sums.num_correct, num_items)})

@@ -3,9 +3,9 @@
 """Masked-token and correction cross-entropy of CMLMC, and the prediction of masked source tokens."""
 
 import torch
-from torch import nn
 
-from dims_hf.objectives.reduction import Loss, divide_by_items, masked_accuracy, select_positions
+from dims_hf.objectives.reduction import Loss, divide_by_items
+from dims_hf.objectives.vocabulary import RowSums, Vocabulary, as_vocabulary
 
 
 REDUCTIONS = ("joint", "average")
@@ -14,8 +14,8 @@ Items = tuple[torch.Tensor | int, torch.Tensor | int]
 
 
 def cmlmc_loss(
-    masked_logits: torch.Tensor,
-    corrected_logits: torch.Tensor,
+    masked_logits: torch.Tensor | Vocabulary,
+    corrected_logits: torch.Tensor | Vocabulary,
     labels: torch.LongTensor,
     is_masked: torch.BoolTensor,
     is_replaced: torch.BoolTensor,
@@ -31,10 +31,10 @@ def cmlmc_loss(
     trained the teachers of Norouzi et al. 2023 (arXiv 2206.02999) takes one mean over both sets of tokens.
 
     Args:
-        masked_logits (`torch.Tensor` of shape `(B, T, V)`, or packed `(M, V)` in row-major order): of the pass over
-            the partially masked target.
-        corrected_logits (`torch.Tensor` of shape `(B, T, V)`, or packed `(R, V)`): of the pass over the same target
-            in which R revealed tokens are replaced by predictions.
+        masked_logits (`torch.Tensor` of shape `(B, T, V)`, or packed `(M, V)` in row-major order, or [`Vocabulary`]):
+            of the pass over the partially masked target.
+        corrected_logits (`torch.Tensor` of shape `(B, T, V)`, or packed `(R, V)`, or [`Vocabulary`]): of the pass over
+            the same target in which R revealed tokens are replaced by predictions.
         labels (`torch.LongTensor` of shape `(B, T)`): target ids at masked and replaced positions; -100 where no loss
             is wanted.
         is_masked (`torch.BoolTensor` of shape `(B, T)`): True for the M masked positions.
@@ -52,47 +52,24 @@ def cmlmc_loss(
     Raises:
         ValueError: for an unknown reduction, or packed rows that do not number the selected positions.
     """
-    masked_rows, masked_targets = _labelled_rows(masked_logits, labels, is_masked)
-    corrected_rows, corrected_targets = _labelled_rows(corrected_logits, labels, is_replaced)
-    if num_items is None:
-        num_items = masked_targets.numel(), corrected_targets.numel()
-    sums = (
-        _summed_cross_entropy(masked_rows, masked_targets, label_smoothing),
-        _summed_cross_entropy(corrected_rows, corrected_targets, label_smoothing),
-    )
-    return combine_cmlmc(sums, masked_accuracy(masked_rows, masked_targets, 1), num_items, reduction)
-
-
-def combine_cmlmc(
-    sums: tuple[torch.Tensor, torch.Tensor], num_correct: torch.Tensor, num_items: Items, reduction: str
-) -> Loss:
-    """
-    [`cmlmc_loss`] from the summed cross-entropies of masked and of replaced tokens.
-
-    Args:
-        sums (`tuple[torch.Tensor, torch.Tensor]`): over masked and over replaced tokens.
-        num_correct (`torch.Tensor`): masked tokens predicted.
-        num_items (`tuple[int, int]`): masked and replaced tokens of the whole update.
-        reduction (`str`): `joint` or `average`.
-
-    Raises:
-        ValueError: for an unknown reduction.
-    """
     if reduction not in REDUCTIONS:
         raise ValueError(f"reduction must be one of {', '.join(REDUCTIONS)}, got {reduction!r}.")
-    masked, corrected = (divide_by_items(summed, count) for summed, count in zip(sums, num_items, strict=True))
+    masked_sums = _summed_cross_entropy(masked_logits, labels, is_masked, label_smoothing)
+    corrected_sums = _summed_cross_entropy(corrected_logits, labels, is_replaced, label_smoothing)
+    num_masked, num_replaced = (masked_sums.num_items, corrected_sums.num_items) if num_items is None else num_items
+    masked = divide_by_items(masked_sums.summed, num_masked)
+    corrected = divide_by_items(corrected_sums.summed, num_replaced)
     if reduction == "joint":
-        total = divide_by_items(sums[0] + sums[1], num_items[0] + num_items[1])
+        total = divide_by_items(masked_sums.summed + corrected_sums.summed, num_masked + num_replaced)
     else:
-        num_means = sum(torch.as_tensor(count > 0).long() for count in num_items)
+        num_means = sum(torch.as_tensor(count > 0).long() for count in (num_masked, num_replaced))
         total = divide_by_items(masked + corrected, num_means)
-    parts = {"token": total, "masked": masked, "corrected": corrected}
-    accuracy = divide_by_items(num_correct, num_items[0])
-    return Loss(total, {**{name: part.detach() for name, part in parts.items()}, "accuracy": accuracy})
+    parts = {"token": total.detach(), "masked": masked.detach(), "corrected": corrected.detach()}
+    return Loss(total, {**parts, "accuracy": divide_by_items(masked_sums.num_correct, num_masked)})
 
 
 def encoder_prediction_loss(
-    logits: torch.Tensor,
+    logits: torch.Tensor | Vocabulary,
     labels: torch.LongTensor,
     *,
     label_smoothing: float = 0.1,
@@ -104,8 +81,8 @@ def encoder_prediction_loss(
     Source: Guo et al. 2020 (JM-NAT), whose encoder is a masked language model too; the reference weighs it by 0.01.
 
     Args:
-        logits (`torch.Tensor` of shape `(B, S, V)`, or packed `(M, V)` in row-major order): encoder states projected
-            to the vocabulary.
+        logits (`torch.Tensor` of shape `(B, S, V)`, or packed `(M, V)` in row-major order, or [`Vocabulary`]): encoder
+            states projected to the vocabulary.
         labels (`torch.LongTensor` of shape `(B, S)`, or `(M,)`): source ids where masked, -100 elsewhere.
         label_smoothing (`float`): ε in [0, 1).
         num_items (`int`, *optional*): masked source tokens of the whole update; default those of this batch.
@@ -116,22 +93,18 @@ def encoder_prediction_loss(
     Raises:
         ValueError: where packed rows do not number the labels.
     """
-    is_labelled = labels != -100
-    targets = labels[is_labelled]
-    num_items = targets.numel() if num_items is None else num_items
-    summed = _summed_cross_entropy(select_positions(logits, is_labelled), targets, label_smoothing)
-    total = divide_by_items(summed, num_items)
+    sums = _summed_cross_entropy(logits, labels, labels != -100, label_smoothing)
+    total = divide_by_items(sums.summed, sums.num_items if num_items is None else num_items)
     return Loss(total, {"encoder": total.detach()})
 
 
-def _labelled_rows(
-    logits: torch.Tensor, labels: torch.LongTensor, is_selected: torch.BoolTensor
-) -> tuple[torch.Tensor, torch.LongTensor]:
-    """Logits and targets of the selected positions that have a label."""
-    targets = labels[is_selected]
-    has_label = targets != -100
-    return select_positions(logits, is_selected)[has_label], targets[has_label]
-
-
-def _summed_cross_entropy(logits: torch.Tensor, targets: torch.LongTensor, label_smoothing: float) -> torch.Tensor:
-    return nn.functional.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=label_smoothing)
+def _summed_cross_entropy(
+    logits: torch.Tensor | Vocabulary,
+    labels: torch.LongTensor,
+    is_selected: torch.BoolTensor,
+    label_smoothing: float,
+) -> RowSums:
+    """Over the selected positions that have a label."""
+    return (
+        as_vocabulary(logits).select(is_selected).cross_entropy(labels[is_selected], label_smoothing=label_smoothing)
+    )

@@ -4,13 +4,14 @@
 
 import torch
 
-from dims_hf.models.alignment import constrained_ctc_nll
+from dims_hf.models.alignment import constrained_ctc_nll, find_path_labels
 from dims_hf.objectives.dims import hidden_distance
 from dims_hf.objectives.reduction import Loss, divide_by_items, select_positions
+from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
 def imputer_loss(
-    logits: torch.Tensor,
+    logits: torch.Tensor | Vocabulary,
     targets: torch.LongTensor,
     frame_lengths: torch.LongTensor,
     target_lengths: torch.LongTensor,
@@ -31,7 +32,8 @@ def imputer_loss(
     by the number of free frames as in the reference implementation of Norouzi et al. 2023, in fp32.
 
     Args:
-        logits (`torch.Tensor` of shape `(B, A, V)`): one row per frame; padded frames are not read.
+        logits (`torch.Tensor` of shape `(B, A, V)`, or [`Vocabulary`] of shape `(B, A)`): one row per frame; padded
+            frames are not read. Paths need the log-probabilities of a target's own tokens and of the blank alone.
         targets (`torch.LongTensor` of shape `(B, T)`): tokens alone (no `<s>`, `</s>`, blank), right-padded.
         frame_lengths (`torch.LongTensor` of shape `(B,)`): frames of each sentence.
         target_lengths (`torch.LongTensor` of shape `(B,)`): tokens of each target.
@@ -44,35 +46,20 @@ def imputer_loss(
     Returns:
         [`Loss`] with parts `ctc` (the loss) and `skipped` (number of sentences that no alignment fits). Nothing that
         fits gives exactly 0, with a gradient.
+
+    Raises:
+        ValueError: as [`constrained_ctc_nll`].
     """
-    return mean_ctc_loss(
-        logits.float().log_softmax(dim=-1),
-        targets,
-        frame_lengths,
-        target_lengths,
-        blank_token_id=blank_token_id,
-        force_emits=force_emits,
-        num_items=num_items,
-    )
-
-
-def mean_ctc_loss(
-    log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
-    *,
-    blank_token_id: int,
-    force_emits: torch.LongTensor | None,
-    num_items: torch.Tensor | int | None,
-) -> Loss:
-    """[`imputer_loss`] of log-probabilities (B, A, V)."""
+    vocabulary = as_vocabulary(logits)
+    _check_frames(vocabulary, frame_lengths)
+    labels = find_path_labels(targets, target_lengths, blank_token_id=blank_token_id, vocab_size=vocabulary.vocab_size)
+    is_frame = torch.arange(vocabulary.shape[1], device=frame_lengths.device) < frame_lengths.unsqueeze(1)
     nll = constrained_ctc_nll(
-        log_probs,
-        targets,
+        pick_positions(vocabulary, labels.ids, is_frame),
+        labels.targets,
         frame_lengths,
         target_lengths,
-        blank_token_id=blank_token_id,
+        blank_token_id=labels.blank,
         force_emits=force_emits,
     )
     fits = nll.detach() != float("inf")
@@ -91,7 +78,7 @@ def count_free_frames(frame_lengths: torch.LongTensor, force_emits: torch.LongTe
 
 
 def imputer_dims_loss(
-    student_logits: torch.Tensor,
+    student_logits: torch.Tensor | Vocabulary,
     label_tokens: torch.LongTensor,
     frame_lengths: torch.LongTensor,
     label_lengths: torch.LongTensor,
@@ -102,6 +89,7 @@ def imputer_dims_loss(
     blank_token_id: int,
     hidden_weight: float = 0.0,
     hidden_squared: bool = False,
+    hidden_normalization: str = "none",
     num_items: tuple[torch.Tensor | int, torch.Tensor | int] | None = None,
 ) -> Loss:
     """
@@ -111,8 +99,8 @@ def imputer_dims_loss(
     distance is that of the other families (§3.1), and off by default. For soft labels see [`dims_loss`].
 
     Args:
-        student_logits (`torch.Tensor` of shape `(B, A, V)`): the student's only pass over the partially masked
-            alignment.
+        student_logits (`torch.Tensor` of shape `(B, A, V)`, or [`Vocabulary`] of shape `(B, A)`): the student's only
+            pass over the partially masked alignment.
         label_tokens (`torch.LongTensor` of shape `(B, A)`): the teacher's alignments, collapsed.
         frame_lengths, label_lengths (`torch.LongTensor` of shape `(B,)`): frames, and tokens, of each sentence.
         student_hidden, teacher_hidden (`torch.Tensor` of shape `(B, A, D)` or packed `(M, D)`): last decoder layer's
@@ -121,6 +109,7 @@ def imputer_dims_loss(
         blank_token_id (`int`): id of the blank.
         hidden_weight (`float`): λ.
         hidden_squared (`bool`): squared distance instead of the distance.
+        hidden_normalization (`str`): `none`, or `dimension` (see [`hidden_distance`]).
         num_items (`tuple`, *optional*): frames, and masked frames, of the whole update; default those of this batch.
 
     Returns:
@@ -130,22 +119,16 @@ def imputer_dims_loss(
     token = imputer_loss(
         student_logits, label_tokens, frame_lengths, label_lengths, blank_token_id=blank_token_id, num_items=num_frames
     )
-    states = (select_positions(student_hidden, is_masked), select_positions(teacher_hidden, is_masked))
-    return add_hidden_distance(
-        token, *states, hidden_weight=hidden_weight, hidden_squared=hidden_squared, num_items=num_masked
-    )
+    hidden = [select_positions(states, is_masked) for states in (student_hidden, teacher_hidden)]
+    distance = hidden_distance(*hidden, squared=hidden_squared, normalization=hidden_normalization)
+    mean_distance = divide_by_items(distance.sum(), num_masked)
+    total = token.total + hidden_weight * mean_distance
+    return Loss(total, {"ctc": token.parts["ctc"], "hidden": mean_distance.detach()})
 
 
-def add_hidden_distance(
-    token: Loss,
-    student_hidden: torch.Tensor,
-    teacher_hidden: torch.Tensor,
-    *,
-    hidden_weight: float,
-    hidden_squared: bool,
-    num_items: torch.Tensor | int,
-) -> Loss:
-    """Loss of the tokens plus the weighted mean distance of hidden states (M, D)."""
-    distance = hidden_distance(student_hidden, teacher_hidden, squared=hidden_squared)
-    hidden = divide_by_items(distance.sum(), num_items)
-    return Loss(token.total + hidden_weight * hidden, {"ctc": token.parts["ctc"], "hidden": hidden.detach()})
+def _check_frames(vocabulary: Vocabulary, frame_lengths: torch.LongTensor) -> None:
+    if len(vocabulary.shape) != 2 or vocabulary.shape[0] != len(frame_lengths):
+        raise ValueError(
+            f"logits must be of shape (B, A, V) with B = {len(frame_lengths)}, got "
+            f"({', '.join(map(str, vocabulary.shape))}, V). Pass logits batch first, one row per frame."
+        )
