@@ -9,6 +9,6 @@ from collections.abc import Sequence
 
 def main(argv: Sequence[str]) -> None:
     """Train an autoregressive model; `accelerate launch training/train_autoregressive.py` does the same."""
-    from dims_hf.trainers.autoregressive import train_autoregressive
+    from dims_hf.recipes.autoregressive import train_autoregressive
 
     train_autoregressive(argv)

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from dims_hf.models.modes import evaluation_mode
 from dims_hf.translation.batching import batches_by_budget
 from dims_hf.translation.sentences import encode_sources
-from dims_hf.translation.torch_runtime import evaluation_mode, pad_batch
+from dims_hf.translation.torch_runtime import pad_batch
 
 
 if TYPE_CHECKING:

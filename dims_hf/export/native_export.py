@@ -359,7 +359,7 @@ def verify(model: PreTrainedModel, translator: NativeTranslator, sentences: Sequ
     Raises:
         ValueError: more differs than the order of additions explains.
     """
-    from dims_hf.translation.torch_runtime import evaluation_mode
+    from dims_hf.models.modes import evaluation_mode
 
     comparison, exact = _Comparison(), rounded_model(model)
     with evaluation_mode(exact), torch.inference_mode():
@@ -448,7 +448,7 @@ def agreement(model: PreTrainedModel, translator: NativeTranslator, sentences: S
         `dict`: share of `sentences` with the same ids, of translations of the same number of tokens (`lengths`), and
         of `tokens` that are the same where the lengths are.
     """
-    from dims_hf.translation.torch_runtime import evaluation_mode
+    from dims_hf.models.modes import evaluation_mode
 
     same, lengths, tokens = [], [], []
     with evaluation_mode(model), torch.inference_mode():

@@ -206,7 +206,7 @@ def verify(
     Raises:
         ValueError: for the first batch in which a token differs.
     """
-    from dims_hf.translation.torch_runtime import evaluation_mode
+    from dims_hf.models.modes import evaluation_mode
 
     counts = {"num_sequences": 0, "num_tokens": 0, "largest_score_difference": 0.0}
     with evaluation_mode(model), torch.inference_mode():

@@ -1,11 +1,26 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Training methods: what each masks, counts and computes."""
+"""Training methods: what each masks, counts and computes; one file per method, and a line in `METHODS`."""
 
-from dims_hf.methods.presets import PRESETS, preset_values
+from dims_hf.methods.base import Distillation, Method, Sourced
+from dims_hf.methods.presets import preset_values, published_presets
+from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, find_method
 
 
 __all__ = [
+    "DEFAULT_METHODS",
+    "METHODS",
     "PRESETS",
+    "Distillation",
+    "Method",
+    "Sourced",
+    "find_method",
     "preset_values",
 ]
+
+
+def __getattr__(name: str) -> object:
+    """`PRESETS`, which needs every method, when it is first asked for."""
+    if name == "PRESETS":
+        return published_presets()
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

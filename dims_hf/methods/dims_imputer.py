@@ -1,29 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What the student of an Imputer learns: the alignment that its teacher completes in several passes."""
+"""DiMS of Imputers: a student learns the alignment that its teacher completes in several passes."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 from transformers import PreTrainedModel
 
-from dims_hf.distillation import TeacherRollout, roll_out_teacher
-from dims_hf.methods.cmlm import Items
-from dims_hf.methods.imputer import AlignmentBatch, ImputerTeacherLoss, forward_alignment
+from dims_hf.distillation import TeacherRollout
+from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, forward_alignment
+from dims_hf.methods.base import Distillation, Items, Run, Sourced
+from dims_hf.methods.dims import PAPER_DIMS, TemperatureOptions
+from dims_hf.methods.imputer import RevealsUnmasked
+from dims_hf.methods.masks import MASK_POLICIES, sample_block_mask, sample_block_sizes
+from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.models.alignment import collapse_alignment
-from dims_hf.models.masking import MASK_POLICIES, sample_block_mask, sample_block_sizes
 from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-    from dims_hf.trainers.config import NATTrainingArguments
-
 logger = logging.getLogger(__name__)
+
+_APPENDIX_F = "Appendix F of Norouzi et al. 2023"
+
+
+@dataclass(frozen=True)
+class DiMSImputerOptions(TemperatureOptions, AlignmentOptions):
+    """Settings of DiMS for Imputers; defaults as in Appendix F of Norouzi et al. 2023."""
+
+    ema_decay: float | None = option(
+        None,
+        ge=0,
+        le=1,
+        help="Momentum of the teacher; none = fixed teacher (Appendix F).",
+        advice="none keeps the teacher fixed.",
+    )
+    hidden_weight: float = option(
+        0.0, ge=0, le=float("inf"), help="Weight λ of the hidden-state loss.", advice="The paper uses 0 for Imputers."
+    )
+    mask_policy: str = option(
+        "block", choices=("block", "uniform", "full"), help="Distribution of masks: block, uniform or full."
+    )
+    imputer_labels: str = option(
+        "hard",
+        choices=("hard", "soft"),
+        help="hard: the teacher's collapsed tokens, by CTC; soft: its distribution in every masked frame.",
+    )
+    temperature: float = option(unstated(0.5), gt=0, help="Teacher temperature of soft labels.")
+    student_temperature: float = option(unstated(1.0), gt=0, help="Student temperature of soft labels.")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("temperature", "student_temperature"):
+            if self.imputer_labels == "hard" and not is_default(getattr(self, name)):
+                raise ValueError(f"{name} has no effect on hard labels. Set imputer_labels: soft, or leave it out.")
 
 
 class DistillationBatch(AlignmentBatch):
@@ -32,9 +68,9 @@ class DistillationBatch(AlignmentBatch):
     block_sizes: torch.LongTensor
 
 
-class ImputerStudentLoss(ImputerTeacherLoss):
+class DiMSImputer(RevealsUnmasked, Distillation):
     """
-    Inputs, items and loss of a student that learns several iterations of an Imputer.
+    Distillation of several passes of an Imputer into one.
 
     The teacher aligns the reference, `mask_policy` masks the alignment, the teacher completes it in n passes, block by
     block, and the student learns the result in one pass over the same masks: by CTC on the collapsed tokens
@@ -47,74 +83,75 @@ class ImputerStudentLoss(ImputerTeacherLoss):
     sizes of blocks are those of the released code.
     """
 
-    options = ("imputer_labels",)
-    defaults = {**ImputerTeacherLoss.defaults, "ema_decay": None, "hidden_weight": 0.0}
-    item_names = ("frames", "masked_frames", "sentences")
+    paper = "Norouzi et al. 2023 (arXiv 2206.02999), Appendix F"
+    families = ("imputer",)
+    one_pass = True
+    items = ("frames", "masked_frames", "sentences")
+    Options = DiMSImputerOptions
+    published = {
+        "paper_dims_imputer": {
+            **{name: value for name, value in PAPER_DIMS.items() if not name.endswith("temperature")},
+            "method": Sourced("dims_imputer", _APPENDIX_F),
+            "ema_decay": Sourced(None, f"{_APPENDIX_F}: no moving average"),
+            "imputer_labels": Sourced(
+                "hard", "released DiMS code, criterion ctc: the CTC loss of the teacher's tokens"
+            ),
+            "mask_policy": Sourced(
+                "block", "released DiMS code, models/nat/cmlm_transformer.py: blocks of 2, 4, 8 or 16"
+            ),
+            "hidden_weight": Sourced(0.0, "released DiMS code, criterions/ctc.py: the CTC loss alone"),
+            "length_weight": Sourced(0.0, "an Imputer predicts no length"),
+        }
+    }
 
-    @classmethod
-    def check_options(cls, args: NATTrainingArguments) -> None:
-        """Refuses settings that would have no effect."""
-        super().check_options(args)
-        for name in ("temperature", "student_temperature"):
-            if args.imputer_labels == "hard" and args.was_given(name):
-                raise ValueError(f"{name} has no effect on hard labels. Set imputer_labels: soft, or leave it out.")
-
-    def check_corpus(self, dataset: Dataset) -> None:
-        """Says how many references do not fit, unless the teacher writes the targets."""
+    def check(self, dataset: Dataset) -> None:
+        """Says how many references do not fit."""
         share, message = self.find_unfit(dataset)
-        if share and not self.args.unsupervised:
+        if share:
             logger.warning("%s; they are masked wholly. A larger upsample_ratio would fit them.", message)
 
-    def mask(self, batch: dict[str, torch.Tensor], step: int) -> DistillationBatch:
-        """The batch as teacher and student see it at an optimiser step, before anything is revealed."""
-        inputs, num_passes, policy = self._make_batch(batch, step), self.args.teacher_iterations, self.args.mask_policy
-        is_frame, keys = inputs["decoder_attention_mask"], inputs["keys"]
-        if policy == "block":
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> DistillationBatch:
+        """The batch as teacher and student see it, before anything is revealed."""
+        prepared, options = super().prepare(batch, keys, step), self.options
+        is_frame, num_passes = prepared["decoder_attention_mask"], options.teacher_iterations
+        if options.mask_policy == "block":
             is_masked = sample_block_mask(is_frame, keys, fewest=num_passes)
             block_sizes = sample_block_sizes(keys, fewest=num_passes)
         else:
-            is_masked = MASK_POLICIES[policy](is_frame, keys)
+            is_masked = MASK_POLICIES[options.mask_policy](is_frame, keys)
             # whole sentences, whatever the padding: the border is behind the last column, so that no frame is at one
-            block_sizes = torch.full_like(keys, num_passes if policy == "full" else is_frame.shape[1] + 1)
-        does_not_fit = ~self.targets_of(inputs).fits.unsqueeze(1)
+            size = num_passes if options.mask_policy == "full" else is_frame.shape[1] + 1
+            block_sizes = torch.full_like(keys, size)
+        does_not_fit = ~self.targets_of(prepared).fits.unsqueeze(1)
         return DistillationBatch(
-            **{**inputs, "is_masked": is_masked | (does_not_fit & is_frame)}, block_sizes=block_sizes
+            **{**prepared, "is_masked": is_masked | (does_not_fit & is_frame)}, block_sizes=block_sizes
         )
 
-    def count_items(self, inputs: DistillationBatch) -> dict[str, int]:
-        """What the loss's means are over, for each of `item_names`."""
-        frames, masked = (int(inputs[name].sum()) for name in ("decoder_attention_mask", "is_masked"))
-        return {"frames": frames, "masked_frames": masked, "sentences": len(inputs["labels"])}
+    def count(self, batch: DistillationBatch) -> dict[str, int]:
+        """Frames, masked frames, and sentences."""
+        frames, masked = (int(batch[name].sum()) for name in ("decoder_attention_mask", "is_masked"))
+        return {"frames": frames, "masked_frames": masked, "sentences": len(batch["labels"])}
 
-    def distil(
-        self, teacher: PreTrainedModel, model: torch.nn.Module, inputs: DistillationBatch, items: Items
-    ) -> tuple[Loss, None]:
-        """Loss of one batch; there is no length predictor."""
-        args, tokens = self.args, self.reveal(teacher, inputs).tokens
-        with self.accelerator.autocast():
-            labels = roll_out_teacher(
-                teacher,
-                inputs["input_ids"],
-                inputs["attention_mask"],
-                tokens,
-                num_iterations=args.teacher_iterations,
-                label_mode=args.label_mode,
-                block_sizes=inputs["block_sizes"],
-            )
-        hidden_states, is_masked = forward_alignment(model, inputs, tokens), tokens == self.config.mask_token_id
-        learn = {"hard": self._learn_tokens, "soft": self._learn_distributions}[args.imputer_labels]
-        with self.accelerator.autocast():
-            return learn(self.vocabulary(model, hidden_states), labels, is_masked, inputs, items), None
+    def loss(self, run: Run, batch: DistillationBatch, items: Items, teacher: PreTrainedModel) -> Loss:
+        """Loss of one batch on the alignments that the teacher completes."""
+        tokens = self.reveal(run, batch, teacher).tokens
+        labels = self.roll_out(run, batch, teacher, tokens, block_sizes=batch["block_sizes"])
+        hidden_states = forward_alignment(run.model, batch, tokens)
+        is_masked = tokens == self.config.mask_token_id
+        learn = {"hard": self._learn_tokens, "soft": self._learn_distributions}[self.options.imputer_labels]
+        with run.autocast():
+            return learn(run, batch, items, run.vocabulary(hidden_states), labels, is_masked)
 
     def _learn_tokens(
         self,
+        run: Run,
+        batch: DistillationBatch,
+        items: Items,
         student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
-        inputs: DistillationBatch,
-        items: Items,
     ) -> Loss:
-        frame_lengths, ids = inputs["decoder_attention_mask"].sum(dim=1), self.config
+        frame_lengths, ids = batch["decoder_attention_mask"].sum(dim=1), self.config
         targets, target_lengths = collapse_alignment(
             labels.tokens, frame_lengths, blank_token_id=ids.blank_token_id, pad_token_id=ids.pad_token_id
         )
@@ -127,29 +164,30 @@ class ImputerStudentLoss(ImputerTeacherLoss):
             labels.hidden_states,
             is_masked,
             blank_token_id=ids.blank_token_id,
-            hidden_weight=self.args.hidden_weight,
-            hidden_squared=self.args.hidden_squared,
+            hidden_weight=self.options.hidden_weight,
+            hidden_squared=self.options.hidden_squared,
             num_items=(items["frames"], items["masked_frames"]),
         )
 
     def _learn_distributions(
         self,
+        run: Run,
+        batch: DistillationBatch,
+        items: Items,
         student: ProjectedVocabulary,
         labels: TeacherRollout,
         is_masked: torch.BoolTensor,
-        inputs: DistillationBatch,
-        items: Items,
     ) -> Loss:
         masked = student.select(is_masked)
         return dims_loss(  # frames have no references: there is no accuracy
             masked,
-            ProjectedVocabulary.of(labels.teacher, labels.hidden_states),
+            run.vocabulary(labels.hidden_states, labels.teacher),
             masked.hidden_states,
             labels.hidden_states,
             is_masked,
-            temperature=self.args.temperature,
-            student_temperature=self.args.student_temperature,
-            hidden_weight=self.args.hidden_weight,
-            hidden_squared=self.args.hidden_squared,
+            temperature=self.options.temperature,
+            student_temperature=self.options.student_temperature,
+            hidden_weight=self.options.hidden_weight,
+            hidden_squared=self.options.hidden_squared,
             num_items=items["masked_frames"],
         )

@@ -1,6 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Recipes: a YAML file plus command-line overrides becomes dataclass instances, and nothing is parsed and ignored."""
+"""
+Recipes: a YAML file plus command-line overrides becomes dataclass instances, and nothing is parsed and ignored.
+
+Two steps: what names the training method and the model's family is read first; then the settings of that method, and
+of no other, are the valid names.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +16,15 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, NoReturn, Union
 
 import yaml
+
+from dims_hf.methods.registry import find_method, methods_with
+from dims_hf.recipes import LIBRARY
 
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
@@ -56,6 +64,7 @@ class _Field:
     default: Any
     help: str
     choices: tuple | None
+    method: str | None = None  # the one whose settings stand among the names
 
     @property
     def is_bool(self) -> bool:
@@ -80,7 +89,10 @@ def parse_recipe(
     The command line is `[RECIPE.yaml] [--name value …] [--flag] [--no_flag] [--list a b c] [--name=value]`; dashes and
     underscores in a name are the same. What the command line says wins over the recipe, which wins over the values of
     a `preset` that one of them names, which win over the defaults. Paths in a recipe are relative to the working
-    directory.
+    directory. `RECIPE` may also be the name of a recipe that comes with the package; a file of that name wins.
+
+    A dataclass with `method_in` ([`NATTrainingArguments`]) has the settings of one training method among its names: of
+    the one that recipe and command line choose.
 
     Args:
         dataclass_types (`type` or `Sequence[type]`): dataclasses whose fields are the valid names, each in one of
@@ -111,16 +123,19 @@ def parse_recipe(
     ```
     """
     owners = (dataclass_types,) if isinstance(dataclass_types, type) else tuple(dataclass_types)
-    fields = _collect_fields(owners)
+    words = list(sys.argv[1:] if argv is None else argv)
+    wants_help = "--help" in words or "-h" in words
+    words = [word for word in words if word not in ("--help", "-h")]
+    path = find_recipe(words.pop(0)) if words and not words[0].startswith("-") else None
+    recipe = {} if path is None else _load_recipe(path)
+    options = _split_options(words)
+    fields = _collect_fields(owners, _peek(recipe, options, preset_values))
     if preset_values is not None:
         fields["preset"] = _PRESET
-    words = list(sys.argv[1:] if argv is None else argv)
-    if "--help" in words or "-h" in words:
+    if wants_help:
         _show_help(owners, fields)
-    values: dict[str, Any] = {}
-    if words and not words[0].startswith("-"):
-        values.update(_read_recipe(Path(words.pop(0)), fields))
-    values.update(_read_overrides(words, fields))
+    values = _read_recipe(recipe, path, fields)
+    values.update(_read_overrides(options, fields))
     preset = values.pop("preset", None)
     if preset is not None:
         values = {**_check_preset(preset, preset_values(preset), fields), **values}
@@ -145,27 +160,82 @@ def _check_preset(name: str, values: dict[str, Any], fields: dict[str, _Field]) 
     return values
 
 
-def _collect_fields(owners: Sequence[type]) -> dict[str, _Field]:
+def find_recipe(name: str) -> Path:
+    """
+    The file a recipe's path or name stands for: a file wins over a recipe of that name in the package.
+
+    Raises:
+        FileNotFoundError: for neither, with the names that are close.
+    """
+    if Path(name).is_file():
+        return Path(name)
+    shipped = {path.stem: path for path in sorted(LIBRARY.glob("*.yaml"))}
+    if name.removesuffix(".yaml") in shipped:
+        return shipped[name.removesuffix(".yaml")]
+    close = difflib.get_close_matches(Path(name).stem, shipped, n=3)
+    advice = f" Did you mean {' or '.join(close)}?" if close else ""
+    raise FileNotFoundError(
+        f"Recipe {name} does not exist. The first argument is the path of a YAML file, or the name of a recipe that "
+        f"comes with the package.{advice}"
+    )
+
+
+def _peek(
+    recipe: Mapping[str, Any], options: Sequence[tuple[str, list[str]]], preset_values: Callable | None
+) -> dict[str, Any]:
+    """Values before they are checked, as far as they choose a method: those of the preset, the recipe, the words."""
+    words: dict[str, Any] = {}
+    for option, arguments in options:
+        name, _, inline = option[2:].partition("=")
+        given = [inline] if "=" in option else arguments
+        words[name.replace("-", "_")] = given[0] if given else None
+    preset = words.get("preset", recipe.get("preset"))
+    start = preset_values(preset) if preset_values is not None and isinstance(preset, str) else {}
+    return {**start, **recipe, **words}
+
+
+def _collect_fields(owners: Sequence[type], peeked: Mapping[str, Any]) -> dict[str, _Field]:
     fields: dict[str, _Field] = {}
     for owner in owners:
-        hints = typing.get_type_hints(owner)
-        for field in dataclasses.fields(owner):
-            if not field.init:
-                continue
+        for field, hint in _fields_of(owner, peeked):
             if field.name in fields:
                 first = fields[field.name].owner.__name__
                 raise ValueError(f"{first} and {owner.__name__} both have a field {field.name!r}. Rename one of them.")
             missing = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
             fields[field.name] = _Field(
                 name=field.name,
-                hint=hints[field.name],
+                hint=hint,
                 owner=owner,
                 required=missing,
                 default=field.default if field.default_factory is dataclasses.MISSING else field.default_factory(),
                 help=str(field.metadata.get("help", "")),
                 choices=tuple(field.metadata["choices"]) if field.metadata.get("choices") else None,
+                method=_method_of(owner, peeked),
             )
+        for alias, name in getattr(owner, "aliases", {}).items():
+            fields[alias] = fields[name]
     return fields
+
+
+def _fields_of(owner: type, peeked: Mapping[str, Any]) -> list[tuple[dataclasses.Field, Any]]:
+    """The settable fields of a dataclass with their types; settings of a method are those of the one chosen."""
+    hints = typing.get_type_hints(owner)
+    own = [(field, hints[field.name]) for field in dataclasses.fields(owner) if field.init]
+    name = _method_of(owner, peeked)
+    if name is None:
+        return own
+    options = find_method(name).Options
+    hints = typing.get_type_hints(options)
+    chosen = [(field, hints[field.name]) for field in dataclasses.fields(options)]
+    return [(field, hint) for field, hint in own if not field.metadata.get("of_method")] + chosen
+
+
+def _method_of(owner: type, peeked: Mapping[str, Any]) -> str | None:
+    """Name of the method whose settings a dataclass takes, if it takes those of any."""
+    if not hasattr(owner, "method_in"):
+        return None
+    aliased = {getattr(owner, "aliases", {}).get(name, name): value for name, value in peeked.items()}
+    return owner.method_in(aliased)
 
 
 def _build(owner: type, values: dict[str, Any], fields: dict[str, _Field]) -> Any:
@@ -179,9 +249,7 @@ def _check_required(values: dict[str, Any], fields: dict[str, _Field]) -> None:
         raise ValueError(f"No value for {listed}. Set it in the recipe or with --{missing[0]} on the command line.")
 
 
-def _read_recipe(path: Path, fields: dict[str, _Field]) -> dict[str, Any]:
-    if not path.is_file():
-        raise FileNotFoundError(f"Recipe {path} does not exist. The first argument is the path of a YAML file.")
+def _load_recipe(path: Path) -> dict[str, Any]:
     try:
         recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)  # a SafeLoader
     except yaml.YAMLError as error:
@@ -192,16 +260,22 @@ def _read_recipe(path: Path, fields: dict[str, _Field]) -> dict[str, Any]:
         return {}
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} holds a {type(recipe).__name__}. A recipe is a mapping of names to values.")
-    values = {}
+    return recipe
+
+
+def _read_recipe(recipe: Mapping[str, Any], path: Path | None, fields: dict[str, _Field]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     for key, value in recipe.items():
         field = fields.get(key) or _refuse_unknown(str(key), fields, f"in {path}")
+        if field.name in values:
+            raise ValueError(f"{path}: {key} and {field.name} are two names of one setting. Keep {field.name}.")
         values[field.name] = _checked(field, value, f"{path}: {field.name}", from_text=False)
     return values
 
 
-def _read_overrides(words: Sequence[str], fields: dict[str, _Field]) -> dict[str, Any]:
+def _read_overrides(options: Sequence[tuple[str, list[str]]], fields: dict[str, _Field]) -> dict[str, Any]:
     values: dict[str, Any] = {}
-    for option, arguments in _split_options(words):
+    for option, arguments in options:
         name, _, inline = option[2:].partition("=")
         if "=" in option:
             arguments = [inline, *arguments]
@@ -252,6 +326,13 @@ def _override(field: _Field, negated: bool, arguments: list[str]) -> Any:
 
 
 def _refuse_unknown(name: str, fields: dict[str, _Field], where: str, prefix: str = "") -> NoReturn:
+    method = fields["method"].method if "method" in fields else None
+    others = methods_with(name) if method is not None else []
+    if others:
+        raise ValueError(
+            f"Unknown name {prefix}{name} {where}. It is a setting of {', '.join(others)}; the method here is "
+            f"{method}."
+        )
     close = difflib.get_close_matches(name, fields, n=1, cutoff=0.5)
     advice = f"Did you mean {prefix}{close[0]}?" if close else "Call with --help for the valid names."
     raise ValueError(f"Unknown name {prefix}{name} {where}. {advice}")
@@ -403,8 +484,8 @@ def _show_help(owners: Sequence[type], fields: dict[str, _Field]) -> NoReturn:
     lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag]", ""]
     for owner in dict.fromkeys((*owners, *(field.owner for field in fields.values()))):
         lines.append(f"{owner.__name__}:")
-        for field in fields.values():
-            if field.owner is owner:
+        for name, field in fields.items():
+            if field.owner is owner and field.name == name:
                 default = "required" if field.required else f"default {field.default!r}"
                 lines.append(f"  --{field.name}: {_describe(field.hint)} ({default}). {' '.join(field.help.split())}")
         lines.append("")

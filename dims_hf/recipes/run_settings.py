@@ -43,7 +43,9 @@ def run_settings(args: NATTrainingArguments, arguments: list) -> dict[str, objec
         arguments (`list`): dataclasses of the corpus and the models.
     """
     settings = {"command": "distill" if isinstance(args, DiMSConfig) else "train"}
-    for part in (*map(asdict, arguments), args.to_dict()):
+    values = args.to_dict()
+    # Settings of the method stand among the others.
+    for part in (*map(asdict, arguments), values, values.pop("options", {})):
         settings.update(part)
     kept = {name: value for name, value in settings.items() if name not in _MAY_CHANGE}
     kept = {name: value for name, value in kept.items() if not name.startswith(_PREFIXES_THAT_MAY_CHANGE)}

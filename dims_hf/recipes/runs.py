@@ -26,8 +26,8 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
-from dims_hf.methods.table import STUDENT_LOSSES, TEACHER_LOSSES, settle_options
 from dims_hf.models import MODELS
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import check_run_settings, save_run_settings
@@ -35,7 +35,7 @@ from dims_hf.reports import provenance, public
 from dims_hf.reports.files import write_text
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
-from dims_hf.trainers.dims_trainer import DiMSTrainer, load_teacher
+from dims_hf.trainers.dims_trainer import DiMSTrainer, check_teacher, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.translation.loading import load_checkpoint
 
@@ -49,7 +49,7 @@ TRAINING_SUMMARY = "training_summary.json"
 
 # Settings that a reader of a model card wants to see, in this order.
 _CARD_SETTINGS = (
-    "objective",
+    "method",
     "teacher_iterations",
     "ema_decay",
     "hidden_weight",
@@ -77,14 +77,17 @@ class CorpusArguments:
     source_lang: str = field(metadata={"help": "Source language: file suffix or key of the translation feature."})
     target_lang: str = field(metadata={"help": "Target language."})
     data_config: str | None = field(default=None, metadata={"help": "Configuration of a Hub dataset."})
-    max_train_examples: int | None = field(default=None, metadata={"help": "Use the first so many training pairs."})
+    max_train_examples: int | None = option(None, ge=1, help="Use the first so many training pairs.")
     monolingual: str | None = field(
         default=None,
         metadata={"help": "Text file of source sentences to train on instead of the pairs (unsupervised: true)."},
     )
-    max_valid_examples: int | None = field(default=None, metadata={"help": "Use the first so many validation pairs."})
+    max_valid_examples: int | None = option(None, ge=1, help="Use the first so many validation pairs.")
     drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
     drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 @dataclass
@@ -95,24 +98,32 @@ class ModelArguments:
 
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
     tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
-    tokenizer_kind: str = field(default="bpe", metadata={"help": "`bpe` or `unigram`."})
-    vocab_size: int = field(default=8000, metadata={"help": "Tokens of a newly trained tokenizer."})
-    d_model: int = field(default=512, metadata={"help": "Width."})
-    encoder_layers: int = field(default=6, metadata={"help": "Encoder layers."})
-    decoder_layers: int = field(default=6, metadata={"help": "Decoder layers."})
-    attention_heads: int = field(default=8, metadata={"help": "Heads of every attention."})
-    ffn_dim: int = field(default=2048, metadata={"help": "Width of the feed-forward sublayers."})
-    dropout: float = field(default=0.1, metadata={"help": "Dropout of teacher training."})
-    max_position_embeddings: int = field(
-        default=256, metadata={"help": "Longest sentence in tokens; of an Imputer, longest alignment."}
+    tokenizer_kind: str = option("bpe", help="`bpe` or `unigram`.")
+    vocab_size: int = option(8000, ge=1, le=2**24, help="Tokens of a newly trained tokenizer.")
+    d_model: int = option(512, ge=1, le=2**16, help="Width.", advice="The papers use 512.")
+    encoder_layers: int = option(6, ge=1, le=1000, help="Encoder layers.", advice="The papers use 6.")
+    decoder_layers: int = option(6, ge=1, le=1000, help="Decoder layers.", advice="The papers use 6.")
+    attention_heads: int = option(8, ge=1, le=2**16, help="Heads of every attention.", advice="The papers use 8.")
+    ffn_dim: int = option(
+        2048, ge=1, le=2**20, help="Width of the feed-forward sublayers.", advice="The papers use 2048."
     )
-    upsample_ratio: int | None = field(
-        default=None, metadata={"help": "Imputer: positions of an alignment per source token; default 2."}
+    dropout: float = option(0.1, ge=0, le=1, help="Dropout of teacher training.")
+    max_position_embeddings: int = option(
+        256, ge=4, le=2**20, help="Longest sentence in tokens; of an Imputer, longest alignment."
+    )
+    upsample_ratio: int | None = option(
+        None, ge=1, le=1000, help="Imputer: positions of an alignment per source token; default 2."
     )
 
     def __post_init__(self) -> None:
         if self.model_type not in self.model_types:
             raise ValueError(f"model_type must be one of {', '.join(self.model_types)}, got {self.model_type!r}.")
+        check_ranges(self)
+        if self.d_model % self.attention_heads:
+            raise ValueError(
+                f"d_model={self.d_model} is not divisible by attention_heads={self.attention_heads}. Choose a number "
+                "of heads that divides d_model."
+            )
         if self.upsample_ratio is not None and not self.writes_alignments:
             raise ValueError(
                 f"upsample_ratio={self.upsample_ratio} has no effect with model_type={self.model_type}: it belongs to "
@@ -158,15 +169,15 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
-    settle_options(args, TEACHER_LOSSES[model_args.model_type])
-    check_run_settings(args, [corpus_args, model_args])
+    parts = [corpus_args, model_args]
+    check_run_settings(args.settled(args.choose(model_args.model_type)), parts)
     corpus = read_corpus(corpus_args)
     with args.main_process_first(local=False, desc="tokenizer"):
         tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
     set_seed(args.seed)
     model = make_model(model_args, tokenizer)
     trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
-    return run_training(trainer, corpus, [corpus_args, model_args])
+    return run_training(trainer, corpus, parts)
 
 
 def distill(argv: Sequence[str] | None = None) -> Path:
@@ -190,9 +201,9 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     if corpus_args.monolingual is not None and not args.unsupervised:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
     teacher = load_teacher(model_args.teacher)
-    if teacher.config.model_type in STUDENT_LOSSES:
-        settle_options(args, STUDENT_LOSSES[teacher.config.model_type])
-    check_run_settings(args, [corpus_args, model_args])
+    check_teacher(teacher)
+    parts = [corpus_args, model_args]
+    check_run_settings(args.settled(args.choose(teacher.config.model_type)), parts)
     tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
     student_path = model_args.student or model_args.teacher
     if student_path != model_args.teacher:
@@ -202,7 +213,7 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     if args.unsupervised and corpus_args.monolingual is None:
         corpus["train"] = corpus["train"].remove_columns("target")
     trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
-    return run_training(trainer, corpus, [corpus_args, model_args])
+    return run_training(trainer, corpus, parts)
 
 
 def start_logging(is_main_process: bool) -> None:
@@ -288,7 +299,7 @@ def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreT
 
 def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
     """Configuration fields that not all families have."""
-    if not args.writes_alignments:
+    if MODELS[args.model_type][0]().predicts_length:
         return {"max_target_length": min(256, args.max_position_embeddings + 1)}
     ratio = {} if args.upsample_ratio is None else {"upsample_ratio": args.upsample_ratio}
     return {"blank_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN), **ratio}
@@ -300,7 +311,8 @@ def encode_splits(
     """The trainer's data arguments."""
     config, longest = model.config, model.config.max_position_embeddings
     # Only some families have length classes, and only alignments may be longer than their sources.
-    num_length_classes = getattr(config, "max_target_length", longest + 1)
+    predicts_length = getattr(config, "predicts_length", False)  # models of transformers declare nothing
+    num_length_classes = config.max_target_length if predicts_length else longest + 1
     encoded = {
         split: encode_corpus(
             corpus[split],

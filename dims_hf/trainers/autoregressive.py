@@ -1,42 +1,27 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""A small autoregressive translation model from scratch (Marian's architecture), to distil corpora with."""
+"""`AutoregressiveTrainer`: trains a model that translates word by word, to distil corpora with."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import nn
 from transformers import (
-    GenerationConfig,
-    MarianConfig,
     MarianMTModel,
     PreTrainedTokenizerBase,
     Seq2SeqTrainer,
     Seq2SeqTrainingArguments,
-    set_seed,
 )
 
 from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
-from dims_hf.recipes.parsing import parse_recipe
-from dims_hf.recipes.run_settings import check_run_settings
-from dims_hf.recipes.runs import (
-    CorpusArguments,
-    ModelArguments,
-    encode_splits,
-    make_tokenizer,
-    read_corpus,
-    run_training,
-    start_logging,
-)
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
@@ -44,18 +29,7 @@ from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 if TYPE_CHECKING:
     from datasets import Dataset
 
-MODEL_TYPE = "marian"
-
 _METRICS = ("bleu", "chrf", "loss")
-
-
-@dataclass
-class AutoregressiveModelArguments(ModelArguments):
-    """Architecture of an autoregressive model trained from scratch, and its tokenizer."""
-
-    model_types: ClassVar[tuple[str, ...]] = (MODEL_TYPE,)
-
-    model_type: str = field(default=MODEL_TYPE, metadata={"help": f"`{MODEL_TYPE}`; others: train_teacher."})
 
 
 @dataclass
@@ -123,80 +97,6 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
             )
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ValueError("early_stopping_patience needs evaluations. Set eval_strategy to steps or epoch.")
-
-
-def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
-    """
-    Trains an autoregressive model as a recipe says; resumes if the output folder has a checkpoint.
-
-    The folder then loads with `AutoModelForSeq2SeqLM` and `AutoTokenizer`, without this package.
-
-    Args:
-        argv (`Sequence[str]`, *optional*): `RECIPE.yaml` and overrides; default: the process's arguments.
-
-    Returns:
-        `Path`: folder of the final model.
-
-    Raises:
-        ValueError: for a bad recipe or corpus, or an output folder with another run in it, before any training.
-    """
-    corpus_args, model_args, args = parse_recipe(
-        (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments), argv
-    )
-    start_logging(args.should_log)
-    if corpus_args.monolingual is not None:
-        raise ValueError("This model learns from translations. Leave out monolingual.")
-    check_run_settings(args, [corpus_args, model_args])
-    corpus = read_corpus(corpus_args)
-    with args.main_process_first(local=False, desc="tokenizer"):
-        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
-    set_seed(args.seed)
-    model = make_autoregressive_model(model_args, tokenizer)
-    trainer = AutoregressiveTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
-    return run_training(trainer, corpus, [corpus_args, model_args])
-
-
-def make_autoregressive_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> MarianMTModel:
-    """
-    A Marian model with fresh weights over a tokenizer of `<s> … </s>`: one table for source, target and output.
-
-    Decoding starts with `<s>`, so that a generated sequence is `<s> … </s>` as in every model here; `</s>` ends it,
-    and no other special token is ever written.
-    """
-    config = MarianConfig(
-        vocab_size=len(tokenizer),
-        d_model=args.d_model,
-        encoder_layers=args.encoder_layers,
-        decoder_layers=args.decoder_layers,
-        encoder_attention_heads=args.attention_heads,
-        decoder_attention_heads=args.attention_heads,
-        encoder_ffn_dim=args.ffn_dim,
-        decoder_ffn_dim=args.ffn_dim,
-        dropout=args.dropout,
-        activation_function="relu",
-        scale_embedding=True,
-        # Unit variance once scaled, as the sinusoids beside it; transformers' 0.02 is for wider models.
-        init_std=args.d_model**-0.5,
-        max_position_embeddings=args.max_position_embeddings,
-        bos_token_id=tokenizer.bos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        decoder_start_token_id=tokenizer.bos_token_id,
-        forced_eos_token_id=None,
-        share_encoder_decoder_embeddings=True,
-        tie_word_embeddings=True,
-    )
-    model = MarianMTModel(config)
-    model.generation_config = GenerationConfig(
-        bos_token_id=config.bos_token_id,
-        pad_token_id=config.pad_token_id,
-        eos_token_id=config.eos_token_id,
-        decoder_start_token_id=config.decoder_start_token_id,
-        suppress_tokens=sorted(set(tokenizer.all_special_ids) - {config.eos_token_id}),
-        max_length=args.max_position_embeddings,
-        num_beams=5,
-    )
-    return model
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Training arguments: teacher training and DiMS distillation, with the papers' values as defaults."""
+"""Training arguments: the trainer's own settings, and those of the method, which may be given by keyword like them."""
 
 from __future__ import annotations
 
+import copy
+import functools
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, ClassVar
 
 import torch
-from transformers import Seq2SeqTrainingArguments
+from transformers import PreTrainedConfig, Seq2SeqTrainingArguments
 
-from dims_hf.distillation.rollout import LABEL_MODES
-from dims_hf.models.masking import MASK_POLICIES
-from dims_hf.objectives.cmlmc import REDUCTIONS
+from dims_hf.methods.base import MethodOptions
+from dims_hf.methods.cmlm import CMLMOptions
+from dims_hf.methods.dims import DiMSOptions
+from dims_hf.methods.masks import MASK_POLICIES
+from dims_hf.methods.options import check_ranges, check_value, is_default, option, plain, unstated
+from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, Choice, check_known, choose_method, default_method
 from dims_hf.trainers.precision import settle_precision
 
 
@@ -31,10 +36,27 @@ class _OwnSchedule(str):
 
 REFERENCE_SCHEDULE = _OwnSchedule("fairseq_inverse_sqrt")
 
-# What Imputers can be trained on.
-ALIGNMENT_OBJECTIVES = ("imputer", "ctc", "ctc_glancing")
-# What students of Imputers can learn: the teacher's final tokens, or its distribution in each frame.
-IMPUTER_LABELS = ("hard", "soft")
+# Bounds of settings that transformers declares and does not check; its defaults lie within.
+_INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
+    "gradient_accumulation_steps": {"ge": 1, "le": 1e6, "advice": "1 makes an update of every batch."},
+    "per_device_train_batch_size": {"ge": 1, "le": 1e6},
+    "per_device_eval_batch_size": {"ge": 1, "le": 1e6},
+    "num_train_epochs": {"ge": 0, "le": 1e6},
+    "max_steps": {"ge": -1, "le": 1e9, "advice": "-1 counts epochs instead."},
+    "logging_steps": {"ge": 0, "le": 1e9},
+    "save_steps": {"gt": 0, "le": 1e9, "advice": "Set save_strategy: no to save nothing."},
+    "eval_steps": {"gt": 0, "le": 1e9, "advice": "Set eval_strategy: no to evaluate never."},
+    "warmup_steps": {"ge": 0, "le": 1e9},
+    "weight_decay": {"ge": 0, "le": 1},
+    "adam_beta1": {"ge": 0, "le": 1},
+    "adam_beta2": {"ge": 0, "le": 1},
+    "adam_epsilon": {"gt": 0},
+    "max_grad_norm": {"ge": 0, "advice": "0 does not clip."},
+    "seed": {"ge": 0, "le": 2**32 - 1},
+    "data_seed": {"ge": 0, "le": 2**32 - 1},
+    "dataloader_num_workers": {"ge": 0, "le": 1024},
+    "save_total_limit": {"ge": 1, "le": 1e6, "advice": "Leave it out to keep all."},
+}
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -63,11 +85,52 @@ _WITHOUT_EFFECT = (
 )
 
 
-def _check_range(name: str, value: float | None, low: float, high: float, hint: str) -> None:
-    if value is not None and not low <= value <= high:
-        raise ValueError(f"{name} must lie in [{low:g}, {high:g}], got {value}. {hint}")
+def of_method(options: type[MethodOptions], name: str, **changes: Any) -> Any:
+    """A field that shows a setting of the method among the trainer's; its default gives way to the method's own."""
+    (declared,) = (each for each in fields(options) if each.name == name)
+    metadata = {**declared.metadata, "of_method": True, **changes}
+    return field(default=unstated(declared.default), metadata=metadata)
 
 
+def takes_method_settings(kind: type) -> type:
+    """
+    Lets an arguments class take the settings of any method by keyword; those it has no field for go to `options`.
+
+    Raises:
+        TypeError: when the class is made, for a name that neither the trainer nor any method has.
+    """
+    build, own = kind.__init__, {each.name for each in fields(kind) if each.init}
+
+    @functools.wraps(build)
+    def initialize(self: Any, *args: Any, options: Mapping[str, Any] | None = None, **settings: Any) -> None:
+        settings = {kind.aliases.get(name, name): value for name, value in settings.items()}
+        extra = {name: value for name, value in settings.items() if name not in own}
+        for name, value in extra.items():
+            check_known(name, value)
+        given = {name: value for name, value in settings.items() if name in own}
+        build(self, *args, options={**(options or {}), **extra}, **given)
+
+    kind.__init__ = initialize
+    return kind
+
+
+def check_bounds(args: Seq2SeqTrainingArguments) -> None:
+    """
+    Refuses impossible values of settings that transformers declares, and words its schedules do not know.
+
+    Raises:
+        ValueError: naming the first of them.
+    """
+    for declared in fields(args):
+        if declared.name in _INHERITED_BOUNDS and not declared.metadata.get("advice"):
+            bounds = field(metadata=_INHERITED_BOUNDS[declared.name])
+            bounds.name = declared.name
+            check_value(bounds, getattr(args, declared.name))
+    if args.max_steps == 0:
+        raise ValueError("max_steps=0 would train nothing. Set -1 to count epochs, or the number of updates.")
+
+
+@takes_method_settings
 @dataclass
 class NATTrainingArguments(Seq2SeqTrainingArguments):
     r"""
@@ -79,45 +142,30 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019). `bf16` means fp32 on a CPU without products in
     bf16.
 
-    > Parameters that control batches and masks
+    > Parameters that control the method
+
+    Settings of the method that is trained may be given by keyword whether or not they stand here: every method
+    declares its own, with help, ranges and defaults, in `dims_hf/methods/`. Those of other methods are refused.
+
+    Args:
+        method (`str`, *optional*): key of `METHODS`; default: that of the model's family.
+        options (`dict`): settings of the method by name, where they are no fields here.
+        mask_policy (`str`): distribution of masks: `uniform`, `full` or, for Imputers (and their default), `block`.
+        label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation and for Imputers.
+        length_weight (`float`): weight of the length loss; 0.1 in the reference, 0 for Imputers.
+
+    > Parameters that control batches
 
     Args:
         max_tokens_per_batch (`int`, *optional*): padded tokens of a device batch, the longer of source and target
             counted; an update sees `max_tokens_per_batch · gradient_accumulation_steps · processes`. `None` uses
             `per_device_train_batch_size` sentences instead.
-        mask_policy (`str`): distribution of masks: `uniform`, `full` or, for Imputers (and their default), `block`.
         mask_seed (`int`, *optional*): seed of the masks; default `seed`. A sentence's mask depends on (mask_seed,
             optimiser step, corpus index) alone.
-
-    > Parameters that control the loss
-
-    Args:
-        label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation and for Imputers.
-        length_weight (`float`): weight of the length loss; 0.1 in the reference, 0 for Imputers.
         attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on
             a CPU for short sentences (`sdpa`'s backward pass is slow there).
         loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
             so that accumulation and processes change nothing; `micro_batch` is the reference's mean of means.
-
-    > Parameters of CMLMC teachers, refused for others
-
-    Args:
-        correction_reduction (`str`): `joint` is one mean over masked and replaced tokens, as the reference trained
-            the teachers of DiMS; `average` the average of two means, as Huang et al. 2022.
-        replace_fraction (`float`): share of the revealed tokens that predictions replace, to be corrected.
-        encoder_mask_fraction (`float`): at most this share of the source tokens, and at least one, is masked; 0 masks
-            none.
-        encoder_loss_weight (`float`): weight of the prediction of masked source tokens.
-
-    > Parameters of Imputers, refused for others
-
-    Args:
-        objective (`str`, *optional*): `imputer` (the default) fills masks of the best alignment; `ctc` predicts the
-            alignment from masks alone; `ctc_glancing` does too, and is shown some of the best alignment (FullyNAT).
-        ctc_steps (`int`): updates of pure CTC with which the training of an `imputer` begins.
-        glancing_ratio, glancing_final_ratio (`float`): how many tokens of the best alignment `ctc_glancing` reveals,
-            as a share of those predicted wrong: in the first update, and from `glancing_steps` on; linear in between.
-        glancing_steps (`int`, *optional*): default: `max_steps`, or 300000 where epochs count.
 
     > Parameters that control evaluation, stopping and the final model
 
@@ -130,82 +178,123 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         collapse_patience (`int`): stop after so many evaluations in a row whose translations are (nearly) constant.
     """
 
-    learning_rate: float = field(default=5e-4, metadata={"help": "Peak learning rate."})
-    adam_beta2: float = field(default=0.98, metadata={"help": "Second Adam decay; fairseq's value."})
-    adam_epsilon: float = field(default=1e-8, metadata={"help": "Adam epsilon; fairseq's value."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Decoupled weight decay."})
-    max_grad_norm: float = field(default=0.0, metadata={"help": "Clip gradients to this norm; 0 does not clip."})
-    warmup_steps: float = field(default=10_000, metadata={"help": "Linear warm-up, in optimiser steps."})
-    lr_scheduler_type: str = field(
-        default=REFERENCE_SCHEDULE,
-        metadata={
-            "help": f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or a transformers schedule."
-        },
+    distils: ClassVar[bool] = False
+    aliases: ClassVar[Mapping[str, str]] = {"objective": "method"}
+
+    learning_rate: float = option(5e-4, gt=0, help="Peak learning rate.", advice="Try 5e-4.")
+    adam_beta2: float = option(0.98, ge=0, le=1, help="Second Adam decay; fairseq's value.")
+    adam_epsilon: float = option(1e-8, gt=0, help="Adam epsilon; fairseq's value.")
+    weight_decay: float = option(0.01, ge=0, le=1, help="Decoupled weight decay.")
+    max_grad_norm: float = option(0.0, ge=0, help="Clip gradients to this norm; 0 does not clip.")
+    warmup_steps: float = option(10_000, ge=0, le=1e9, help="Linear warm-up, in optimiser steps.")
+    lr_scheduler_type: str = option(
+        REFERENCE_SCHEDULE,
+        help=f"`{REFERENCE_SCHEDULE}` (1e-7, warm-up, then lr·√(warm-up/step)) or a transformers schedule.",
     )
-    optim: str = field(default="adamw_torch_fused", metadata={"help": "Several times faster than plain AdamW."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: masks need the index."})
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
-    max_tokens_per_batch: int | None = field(
-        default=8192,
-        metadata={"help": "Padded tokens per device batch; none = per_device_train_batch_size sentences."},
+    optim: str = option("adamw_torch_fused", help="Several times faster than plain AdamW.")
+    remove_unused_columns: bool = option(False, help="Must stay False: masks need the index.")
+    ddp_find_unused_parameters: bool | None = option(False, help="All parameters are used.")
+    method: str | None = option(None, help="Training method; none = that of the model's family.")
+    options: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "Settings of the method that are no names here.", "of_method": True}
     )
-    mask_policy: str = field(default="uniform", metadata={"help": f"One of {', '.join(MASK_POLICIES)}."})
-    mask_seed: int | None = field(default=None, metadata={"help": "Seed of the masks; default: seed."})
-    label_smoothing: float = field(default=0.1, metadata={"help": "Smoothing of the token loss, in [0, 1)."})
-    length_weight: float = field(default=0.1, metadata={"help": "Weight of the length loss."})
-    attn_implementation: str | None = field(
-        default=None,
-        metadata={"help": "Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."},
+    mask_policy: str = of_method(CMLMOptions, "mask_policy", choices=tuple(MASK_POLICIES))
+    label_smoothing: float = of_method(CMLMOptions, "label_smoothing")
+    length_weight: float = of_method(CMLMOptions, "length_weight")
+    max_tokens_per_batch: int | None = option(
+        8192,
+        ge=1,
+        help="Padded tokens per device batch; none = per_device_train_batch_size sentences.",
+        advice="Try 4096.",
     )
-    loss_normalization: str = field(default="update", metadata={"help": "`update` or `micro_batch`."})
-    correction_reduction: str = field(
-        default="joint", metadata={"help": f"CMLMC: mean of masked and replaced tokens, {' or '.join(REDUCTIONS)}."}
+    mask_seed: int | None = option(None, ge=0, help="Seed of the masks; default: seed.")
+    attn_implementation: str | None = option(
+        None, help="Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."
     )
-    replace_fraction: float = field(
-        default=0.3, metadata={"help": "CMLMC: share of revealed tokens replaced by predictions."}
+    loss_normalization: str = option("update", help="`update` or `micro_batch`.")
+    eval_iterations: list[int] = option([1], help="Decoder passes at which validation BLEU is computed.")
+    eval_length_beam_size: int = option(1, ge=1, help="Length candidates in validation.")
+    early_stopping_patience: int | None = option(
+        None,
+        ge=1,
+        help="Evaluations without a better metric before training stops.",
+        advice="It counts evaluations.",
     )
-    encoder_mask_fraction: float = field(
-        default=0.1, metadata={"help": "CMLMC: largest share of source tokens masked; 0 = none."}
+    num_best_checkpoints: int = option(
+        5, ge=0, help="Best checkpoints kept and averaged; 0 = none.", advice="0 averages nothing."
     )
-    encoder_loss_weight: float = field(
-        default=0.01, metadata={"help": "CMLMC: weight of the prediction of masked source tokens."}
-    )
-    objective: str | None = field(
-        default=None, metadata={"help": f"Imputer: {', '.join(ALIGNMENT_OBJECTIVES)}; none = imputer."}
-    )
-    ctc_steps: int = field(default=0, metadata={"help": "Imputer: updates of pure CTC to begin with."})
-    glancing_ratio: float = field(default=0.5, metadata={"help": "ctc_glancing: share revealed in the first update."})
-    glancing_final_ratio: float = field(default=0.3, metadata={"help": "ctc_glancing: share revealed at the end."})
-    glancing_steps: int | None = field(
-        default=None, metadata={"help": "ctc_glancing: updates from the first share to the last; none = max_steps."}
-    )
-    eval_iterations: list[int] = field(
-        default_factory=lambda: [1], metadata={"help": "Decoder passes at which validation BLEU is computed."}
-    )
-    eval_length_beam_size: int = field(default=1, metadata={"help": "Length candidates in validation."})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Evaluations without a better metric before training stops."}
-    )
-    num_best_checkpoints: int = field(default=5, metadata={"help": "Best checkpoints kept and averaged; 0 = none."})
-    collapse_patience: int = field(
-        default=2, metadata={"help": "Evaluations in a row with constant output before training stops."}
+    collapse_patience: int = option(
+        2,
+        ge=1,
+        help="Evaluations in a row with constant output before training stops.",
+        advice="It counts evaluations.",
     )
 
-    def __new__(cls, *args, **kwargs) -> NATTrainingArguments:
-        """Remembers which settings were given: a family's defaults replace the others."""
-        arguments = super().__new__(cls)
-        arguments._given_names = frozenset(kwargs)
-        return arguments
+    @classmethod
+    def method_in(cls, values: Mapping[str, Any]) -> str:
+        """Name of the method that a recipe's values choose, before they are checked."""
+        return str(values.get("method") or default_method(cls.model_type_in(values), distils=cls.distils))
 
-    def was_given(self, name: str) -> bool:
-        """Whether the setting was given by name, with whatever value."""
-        return name in self._given_names
+    @classmethod
+    def model_type_in(cls, values: Mapping[str, Any]) -> str:
+        """Family that a recipe's values name, or the default one."""
+        model_type = values.get("model_type")
+        return model_type if model_type in DEFAULT_METHODS else "cmlm"  # what is none is refused where it belongs
 
-    def use_defaults(self, defaults: Mapping[str, Any]) -> None:
-        """Takes the defaults of the model's family, except for settings that were given, with whatever value."""
-        for name, value in defaults.items():
-            if not self.was_given(name) and hasattr(self, name):
-                setattr(self, name, value)
+    def __getattr__(self, name: str) -> Any:
+        # Settings of the method read like the others; only what is no attribute comes here.
+        options = self.__dict__.get("options") or {}
+        if name in options:
+            return options[name]
+        raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+
+    def given_options(self) -> dict[str, Any]:
+        """Settings of the method that were given: all that differ from, or are no, defaults of these arguments."""
+        shown = {each.name: each.default for each in fields(self) if each.metadata.get("of_method")}
+        shown.pop("options")
+        values = {name: getattr(self, name) for name in shown}
+        given = {
+            name: value
+            for name, value in values.items()
+            if not is_default(value) and (is_default(shown[name]) or value != shown[name])
+        }
+        return {**self.options, **given}
+
+    def choose(self, model_type: str) -> Choice:
+        """
+        The method that trains a family under these settings, and all of its own; nothing here changes.
+
+        Raises:
+            ValueError: as [`choose_method`].
+        """
+        given = self.given_options()
+        choice = choose_method(self.method, given, model_type, distils=self.distils)
+        if not choice.method.has_accuracy and self.metric_for_best_model.endswith("accuracy"):
+            raise ValueError(
+                f"method={choice.name} has no accuracy: frames have no one label. Use loss, bleu_K or chrf_K."
+            )
+        return choice
+
+    def settled(self, choice: Choice) -> NATTrainingArguments:
+        """A copy that shows the method and its settings; what was not given stays marked as a default."""
+        args, given = copy.copy(self), self.given_options()
+        args.method, args.options = choice.name, {}
+        shown = {each.name for each in fields(self) if each.metadata.get("of_method")}
+        for name, value in asdict(choice.options).items():
+            value = plain(value) if name in given else unstated(value)
+            if name in shown:
+                setattr(args, name, value)
+            else:
+                args.options[name] = value
+        return args
+
+    def to_sanitized_dict(self) -> dict[str, Any]:
+        """As transformers', the settings of the method among the others."""
+        known = super().to_sanitized_dict()
+        known.pop("options")
+        values = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata.get("of_method")}
+        values.update(values.pop("options"))
+        return {**known, **{name: plain(value) for name, value in values.items()}}
 
     def __post_init__(self) -> None:
         self._check_values()
@@ -238,29 +327,25 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
 
     def _check_values(self) -> None:
         self._check_inherited()
-        if self.mask_policy not in MASK_POLICIES:
-            raise ValueError(f"mask_policy must be one of {', '.join(MASK_POLICIES)}, got {self.mask_policy!r}.")
         if self.loss_normalization not in ("update", "micro_batch"):
             raise ValueError(f"loss_normalization must be update or micro_batch, got {self.loss_normalization!r}.")
-        if self.max_tokens_per_batch is not None and self.max_tokens_per_batch < 1:
-            raise ValueError(f"max_tokens_per_batch must be >= 1, got {self.max_tokens_per_batch}. Try 4096.")
-        if not self.learning_rate > 0:
-            raise ValueError(f"learning_rate must be > 0, got {self.learning_rate}. Try 5e-4.")
-        _check_range("label_smoothing", self.label_smoothing, 0, 0.999, "The papers use 0.1 for teachers.")
-        _check_range("length_weight", self.length_weight, 0, float("inf"), "The reference uses 0.1.")
-        self._check_correction()
-        self._check_alignment()
+        check_ranges(self)
+        check_bounds(self)
+        for name, value in self.options.items():
+            check_known(name, value)
+        if self.method is not None and self.method not in METHODS:
+            raise ValueError(f"method must be one of {', '.join(METHODS)}, got {self.method!r}.")
         self._check_evaluation()
 
     def _check_inherited(self) -> None:
         """Options of transformers that do not go together with ours, or with each other."""
-        for option in fields(Seq2SeqTrainingArguments):
+        for each in fields(Seq2SeqTrainingArguments):
             # A list is the only default that a factory makes here, and an empty one.
-            default = [] if callable(option.default_factory) else option.default
-            value = getattr(self, option.name)
-            if option.name in _WITHOUT_EFFECT and value != default:
+            default = [] if callable(each.default_factory) else each.default
+            value = getattr(self, each.name)
+            if each.name in _WITHOUT_EFFECT and value != default:
                 raise ValueError(
-                    f"{option.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
+                    f"{each.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
                     "decodes with eval_iterations. Leave it out."
                 )
         if self.label_smoothing_factor:
@@ -272,42 +357,13 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         if self.fp16 and self.bf16:
             raise ValueError("fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out fp16.")
 
-    def _check_correction(self) -> None:
-        if self.correction_reduction not in REDUCTIONS:
-            raise ValueError(
-                f"correction_reduction must be one of {', '.join(REDUCTIONS)}, got {self.correction_reduction!r}."
-            )
-        _check_range("replace_fraction", self.replace_fraction, 0, 1, "The reference uses 0.3.")
-        _check_range("encoder_mask_fraction", self.encoder_mask_fraction, 0, 1, "The reference uses 0.1.")
-        _check_range("encoder_loss_weight", self.encoder_loss_weight, 0, float("inf"), "The reference uses 0.01.")
-
-    def _check_alignment(self) -> None:
-        if self.objective not in (None, *ALIGNMENT_OBJECTIVES):
-            raise ValueError(f"objective must be one of {', '.join(ALIGNMENT_OBJECTIVES)}, got {self.objective!r}.")
-        if self.ctc_steps < 0:
-            raise ValueError(f"ctc_steps must be >= 0, got {self.ctc_steps}. 0 starts with partially masked targets.")
-        if self.glancing_steps is not None and self.glancing_steps < 1:
-            raise ValueError(f"glancing_steps must be >= 1, got {self.glancing_steps}. Leave it out for max_steps.")
-        _check_range("glancing_ratio", self.glancing_ratio, 0, 1, "GLAT uses 0.5.")
-        _check_range("glancing_final_ratio", self.glancing_final_ratio, 0, 1, "GLAT uses 0.3.")
-
     def _check_evaluation(self) -> None:
         if not self.eval_iterations or min(self.eval_iterations) < 1:
             raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
-        if self.eval_length_beam_size < 1:
-            raise ValueError(f"eval_length_beam_size must be >= 1, got {self.eval_length_beam_size}.")
         if self.metric_for_best_model is not None:
             self._check_metric(self.metric_for_best_model)
-        for name in ("early_stopping_patience", "collapse_patience"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} must be >= 1, got {value}. It counts evaluations.")
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
             raise ValueError("early_stopping_patience needs evaluations. Set eval_strategy to steps or epoch.")
-        if self.num_best_checkpoints < 0:
-            raise ValueError(
-                f"num_best_checkpoints must be >= 0, got {self.num_best_checkpoints}. 0 averages nothing."
-            )
 
     def _check_metric(self, name: str) -> None:
         metric = re.fullmatch(r"(?:eval_)?(?:loss|accuracy|(?:bleu|chrf)_(\d+))", name)
@@ -322,6 +378,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             )
 
 
+@takes_method_settings
 @dataclass
 class DiMSConfig(NATTrainingArguments):
     r"""
@@ -358,40 +415,53 @@ class DiMSConfig(NATTrainingArguments):
             paper does this without a moving average (`ema_decay=None`).
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate (Table 8)."})
-    warmup_steps: float = field(default=1, metadata={"help": "1 reproduces the reference: 1e-7, then 1e-3/√(k−1)."})
-    label_smoothing: float = field(default=0.0, metadata={"help": "Soft labels are not smoothed; must stay 0."})
-    teacher_iterations: int = field(default=2, metadata={"help": "Teacher passes n (§4.1, Table 8)."})
-    ema_decay: float | None = field(
-        default=0.9992, metadata={"help": "Momentum of the teacher; none = fixed teacher."}
+    distils: ClassVar[bool] = True
+
+    learning_rate: float = option(1e-3, gt=0, help="Peak learning rate (Table 8).", advice="The paper uses 1e-3.")
+    warmup_steps: float = option(1, ge=0, le=1e9, help="1 reproduces the reference: 1e-7, then 1e-3/√(k−1).")
+    label_smoothing: float = of_method(DiMSOptions, "label_smoothing")
+    teacher_iterations: int = of_method(DiMSOptions, "teacher_iterations")
+    ema_decay: float | None = of_method(DiMSOptions, "ema_decay")
+    hidden_weight: float = of_method(DiMSOptions, "hidden_weight")
+    hidden_squared: bool = of_method(DiMSOptions, "hidden_squared")
+    temperature: float = of_method(DiMSOptions, "temperature")
+    student_temperature: float = of_method(DiMSOptions, "student_temperature")
+    label_mode: str = of_method(DiMSOptions, "label_mode")
+    disable_dropout: bool = option(True, help="Student without dropout (§4.1).")
+    unsupervised: bool = option(False, help="U-DiMS: train on the teacher's own translations.")
+    synthetic_iterations: int = option(
+        2, ge=1, help="Decoder passes of U-DiMS translations.", advice="Leave it out for the default."
     )
-    hidden_weight: float = field(default=0.7, metadata={"help": "Weight λ of the hidden-state loss (Table 8)."})
-    hidden_squared: bool = field(default=False, metadata={"help": "Squared hidden-state distance."})
-    temperature: float = field(default=0.5, metadata={"help": "Teacher temperature (Table 8)."})
-    student_temperature: float = field(default=1.0, metadata={"help": "Student temperature."})
-    label_mode: str = field(default="auto", metadata={"help": f"One of {', '.join(LABEL_MODES)}."})
-    imputer_labels: str = field(default="hard", metadata={"help": f"Imputer: {' or '.join(IMPUTER_LABELS)} labels."})
-    disable_dropout: bool = field(default=True, metadata={"help": "Student without dropout (§4.1)."})
-    unsupervised: bool = field(default=False, metadata={"help": "U-DiMS: train on the teacher's own translations."})
-    synthetic_iterations: int = field(default=2, metadata={"help": "Decoder passes of U-DiMS translations."})
-    synthetic_length_beam_size: int = field(default=1, metadata={"help": "Length candidates of U-DiMS translations."})
-    synthetic_collapse_repeats: bool = field(
-        default=False, metadata={"help": "Drop immediate repeats from U-DiMS translations."}
+    synthetic_length_beam_size: int = option(
+        1, ge=1, help="Length candidates of U-DiMS translations.", advice="Leave it out for the default."
     )
-    rounds: int = field(default=1, metadata={"help": "Rounds of distillation, each from the student of the last."})
+    synthetic_collapse_repeats: bool = option(False, help="Drop immediate repeats from U-DiMS translations.")
+    rounds: int = option(
+        1,
+        ge=1,
+        le=1000,
+        help="Rounds of distillation, each from the student of the last.",
+        advice="Leave it out for the default.",
+    )
+
+    @classmethod
+    def model_type_in(cls, values: Mapping[str, Any]) -> str:
+        """Family of the teacher that a recipe's values name; the default one where it cannot be looked at yet."""
+        try:
+            found, _ = PreTrainedConfig.get_config_dict(values.get("teacher") or "")
+        except (OSError, ValueError):
+            found = {}
+        model_type = found.get("model_type")
+        return model_type if model_type in DEFAULT_METHODS else "cmlm"
 
     def _check_values(self) -> None:
         super()._check_values()
-        if self.teacher_iterations < 1:
-            raise ValueError(f"teacher_iterations must be >= 1, got {self.teacher_iterations}. The paper uses 2.")
-        if self.label_mode not in LABEL_MODES:
-            raise ValueError(f"label_mode must be one of {', '.join(LABEL_MODES)}, got {self.label_mode!r}.")
-        if self.imputer_labels not in IMPUTER_LABELS:
-            labels = ", ".join(IMPUTER_LABELS)
-            raise ValueError(f"imputer_labels must be one of {labels}, got {self.imputer_labels!r}.")
         if self.label_smoothing:
             raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
-        self._check_targets_and_rounds()
+        if not self.unsupervised:
+            for each in fields(self):
+                if each.name.startswith("synthetic_") and getattr(self, each.name) != each.default:
+                    raise ValueError(f"{each.name} has no effect without unsupervised. Set unsupervised: true.")
         # newer releases of transformers call it activation_checkpointing
         checkpoints = self.gradient_checkpointing or getattr(self, "activation_checkpointing", None)
         if checkpoints and self.disable_dropout:
@@ -399,18 +469,3 @@ class DiMSConfig(NATTrainingArguments):
                 "gradient_checkpointing has no effect on a student without dropout, which stays in evaluation mode. "
                 "Set disable_dropout: false, or leave it out."
             )
-        for name in ("temperature", "student_temperature"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} must be > 0, got {getattr(self, name)}. The paper uses 0.5 for the teacher.")
-        _check_range("ema_decay", self.ema_decay, 0, 1, "The paper uses 0.9992; none keeps the teacher fixed.")
-        _check_range("hidden_weight", self.hidden_weight, 0, float("inf"), "The paper uses 0.7.")
-
-    def _check_targets_and_rounds(self) -> None:
-        for name in ("synthetic_iterations", "synthetic_length_beam_size", "rounds"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}. Leave it out for the default.")
-        if self.unsupervised:
-            return
-        for option in fields(self):
-            if option.name.startswith("synthetic_") and getattr(self, option.name) != option.default:
-                raise ValueError(f"{option.name} has no effect without unsupervised. Set unsupervised: true.")

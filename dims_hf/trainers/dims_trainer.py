@@ -7,13 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, synthesize_targets
-from dims_hf.methods.cmlm import CMLMTeacherLoss, Items
-from dims_hf.methods.masking import EVALUATION_STEP, MaskedBatch
-from dims_hf.methods.table import STUDENT_LOSSES, settle_options
+from dims_hf.methods.base import Batch, Items, Run
+from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.objectives import Loss
 from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
@@ -68,7 +68,7 @@ class DiMSTrainer(NATTrainer):
             teacher = load_teacher(teacher)
         teacher = model if teacher is None else teacher
         check_compatible(model, teacher)
-        settle_options(args, self.teacher_loss_class(model))
+        ema_decay = args.choose(model.config.model_type).options.ema_decay
         if args.rounds > 1 and any(kwargs.get("optimizers") or ()):
             raise ValueError("Every round makes an optimizer of its own. Leave out optimizers, or set rounds to 1.")
         train_dataset = kwargs.get("train_dataset")
@@ -76,14 +76,12 @@ class DiMSTrainer(NATTrainer):
             raise ValueError("train_dataset has sources alone (no labels). Set unsupervised=True, or encode pairs.")
         self._extras = kwargs
         # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
-        self.ema_teacher = EMATeacher(teacher, 1.0 if args.ema_decay is None else args.ema_decay)
+        self.ema_teacher = EMATeacher(teacher, 1.0 if ema_decay is None else ema_decay)
         super().__init__(model, args, **kwargs)
-        # What the student is for, and what is saved with it; the teacher, a copy, keeps its own number of passes.
-        model.generation_config.num_iterations = 1
         self.teacher.to(self.args.device)
         if args.attn_implementation is not None:
             self.teacher.set_attn_implementation(args.attn_implementation)
-        if args.ema_decay is not None:
+        if ema_decay is not None:
             self.add_callback(self.ema_teacher)
 
     @property
@@ -91,9 +89,10 @@ class DiMSTrainer(NATTrainer):
         """The current teacher."""
         return self.ema_teacher.model
 
-    def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
-        """What masks, counts and distils a batch of the student's family."""
-        return STUDENT_LOSSES[model.config.model_type]
+    def check_corpus(self, dataset: Dataset) -> None:
+        """As [`NATTrainer.check_corpus`]; references that are not looked at need no check."""
+        if not self.args.unsupervised:
+            super().check_corpus(dataset)
 
     @property
     def starts_trained(self) -> bool:
@@ -140,7 +139,7 @@ class DiMSTrainer(NATTrainer):
             **{name: value for name, value in self._extras.items() if name not in _DATA_ARGUMENTS},
         )
 
-    def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
+    def mask(self, batch: dict[str, torch.Tensor], step: int) -> Batch:
         """The batch as the model sees it at an optimiser step; U-DiMS trains on the teacher's targets."""
         if self.args.unsupervised and step != EVALUATION_STEP:
             batch = self.with_synthetic_targets(batch)
@@ -161,13 +160,12 @@ class DiMSTrainer(NATTrainer):
             )
         return {**batch, "labels": labels}
 
-    def objective(self, model: torch.nn.Module, inputs: MaskedBatch, items: Items | None = None) -> Loss:
+    def objective(self, model: torch.nn.Module, inputs: Batch, items: Items | None = None) -> Loss:
         """The DiMS loss of one masked batch; see the class for the steps."""
-        items = self.teacher_loss.count_items(inputs) if items is None else items
+        items = self.method.count(inputs) if items is None else items
         if self.args.disable_dropout:
             self.accelerator.unwrap_model(model).eval()
-        token, length_logits = self.teacher_loss.distil(self.teacher, model, inputs, items)
-        return self.add_length_loss(token, length_logits, inputs, items)
+        return self.method.loss(Run.of(model, self.accelerator), inputs, items, self.teacher)
 
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
@@ -204,6 +202,20 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
     return load_checkpoint(place, dtype=torch.float32)
 
 
+def check_teacher(teacher: PreTrainedModel) -> None:
+    """
+    Refuses a teacher that is no model of this package.
+
+    Raises:
+        ValueError: saying where teachers come from.
+    """
+    if getattr(teacher.config, "mask_token_id", None) is None:
+        raise ValueError(
+            f"The teacher ({type(teacher).__name__}) is no non-autoregressive model of this package. Train one with "
+            "training/train_teacher.py, or import one with `dims-hf import-fairseq`."
+        )
+
+
 def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:
     """
     Refuses a teacher whose labels the student could not match.
@@ -211,11 +223,7 @@ def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None
     Raises:
         ValueError: naming the first setting that differs.
     """
-    if getattr(teacher.config, "mask_token_id", None) is None:
-        raise ValueError(
-            f"The teacher ({type(teacher).__name__}) is no non-autoregressive model of this package. Train one with "
-            "training/train_teacher.py, or import one with `dims-hf import-fairseq`."
-        )
+    check_teacher(teacher)
     for name in _MUST_AGREE:
         ours, theirs = getattr(student.config, name, None), getattr(teacher.config, name, None)
         if ours != theirs:

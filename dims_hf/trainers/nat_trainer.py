@@ -15,10 +15,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dims_hf.data import TranslationCollator
 from dims_hf.evaluation import score
-from dims_hf.methods.cmlm import CMLMTeacherLoss, Items
-from dims_hf.methods.masking import EVALUATION_STEP, MaskedBatch
-from dims_hf.methods.table import TEACHER_LOSSES, settle_options
-from dims_hf.objectives import Loss, length_classes, length_loss
+from dims_hf.methods.base import Batch, Items, Run
+from dims_hf.methods.masks import EVALUATION_STEP, mix_keys
+from dims_hf.objectives import Loss
 from dims_hf.trainers.callbacks import DetectCollapse
 from dims_hf.trainers.config import REFERENCE_SCHEDULE, NATTrainingArguments
 from dims_hf.trainers.schedules import FairseqInverseSqrt
@@ -73,7 +72,7 @@ class NATTrainer(TokenBudgetTrainer):
         kwargs: as [`Trainer`].
 
     Raises:
-        ValueError: if one process would train on several GPUs, or for settings of another family's teachers.
+        ValueError: if one process would train on several GPUs, or for settings of another method.
     """
 
     # Tells Trainer that `compute_loss` already divides by the items of the whole update.
@@ -89,8 +88,8 @@ class NATTrainer(TokenBudgetTrainer):
         eval_corpus: Dataset | None = None,
         **kwargs,
     ):
-        loss_class = self.teacher_loss_class(model)
-        settle_options(args, loss_class)
+        choice = args.choose(model.config.model_type)
+        args = args.settled(choice)
         self.eval_corpus = eval_corpus
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
         self._work, self._num_updates_logged, self._log_time = Work(), 0, time.perf_counter()
@@ -104,17 +103,17 @@ class NATTrainer(TokenBudgetTrainer):
             processing_class=processing_class,
             **kwargs,
         )
-        self.teacher_loss = loss_class(args, model.config, self.accelerator)
-        if self.teacher_loss.is_for_one_pass:
+        self.method = choice.method(choice.options, model.config, num_updates=args.max_steps)
+        if self.method.one_pass:
             model.generation_config.num_iterations = 1
         if train_dataset is not None:
-            self.teacher_loss.check_corpus(train_dataset)
+            self.check_corpus(train_dataset)
         if eval_dataset is not None:
             self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
 
-    def teacher_loss_class(self, model: PreTrainedModel) -> type[CMLMTeacherLoss]:
-        """What masks, counts and trains a batch of the model's family."""
-        return TEACHER_LOSSES[model.config.model_type]
+    def check_corpus(self, dataset: Dataset) -> None:
+        """Refuses training pairs that the method cannot learn from, before hours are spent."""
+        self.method.check(dataset)
 
     @property
     def starts_trained(self) -> bool:
@@ -125,7 +124,7 @@ class NATTrainer(TokenBudgetTrainer):
 
     def get_batch_samples(
         self, epoch_iterator: Iterator, num_batches: int, device: torch.device
-    ) -> tuple[list[MaskedBatch], torch.Tensor | None]:
+    ) -> tuple[list[Batch], torch.Tensor | None]:
         """Fetches an update's batches, masks them, and counts what their losses are means over, in all processes."""
         start = time.perf_counter()
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
@@ -134,31 +133,31 @@ class NATTrainer(TokenBudgetTrainer):
             return [], None
         masked = [self.mask(batch, self.state.global_step) for batch in batches]
         for batch in masked:
-            self._work.num_target_tokens += self.teacher_loss.count_tokens(batch)
+            self._work.num_target_tokens += self.method.num_target_tokens(batch)
             for mask in (batch["attention_mask"], batch["decoder_attention_mask"]):
                 self._work.num_tokens += int(mask.ne(0).sum())
                 self._work.num_positions += mask.numel()
         return masked, self.count_items(masked, device)
 
-    def count_items(self, batches: list[MaskedBatch], device: torch.device) -> torch.LongTensor:
-        """How many items of each kind (`teacher_loss.item_names`) the batches of all processes have together."""
-        counts = torch.zeros(len(self.teacher_loss.item_names), dtype=torch.long)
+    def count_items(self, batches: list[Batch], device: torch.device) -> torch.LongTensor:
+        """How many items of each kind (`method.items`) the batches of all processes have together."""
+        counts = torch.zeros(len(self.method.items), dtype=torch.long)
         for batch in batches:
-            items = self.teacher_loss.count_items(batch)
-            counts += torch.tensor([items[name] for name in self.teacher_loss.item_names])
+            items = self.method.count(batch)
+            counts += torch.tensor([items[name] for name in self.method.items])
         counts = counts.to(device)
         return self.accelerator.reduce(counts) if self.args.world_size > 1 else counts
 
-    def mask(self, batch: dict[str, torch.Tensor], step: int) -> MaskedBatch:
-        """The batch as the model sees it at an optimiser step."""
-        return self.teacher_loss.mask(batch, step)
+    def mask(self, batch: dict[str, torch.Tensor], step: int) -> Batch:
+        """The batch as the model sees it at an optimiser step; draws follow from (mask_seed, step, index) alone."""
+        return self.method.prepare(batch, mix_keys(self.args.mask_seed, step, batch["index"]), step)
 
     # ---- loss ----
 
     def compute_loss(
         self,
         model: torch.nn.Module,
-        inputs: MaskedBatch,
+        inputs: Batch,
         return_outputs: bool = False,
         num_items_in_batch: torch.Tensor | None = None,
     ) -> torch.Tensor | tuple[torch.Tensor, dict]:
@@ -177,33 +176,22 @@ class NATTrainer(TokenBudgetTrainer):
         return (total, {"loss": total}) if return_outputs else total
 
     def _named_items(self, counts: torch.LongTensor) -> Items:
-        return dict(zip(self.teacher_loss.item_names, counts, strict=True))
+        return dict(zip(self.method.items, counts, strict=True))
 
-    def objective(self, model: torch.nn.Module, inputs: MaskedBatch, items: Items | None = None) -> Loss:
+    def objective(self, model: torch.nn.Module, inputs: Batch, items: Items | None = None) -> Loss:
         """
-        Token loss of the model's family plus the weighted length loss.
+        The method's loss on one masked batch.
 
         Args:
             model: possibly wrapped.
-            inputs ([`MaskedBatch`]): the batch, or what [`mask`] makes of it for the family.
+            inputs (`dict`): from [`mask`].
             items (`Items`, *optional*): denominators of the update, by name; default: this batch's.
         """
-        items = self.teacher_loss.count_items(inputs) if items is None else items
-        token, length_logits = self.teacher_loss(model, inputs, items)
-        return self.add_length_loss(token, length_logits, inputs, items)
-
-    def add_length_loss(
-        self, token: Loss, length_logits: torch.Tensor | None, inputs: MaskedBatch, items: Items
-    ) -> Loss:
-        """Adds the weighted cross-entropy of the length predictor, if the family has one."""
-        if length_logits is None:
-            return token
-        lengths = length_classes(inputs["decoder_attention_mask"], self.model.config.max_target_length)
-        length = length_loss(length_logits, lengths, num_items=items["sentences"])
-        return Loss(token.total + self.args.length_weight * length.total, {**token.parts, **length.parts})
+        items = self.method.count(inputs) if items is None else items
+        return self.method.loss(Run.of(model, self.accelerator), inputs, items)
 
     def training_step(
-        self, model: torch.nn.Module, inputs: MaskedBatch, num_items_in_batch: torch.Tensor | None = None
+        self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | None = None
     ) -> torch.Tensor:
         """One forward and backward pass; stops at once when the loss is no longer a number."""
         loss = super().training_step(model, inputs, num_items_in_batch)

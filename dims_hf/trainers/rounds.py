@@ -9,9 +9,10 @@ import json
 import logging
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from transformers import PreTrainedModel
+from torch.utils.data import DataLoader
+from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.reports.files import write_text
@@ -19,14 +20,38 @@ from dims_hf.trainers.checkpoints import last_complete_checkpoint, load_weights
 
 
 if TYPE_CHECKING:
-    from dims_hf.trainers.dims_trainer import DiMSTrainer
+    from dims_hf.trainers.checkpoints import BestCheckpoints
+    from dims_hf.trainers.nat_trainer import NATTrainer
 
 logger = logging.getLogger(__name__)
 
 ROUND_RECORD = "round.json"
 
 
-def distill_in_rounds(trainer: DiMSTrainer, *, resume: bool) -> TrainOutput:
+class TrainsInRounds(Protocol):
+    """What a trainer needs for rounds: settings, models, and a way to make the trainer of one round."""
+
+    args: Any
+    model: PreTrainedModel
+    state: TrainerState
+    run_record: Any
+    best_checkpoints: BestCheckpoints
+
+    @property
+    def teacher(self) -> PreTrainedModel:
+        """The first round's teacher."""
+        ...
+
+    def for_round(self, teacher: PreTrainedModel, args: Any) -> NATTrainer:
+        """A trainer of the same student on the same data, with another teacher and settings."""
+        ...
+
+    def get_train_dataloader(self) -> DataLoader:
+        """Batches in training."""
+        ...
+
+
+def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
     """
     Distils `trainer.args.rounds` times in a row; each round is a whole run in `output_dir/round-K`.
 
@@ -37,7 +62,8 @@ def distill_in_rounds(trainer: DiMSTrainer, *, resume: bool) -> TrainOutput:
     2206.02999).
 
     Args:
-        trainer ([`DiMSTrainer`]): settings, data, the student and the first teacher; the student is trained in place.
+        trainer ([`TrainsInRounds`]): settings, data, the student and the first teacher; the student is
+            trained in place.
         resume (`bool`): go on from what the output folder has; else start anew.
 
     Returns:
@@ -71,7 +97,7 @@ def read_round(folder: Path) -> dict | None:
     return json.loads(path.read_text()) if path.is_file() else None
 
 
-def _train_round(trainer: DiMSTrainer, teacher: PreTrainedModel, number: int, *, resume: bool) -> dict:
+def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int, *, resume: bool) -> dict:
     """One round: a trainer of its own over the same data, with fresh optimiser, schedule and masks."""
     folder = round_folder(trainer.args.output_dir, number)
     args = copy.copy(trainer.args)
@@ -103,7 +129,7 @@ def _train_round(trainer: DiMSTrainer, teacher: PreTrainedModel, number: int, *,
     return record
 
 
-def _summarize(trainer: DiMSTrainer, records: list[dict], log: list[dict]) -> TrainOutput:
+def _summarize(trainer: TrainsInRounds, records: list[dict], log: list[dict]) -> TrainOutput:
     """Leaves the trainer as one long run would: counters, log, time and batches over all rounds."""
     steps = sum(record["steps"] for record in records)
     trainer.state.global_step, trainer.state.log_history = steps, log

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dims_hf.models.modes import evaluation_mode
+
 from .batching import batches_by_budget
 from .loading import load_model
-from .torch_runtime import evaluation_mode
 
 
 if TYPE_CHECKING:

@@ -5,11 +5,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dims_hf.models.modes import evaluation_mode
 
 from .loading import load_model
 
@@ -129,15 +130,3 @@ def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.de
     input_ids = torch.tensor([list(row) + [pad_token_id] * (width - len(row)) for row in rows])
     attention_mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in rows])
     return {"input_ids": input_ids.to(device), "attention_mask": attention_mask.to(device)}
-
-
-@contextmanager
-def evaluation_mode(model: torch.nn.Module) -> Iterator[None]:
-    """Evaluation mode inside the block; afterwards every submodule is in the mode it had before."""
-    training = [module for module in model.modules() if module.training]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module in training:
-            module.training = True

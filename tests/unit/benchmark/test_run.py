@@ -23,8 +23,8 @@ from dims_hf.benchmark.systems import System, make_systems
 from dims_hf.benchmark.weights import make_ours, make_weights
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
+from dims_hf.recipes.autoregressive import make_autoregressive_model
 from dims_hf.reports import weights_checksum
-from dims_hf.trainers.autoregressive import make_autoregressive_model
 
 
 PEAKS = {"fp32": 1e10, "bf16": 1e10, "int8": 1e10, "bandwidth": 1e10}

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from dims_hf import DiMSTrainer, roll_out_teacher
-from dims_hf.methods import dims
-from dims_hf.methods.masking import EVALUATION_STEP
+from dims_hf.methods import base
+from dims_hf.methods.masks import EVALUATION_STEP
 
 
 def entries_of(trainer):
@@ -81,7 +81,7 @@ def test_mask_id_in_source_or_target_gives_no_loss_and_is_not_replaced(make_cmlm
 
 def test_fractions_of_zero_switch_correction_and_source_masking_off(make_cmlmc_trainer):
     trainer = make_cmlmc_trainer(replace_fraction=0.0, encoder_mask_fraction=0.0, max_steps=2)
-    items = trainer.teacher_loss.count_items(first_batch(trainer))
+    items = trainer.method.count(first_batch(trainer))
     assert items["replaced"] == items["source_tokens"] == 0 < items["tokens"]
     trainer.train()
     assert all(entry["corrected"] == entry["encoder"] == 0 for entry in entries_of(trainer))
@@ -210,7 +210,7 @@ def test_cmlmc_student_learns_the_last_pass_of_its_teacher_on_whole_sources(cmlm
         calls.append((torch.equal(labels.logits, last.logits), bool((input_ids == 4).any())))
         return labels
 
-    monkeypatch.setattr(dims, "roll_out_teacher", spy)
+    monkeypatch.setattr(base, "roll_out_teacher", spy)
     trainer = cmlmc_student_trainer(max_steps=30, teacher_iterations=3, ema_decay=None, learning_rate=3e-3)
     trainer.train()
     assert len(calls) == 30 and set(calls) == {(True, False)}

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from dims_hf import DiMSTrainer, dims_loss, imputer_dims_loss, roll_out_teacher
+from dims_hf.methods.base import Run
 from dims_hf.models.alignment import collapse_alignment
 
 
@@ -49,7 +50,7 @@ def test_labels_of_a_sentence_do_not_change_with_the_batch(make_imputer_dims_tra
 
     def label(rows):
         inputs = trainer.mask(collate(trainer, rows), 1)
-        tokens = trainer.teacher_loss.reveal(trained_imputer, inputs).tokens
+        tokens = trainer.method.reveal(Run.of(trainer.model), inputs, trained_imputer).tokens
         labels = roll_out_teacher(
             trained_imputer,
             inputs["input_ids"],
@@ -89,9 +90,9 @@ def test_corpus_is_warned_of_wholly_masked_references_and_never_refused(make_imp
         pair["labels"] = [0, *[9, 8] * len(pair["input_ids"]), 9, 2]
     unfit = type(toy.train).from_list(pairs)
     with caplog.at_level(logging.WARNING):
-        make_imputer_dims_trainer(unsupervised=True).teacher_loss.check_corpus(unfit)
+        make_imputer_dims_trainer(unsupervised=True).check_corpus(unfit)
         assert not caplog.records
-        make_imputer_dims_trainer().teacher_loss.check_corpus(unfit)
+        make_imputer_dims_trainer().check_corpus(unfit)
     assert "60 of 90 targets (66.67 %) need more than 2 frames" in caplog.text
     assert "they are masked wholly" in caplog.text
 
@@ -102,7 +103,7 @@ def test_reference_that_does_not_fit_is_masked_wholly_and_not_skipped(make_imput
     rows[0]["labels"] = [0, *[9, 8] * len(rows[0]["input_ids"]), 9, 2]
     inputs = trainer.mask(trainer.data_collator(rows), 0)
     assert torch.equal(inputs["is_masked"][0], inputs["decoder_attention_mask"][0])
-    items = trainer.teacher_loss.count_items(inputs)
+    items = trainer.method.count(inputs)
     assert items["frames"] == int(inputs["decoder_attention_mask"].sum())
     loss = trainer.objective(trainer.model, inputs)
     assert torch.isfinite(loss.total) and "skipped" not in loss.parts
@@ -114,7 +115,7 @@ def test_first_loss_is_the_objective_of_the_first_update(make_imputer_dims_train
     trainer.get_train_dataloader()
     inputs = trainer.mask(collate(trainer, next(iter(trainer.train_batch_sampler))), 0)
     trainer.train()
-    revealed = trainer.teacher_loss.reveal(trained_imputer, inputs)
+    revealed = trainer.method.reveal(Run.of(trainer.model), inputs, trained_imputer)
     source = (inputs["input_ids"], inputs["attention_mask"])
     rolled = roll_out_teacher(
         trained_imputer, *source, revealed.tokens, num_iterations=3, block_sizes=inputs["block_sizes"]
@@ -191,7 +192,7 @@ def test_teacher_of_another_family_or_ratio_is_refused(make_imputer_dims_trainer
     [
         ({"imputer_labels": "some"}, "imputer_labels must be one of hard, soft, got 'some'"),
         ({"ctc_steps": 4}, "ctc_steps=4 has no effect here: it belongs to the training of imputer teachers"),
-        ({"objective": "ctc"}, "objective='ctc' has no effect here"),
+        ({"objective": "ctc"}, "method=ctc trains teachers. For students, use one of dims, dims_imputer"),
         ({"length_weight": 0.1}, "length_weight does not apply to Imputers"),
         ({"temperature": 0.5}, "temperature has no effect on hard labels"),
         ({"student_temperature": 2.0}, "student_temperature has no effect on hard labels"),
@@ -203,5 +204,8 @@ def test_settings_without_effect_or_sense_are_refused(make_imputer_dims_trainer,
 
 
 def test_labels_of_imputers_are_refused_for_other_families(make_dims_trainer):
-    with pytest.raises(ValueError, match="it belongs to the training of imputer students"):
+    with pytest.raises(
+        ValueError,
+        match="imputer_labels='soft' has no effect here: it belongs to the training of dims_imputer students",
+    ):
         make_dims_trainer(imputer_labels="soft")

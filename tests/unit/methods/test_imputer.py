@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from dims_hf import imputer_loss
-from dims_hf.methods.imputer import keep_content
-from dims_hf.methods.masking import EVALUATION_STEP
+from dims_hf.methods.alignments import keep_content
+from dims_hf.methods.base import Run
+from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.models.alignment import best_alignment
 
 
@@ -95,9 +96,9 @@ def test_unmasked_frames_show_and_force_the_best_alignment_of_the_model_without_
     trainer = make_imputer_trainer(dropout=0.5)
     inputs = trainer.mask(collate(trainer, range(20)), 0)
     trainer.model.train()
-    revealed = trainer.teacher_loss.reveal(trainer.model, inputs)
+    revealed = trainer.method.reveal(Run.of(trainer.model), inputs)
     assert all(module.training for module in trainer.model.modules())
-    model, targets = copy.deepcopy(trainer.model).eval(), trainer.teacher_loss.targets_of(inputs)
+    model, targets = copy.deepcopy(trainer.model).eval(), trainer.method.targets_of(inputs)
     with torch.no_grad():
         logits = model(inputs["input_ids"], inputs["attention_mask"]).logits
     blank = model.config.blank_token_id
@@ -114,7 +115,7 @@ def test_target_without_alignment_reveals_nothing(make_imputer_trainer):
     trainer = make_imputer_trainer()
     trainer.train_dataset = make_unfit(trainer, 2)
     inputs = trainer.mask(collate(trainer, range(4)), 0)
-    revealed = trainer.teacher_loss.reveal(trainer.model, inputs)
+    revealed = trainer.method.reveal(Run.of(trainer.model), inputs)
     assert (revealed.force_emits[:2] == -1).all() and (revealed.force_emits[2:] >= 0).any()
     assert torch.equal(revealed.tokens[:2], inputs["decoder_input_ids"][:2])
 
@@ -126,13 +127,13 @@ def test_first_loss_is_the_objective_of_the_first_update(make_imputer_trainer):
     trainer = make_imputer_trainer(max_steps=1)
     model, inputs = copy.deepcopy(trainer.model).eval(), first_batch(trainer)
     trainer.train()
-    revealed = trainer.teacher_loss.reveal(model, inputs)
+    revealed = trainer.method.reveal(Run.of(model), inputs)
     with torch.no_grad():
         logits = model(
             inputs["input_ids"], inputs["attention_mask"], revealed.tokens, inputs["decoder_attention_mask"]
         ).logits
     loss = imputer_loss(
-        logits, *trainer.teacher_loss.targets_of(inputs), blank_token_id=model.config.blank_token_id,
+        logits, *trainer.method.targets_of(inputs), blank_token_id=model.config.blank_token_id,
         force_emits=revealed.force_emits,
     )  # fmt: skip
     (entry,) = entries_of(trainer)
@@ -144,7 +145,7 @@ def test_ctc_loss_is_that_of_torch_over_all_frames(make_imputer_trainer):
     trainer = make_imputer_trainer(max_steps=1, objective="ctc")
     model, inputs = copy.deepcopy(trainer.model).eval(), first_batch(trainer)
     trainer.train()
-    targets = trainer.teacher_loss.targets_of(inputs)
+    targets = trainer.method.targets_of(inputs)
     with torch.no_grad():
         log_probs = model(inputs["input_ids"], inputs["attention_mask"]).logits.log_softmax(dim=-1)
     nll = torch.nn.functional.ctc_loss(
@@ -169,12 +170,12 @@ def test_skipped_targets_are_counted_and_change_nothing_else(make_imputer_traine
 def test_corpus_is_warned_of_skipped_pairs_and_refused_where_most_do_not_fit(make_imputer_trainer, caplog):
     trainer = make_imputer_trainer()
     with caplog.at_level(logging.WARNING):
-        trainer.teacher_loss.check_corpus(trainer.train_dataset)
+        trainer.check_corpus(trainer.train_dataset)
         assert not caplog.records
-        trainer.teacher_loss.check_corpus(make_unfit(trainer, 9))
+        trainer.check_corpus(make_unfit(trainer, 9))
     assert "9 of 90 targets (10.00 %) need more than 2 frames per source token" in caplog.text
     with pytest.raises(ValueError, match=r"60 of 90 targets .* Train a model with a larger upsample_ratio"):
-        trainer.teacher_loss.check_corpus(make_unfit(trainer, 60))
+        trainer.check_corpus(make_unfit(trainer, 60))
 
 
 def test_training_lowers_the_loss_and_moves_every_parameter(make_imputer_trainer):
@@ -197,18 +198,18 @@ def test_evaluation_repeats_and_translates(make_imputer_trainer):
 
 
 def test_glancing_ratio_falls_linearly_and_is_zero_in_validation(make_glancing_trainer):
-    loss = make_glancing_trainer(glancing_steps=100).teacher_loss
+    options = make_glancing_trainer(glancing_steps=100).method.options
     expected = [0.5, 0.4, 0.3, 0.3, 0.0]
-    assert [loss.glancing_ratio(step) for step in (0, 50, 100, 900, EVALUATION_STEP)] == pytest.approx(expected)
-    loss = make_glancing_trainer(max_steps=10, glancing_ratio=1.0, glancing_final_ratio=0.0).teacher_loss
-    assert loss.glancing_ratio(5) == 0.5
+    assert [options.ratio(step, -1) for step in (0, 50, 100, 900, EVALUATION_STEP)] == pytest.approx(expected)
+    trainer = make_glancing_trainer(max_steps=10, glancing_ratio=1.0, glancing_final_ratio=0.0)
+    assert trainer.mask(collate(trainer, range(3)), 5)["glancing_ratio"].tolist() == [0.5] * 3
 
 
 def test_glancing_shows_a_share_of_the_wrong_frames_and_forces_none(make_glancing_trainer):
     trainer = make_glancing_trainer(glancing_ratio=0.4, glancing_final_ratio=0.4)
     inputs = trainer.mask(collate(trainer, range(20)), 5)
-    revealed = trainer.teacher_loss.reveal(trainer.model, inputs)
-    alignment, _ = trainer.teacher_loss.align(trainer.model, inputs)
+    revealed = trainer.method.reveal(Run.of(trainer.model), inputs)
+    alignment, _ = trainer.method.align(Run.of(trainer.model), inputs)
     with torch.no_grad():
         logits = copy.deepcopy(trainer.model).eval()(inputs["input_ids"], inputs["attention_mask"]).logits
     logits[..., [0, 1, 2, 4]] = -torch.inf  # never predicted in decoding either
@@ -218,9 +219,9 @@ def test_glancing_shows_a_share_of_the_wrong_frames_and_forces_none(make_glancin
     wrong = ((predictions != alignment.tokens) & inputs["decoder_attention_mask"]).sum(dim=1)
     assert shown.sum(dim=1).tolist() == [int(0.4 * count + 1e-6) for count in wrong.tolist()]
     assert torch.equal(revealed.tokens[shown], alignment.tokens[shown]) and shown.any()
-    assert trainer.teacher_loss.count_items(inputs)["frames"] == int(inputs["decoder_attention_mask"].sum())
+    assert trainer.method.count(inputs)["frames"] == int(inputs["decoder_attention_mask"].sum())
     full = trainer.mask(collate(trainer, range(20)), EVALUATION_STEP)
-    assert torch.equal(trainer.teacher_loss.reveal(trainer.model, full).tokens, full["decoder_input_ids"])
+    assert torch.equal(trainer.method.reveal(Run.of(trainer.model), full).tokens, full["decoder_input_ids"])
 
 
 def test_glancing_does_not_depend_on_the_split_into_micro_batches(make_glancing_trainer, largest_difference):
@@ -251,11 +252,19 @@ def test_settings_left_out_get_the_familys_defaults_and_given_ones_stay(make_imp
     [
         ({"label_smoothing": 0.1}, "label_smoothing does not apply to Imputers"),
         ({"length_weight": 0.1}, "length_weight does not apply to Imputers"),
-        ({"metric_for_best_model": "accuracy"}, "Imputers have no accuracy"),
-        ({"objective": "ctc", "ctc_steps": 5}, "ctc_steps has no effect with objective=ctc: it belongs to imputer"),
-        ({"objective": "ctc", "mask_policy": "block"}, "mask_policy has no effect with objective=ctc"),
-        ({"glancing_ratio": 0.4}, "glancing_ratio has no effect with objective=imputer: it belongs to ctc_glancing"),
-        ({"objective": "axe"}, "objective must be one of imputer, ctc, ctc_glancing, got 'axe'"),
+        ({"metric_for_best_model": "accuracy"}, "method=imputer has no accuracy"),
+        (
+            {"objective": "ctc", "ctc_steps": 5},
+            "ctc_steps=5 has no effect here: it belongs to the training of imputer",
+        ),
+        ({"objective": "ctc", "mask_policy": "block"}, "mask_policy='block' has no effect here: it belongs to"),
+        ({"glancing_ratio": 0.4}, "glancing_ratio=0.4 has no effect here: it belongs to the training of ctc_glancing"),
+        ({"objective": "axe"}, "method must be one of .*imputer, ctc, ctc_glancing.*, got 'axe'"),
+        (
+            {"method": "cmlm"},
+            "method=cmlm does not train models of type imputer. Use one of imputer, ctc, ctc_glancing",
+        ),
+        ({"method": "dims"}, "method=dims trains students. For teachers, use one of cmlm, cmlmc, imputer"),
         ({"ctc_steps": -1}, "ctc_steps must be >= 0"),
         ({"glancing_final_ratio": 1.5}, r"glancing_final_ratio must lie in \[0, 1\]"),
         ({"glancing_steps": 0}, "glancing_steps must be >= 1"),
@@ -270,10 +279,10 @@ def test_settings_without_effect_or_sense_are_refused(make_imputer_trainer, sett
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"objective": "ctc"}, "objective='ctc' has no effect here: it belongs to the training of imputer teachers"),
+        ({"objective": "ctc"}, "method=ctc (does not train models of type cmlm|trains teachers)"),
         ({"ctc_steps": 3}, "ctc_steps=3 has no effect here"),
         ({"glancing_ratio": 0.1}, "glancing_ratio=0.1 has no effect here"),
-        ({"mask_policy": "block"}, "mask_policy=block is for Imputers. Use one of uniform, full here"),
+        ({"mask_policy": "block"}, "mask_policy must be one of uniform, full, got 'block'"),
     ],
 )
 def test_settings_of_imputers_are_refused_for_other_families(

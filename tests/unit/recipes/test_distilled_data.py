@@ -21,10 +21,10 @@ from dims_hf.cli.main import main
 from dims_hf.data import load_corpus, save_tokenizer
 from dims_hf.data.distilled import DROP_REASONS, BeamTranslator
 from dims_hf.evaluation import score
+from dims_hf.recipes.autoregressive import AutoregressiveModelArguments, make_autoregressive_model
 from dims_hf.recipes.distilled_data import DistilledDataArguments, make_distilled_data
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments
-from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, make_autoregressive_model
 
 
 ENGLISH = "the small dog sees an old cat today and sleeps in this house .".split()

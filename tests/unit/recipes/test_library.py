@@ -10,10 +10,11 @@ import pytest
 import yaml
 
 from dims_hf.methods import preset_values
+from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments
-from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, AutoregressiveTrainingArguments
+from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
 

@@ -273,7 +273,8 @@ def test_parse_recipe_of_the_cmlmc_teacher_is_that_of_the_cmlm_but_for_its_famil
     assert cmlmc[0] == cmlm[0]
     assert (cmlmc[1].model_type, cmlmc[1].d_model) == ("cmlmc", cmlm[1].d_model)
     assert cmlmc[2].output_dir != cmlm[2].output_dir
-    assert (cmlmc[2].correction_reduction, cmlmc[2].replace_fraction) == ("joint", 0.3)
+    options = cmlmc[2].choose("cmlmc").options
+    assert (options.correction_reduction, options.replace_fraction) == ("joint", 0.3)
     model = make_model(cmlmc[1], train_tokenizer(["a dog .", "ein Hund ."], vocab_size=40))
     assert type(model) is CMLMCForConditionalGeneration and model.config.update_all_positions
 
@@ -283,5 +284,7 @@ def test_train_teacher_options_of_another_family_are_refused_before_any_work(tmp
     from dims_hf.recipes.runs import train_teacher
 
     words = ["--data", str(tmp_path / "absent"), "--source_lang", "en", "--target_lang", "de", "--use_cpu"]
-    with pytest.raises(ValueError, match="replace_fraction=0.5 has no effect here"):
+    with pytest.raises(
+        ValueError, match="Unknown name --replace_fraction .* It is a setting of cmlmc; the method here is cmlm."
+    ):
         train_teacher([*words, "--output_dir", str(tmp_path / "run"), "--replace_fraction", "0.5"])

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from dims_hf.methods import preset_values
+from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
 from dims_hf.recipes.launching import Processes, _launcher
 from dims_hf.recipes.parsing import parse_recipe
@@ -22,7 +23,7 @@ from dims_hf.reproduction.command import run_experiments
 from dims_hf.reproduction.plan import runs_of
 from dims_hf.reproduction.running import _last_words, recipe_of
 from dims_hf.trainers import DiMSConfig, NATTrainingArguments
-from dims_hf.trainers.autoregressive import AutoregressiveModelArguments, AutoregressiveTrainingArguments
+from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 
 
 def test_finished_runs_and_evaluations_are_not_done_again(make_runner: Callable[..., Runner]):

@@ -16,15 +16,17 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
+from dims_hf.recipes.autoregressive import (
+    AutoregressiveModelArguments,
+    make_autoregressive_model,
+    train_autoregressive,
+)
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments
 from dims_hf.trainers.autoregressive import (
     AutoregressiveCollator,
-    AutoregressiveModelArguments,
     AutoregressiveTrainer,
     AutoregressiveTrainingArguments,
-    make_autoregressive_model,
-    train_autoregressive,
 )
 
 

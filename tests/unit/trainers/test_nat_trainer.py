@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from dims_hf import NATTrainer, NATTrainingArguments
-from dims_hf.methods.masking import EVALUATION_STEP
+from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.recipes.runs import warn_of_worse_average
 from dims_hf.trainers import CollapseError
 from dims_hf.trainers.nat_trainer import Work, add_up

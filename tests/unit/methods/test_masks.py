@@ -9,7 +9,7 @@ import torch
 
 from dims_hf import CMLMConfig
 from dims_hf.data import TranslationCollator
-from dims_hf.methods.masking import EVALUATION_STEP, mask_batch
+from dims_hf.methods.masks import EVALUATION_STEP, mask_batch, mix_keys
 
 
 CONFIG = CMLMConfig(
@@ -29,8 +29,13 @@ def make_rows(count=12, seed=0):
     return rows
 
 
+def mask(batch, config=CONFIG, *, policy, seed, step):
+    return mask_batch(batch, config, policy=policy, keys=mix_keys(seed, step, batch["index"]))
+
+
 def masks_by_index(batch, **options):
-    masked = mask_batch(batch, CONFIG, **{"policy": "uniform", "seed": 1, "step": 5, **options})
+    options = {"policy": "uniform", "seed": 1, "step": 5, **options}
+    masked = mask(batch, **options)
     lengths = masked["decoder_attention_mask"].sum(dim=1).tolist()
     return {
         int(index): row[:length].tolist()
@@ -62,7 +67,7 @@ def test_mask_changes_with_the_index():
 
 def test_masked_batch_has_labels_at_masks_and_references_elsewhere():
     batch = COLLATE(make_rows())
-    masked = mask_batch(batch, CONFIG, policy="uniform", seed=1, step=5)
+    masked = mask(batch, policy="uniform", seed=1, step=5)
     is_masked = masked["decoder_input_ids"] == CONFIG.mask_token_id
     is_token = batch["labels"] != -100
     assert torch.equal(masked["labels"], batch["labels"].masked_fill(~is_masked, -100))
@@ -77,7 +82,7 @@ def test_masked_batch_has_labels_at_masks_and_references_elsewhere():
 
 def test_full_policy_masks_all_content():
     batch = COLLATE(make_rows())
-    masked = mask_batch(batch, CONFIG, policy="full", seed=1, step=5)
+    masked = mask(batch, policy="full", seed=1, step=5)
     num_content = (batch["labels"] >= 5).sum(dim=1)
     assert torch.equal((masked["decoder_input_ids"] == CONFIG.mask_token_id).sum(dim=1), num_content)
 
@@ -96,6 +101,6 @@ def test_reference_token_that_is_the_mask_id_gives_no_loss():
         vocab_size=40, d_model=8, encoder_attention_heads=2, decoder_attention_heads=2, mask_token_id=3
     )
     batch = COLLATE([{"index": 0, "input_ids": [0, 5, 2], "labels": [0, 10, 3, 12, 3, 2]}])
-    masked = mask_batch(batch, config, policy="full", seed=1, step=0)
+    masked = mask(batch, config, policy="full", seed=1, step=0)
     assert masked["decoder_input_ids"].tolist() == [[0, 3, 3, 3, 3, 2]]
     assert masked["labels"].tolist() == [[-100, 10, -100, 12, -100, -100]]

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What the methods of masked targets share: masking, counting, the forward pass and the length loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from dims_hf.methods.base import Items, Method, MethodOptions, Run
+from dims_hf.methods.masks import MaskedBatch, mask_batch
+from dims_hf.methods.options import option
+from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
+from dims_hf.objectives import Loss, length_classes, length_loss
+
+
+@dataclass(frozen=True)
+class MaskedTargetOptions(MethodOptions):
+    """Settings of a method that masks targets and trains a length predictor."""
+
+    mask_policy: str = option("uniform", choices=("uniform", "full"), help="Distribution of masks: uniform or full.")
+    length_weight: float = option(
+        0.1, ge=0, le=float("inf"), help="Weight of the length loss.", advice="The reference uses 0.1."
+    )
+
+
+class MaskedTargets(Method):
+    """Methods whose model fills masks of a target of known length; `tokens` are masked ones, with a label."""
+
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> MaskedBatch:
+        """The batch with `mask_policy` applied to each target."""
+        return mask_batch(batch, self.config, policy=self.options.mask_policy, keys=keys)
+
+    def count(self, batch: MaskedBatch) -> dict[str, int]:
+        """Masked tokens, and sentences."""
+        return {"tokens": int((batch["labels"] != -100).sum()), "sentences": batch["labels"].shape[0]}
+
+    def forward(self, run: Run, batch: MaskedBatch) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
+        """Forward pass without any logits, for losses that project hidden states, and the mask (B, T)."""
+        is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
+        outputs = run.model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=batch["decoder_input_ids"],
+            decoder_attention_mask=batch["decoder_attention_mask"],
+            logits_positions=torch.zeros_like(is_masked),
+            return_length_logits=True,
+        )
+        return outputs, is_masked
+
+    def add_length_loss(self, token: Loss, length_logits: torch.Tensor, batch: MaskedBatch, items: Items) -> Loss:
+        """Adds the weighted cross-entropy of the length predictor."""
+        lengths = length_classes(batch["decoder_attention_mask"], self.config.max_target_length)
+        length = length_loss(length_logits, lengths, num_items=items["sentences"])
+        return Loss(token.total + self.options.length_weight * length.total, {**token.parts, **length.parts})
