@@ -8,7 +8,7 @@ import os
 import tempfile
 from collections.abc import Sequence
 
-from dims_hf.cli.parsing import ArgumentParser
+from dims_hf.cli.parsing import CommandParser
 from dims_hf.serving.settings import ServerSettings, parse_pair
 
 
@@ -16,9 +16,9 @@ from dims_hf.serving.settings import ServerSettings, parse_pair
 _GRACE = 8
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str]) -> None:
     """Runs the command."""
-    args = vars(_parser().parse_args(argv))
+    args = vars(_parser().parse_words(argv))
     host, port, workers = (args.pop(name) for name in ("host", "port", "workers"))
     pairs = tuple(parse_pair(text) for text in args.pop("model"))
     settings = ServerSettings(pairs, **{name: value for name, value in args.items() if value is not None})
@@ -40,11 +40,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             timeout_graceful_shutdown=_GRACE,
             access_log=False,
         )
-    return 0
 
 
-def _parser() -> ArgumentParser:
-    parser = ArgumentParser(prog="dims-hf serve", description=__doc__)
+def _parser() -> CommandParser:
+    parser = CommandParser("serve", "Translate over HTTP, for clients of LibreTranslate.")
     parser.add_argument(
         "--model",
         action="append",

@@ -23,7 +23,7 @@ from dims_hf.serving.batching import Batcher, QueueFull
 from dims_hf.serving.detection import LanguageDetector
 from dims_hf.serving.metrics import ServerMetrics
 from dims_hf.serving.settings import ServerSettings
-from dims_hf.serving.texts import open_translator, translate_html
+from dims_hf.serving.texts import open_translator, translate_text
 
 
 SETTINGS_VARIABLE = "DIMS_HF_SERVER"
@@ -131,9 +131,7 @@ class Server:
             missing = f"{target} as a target language of {source}" if known else f"{source} as a source language"
             raise Refused(f"{missing} is not supported")
         try:
-            if markup == "html":
-                return await translate_html(text, batcher.translate)
-            return (await batcher.translate([text]))[0]
+            return await translate_text(text, markup, batcher.translate)
         except QueueFull:
             raise Refused("The server is busy. Try again later.", 503) from None
         except ValueError as error:

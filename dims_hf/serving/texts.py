@@ -4,13 +4,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from html import escape, unescape
-from html.parser import HTMLParser
 
-
-# Elements whose content is no text.
-_CODE = frozenset(("script", "style", "code", "pre", "kbd", "samp", "var", "textarea"))
+from dims_hf.models.source_text import split_sentences
+from dims_hf.translation.documents import translate_document
 
 
 def open_translator(model: str, *, threads: int | None = None) -> Callable[[list[str]], list[str]]:
@@ -34,84 +32,26 @@ def open_translator(model: str, *, threads: int | None = None) -> Callable[[list
     return translate
 
 
-class _Parts(HTMLParser):
-    """Cuts HTML into markup, which stays byte for byte, and texts."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=False)
-        self.parts: list[tuple[str, bool]] = []
-        self._inside: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag, as it was written."""
-        if tag in _CODE:
-            self._inside.append(tag)
-        self._add(self.get_starttag_text() or "", is_text=False)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """A tag without content, as it was written."""
-        self._add(self.get_starttag_text() or "", is_text=False)
-
-    def handle_endtag(self, tag: str) -> None:
-        """The end of an element."""
-        if tag in self._inside:
-            while self._inside.pop() != tag:
-                pass
-        self._add(f"</{tag}>", is_text=False)
-
-    def handle_data(self, data: str) -> None:
-        """Text, unless it is code."""
-        self._add(data, is_text=not self._inside)
-
-    def handle_entityref(self, name: str) -> None:
-        """A character by its name is part of the text around it."""
-        self._add(f"&{name};", is_text=not self._inside)
-
-    def handle_charref(self, name: str) -> None:
-        """A character by its number, as well."""
-        self._add(f"&#{name};", is_text=not self._inside)
-
-    def handle_comment(self, data: str) -> None:
-        """Comments stay."""
-        self._add(f"<!--{data}-->", is_text=False)
-
-    def handle_decl(self, decl: str) -> None:
-        """So do declarations."""
-        self._add(f"<!{decl}>", is_text=False)
-
-    def handle_pi(self, data: str) -> None:
-        """And processing instructions."""
-        self._add(f"<?{data}>", is_text=False)
-
-    def unknown_decl(self, data: str) -> None:
-        """And sections of character data."""
-        self._add(f"<![{data}]>", is_text=False)
-
-    def _add(self, part: str, *, is_text: bool) -> None:
-        if self.parts and self.parts[-1][1] == is_text:
-            part = self.parts.pop()[0] + part
-        self.parts.append((part, is_text))
-
-
-async def translate_html(text: str, translate: Callable[[Sequence[str]], Awaitable[list[str]]]) -> str:
+async def translate_text(text: str, kind: str, translate: Callable[[Sequence[str]], Awaitable[list[str]]]) -> str:
     """
-    HTML with its texts translated; tags, comments and code stay as they are, and so does white space around texts.
+    Translates a text of a request: sentence by sentence, with its white space and markup as they were.
 
     Args:
-        text (`str`): HTML, a page or a part of one.
-        translate (`Callable`): translates texts.
+        text (`str`): what the client sent.
+        kind (`str`): `text` or `html`.
+        translate (`Callable`): translates sentences.
     """
-    parser = _Parts()
-    parser.feed(text)
-    parser.close()
-    texts = [unescape(part) for part, is_text in parser.parts if is_text]
-    wanted = [part for part in texts if any(character.isalnum() for character in part)]
-    translations = iter(await translate([part.strip() for part in wanted]))
-    done = []
-    for part, is_text in parser.parts:
-        plain = unescape(part)
-        if is_text and any(character.isalnum() for character in plain):
-            start, end = len(plain) - len(plain.lstrip()), len(plain.rstrip())
-            part = plain[:start] + escape(next(translations), quote=False) + plain[end:]
-        done.append(part)
-    return "".join(done)
+    if kind == "text" and "\n" not in text and len(split_sentences(text)) <= 1:
+        return (await translate([text]))[0]
+    loop = asyncio.get_running_loop()
+
+    def wait(sentences: list[str]) -> list[str]:
+        return asyncio.run_coroutine_threadsafe(_gathered(translate, sentences), loop).result()
+
+    name = "paragraphs" if kind == "text" else kind
+    document = await asyncio.to_thread(translate_document, text.encode("utf-8"), name, wait, name="q")
+    return document.decode("utf-8")
+
+
+async def _gathered(translate: Callable[[Sequence[str]], Awaitable[list[str]]], texts: list[str]) -> list[str]:
+    return await translate(texts)
