@@ -71,7 +71,7 @@ def test_text_list_and_form_are_translated(monkeypatch):
 
 
 def test_sentences_and_lines_are_translated_one_by_one_and_white_space_stays(monkeypatch):
-    (answer,) = _ask(monkeypatch, _post(json={"q": "Ab c.  De.\n\n Fg\n", "source": "en", "target": "de"}))
+    (answer,) = _ask(monkeypatch, _post(json={"q": "Abc.  Def.\n\n Fg\n", "source": "en", "target": "de"}))
     assert answer.json()["translatedText"] == ".cbA  .feD\n\n gF\n"
 
 
