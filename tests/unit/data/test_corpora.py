@@ -442,3 +442,62 @@ def test_load_sentences_bad_file_is_refused_with_its_line(tmp_path, content, mes
 def test_load_sentences_missing_file_is_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match=r"train\.fr"):
         load_sentences(tmp_path, "fr")
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        ("Hello.\n".encode("utf-16"), "UTF-16"),
+        ("Hello.\n".encode("utf-16").decode("latin1").encode(), "NUL|UTF-16"),
+        (b"Hel\0lo.\n", "NUL"),
+        ("\u200b\n".encode(), "is empty"),
+        (b"\x1f\x8b\x08\0", "compressed with gzip"),
+        (b"PAR1\0\0", "a Parquet file"),
+    ],
+)
+def test_load_corpus_what_is_no_text_is_recognised(tmp_path: Path, content: bytes, words: str):
+    (tmp_path / "train.en").write_bytes(content)
+    (tmp_path / "train.de").write_bytes(b"Hallo.\n")
+    with pytest.raises(ValueError, match=words):
+        load_corpus(tmp_path, "en", "de", splits=("train",))
+
+
+def test_load_corpus_carriage_returns_alone_end_lines(tmp_path: Path):
+    (tmp_path / "train.en").write_bytes(b"\xef\xbb\xbfHello.\rGood morning.\r")
+    (tmp_path / "train.de").write_bytes(b"Hallo.\rGuten Morgen.\r")
+    assert load_corpus(tmp_path, "en", "de", splits=("train",))["train"]["source"][:] == ["Hello.", "Good morning."]
+
+
+@pytest.mark.parametrize(
+    "bad", ['{"en": null, "de": "x"}', '{"en": "\\ud800", "de": "x"}', '{"en": "\\u0000", "de": "x"}']
+)
+def test_load_corpus_null_and_damaged_rows_are_refused_or_dropped(tmp_path: Path, bad: str):
+    good = '{"translation": {"en": "Hello.", "de": "Hallo."}}\n'
+    (tmp_path / "train.jsonl").write_text(good + f'{{"translation": {bad}}}\n')
+    with pytest.raises(ValueError, match=r"train.jsonl:2 \('en'\): the sentence "):
+        load_corpus(tmp_path, "en", "de", splits=("train",))
+    kept = load_corpus(tmp_path, "en", "de", splits=("train",), drop_bad_rows=True)["train"]
+    assert kept["source"][:] == ["Hello."]
+
+
+@pytest.mark.parametrize("line", ["[" * 100_000, '{"translation": ' + "9" * 5000 + "}"])
+def test_load_corpus_json_that_no_reader_takes_is_one_line(tmp_path: Path, line: str):
+    (tmp_path / "train.jsonl").write_text(line + "\n")
+    with pytest.raises(ValueError, match="train.jsonl:1: not valid JSON"):
+        load_corpus(tmp_path, "en", "de", splits=("train",))
+
+
+def test_load_corpus_takes_loaded_data_sets_and_its_own_result(tmp_path: Path):
+    from datasets import Dataset, DatasetDict
+
+    rows = Dataset.from_list([{"translation": {"en": "Hello.", "de": "Hallo."}}])
+    loaded = load_corpus(DatasetDict({"train": rows}), "en", "de", splits=("train",))
+    assert loaded["train"]["target"][:] == ["Hallo."]
+    assert load_corpus(loaded, "en", "de", splits=("train",))["train"]["source"][:] == ["Hello."]
+    with pytest.raises(ValueError, match="has no column 'translation', only 'text'"):
+        load_corpus({"train": Dataset.from_dict({"text": ["a"]})}, "en", "de", splits=("train",))
+
+
+def test_load_corpus_home_of_nobody_is_one_line():
+    with pytest.raises(ValueError, match="~nouser.*whole path"):
+        load_corpus("~nouser/corpus", "en", "de")
