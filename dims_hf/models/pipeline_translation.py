@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .copied_text import show_copied
 from .source_text import check_policies, prepare_sources
 
 
@@ -145,11 +146,12 @@ class NATTranslationPipeline(ChunkPipeline):
                 "input_ids": input_ids,
                 "attention_mask": torch.ones_like(input_ids),
                 "is_left_out": not prepared.pieces,
+                "copied": prepared.copied.get(0, []),
                 "is_last": index == len(pieces) - 1,
             }
 
     def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:
-        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "is_last")}
+        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "copied", "is_last")}
         batch_size = model_inputs["input_ids"].shape[0]
         output = self.model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
@@ -165,7 +167,7 @@ class NATTranslationPipeline(ChunkPipeline):
         scores = torch.stack([piece["scores"].flatten() for piece in model_outputs]).mean(dim=0).tolist()
         # Beyond these digits, a score depends on the order of additions and thus on the batch.
         scores = [round(score, _SCORE_DIGITS) for score in scores]
-        is_left_out = model_outputs[0]["is_left_out"]
+        is_left_out, copied = model_outputs[0]["is_left_out"], model_outputs[0]["copied"]
         if is_left_out:
             ids = self.tokenizer([""], return_tensors="pt")["input_ids"]
             pieces, scores = [ids.expand(len(scores), -1)], [None] * len(scores)
@@ -177,7 +179,7 @@ class NATTranslationPipeline(ChunkPipeline):
             ]
         texts = [self.tokenizer.batch_decode(ids, skip_special_tokens=True, **decode_kwargs) for ids in pieces]
         return [
-            {"translation_text": " ".join(parts), "score": score}
+            {"translation_text": show_copied(" ".join(parts), copied) if copied else " ".join(parts), "score": score}
             for parts, score in zip(zip(*texts, strict=True), scores, strict=True)
         ]
 
