@@ -34,6 +34,23 @@ class NumberedText(NamedTuple):
     text: Any
 
 
+class Pieces(Iterator):
+    """
+    Model inputs of the pieces of one text, one after the other; `pieces["input_ids"]` is that of the first, which is
+    the only one unless a text was split, as what other translation pipelines prepare is asked.
+    """
+
+    def __init__(self, pieces: Iterable[dict[str, Any]]):
+        self._pieces = list(pieces)
+        self._left = iter(self._pieces)
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._left)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._pieces[0][name]
+
+
 class NATTranslationPipeline(ChunkPipeline):
     """
     Translation pipeline: text in, `[{"translation_text": …, "score": …}]` out, through the model's own `generate()`.
@@ -121,13 +138,13 @@ class NATTranslationPipeline(ChunkPipeline):
 
     def preprocess(
         self,
-        inputs: NumberedText,
+        inputs: NumberedText | str,
         truncation: bool | str = False,
         on_blank: str = "keep",
         on_long: str = "error",
-    ) -> Iterator[dict]:
+    ) -> "Pieces":
         """Token ids and mask (1, S) of each piece of one text."""
-        number, text = inputs
+        number, text = inputs if isinstance(inputs, NumberedText) else (0, inputs)
         if not isinstance(text, str):
             raise ValueError(
                 f"The translation pipeline takes text, got {type(text).__name__} as text {number}. Pass str or a list."
@@ -140,15 +157,16 @@ class NATTranslationPipeline(ChunkPipeline):
         )
         # What is left out takes a row of its batch all the same, whose result is dropped.
         pieces = prepared.pieces or self.tokenizer([""])["input_ids"]
-        for index, ids in enumerate(pieces):
-            input_ids = torch.tensor([ids])
-            yield {
-                "input_ids": input_ids,
-                "attention_mask": torch.ones_like(input_ids),
+        return Pieces(
+            {
+                "input_ids": torch.tensor([ids]),
+                "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
                 "is_left_out": not prepared.pieces,
                 "copied": prepared.copied.get(0, []),
                 "is_last": index == len(pieces) - 1,
             }
+            for index, ids in enumerate(pieces)
+        )
 
     def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:
         kept = {name: model_inputs.pop(name) for name in ("is_left_out", "copied", "is_last")}

@@ -261,3 +261,11 @@ def test_addresses_come_back_letter_by_letter(tiny: SimpleNamespace, batch_size:
     for text, result in zip(texts, results, strict=True):
         assert sorted(find_addresses(result)) == sorted(find_addresses(text))
     assert results == [translation.text for translation in translate_all(model, tokenizer, texts)]
+
+
+def test_prepared_text_is_asked_like_that_of_other_pipelines(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    prepared = translate.preprocess("a <s>cat</s>")
+    expected = tiny.tokenizer("a <s>cat</s>", return_tensors="pt")
+    assert torch.equal(prepared["input_ids"], expected["input_ids"])
+    assert torch.equal(prepared["attention_mask"], expected["attention_mask"])
+    assert [piece["is_last"] for piece in prepared] == [True]
