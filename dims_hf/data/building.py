@@ -23,7 +23,7 @@ from typing import Any
 
 from . import augmentation
 from .augmentation import Pair
-from .filters import filter_pairs
+from .filters import filter_pairs, mend_apostrophes
 from .tokenizer import save_tokenizer, train_tokenizer
 
 
@@ -121,7 +121,7 @@ def _make_pairs(folder: Path, parts: dict[Path, dict[str, list[Pair]]], settings
     held_out += [pair for path in parts for pair in _read(path, "test", settings, required=False)]
     for path, part in parts.items():
         kept, reasons = filter_pairs(
-            part["train"],
+            _mended(part["train"], settings.languages),
             settings.languages,
             max_words=settings.max_words,
             max_ratio=settings.max_ratio,
@@ -136,6 +136,13 @@ def _make_pairs(folder: Path, parts: dict[Path, dict[str, list[Pair]]], settings
     _write(folder, "train", pairs, settings.languages)
     _write(folder, "valid", valid, settings.languages)
     return {"train": dict(made), "valid": len(valid), "left_out": dict(left_out)}
+
+
+def _mended(pairs: list[Pair], languages: tuple[str, str]) -> list[Pair]:
+    if "en" not in languages:
+        return pairs
+    side = languages.index("en")
+    return [tuple(mend_apostrophes(text) if at == side else text for at, text in enumerate(pair)) for pair in pairs]
 
 
 def _augment(name: str, given: list[Pair], settings: CorpusSettings, rng: random.Random) -> dict[str, list[Pair]]:

@@ -89,6 +89,11 @@ def _is_foreign(text: str, language: str, other: str) -> bool:
     return foreign >= 2 and foreign > own
 
 
+def mend_apostrophes(text: str) -> str:
+    """English with its detached apostrophes joined: "the Commission' s" in Europarl is "the Commission's"."""
+    return re.sub(r"(?<=\w)(['’]) (?=(?:s|t|re|ve|ll|d|m)\b)", r"\1", text)
+
+
 def comparable(text: str) -> Words:
     """The words of a text in lower case, without punctuation."""
     return tuple(re.findall(r"\w+", text.lower()))

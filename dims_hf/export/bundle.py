@@ -32,6 +32,7 @@ _OWN_FILES = (
     *(f"{part}_*.py" for part in ("configuration", "modeling", "generation", "decoding", "pipeline")),
     "masking.py",
     "source_text.py",
+    "copied_text.py",
     "alignment.py",
 )
 

@@ -12,6 +12,10 @@ import torch
 from transformers import GenerationConfig, pipeline
 
 from dims_hf import NATTranslationPipeline
+from dims_hf.data import train_tokenizer
+from dims_hf.evaluation.everyday import find_addresses
+from dims_hf.models.copied_text import PLACEHOLDERS
+from dims_hf.translation import translate as translate_all
 
 
 TEXTS = ["the small dog sees the old cat .", "a cat", "der Hund schläft heute im Haus .", "the house today", "a dog ."]
@@ -243,3 +247,25 @@ def test_unknown_task_name_is_still_refused(tiny: SimpleNamespace, task: str):
 def test_saved_pipeline_loads_again(tiny: SimpleNamespace, translate: NATTranslationPipeline, tmp_path: Any):
     translate.save_pretrained(tmp_path)
     assert pipeline("translation", model=str(tmp_path))(TEXTS) == translate(TEXTS)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_addresses_come_back_letter_by_letter(tiny: SimpleNamespace, batch_size: int):
+    tokenizer = train_tokenizer([*TEXTS, *(f"{sign} {sign}" for sign in PLACEHOLDERS)] * 3, 90)
+    config = type(tiny.model.config)(**{**tiny.model.config.to_dict(), "vocab_size": len(tokenizer)})
+    torch.manual_seed(0)
+    model = type(tiny.model)(config).eval()
+    translate = pipeline("translation", model=model, tokenizer=tokenizer, batch_size=batch_size)
+    texts = ["see www.a.com/B?c=1.", "a dog", "mail x.y@z.org or http://q.de, not see.com .", "", "@tom"]
+    results = _texts(translate(texts, on_long="split"))
+    for text, result in zip(texts, results, strict=True):
+        assert sorted(find_addresses(result)) == sorted(find_addresses(text))
+    assert results == [translation.text for translation in translate_all(model, tokenizer, texts)]
+
+
+def test_prepared_text_is_asked_like_that_of_other_pipelines(tiny: SimpleNamespace, translate: NATTranslationPipeline):
+    prepared = translate.preprocess("a <s>cat</s>")
+    expected = tiny.tokenizer("a <s>cat</s>", return_tensors="pt")
+    assert torch.equal(prepared["input_ids"], expected["input_ids"])
+    assert torch.equal(prepared["attention_mask"], expected["attention_mask"])
+    assert [piece["is_last"] for piece in prepared] == [True]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import runpy
 from dataclasses import replace
 from pathlib import Path
 
@@ -94,3 +95,25 @@ def test_missing_and_unequal_files_are_refused(settings, spoil, message):
     spoil(settings.data[0])
     with pytest.raises(ValueError, match=message):
         build_corpus(settings)
+
+
+def test_mixed_corpora_have_every_pair_once_and_the_first_ones_held_out_pairs(settings, tmp_path):
+    build_corpus(settings)
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    other = tmp_path / "other"
+    other.mkdir()
+    lines = {"en": ["A cat.", "Tom bought the old house."], "de": ["Eine Katze.", "Tom kaufte „das alte Haus“ nicht!"]}
+    for language, texts in lines.items():
+        (other / f"train.{language}").write_text("\n".join(texts * 2) + "\n", encoding="utf-8")
+    first = settings.output_dir / "pairs"
+    mix(
+        ["--data", str(first), str(other), "--source_lang", "en", "--target_lang", "de"]
+        + ["--output_dir", str(tmp_path / "mixed")]
+    )
+    mixed, raw = (load_corpus(folder, "en", "de", splits=("train", "valid")) for folder in (tmp_path / "mixed", first))
+    pairs = list(zip(mixed["train"]["source"], mixed["train"]["target"], strict=True))
+    expected = set(zip(raw["train"]["source"], raw["train"]["target"], strict=True)) | set(
+        zip(*lines.values(), strict=True)
+    )
+    assert len(pairs) == len(set(pairs)) and set(pairs) == expected
+    assert list(mixed["valid"]["target"]) == list(raw["valid"]["target"])

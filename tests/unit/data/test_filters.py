@@ -8,7 +8,7 @@ from random import Random
 
 import pytest
 
-from dims_hf.data.filters import REASONS, comparable, filter_pairs, near_copies
+from dims_hf.data.filters import REASONS, comparable, filter_pairs, mend_apostrophes, near_copies
 
 
 @pytest.mark.parametrize(
@@ -60,3 +60,16 @@ def test_near_copies_are_those_within_one_word():
     expected = [int(any(is_near(text, other) for other in corpus)) for text in held_out]
     assert near_copies(held_out, corpus) == expected
     assert 0 < sum(expected) < len(expected)
+
+
+@pytest.mark.parametrize(
+    ("text", "mended"),
+    [
+        ("The Commission' s and people’ s", "The Commission's and people’s"),
+        ("we' re; don' t", "we're; don't"),
+        ("the dogs' tails, 'so' s", "the dogs' tails, 'so's"),
+        ("the members' speeches", "the members' speeches"),
+    ],
+)
+def test_detached_apostrophes_are_joined_and_no_others(text, mended):
+    assert mend_apostrophes(text) == mended
