@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     )
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
+    from .configuration_dat import DATConfig as DATConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
     from .crf import crf_nll as crf_nll, crf_viterbi as crf_viterbi
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
         CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
         CMLMCModel as CMLMCModel,
     )
+    from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration, DATModel as DATModel
     from .modeling_imputer import (
         ImputerForConditionalGeneration as ImputerForConditionalGeneration,
         ImputerModel as ImputerModel,
@@ -47,6 +49,7 @@ if TYPE_CHECKING:
 _FAMILIES = {
     "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
     "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
+    "dat": ("DATConfig", "DATModel", "DATForConditionalGeneration"),
     "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
 }
 
@@ -54,6 +57,7 @@ _NAMES = {
     "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
+    "configuration_dat": ("DATConfig",),
     "configuration_imputer": ("ImputerConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
     "crf": ("crf_nll", "crf_viterbi"),
@@ -64,6 +68,7 @@ _NAMES = {
     "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
+    "modeling_dat": ("DATForConditionalGeneration", "DATModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
     "pipeline_translation": ("NATTranslationPipeline",),

@@ -35,6 +35,8 @@ class DATConfig(NATConfig):
         "AutoModelForSeq2SeqLM": "modeling_dat.DATForConditionalGeneration",
     }
 
+    decoding_strategy = "dat"
+
     upsample_ratio: int = 8
     link_heads: int = 8
     activation_function: str = "gelu"

@@ -9,21 +9,14 @@ log-probabilities (B, A, A), -inf where there is none: see `graph`.
 
 import heapq
 import math
-from collections.abc import Callable
-from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch.nn import functional as F
 
+from .decoding_strategy import LanguageModel
 from .graph import scan_maxima, trace_back
 from .ragged import find_real
-
-
-# Log-probability, in nats, of a token after the tokens before it.
-LanguageModel = Callable[[tuple[int, ...], int], float]
-# prefix -> log-probability of the paths that read it, and that of the language model
-_Beam = dict[tuple[int, ...], tuple[float, float]]
 
 
 class BestPaths(NamedTuple):
@@ -208,8 +201,8 @@ def search_beam(
         num_candidates (`int`): pairs of successor and word tried from each vertex.
         length_penalty (`float`): α; |y| counts the tokens read, those of the first and the last vertex included.
         word_weight (`float`): β.
-        language_model (`Callable`, *optional*): log-probability, in nats, of a token after the tokens before it; the
-            first vertex' word is not asked for.
+        language_model ([`LanguageModel`], *optional*): ranks the hypotheses at the last vertex again, by their ids
+            without those of the first and the last vertex.
         language_model_weight (`float`): γ.
         collapse_repeats (`bool`): a word equal to the one before it on the path is read once.
 
@@ -218,27 +211,29 @@ def search_beam(
     """
     pairs = _find_pairs(transition_log_probs, word_weight * word_log_probs, num_candidates)
     ids = word_ids.tolist()
-    ask = None if language_model is None else lru_cache(maxsize=None)(language_model)
-    beams: list[_Beam] = [{} for _ in ids]
+    beams: list[dict[tuple[int, ...], float]] = [{} for _ in ids]
     for token, score in zip(ids[0], (word_weight * word_log_probs[0]).tolist()):
         if score > -math.inf:
-            beams[0][(token,)] = score, 0.0
-
-    def rank(item: tuple[tuple[int, ...], tuple[float, float]]) -> float:
-        prefix, (log_prob, lm_log_prob) = item
-        return (log_prob + language_model_weight * lm_log_prob) / len(prefix) ** length_penalty
-
+            beams[0][(token,)] = score
     for vertex, outgoing in enumerate(pairs):
-        for prefix, (log_prob, lm_log_prob) in heapq.nlargest(beam_size, beams[vertex].items(), key=rank):
+        for prefix, log_prob in _keep_best(beams[vertex], beam_size, length_penalty):
             for successor, place, score in outgoing:
                 token = ids[successor][place]
-                is_read_already = collapse_repeats and token == prefix[-1]
-                grown = prefix if is_read_already else (*prefix, token)
-                added = 0.0 if is_read_already or ask is None else ask(prefix, token)
-                before, _ = beams[successor].get(grown, (-math.inf, 0.0))
-                beams[successor][grown] = _log_add(before, log_prob + score), lm_log_prob + added
-    best = heapq.nlargest(beam_size, beams[-1].items(), key=rank)
-    return [(list(item[0]), rank(item)) for item in best]
+                grown = prefix if collapse_repeats and token == prefix[-1] else (*prefix, token)
+                beams[successor][grown] = _log_add(beams[successor].get(grown, -math.inf), log_prob + score)
+    best = dict(_keep_best(beams[-1], beam_size, length_penalty))
+    if language_model is not None:
+        for read in best:
+            best[read] += language_model_weight * float(language_model(list(read[1:-1])))
+    ranked = _keep_best(best, beam_size, length_penalty)
+    return [(list(read), score / len(read) ** length_penalty) for read, score in ranked]
+
+
+def _keep_best(
+    beam: dict[tuple[int, ...], float], beam_size: int, length_penalty: float
+) -> list[tuple[tuple[int, ...], float]]:
+    """Prefixes and their scores, the best by score / length^α first."""
+    return heapq.nlargest(beam_size, beam.items(), key=lambda item: item[1] / len(item[0]) ** length_penalty)
 
 
 def _find_pairs(

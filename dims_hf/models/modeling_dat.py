@@ -11,18 +11,14 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 from torch.utils.checkpoint import checkpoint
-from transformers import GenerationConfig
 from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import can_return_tuple
 
 from .alignment import lengths_from_mask
 from .configuration_dat import DATConfig
-from .generation_nat import TRAINER_ARGUMENTS, NATGenerateOutput
 from .graph import force_words, graph_nll, pick_words
-from .masking import collapse_repeats as drop_repeats
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
 from .modeling_translation import NATForConditionalGeneration
-from .strategy_dat import DATSettings, Graphs, GraphSearch
 
 
 @dataclass
@@ -111,7 +107,8 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
 
     The decoder reads `<s> mask … mask </s>`, `upsample_ratio` vertices per source token, and gives each vertex a word
     distribution and transitions to later vertices. A translation is a path from the first vertex to the last, so that
-    the graph holds translations of many lengths and none is predicted.
+    the graph holds translations of many lengths and none is predicted. `generate` makes one pass and searches the
+    graph as `graph_search` says: see `DATSettings`.
 
     Source: Huang et al. 2022 (arXiv 2205.07459); sizes of the other families, `gelu` as in its recipe.
 
@@ -131,7 +128,6 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
 
     config_class = DATConfig
     model_class = DATModel
-    settings_class = DATSettings
 
     def add_heads(self, config: DATConfig) -> None:
         self.links = DATLinks(config)
@@ -269,54 +265,6 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         if num_items is None:
             num_items = target_lengths[has_path].sum().clamp(min=1)
         return nll.masked_fill(~has_path, 0.0).sum() / num_items
-
-    @torch.no_grad()
-    def generate(
-        self,
-        input_ids: torch.LongTensor | None = None,
-        attention_mask: torch.Tensor | None = None,
-        *,
-        target_lengths: torch.LongTensor | None = None,
-        generation_config: GenerationConfig | None = None,
-        **kwargs,
-    ) -> NATGenerateOutput | torch.LongTensor:
-        """
-        Translates a batch with one decoder pass and a search in the graphs it gives. The first and the last vertex
-        read `<s>` and `</s>`, for sure.
-
-        Args:
-            input_ids (`torch.LongTensor` of shape `(B, S)`): source `<s> … </s>`, padded on either side.
-            attention_mask (`torch.Tensor` of shape `(B, S)`, *optional*): 1 for tokens; default from `pad_token_id`.
-            generation_config (`GenerationConfig`, *optional*): defaults before the model's own.
-            kwargs: settings of [`DATSettings`].
-
-        Returns:
-            `torch.LongTensor` of shape `(B · num_return_sequences, T)`, the best of each sentence first, or
-            [`NATGenerateOutput`]: `sequences_scores` are log-probabilities of paths over their vertices, or the scores
-            of the beam; `token_scores` and `history` belong to the vertices of paths. Fewer translations than asked
-            for leave `<s> </s>` with a score of -inf.
-
-        Raises:
-            ValueError: for empty input, a row of padding only, ids outside the vocabulary, a graph larger than the
-                position table, impossible settings, unknown arguments.
-        """
-        if target_lengths is not None:
-            raise ValueError("A DA-Transformer does not fix lengths: paths decide. Leave out target_lengths.")
-        overrides = {name: value for name, value in kwargs.items() if name not in TRAINER_ARGUMENTS}
-        settings = self.decoding_settings(generation_config, **overrides)
-        graphs = self.make_graphs(input_ids, self._check_source(input_ids, attention_mask))
-        output = GraphSearch(graphs, settings, self.config, self.project_vocabulary, self.suppressed_token_ids()).run()
-        if settings.collapse_repeats:
-            output.sequences = drop_repeats(output.sequences, self.config.pad_token_id)
-        output.sequences = output.sequences[:, : self._used_width(output.sequences)]
-        return output if settings.return_dict_in_generate else output.sequences
-
-    def make_graphs(self, input_ids: torch.LongTensor, attention_mask: torch.BoolTensor) -> Graphs:
-        """The graphs of sources (B, S), which the decoder gives in its one pass."""
-        template, is_vertex = self.make_template(attention_mask)
-        outputs = self.model(input_ids, attention_mask, template, is_vertex, return_dict=True)
-        hidden_states = outputs.last_hidden_state
-        return Graphs(hidden_states, self.links(hidden_states, is_vertex), is_vertex.sum(dim=1))
 
 
 __all__ = ["DATForConditionalGeneration", "DATModel"]

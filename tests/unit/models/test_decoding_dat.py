@@ -163,8 +163,8 @@ def test_beam_that_holds_everything_sums_over_paths(collapse: bool):
 
 
 def test_beam_with_language_model_ranks_by_both_over_the_length():
-    def prefer_short(prefix: tuple[int, ...], token: int) -> float:
-        return -0.5 * len(prefix) - 0.1 * token
+    def prefer_short(ids: list[int]) -> float:
+        return -0.5 * len(ids) - 0.1 * sum(ids)
 
     found = search_beam(
         table_links()[0],
@@ -178,8 +178,7 @@ def test_beam_with_language_model_ranks_by_both_over_the_length():
     )
     expected = {}
     for tokens, log_prob in sum_over_paths(True).items():
-        language = sum(prefer_short(tokens[:place], tokens[place]) for place in range(1, len(tokens)))
-        expected[tokens] = (log_prob + 0.3 * language) / len(tokens) ** 1.1
+        expected[tokens] = (log_prob + 0.3 * prefer_short(list(tokens[1:-1]))) / len(tokens) ** 1.1
     assert {tuple(ids): score for ids, score in found} == pytest.approx(expected)
     assert tuple(found[0][0]) == max(expected, key=expected.get)
 

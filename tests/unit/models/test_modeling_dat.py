@@ -150,7 +150,7 @@ def test_translations_do_not_depend_on_batch_or_padding(make_dat: Callable, sear
 
 @pytest.mark.parametrize("search", SEARCHES)
 def test_translations_are_sentences_without_special_tokens_inside(make_dat: Callable, search: str):
-    sequences = make_dat().generate(SOURCE, graph_search=search, length_penalty=3.0)
+    sequences = make_dat().generate(SOURCE, graph_search=search, path_length_penalty=3.0)
     assert sequences.shape[1] > 2
     for row in sequences.tolist():
         inner = [token for token in row if token != PAD]
@@ -213,15 +213,19 @@ def test_n_best_lists_are_distinct_paths_the_best_first(make_dat: Callable):
         assert (scores[row, count:] == -math.inf).all() and (lengths[row, count:] == 2).all()
 
 
-def test_language_model_moves_the_beam(make_dat: Callable):
-    model = make_dat()
-    plain = model.generate(SOURCE, graph_search="beam", length_penalty=2.0)
-    unwanted = set(plain[0, 1:-1].tolist()) - {PAD, 2}
-    found = model.generate(
-        SOURCE[:1], graph_search="beam", length_penalty=2.0, language_model_weight=1.0,
-        language_model=lambda prefix, token: -30.0 * (token in unwanted),
-    )  # fmt: skip
-    assert unwanted and not unwanted & set(found[0].tolist())
+def test_language_model_ranks_the_beam_again(make_dat: Callable):
+    model, settings = make_dat(), {"graph_search": "beam", "path_length_penalty": 2.0}
+    first, second = model.generate(SOURCE[:1], num_return_sequences=2, **settings)
+    unwanted = [token for token in first[1:].tolist() if token not in (PAD, 2)]
+    asked = []
+
+    def refuse_first(ids: list[int]) -> float:
+        asked.append(ids)
+        return -1000.0 * (ids == unwanted)
+
+    found = model.generate(SOURCE[:1], language_model=refuse_first, **settings)
+    assert found[0].tolist() == second[second != PAD].tolist() and unwanted in asked
+    assert not any({0, 2} & set(ids) for ids in asked)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +239,7 @@ def test_language_model_moves_the_beam(make_dat: Callable):
         ({"graph_search": "beam", "output_scores": True}, "A beam sums over paths"),
         ({"beam_size": 0}, "beam_size must be an integer >= 1"),
         ({"min_passing_probability": 1.5}, r"is not in \[0, 1\]"),
-        ({"word_weight": 0.0}, "word_weight=0.0 > 0"),
+        ({"word_weight": 0.0}, "word_weight must be > 0"),
         ({"language_model": print}, "takes part in a beam alone"),
         ({"do_sample": True}, "searched, not sampled"),
         ({"target_lengths": torch.tensor([3, 3])}, "does not fix lengths"),
