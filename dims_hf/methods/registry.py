@@ -21,15 +21,17 @@ METHODS: dict[str, str] = {
     "imputer": "dims_hf.methods.imputer:Imputer",
     "ctc": "dims_hf.methods.ctc:CTC",
     "ctc_glancing": "dims_hf.methods.ctc_glancing:GlancingCTC",
+    "dat": "dims_hf.methods.dat:DAT",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
 }
 
-# model_type -> method of its teachers, and of its students; one line per new family.
-DEFAULT_METHODS: dict[str, tuple[str, str]] = {
+# model_type -> method of its teachers, and of its students (`None`: not distilled); one line per new family.
+DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "cmlm": ("cmlm", "dims"),
     "cmlmc": ("cmlmc", "dims"),
     "imputer": ("imputer", "dims_imputer"),
+    "dat": ("dat", None),
 }
 
 
@@ -70,7 +72,10 @@ def default_method(model_type: str, *, distils: bool) -> str:
     """
     if model_type not in DEFAULT_METHODS:
         raise ValueError(f"No method trains a model of type {model_type}. Use one of {', '.join(DEFAULT_METHODS)}.")
-    return DEFAULT_METHODS[model_type][distils]
+    name = DEFAULT_METHODS[model_type][distils]
+    if name is None:
+        raise ValueError(f"Models of type {model_type} are trained without a teacher. Use train_teacher.")
+    return name
 
 
 def trains(name: str, model_type: str) -> bool:

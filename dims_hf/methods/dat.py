@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""DAT: the likelihood of a target over all paths through a directed acyclic graph, with glancing.
+
+Shapes: B batch, S source length, A vertices, T target length (with `<s>` and `</s>`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypedDict
+
+import torch
+
+from dims_hf.methods.base import Items, Method, MethodOptions, Run
+from dims_hf.methods.ctc_glancing import GlancingSchedule
+from dims_hf.methods.masks import sample_glanced, special_ids
+from dims_hf.methods.options import option
+from dims_hf.models import DATConfig
+from dims_hf.models.alignment import lengths_from_mask
+from dims_hf.models.graph import graph_best_path, pick_words
+from dims_hf.models.masking import find_content
+from dims_hf.models.modes import evaluation_mode
+from dims_hf.objectives import Loss, count_glances
+
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class DATOptions(GlancingSchedule, MethodOptions):
+    """Settings of DAT training; the published schedule lowers the share to 0.1."""
+
+    glancing_final_ratio: float = option(
+        0.1, ge=0, le=1, help="Share of the wrong predictions revealed at the end.", advice="DAT uses 0.1."
+    )
+    glancing_forces: bool = option(True, help="Paths must pass a shown vertex at its token, which is not learnt.")
+
+
+class GraphBatch(TypedDict):
+    """
+    `input_ids`, `attention_mask` (B, S), `decoder_input_ids` (B, A; masks alone), `decoder_attention_mask` (B, A),
+    `labels` (B, T; whole targets, then -100), `keys` (B,), `glancing_ratio` (B,).
+    """
+
+    input_ids: torch.LongTensor
+    attention_mask: torch.Tensor
+    decoder_input_ids: torch.LongTensor
+    decoder_attention_mask: torch.BoolTensor
+    labels: torch.LongTensor
+    keys: torch.LongTensor
+    glancing_ratio: torch.Tensor
+
+
+class DAT(Method):
+    """
+    Directed acyclic transformer: −log of the sum over all paths of vertices that could write the target.
+
+    In training ⌊r · d⌋ random tokens of the target are shown at the vertices of its likeliest path, d being the number
+    of tokens that the model predicts wrongly there; the first pass has no dropout. A target with more tokens than
+    vertices has no path and is left out; the loss is a mean over the tokens of all others.
+
+    Source: Huang et al. 2022 (arXiv 2205.07459), §3.
+    """
+
+    paper = "Huang et al. 2022 (arXiv 2205.07459)"
+    families = ("dat",)
+    one_pass = True
+    has_accuracy = False
+    Options = DATOptions
+    config: DATConfig
+
+    def check(self, dataset: Dataset) -> None:
+        """
+        Looks for targets that have no path.
+
+        Raises:
+            ValueError: if most have none.
+        """
+        if "labels" not in dataset.column_names:
+            return
+        ratio = self.config.upsample_ratio
+        pairs = zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True)
+        unfit = sum(len(target) > ratio * len(source) for source, target in pairs)
+        if 2 * unfit > len(dataset):
+            raise ValueError(
+                f"{unfit} of {len(dataset)} targets have more tokens than their graph has vertices (upsample_ratio="
+                f"{ratio} per source token). Train a model with a larger upsample_ratio."
+            )
+
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> GraphBatch:
+        """Graphs of masks, and how much of the targets will be shown."""
+        config = self.config
+        lengths = (batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio).clamp(min=2).unsqueeze(1)
+        position = torch.arange(int(lengths.max()), device=lengths.device)
+        tokens = torch.full((len(lengths), len(position)), config.mask_token_id, device=lengths.device)
+        tokens[:, 0] = config.bos_token_id
+        tokens = tokens.masked_fill(position == lengths - 1, config.eos_token_id)
+        return GraphBatch(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=tokens.masked_fill(position >= lengths, config.pad_token_id),
+            decoder_attention_mask=position < lengths,
+            labels=batch["labels"],
+            keys=keys,
+            glancing_ratio=torch.full(keys.shape, self.options.ratio(step, self.num_updates), device=keys.device),
+        )
+
+    def count(self, batch: GraphBatch) -> dict[str, int]:
+        """Tokens of targets that have a path, and sentences."""
+        lengths = batch["labels"].ne(-100).sum(dim=1)
+        fits = lengths <= batch["decoder_attention_mask"].sum(dim=1)
+        return {"tokens": int(lengths[fits].sum()), "sentences": len(lengths)}
+
+    def num_target_tokens(self, batch: GraphBatch) -> int:
+        """Target tokens, `<s>` and `</s>` counted."""
+        return int(batch["labels"].ne(-100).sum())
+
+    def loss(self, run: Run, batch: GraphBatch, items: Items) -> Loss:
+        """Negative log-likelihood of one batch, over the tokens of the update."""
+        tokens, force_emits = self.reveal(run, batch)
+        num_items = items["tokens"]
+        num_items = num_items.clamp(min=1) if isinstance(num_items, torch.Tensor) else max(num_items, 1)
+        output = run.model(
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            decoder_input_ids=tokens,
+            decoder_attention_mask=batch["decoder_attention_mask"],
+            labels=batch["labels"],
+            force_emits=force_emits,
+            num_items_in_batch=num_items,
+        )
+        return Loss(output.loss, {"graph": output.loss.detach()})
+
+    @torch.no_grad()
+    def reveal(self, run: Run, batch: GraphBatch) -> tuple[torch.LongTensor, torch.LongTensor | None]:
+        """Graphs (B, A) with some tokens shown on the likeliest path, and what is forced (B, A), if anything is."""
+        template, ratio = batch["decoder_input_ids"], float(batch["glancing_ratio"].max())
+        if ratio == 0:
+            return template, None
+        labels, lengths = batch["labels"], lengths_from_mask(batch["labels"].ne(-100))
+        vertex_lengths = batch["decoder_attention_mask"].sum(dim=1)
+        with evaluation_mode(run.network), run.autocast():
+            output = run.network(
+                input_ids=batch["input_ids"],
+                attention_mask=batch["attention_mask"],
+                decoder_input_ids=template,
+                decoder_attention_mask=batch["decoder_attention_mask"],
+            )
+        words = pick_words(output.logits, labels, lengths)
+        path = graph_best_path(words, output.transition_log_probs, vertex_lengths, lengths).clamp(
+            0, template.shape[1] - 1
+        )
+        predictions = output.logits.argmax(dim=-1).gather(1, path)
+        may_show = find_content(labels.clamp(min=0), special_ids(self.config)) & labels.ne(-100)
+        may_show &= (lengths <= vertex_lengths).unsqueeze(1)
+        num_shown = count_glances((may_show & (predictions != labels)).sum(dim=1), ratio)
+        is_shown = sample_glanced(may_show, batch["keys"], num_shown)
+        rows, columns = is_shown.nonzero(as_tuple=True)
+        tokens, forced = template.clone(), torch.full_like(template, -1)
+        tokens[rows, path[rows, columns]] = labels[rows, columns]
+        forced[rows, path[rows, columns]] = columns
+        return tokens, forced if self.options.glancing_forces else None
