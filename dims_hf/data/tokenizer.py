@@ -164,7 +164,7 @@ def train_tokenizer(
         alphabet = sorted({*alphabet, *_USUAL_CHARACTERS})
     groups = _digit_groups(max_digits)
     num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
-    num_added = len(groups) + len(direction_tokens)
+    num_added = len({*groups, *direction_tokens} - {*alphabet})
     specials = (*SPECIAL_TOKENS, BLANK_TOKEN) if with_blank else SPECIAL_TOKENS
     _check_vocab_size(vocab_size, len(specials), len(alphabet), num_bytes, num_added)
     tokenizer = _untrained(kind, max_digits)

@@ -410,6 +410,11 @@ def test_direction_token_is_one_token_and_changes_nothing_else(grouped):
     assert grouped.decode(directed, skip_special_tokens=True) == ">>de<< Tom bought 22 letters."
 
 
+def test_vocabulary_with_groups_of_digits_is_as_large_as_asked_for(sentences):
+    tokenizer = train_tokenizer(sentences, 1530, byte_fallback=True, max_digits=3, direction_tokens=[">>de<<"])
+    assert len(tokenizer) == 1530 and "7" in tokenizer.get_vocab()
+
+
 def test_large_vocabulary_has_a_token_for_every_printable_ascii_character(sentences):
     vocabulary = train_tokenizer(sentences, 4000).get_vocab()
     assert not [character for character in map(chr, range(0x21, 0x7F)) if character not in vocabulary]
