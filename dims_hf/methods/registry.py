@@ -17,6 +17,7 @@ from dims_hf.methods.options import check_value
 # name -> module:class; imported when it is first used.
 METHODS: dict[str, str] = {
     "cmlm": "dims_hf.methods.cmlm:CMLM",
+    "glat": "dims_hf.methods.glat:GLAT",
     "cmlmc": "dims_hf.methods.cmlmc:CMLMC",
     "imputer": "dims_hf.methods.imputer:Imputer",
     "ctc": "dims_hf.methods.ctc:CTC",
