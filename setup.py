@@ -2,8 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Builds the optional native library; all metadata is in setup.cfg.
 
-The library is plain C for ctypes: one wheel of a platform serves all versions of Python. Without a compiler the package
-is installed without it, and the native runtime says how to build it later.
+The library is plain C for ctypes: one wheel of a platform serves all versions of Python. Without a compiler the
+package is installed without it, and the native runtime says how to build it later.
 """
 
 from __future__ import annotations
