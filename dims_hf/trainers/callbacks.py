@@ -4,7 +4,9 @@
 
 from __future__ import annotations
 
+import logging
 import time
+from collections.abc import Callable
 
 from transformers import (
     EarlyStoppingCallback,
@@ -17,6 +19,9 @@ from transformers import (
 from transformers.trainer_callback import ExportableState
 
 from dims_hf.trainers.checkpoints import BestCheckpoints
+
+
+logger = logging.getLogger(__name__)
 
 
 class CollapseError(RuntimeError):
@@ -115,10 +120,19 @@ class DetectCollapse(TrainerCallback, ExportableState):
         patience (`int`): constant evaluations in a row that are tolerated before the stop.
         threshold (`float`): share of distinct translations among distinct sources below which output is constant.
         has_been_varied (`bool`): whether the model is known to be trained already (a student).
+        measure_start (`Callable`, *optional*): the share before any update, of what the model starts from (a student's
+            teacher), or `None`; where it is constant already, training cannot be what made it so.
     """
 
-    def __init__(self, patience: int = 2, threshold: float = 0.1, has_been_varied: bool = False):
+    def __init__(
+        self,
+        patience: int = 2,
+        threshold: float = 0.1,
+        has_been_varied: bool = False,
+        measure_start: Callable[[], float | None] | None = None,
+    ):
         self.patience, self.threshold, self.has_been_varied = patience, threshold, has_been_varied
+        self.measure_start = measure_start
         self.num_constant = 0
 
     def state(self) -> dict:
@@ -129,8 +143,16 @@ class DetectCollapse(TrainerCallback, ExportableState):
         }
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Takes its counts up again."""
+        """Takes its counts up again; a fresh run looks at what it starts from."""
         restore_attributes(self, state)
+        share = self.measure_start() if self.measure_start is not None and state.global_step == 0 else None
+        if share is not None and share < self.threshold:
+            self.has_been_varied = False
+            logger.warning(
+                "Only %.1f %% of the teacher's own translations differ, before any update: the trouble is the "
+                "teacher, which its student will learn. Train the teacher for longer.",
+                100 * share,
+            )
 
     def on_evaluate(
         self,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -21,6 +22,7 @@ from dims_hf.methods.masks import MASK_POLICIES
 from dims_hf.methods.options import check_ranges, check_value, is_default, option, plain, unstated
 from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, Choice, check_known, choose_method, default_method
 from dims_hf.trainers.precision import settle_precision
+from dims_hf.trainers.schedules import check_schedule
 
 
 class _OwnSchedule(str):
@@ -128,6 +130,13 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
             check_value(bounds, getattr(args, declared.name))
     if args.max_steps == 0:
         raise ValueError("max_steps=0 would train nothing. Set -1 to count epochs, or the number of updates.")
+    check_schedule(str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)), args.lr_scheduler_kwargs)
+    for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
+        if getattr(args, name, None) or os.environ.get(variable, "").lower() in ("1", "true"):
+            raise ValueError(
+                f"{name} is not supported: losses are divided by what all processes count, and the teacher follows "
+                "whole weights. Use plain data parallelism, with `accelerate launch` and no such configuration."
+            )
 
 
 @takes_method_settings

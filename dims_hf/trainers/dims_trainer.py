@@ -19,10 +19,14 @@ from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.nat_trainer import NATTrainer
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
+from dims_hf.translation import translate
 from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 EMA_FOLDER = "ema_teacher"
+
+# Sentences by which a teacher is judged before its student's first update.
+_NUM_START_SENTENCES = 50
 
 # Settings of the models; only Imputers have the last two.
 _MUST_AGREE = (
@@ -98,6 +102,16 @@ class DiMSTrainer(NATTrainer):
     def starts_trained(self) -> bool:
         """A student starts as its teacher."""
         return True
+
+    def measure_start(self) -> float | None:
+        """Share of distinct translations among distinct sources of the teacher, on some validation sentences."""
+        dataset = next(iter(self.eval_dataset.values())) if isinstance(self.eval_dataset, dict) else self.eval_dataset
+        sources, _ = self._texts(dataset, self.eval_corpus)
+        sources = sorted(set(sources))[:_NUM_START_SENTENCES]
+        translations = translate(
+            self.teacher, self.processing_class, sources, num_iterations=self.method.options.teacher_iterations
+        )
+        return len({each.text for each in translations}) / max(len(sources), 1)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs) -> TrainOutput:
         """

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import astuple, dataclass
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -88,8 +89,12 @@ class NATTrainer(TokenBudgetTrainer):
         eval_corpus: Dataset | None = None,
         **kwargs,
     ):
+        check_trainer_arguments(model, kwargs)
         choice = args.choose(model.config.model_type)
         args = args.settled(choice)
+        train_dataset, eval_dataset = as_dataset(train_dataset), as_dataset(eval_dataset)
+        if eval_dataset is not None and processing_class is None:
+            raise ValueError("Evaluation translates, for which it needs a tokenizer. Pass processing_class.")
         self.eval_corpus = eval_corpus
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
         self._work, self._num_updates_logged, self._log_time = Work(), 0, time.perf_counter()
@@ -109,7 +114,11 @@ class NATTrainer(TokenBudgetTrainer):
         if train_dataset is not None:
             self.check_corpus(train_dataset)
         if eval_dataset is not None:
-            self.add_callback(DetectCollapse(args.collapse_patience, has_been_varied=self.starts_trained))
+            self.add_callback(
+                DetectCollapse(
+                    args.collapse_patience, has_been_varied=self.starts_trained, measure_start=self.measure_start
+                )
+            )
 
     def check_corpus(self, dataset: Dataset) -> None:
         """Refuses training pairs that the method cannot learn from, before hours are spent."""
@@ -119,6 +128,10 @@ class NATTrainer(TokenBudgetTrainer):
     def starts_trained(self) -> bool:
         """Whether the model is trained already when this trainer gets it."""
         return False
+
+    def measure_start(self) -> float | None:
+        """Share of distinct translations of what the model starts from, where it is known before any update."""
+        return None
 
     # ---- data ----
 
@@ -218,6 +231,10 @@ class NATTrainer(TokenBudgetTrainer):
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
+    def predict(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: evaluation translates instead of collecting logits."""
+        raise ValueError("predict is not supported. Use dims_hf.translate for texts, or evaluate for scores.")
+
     # ---- reporting ----
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -259,7 +276,7 @@ class NATTrainer(TokenBudgetTrainer):
         Validation loss (fixed masks) and BLEU/chrF of translations after the asked numbers of decoder passes.
 
         Args:
-            eval_dataset (`Dataset`, *optional*): encoded pairs; default the trainer's.
+            eval_dataset (`Dataset` or `dict[str, Dataset]`, *optional*): encoded pairs; default the trainer's.
             ignore_keys: as [`Trainer`]; nothing to ignore here.
             metric_key_prefix (`str`): prefix of the metrics' names.
             num_iterations (`int` or `list[int]`, *optional*): decoder passes; default `args.eval_iterations`.
@@ -269,14 +286,14 @@ class NATTrainer(TokenBudgetTrainer):
             `eval_distinct_translations` (share of distinct translations among distinct sources at the first K).
         """
         start = time.perf_counter()
-        dataset = self.eval_dataset if eval_dataset is None else eval_dataset
-        if dataset is None or len(dataset) == 0:
+        dataset = self.eval_dataset if eval_dataset is None else as_dataset(eval_dataset)
+        if not dataset:
             raise ValueError("Evaluation needs an eval_dataset. Pass encode_corpus(...) of the validation split.")
         corpus = self.eval_corpus if eval_dataset is None else None
         iterations = self.args.eval_iterations if num_iterations is None else num_iterations
         iterations = [iterations] if isinstance(iterations, int) else iterations
         training_time = time.perf_counter() - self._log_time
-        metrics = {**self._evaluate_loss(dataset), **self._evaluate_translation(dataset, corpus, iterations)}
+        metrics = self._measure(dataset, corpus, iterations)
         metrics["runtime"] = round(time.perf_counter() - start, 2)
         metrics = {f"{metric_key_prefix}_{name}": value for name, value in metrics.items()}
         self.log(metrics)
@@ -284,6 +301,20 @@ class NATTrainer(TokenBudgetTrainer):
         # Time spent here is not training time.
         self._log_time = time.perf_counter() - training_time
         return metrics
+
+    def _measure(
+        self, dataset: Dataset | dict[str, Dataset], corpus: Dataset | None, iterations: list[int]
+    ) -> dict[str, float]:
+        """Loss and scores; of several named sets, each one's and, without a name, the mean over them."""
+        if not isinstance(dataset, dict):
+            return {**self._evaluate_loss(dataset), **self._evaluate_translation(dataset, corpus, iterations)}
+        measured = {name: self._measure(each, None, iterations) for name, each in dataset.items()}
+        means = {
+            metric: sum(each[metric] for each in measured.values()) / len(measured)
+            for metric in next(iter(measured.values()))
+        }
+        named = {f"{name}_{metric}": value for name, each in measured.items() for metric, value in each.items()}
+        return {**means, **named}
 
     @torch.no_grad()
     def _evaluate_loss(self, dataset: Dataset) -> dict[str, float]:
@@ -346,3 +377,52 @@ def add_up(shares: Iterable[dict[str, float]]) -> dict[str, float]:
         for name, value in share.items():
             sums[name] += value
     return dict(sums)
+
+
+def check_trainer_arguments(model: object, options: Mapping[str, object]) -> None:
+    """
+    Refuses arguments of transformers' `Trainer` that these trainers would ignore, and models that they cannot train.
+
+    Raises:
+        ValueError: naming the first of them, and what to use instead.
+    """
+    if model is None or options.get("model_init") is not None:
+        raise ValueError("model_init is not supported: a run starts from one model. Pass model.")
+    if hasattr(model, "peft_config"):
+        raise ValueError(
+            "Adapters (peft) are not supported: the teacher's moving average follows whole models. Train the model "
+            "itself, or merge its adapter first: model.merge_and_unload()."
+        )
+    for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"{name} would never be called: the loss is the method's, and evaluation translates. Leave it out; "
+                "override evaluate() to measure something else."
+            )
+
+
+def as_dataset(rows: Any) -> Any:
+    """
+    Encoded pairs as a `datasets.Dataset`: from one, from a list of dicts, or from a data set of torch with a length.
+
+    A dict of several stays one of named data sets.
+
+    Raises:
+        ValueError: for data without a length, whose batches could not be resumed.
+    """
+    if rows is None or hasattr(rows, "column_names") and hasattr(rows, "__len__"):
+        return rows
+    if isinstance(rows, dict):
+        return {name: as_dataset(each) for name, each in rows.items()}
+    if not hasattr(rows, "__len__"):
+        raise ValueError(
+            f"{type(rows).__name__} has no length: batches of equal size and resuming need one. Pass "
+            "encode_corpus(...), or list(...) of what it yields."
+        )
+    from datasets import Dataset as Rows
+
+    return Rows.from_list([{name: _plain(value) for name, value in rows[row].items()} for row in range(len(rows))])
+
+
+def _plain(value: Any) -> Any:
+    return value.tolist() if isinstance(value, torch.Tensor) else value

@@ -1,12 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The reference's learning-rate schedule, which transformers' `inverse_sqrt` does not reproduce."""
+"""Learning-rate schedules: the reference's, which transformers' `inverse_sqrt` does not reproduce, and short runs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
+from transformers import SchedulerType
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
+
+
+class Shape(NamedTuple):
+    """Updates of warm-up, and of the decay at the end where the schedule has one of a length of its own."""
+
+    warmup_steps: int
+    decay_steps: int | None = None
+
+
+def fit_shape(shape: Shape, num_steps: int) -> Shape:
+    """
+    Warm-up and decay of a run of `num_steps` updates: as they are where they fit, else shortened alike.
+
+    A schedule without a decay of its own length falls from the end of its warm-up on; a warm-up that would take the
+    whole run becomes a tenth of it.
+    """
+    warmup, decay = shape
+    if decay is None:
+        return shape if warmup < num_steps else Shape(num_steps // 10)
+    if warmup + decay <= num_steps:
+        return shape
+    warmup = num_steps * warmup // (warmup + decay)
+    return Shape(warmup, num_steps - warmup)
+
+
+def check_schedule(name: str, settings: Mapping[str, Any] | None) -> None:
+    """
+    Refuses settings that a schedule does not have.
+
+    Args:
+        name (`str`): `fairseq_inverse_sqrt`, which has none, or one of transformers.
+        settings (`Mapping[str, Any]`, *optional*): `lr_scheduler_kwargs`.
+
+    Raises:
+        ValueError: naming the first of them, and those there are.
+    """
+    known: list[str] = []
+    if name in tuple(SchedulerType):
+        parameters = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(name)]).parameters
+        if "kwargs" in parameters:  # torch's own schedules, which check for themselves
+            return
+        passed = ("optimizer", "num_warmup_steps", "num_training_steps", "last_epoch")
+        known = [each for each in parameters if each not in passed]
+    for setting in settings or ():
+        if setting not in known:
+            raise ValueError(
+                f"lr_scheduler_kwargs has {setting!r}, which lr_scheduler_type={name} does not know. It takes "
+                f"{', '.join(known) or 'none'}."
+            )
 
 
 def fairseq_inverse_sqrt(num_updates: int, *, peak: float, warmup_steps: float, initial: float = 1e-7) -> float:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 from collections.abc import Iterator, MutableMapping
@@ -12,12 +13,23 @@ from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset
-from transformers import PreTrainedModel, Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers import (
+    PreTrainedModel,
+    SchedulerType,
+    Trainer,
+    TrainerCallback,
+    TrainerControl,
+    TrainerState,
+    TrainingArguments,
+    get_scheduler,
+)
+from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
 from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
+from dims_hf.trainers.schedules import Shape, fit_shape
 from dims_hf.translation.batching import batches_by_budget
 
 
@@ -98,6 +110,39 @@ class TokenBudgetTrainer(Trainer):
             super()._save(output_dir, state_dict)
         finally:
             self.args.hub_token = token
+
+    def create_scheduler(
+        self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
+    ) -> torch.optim.lr_scheduler.LRScheduler:
+        """As transformers'; warm-up and decay that do not fit in the run are shortened alike, and it says so."""
+        settings = dict(self.args.lr_scheduler_kwargs or {})
+        shape = Shape(self.args.get_warmup_steps(num_training_steps), settings.get("num_decay_steps"))
+        fitted = fit_shape(shape, num_training_steps)
+        decays = (
+            "num_training_steps"
+            in inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(self.args.lr_scheduler_type)]).parameters
+        )
+        if self.lr_scheduler is not None or fitted == shape or not decays:
+            return super().create_scheduler(num_training_steps, optimizer)
+        if fitted.decay_steps is not None:
+            settings["num_decay_steps"] = fitted.decay_steps
+        logger.warning(
+            "warmup_steps=%d%s do not fit in a run of %d updates: warm-up takes %d%s.",
+            shape.warmup_steps,
+            "" if shape.decay_steps is None else f" and num_decay_steps={shape.decay_steps}",
+            num_training_steps,
+            fitted.warmup_steps,
+            "" if fitted.decay_steps is None else f", the decay {fitted.decay_steps}",
+        )
+        self.lr_scheduler = get_scheduler(
+            self.args.lr_scheduler_type,
+            optimizer=self.optimizer if optimizer is None else optimizer,
+            num_warmup_steps=fitted.warmup_steps,
+            num_training_steps=num_training_steps,
+            scheduler_specific_kwargs=settings,
+        )
+        self._created_lr_scheduler = True
+        return self.lr_scheduler
 
     def start_report(self) -> None:
         """Called where a run starts, a resumed one too; reports count from here on."""

@@ -98,7 +98,7 @@ def test_resumed_run_equals_an_uninterrupted_one(make_unsupervised, toy, largest
         ({"synthetic_iterations": 4}, "synthetic_iterations has no effect without unsupervised"),
         ({"synthetic_collapse_repeats": True}, "synthetic_collapse_repeats has no effect"),
         ({"unsupervised": True, "synthetic_iterations": 0}, "synthetic_iterations must be >= 1"),
-        ({"rounds": 0}, "rounds must be >= 1"),
+        ({"rounds": 0}, r"rounds must lie in \[1, 1000\], got 0"),
     ],
 )
 def test_bad_setting_is_refused(settings, message, tmp_path):
