@@ -303,7 +303,9 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         known.pop("options")
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata.get("of_method")}
         values.update(values.pop("options"))
-        return {**known, **{name: plain(value) for name, value in values.items()}}
+        # As transformers does with what is neither a number nor text.
+        shown = {name: "None" if value is None else plain(value) for name, value in values.items()}
+        return {**known, **shown}
 
     def __post_init__(self) -> None:
         self._check_values()

@@ -207,13 +207,13 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
         ValueError: if there is nothing at that path.
     """
     try:
-        place = resolve_model(path)
+        return load_checkpoint(resolve_model(path), dtype=torch.float32)
     except ValueError as error:
+        if Path(path).expanduser().is_dir():
+            raise  # what is wrong with the weights is said by name
         raise ValueError(
-            f"The teacher path {str(path)!r} does not exist or holds no model ({error}) Train one with "
-            "training/train_teacher.py."
+            f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py. ({error})"
         ) from None
-    return load_checkpoint(place, dtype=torch.float32)
 
 
 def check_teacher(teacher: PreTrainedModel) -> None:
