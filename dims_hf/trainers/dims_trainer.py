@@ -206,14 +206,16 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
     Raises:
         ValueError: if there is nothing at that path.
     """
+    place = Path(path).expanduser()
     try:
-        place = resolve_model(path)
+        return load_checkpoint(resolve_model(path), dtype=torch.float32)
     except ValueError as error:
+        if place.is_dir():  # what is wrong with the folder is said
+            raise
         raise ValueError(
             f"The teacher path {str(path)!r} does not exist or holds no model ({error}) Train one with "
             "training/train_teacher.py."
         ) from None
-    return load_checkpoint(place, dtype=torch.float32)
 
 
 def check_teacher(teacher: PreTrainedModel) -> None:
