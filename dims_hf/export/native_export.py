@@ -194,7 +194,7 @@ def model_tensors(model: PreTrainedModel) -> tuple[dict[str, Any], dict[str, np.
     """
     _check_form(model)
     config, stacks = model.config, model.model
-    tensors = pack_matrix("table", to_numpy(stacks.shared.weight), _exclusions(model))
+    tensors = pack_matrix("table", to_numpy(stacks.shared.weight), _exclusions(model), missing_bias=_EXCLUDED)
     for side, stack in (("encoder", stacks.encoder), ("decoder", stacks.decoder)):
         tensors |= _stack_tensors(side, stack)
     if config.model_type != "imputer":

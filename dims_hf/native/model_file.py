@@ -60,15 +60,23 @@ def pack_codes(codes: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
 
 
-def pack_matrix(name: str, matrix: np.ndarray, bias: np.ndarray | None = None) -> dict[str, np.ndarray]:
-    """Tensors of a matrix (outputs, inputs) and its bias (outputs,), 0 when `None`, by their names in the file."""
+def pack_matrix(
+    name: str, matrix: np.ndarray, bias: np.ndarray, *, missing_bias: float = 0.0
+) -> dict[str, np.ndarray]:
+    """
+    Tensors of a matrix by their names in the file.
+
+    Args:
+        name (`str`): of the matrix.
+        matrix, bias (`np.ndarray` of shape `(outputs, inputs)` and `(outputs,)`): of a linear layer.
+        missing_bias (`float`, *optional*): bias of the outputs that fill up the last block.
+    """
     codes, scales = quantize_rows(np.asarray(matrix, np.float32))
-    bias = np.zeros(len(matrix)) if bias is None else bias
     pad = (0, -len(matrix) % BLOCK)
     return {
         f"{name}.codes": pack_codes(codes),
         f"{name}.scales": np.pad(scales, pad),
-        f"{name}.bias": np.pad(np.asarray(bias, np.float32), pad),
+        f"{name}.bias": np.pad(np.asarray(bias, np.float32), pad, constant_values=missing_bias),
     }
 
 

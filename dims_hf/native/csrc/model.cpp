@@ -187,6 +187,8 @@ void Model::read_layers(const Json& header) {
     }
     settings.inner = std::max(static_cast<size_t>(header.integer("encoder_ffn_dim", kBlock, 4 * kMostWidth)), inner);
     table = matrix("table", s.vocab_size, s.width);
+    for (size_t i = s.vocab_size; i < table.blocks * kBlock; ++i)
+        if (table.bias[i] > kExcluded) throw Refusal("'table' has a column that is no token");
     if (s.predicts_length) length_head = floats("length_head", s.num_length_classes * s.width);
     if (header.has("shortlist_per_source")) {
         shortlist.per_source = header.integer("shortlist_per_source", 1, kMostVocabulary);

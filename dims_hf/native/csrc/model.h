@@ -12,6 +12,9 @@
 
 namespace dims {
 
+// A bias below this excludes a token.
+constexpr float kExcluded = -1e29f;
+
 struct Norm {
     const float *gain, *bias;
 };

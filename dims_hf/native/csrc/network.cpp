@@ -11,9 +11,6 @@ namespace dims {
 
 namespace {
 
-// Bias below this excludes a token.
-constexpr float kExcluded = -1e29f;
-
 void apply_gelu(float* values, size_t count) {
     for (size_t i = 0; i < count; ++i)
         values[i] = 0.5f * values[i] * (1.0f + std::erf(values[i] * 0.70710678f));

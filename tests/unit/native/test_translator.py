@@ -69,7 +69,7 @@ def test_tokens_and_scores_are_those_of_pytorch_with_the_same_numbers(
             total += 1
             if sequences.tolist() == wanted.sequences.tolist():
                 same += 1
-                np.testing.assert_allclose(scores, wanted.sequences_scores, atol=2e-2)
+                np.testing.assert_allclose(scores, wanted.sequences_scores, atol=5e-2)
     # the order of additions may decide a near tie
     assert same >= 0.8 * total
 
