@@ -5,12 +5,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 from transformers import (
     MarianMTModel,
@@ -22,6 +22,7 @@ from transformers import (
 from dims_hf.data import TranslationCollator
 from dims_hf.data.distilled import BeamTranslator
 from dims_hf.evaluation import score
+from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
@@ -151,21 +152,38 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
             train_dataset=train_dataset,
             eval_dataset=eval_dataset,
             processing_class=processing_class,
-            compute_loss_func=self.token_loss,
         )
+        self.model_accepts_loss_kwargs = True  # the loss is divided by the target tokens of the whole update
 
-    def token_loss(
-        self, outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
+    def compute_loss(
+        self,
+        model: nn.Module,
+        inputs: dict[str, torch.Tensor],
+        return_outputs: bool = False,
+        num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
-        """Label-smoothed cross-entropy, divided by the target tokens of the whole update."""
-        total = F.cross_entropy(
-            outputs.logits.flatten(0, 1).float(),
-            labels.flatten(),
-            ignore_index=-100,
-            reduction="sum",
-            label_smoothing=self.args.label_smoothing_factor,
-        )
-        return total / ((labels != -100).sum() if num_items_in_batch is None else num_items_in_batch)
+        """
+        Label-smoothed cross-entropy, divided by the target tokens of the whole update.
+
+        The logits of a batch are the largest tensor by far: they are made chunk by chunk, inside the loss.
+
+        Args:
+            model (`nn.Module`): possibly wrapped.
+            inputs (`dict[str, Tensor]`): from [`AutoregressiveCollator`].
+            return_outputs (`bool`): not supported; evaluations translate.
+            num_items_in_batch (`Tensor` or `int`, *optional*): divisor; default: this batch's target tokens.
+        """
+        if return_outputs:
+            raise ValueError("return_outputs=True is not supported: logits of a batch are never kept. Leave it out.")
+        labels = inputs["labels"]
+        translator = self.accelerator.unwrap_model(model)
+        projection = VocabularyProjection(translator.lm_head.weight)
+        with _hidden_states_for_logits(translator):
+            hidden_states = model(**{name: inputs[name] for name in inputs if name != "labels"}).logits
+        is_target = labels != -100
+        vocabulary = ProjectedVocabulary(hidden_states, projection).select(is_target)
+        sums = vocabulary.cross_entropy(labels[is_target], label_smoothing=self.args.label_smoothing_factor)
+        return sums.summed / (is_target.sum() if num_items_in_batch is None else num_items_in_batch)
 
     def evaluate(
         self,
@@ -200,10 +218,9 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         total, num_tokens = 0.0, 0
         for rows in self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]:
             batch = self._prepare_inputs(self.data_collator([dataset[row] for row in rows]))
-            labels = batch.pop("labels")
             with self.accelerator.autocast():
-                total += float(self.token_loss(model(**batch), labels, 1))
-            num_tokens += int((labels != -100).sum())
+                total += float(self.compute_loss(model, batch, num_items_in_batch=1))
+            num_tokens += int((batch["labels"] != -100).sum())
         totals, counts = zip(*self._gather((total, num_tokens)))
         return sum(totals) / sum(counts)
 
@@ -214,3 +231,14 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         hypotheses = self._gather_texts([row.text or "" for row in translator(sources)])
         scores = score(hypotheses, list(self.eval_corpus["target"]))
         return {name: round(scores[name], 3) for name in ("bleu", "chrf")}
+
+
+@contextmanager
+def _hidden_states_for_logits(model: MarianMTModel) -> Iterator[None]:
+    """Lets a forward pass, which a wrapper of several processes has to see, return hidden states as its `logits`."""
+    lm_head, bias = model.lm_head, model.final_logits_bias
+    model.lm_head, model.final_logits_bias = nn.Identity(), bias.new_zeros(1)
+    try:
+        yield
+    finally:
+        model.lm_head, model.final_logits_bias = lm_head, bias

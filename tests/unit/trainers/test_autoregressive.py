@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import json
-import math
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
 from dims_hf.recipes.autoregressive import (
@@ -104,16 +104,22 @@ def test_shifting_is_that_of_the_model_itself(toy: SimpleNamespace):
 
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.1])
-def test_token_loss_is_smoothed_and_divided_by_the_tokens_of_the_update(make_trainer: Callable, smoothing: float):
+def test_loss_is_smoothed_and_divided_by_the_tokens_of_the_update(
+    make_trainer: Callable, toy: SimpleNamespace, smoothing: float
+):
     trainer = make_trainer(label_smoothing_factor=smoothing)
-    logits = torch.tensor([[[2.0, 0.0], [0.0, 0.0], [5.0, 1.0]]])  # (1,3,2)
-    labels = torch.tensor([[0, 1, -100]])
-    first, second = math.log(1 + math.exp(-2)), math.log(2)
-    wrong = first + 2  # of the class that is not the label
-    smoothed = (1 - smoothing / 2) * first + smoothing / 2 * wrong + second
-    outputs = SimpleNamespace(logits=logits)
-    assert float(trainer.token_loss(outputs, labels)) == pytest.approx(smoothed / 2)
-    assert float(trainer.token_loss(outputs, labels, 10)) == pytest.approx(smoothed / 10)
+    batch = dict(AutoregressiveCollator(1)([toy.train[row] for row in range(4)]))
+    model, labels = trainer.model, batch["labels"]
+    logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
+    expected = F.cross_entropy(logits.transpose(1, 2), labels, label_smoothing=smoothing, reduction="sum")
+    assert float(trainer.compute_loss(model, batch, num_items_in_batch=10)) == pytest.approx(float(expected) / 10)
+    mean = float(expected) / int((labels != -100).sum())
+    loss = trainer.compute_loss(model, batch)
+    assert float(loss) == pytest.approx(mean)
+    found = torch.autograd.grad(loss, model.lm_head.weight, retain_graph=True)[0]
+    (wanted,) = torch.autograd.grad(expected / int((labels != -100).sum()), model.lm_head.weight)
+    torch.testing.assert_close(found, wanted)
+    assert model(**{name: value for name, value in batch.items() if name != "labels"}).logits.equal(logits)
 
 
 def test_training_moves_every_weight_and_learns(make_trainer: Callable):
