@@ -55,7 +55,7 @@ class GLAT(MaskedTargets):
     has_accuracy = False
     Options = GLATOptions
     published = {
-        "glat": {
+        "glat_teacher": {
             "model_type": Sourced("cmlm", GLAT_RECIPE),
             "method": Sourced("glat", GLAT_RECIPE),
             "learning_rate": Sourced(5e-4, GLAT_RECIPE),

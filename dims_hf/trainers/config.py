@@ -303,7 +303,9 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         known.pop("options")
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata.get("of_method")}
         values.update(values.pop("options"))
-        return {**known, **{name: plain(value) for name, value in values.items()}}
+        values = {name: plain(value) for name, value in values.items()}
+        # as there: what a logger of hyper-parameters does not take is text
+        return {**known, **{n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}}
 
     def __post_init__(self) -> None:
         self._check_values()
