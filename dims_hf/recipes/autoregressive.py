@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, PreTrainedTokenizerBase, set_seed
 
@@ -32,9 +31,12 @@ MODEL_TYPE = "marian"
 class AutoregressiveModelArguments(ModelArguments):
     """Architecture of an autoregressive model trained from scratch, and its tokenizer."""
 
-    model_types: ClassVar[tuple[str, ...]] = (MODEL_TYPE,)
-
     model_type: str = field(default=MODEL_TYPE, metadata={"help": f"`{MODEL_TYPE}`; others: train_teacher."})
+
+    @classmethod
+    def model_types(cls) -> tuple[str, ...]:
+        """Families that can be trained: this one."""
+        return (MODEL_TYPE,)
 
 
 def train_autoregressive(argv: Sequence[str] | None = None) -> Path:

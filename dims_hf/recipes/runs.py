@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
@@ -94,8 +94,6 @@ class CorpusArguments:
 class ModelArguments:
     """Architecture of a model trained from scratch, and its tokenizer."""
 
-    model_types: ClassVar[tuple[str, ...]] = tuple(MODELS)
-
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
     tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
     tokenizer_kind: str = option("bpe", help="`bpe` or `unigram`.")
@@ -116,8 +114,9 @@ class ModelArguments:
     )
 
     def __post_init__(self) -> None:
-        if self.model_type not in self.model_types:
-            raise ValueError(f"model_type must be one of {', '.join(self.model_types)}, got {self.model_type!r}.")
+        known = self.model_types()
+        if self.model_type not in known:
+            raise ValueError(f"model_type must be one of {', '.join(known)}, got {self.model_type!r}.")
         check_ranges(self)
         if self.d_model % self.attention_heads:
             raise ValueError(
@@ -129,6 +128,11 @@ class ModelArguments:
                 f"upsample_ratio={self.upsample_ratio} has no effect with model_type={self.model_type}: it belongs to "
                 "imputer. Leave it out."
             )
+
+    @classmethod
+    def model_types(cls) -> tuple[str, ...]:
+        """Families that can be trained."""
+        return tuple(MODELS)
 
     @property
     def writes_alignments(self) -> bool:

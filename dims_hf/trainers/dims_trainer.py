@@ -206,11 +206,17 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
     Raises:
         ValueError: if there is nothing at that path.
     """
+    place = Path(path).expanduser()
     try:
         return load_checkpoint(resolve_model(path), dtype=torch.float32)
     except ValueError as error:
+<<<<<<< HEAD
         if Path(path).expanduser().is_dir():
             raise  # what is wrong with the weights is said by name
+=======
+        if place.is_dir():  # what is wrong with the folder is said
+            raise
+>>>>>>> methods
         raise ValueError(
             f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py. ({error})"
         ) from None

@@ -112,6 +112,79 @@ def test_imports_of_a_room_point_the_allowed_way(room: str):
     assert wrong == []
 
 
+def _files(name: str, package: Path = PACKAGE) -> Path | None:
+    """The file that an imported dotted name is in."""
+    parts = name.split(".")
+    if parts[0] != package.name:
+        return None
+    for count in (len(parts), len(parts) - 1):
+        base = package.parent.joinpath(*parts[:count])
+        for path in (base.with_suffix(".py"), base / "__init__.py"):
+            if path.is_file():
+                return path
+    return None
+
+
+def _arrows(package: Path = PACKAGE) -> dict[str, set[str]]:
+    """file -> files that it imports, wherever in it; those of type checkers too."""
+    arrows = {}
+    for path in _modules(package):
+        targets = {found for name in _imports(path, package) if (found := _files(name, package)) not in (None, path)}
+        arrows[str(path.relative_to(package))] = {str(target.relative_to(package)) for target in targets}
+    # its lazy table of public names points everywhere, and nothing imports through it but the command line
+    arrows["__init__.py"] = set()
+    return arrows
+
+
+def _circles(arrows: dict[str, set[str]]) -> set[frozenset[str]]:
+    """Sets of nodes that reach each other."""
+
+    def reach(start: str) -> set[str]:
+        seen, todo = set(), [start]
+        while todo:
+            for node in arrows.get(todo.pop(), set()) - seen:
+                seen.add(node)
+                todo.append(node)
+        return seen
+
+    reached = {node: reach(node) for node in arrows}
+    return {
+        frozenset(other for other in reached[node] if node in reached.get(other, ()))
+        for node in arrows
+        if node in reached[node]
+    }
+
+
+# `translate` takes a reranker, and a reranker translates.
+KNOWN_CIRCLES = {frozenset({"translation/reranking.py", "translation/sentences.py"})}
+# Runtimes of exported folders are opened where one is met, through the protocol of runtimes.
+PROTOCOLS = {("translation", "export")}
+
+
+def test_files_do_not_import_in_a_circle():
+    assert _circles(_arrows()) <= KNOWN_CIRCLES
+
+
+def test_rooms_do_not_import_in_a_circle():
+    rooms: dict[str, set[str]] = {}
+    for source, targets in _arrows().items():
+        room = source.partition("/")[0]
+        found = {target.partition("/")[0] for target in targets if "/" in target}
+        rooms.setdefault(room, set()).update(each for each in found - {room} if (room, each) not in PROTOCOLS)
+    assert _circles(rooms) == set()
+
+
+def test_circle_of_planted_files_is_found(tmp_path: Path):
+    package = tmp_path / "dims_hf"
+    for name, line in (
+        ("a/one.py", "from dims_hf.b.two import x"),
+        ("b/two.py", "def f():\n    import dims_hf.a.one"),
+    ):
+        (package / name).parent.mkdir(parents=True)
+        (package / name).write_text(line + "\n", encoding="utf-8")
+    assert _circles(_arrows(package)) == {frozenset({"a/one.py", "b/two.py"})}
+
+
 @pytest.mark.parametrize(
     ("room", "line", "is_wrong"),
     [

@@ -220,7 +220,7 @@ def our_dims(
     model: PreTrainedModel, teacher: PreTrainedModel, batch: MaskedBatch, precision: Precision
 ) -> tuple[Loss, None]:
     """The students' loss of `DiMSTrainer`, length loss included."""
-    method = DiMS(DiMS.Options(), model.config)
+    method = DiMS(DiMS.Options(teacher_iterations=SETTINGS.teacher_iterations), model.config)
     return method.loss(Run.of(model, precision), batch, count_items(batch), teacher), None
 
 

@@ -12,7 +12,7 @@ import yaml
 from dims_hf.methods import preset_values
 from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
-from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.recipes.parsing import find_recipe, parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
@@ -103,3 +103,37 @@ def test_cluster_recipes_make_their_first_updates_on_a_slice(pair: str, stand_in
         arguments = ["--teacher", str(folder), "--output_dir", str(student), "--early_stopping_patience", "null"]
         distill([str(FOLDER / f"{pair}_dims.yaml"), *data, *SLICE, *arguments])
         assert read_training_summary(student)["updates"] == 20
+
+
+def test_recipe_is_found_by_name_and_a_file_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("phrasebook_dims", "phrasebook_dims.yaml"):
+        assert find_recipe(name) == FOLDER / "phrasebook_dims.yaml"
+    corpus, *_ = parse_recipe(KINDS["_dims"], ["phrasebook_dims"], preset_values=preset_values)
+    assert corpus.data == "phrasebook"
+    (tmp_path / "phrasebook_dims.yaml").write_text("data: mine\n", encoding="utf-8")
+    assert find_recipe("phrasebook_dims.yaml") == Path("phrasebook_dims.yaml")
+    with pytest.raises(FileNotFoundError, match="Recipe phrasbook_dim does not exist.*Did you mean phrasebook_dims"):
+        find_recipe("phrasbook_dim")
+
+
+def test_settings_of_a_recipe_are_those_of_its_method():
+    _, _, args = parse(FOLDER / "phrasebook_imputer_dims.yaml", [])
+    assert args.method == "dims_imputer" and args.choose("imputer").options.imputer_labels == "hard"
+    with pytest.raises(ValueError, match="Unknown name --imputer_labels .* It is a setting of dims_imputer"):
+        parse(FOLDER / "phrasebook_dims.yaml", ["--imputer_labels", "soft"])
+    _, _, args = parse(
+        FOLDER / "phrasebook_ctc_teacher.yaml", ["--objective", "ctc_glancing", "--glancing_ratio", "0.4"]
+    )
+    assert (args.method, args.glancing_ratio) == ("ctc_glancing", 0.4)
+
+
+@pytest.mark.parametrize(
+    "words",
+    ["--encoder_layers 0", "--decoder_layers 1000000000", "--ffn_dim 0", "--vocab_size 1000000000000", "--d_model 30",
+     "--encoder_layers -1", "--max_train_examples 0"],
+)  # fmt: skip
+def test_dimensions_that_cannot_be_are_refused_before_any_work(words: str):
+    name = words.split()[0][2:]
+    with pytest.raises(ValueError, match=f"{name}(=30 is not divisible| must )"):
+        parse(FOLDER / "phrasebook_teacher.yaml", words.split())

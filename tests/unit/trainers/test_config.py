@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
 
 import pytest
 import torch
@@ -159,3 +159,60 @@ def test_settings_come_from_a_recipe_and_the_command_line(tmp_path):
     (args,) = parse_recipe((DiMSConfig,), [str(recipe), "--hidden_weight", "0.4", "--no_disable_dropout"])
     assert args.ema_decay is None and args.eval_iterations == [1, 4] and args.warmup_steps == 5
     assert args.hidden_weight == 0.4 and args.disable_dropout is False
+
+
+# ---- settings of methods among the trainer's ----
+
+
+@pytest.mark.parametrize("settings", [{}, {"imputer_labels": "soft", "temperature": 0.7}, {"ema_decay": 0.9992}])
+@pytest.mark.parametrize("family", ["cmlm", "imputer"])
+def test_config_survives_replace_and_a_round_trip_through_a_dict(settings, family, tmp_path):
+    config = DiMSConfig(output_dir=tmp_path, **settings)
+    for copied in (replace(config, seed=2), DiMSConfig(**asdict(config)), DiMSConfig(**{**asdict(config), "seed": 2})):
+        assert copied.given_options() == config.given_options() == settings
+        assert (copied.ema_decay, copied.hidden_weight) == (0.9992, 0.7)
+        if family == "imputer":
+            options = copied.choose(family).options
+            assert options.hidden_weight == 0.0 and options.mask_policy == "block"
+            assert options.ema_decay == settings.get("ema_decay")
+    if "imputer_labels" in settings and family == "cmlm":
+        with pytest.raises(ValueError, match="imputer_labels='soft' has no effect here: .* dims_imputer"):
+            config.choose(family)
+
+
+def test_trainer_works_on_a_copy_that_shows_all_settings(make_imputer_dims_trainer):
+    trainer = make_imputer_dims_trainer()
+    again = replace(trainer.args, seed=7)
+    assert again.choose("imputer").options == trainer.method.options
+    assert (trainer.args.method, trainer.args.imputer_labels, trainer.args.ema_decay) == ("dims_imputer", "hard", None)
+    values = trainer.args.to_sanitized_dict()
+    assert values["temperature"] == 0.5 and type(values["temperature"]) is float and values["mask_policy"] == "block"
+
+
+def test_unknown_setting_is_refused_with_the_closest_known_one(tmp_path):
+    with pytest.raises(TypeError, match="glancing_ration is no setting .* Did you mean glancing_ratio?"):
+        NATTrainingArguments(output_dir=tmp_path, glancing_ration=0.5)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"gradient_accumulation_steps": 0}, r"gradient_accumulation_steps must lie in \[1, 1e\+06\], got 0"),
+        ({"gradient_accumulation_steps": -1}, "gradient_accumulation_steps must"),
+        ({"max_steps": -5}, r"max_steps must lie in \[-1, 1e\+09\], got -5. -1 counts epochs"),
+        ({"eval_steps": 0, "eval_strategy": "steps"}, "eval_steps"),
+        ({"mask_seed": -1}, "mask_seed must be >= 0, got -1"),
+        ({"dataloader_num_workers": 10**9}, "dataloader_num_workers must lie in"),
+        ({"eval_iterations": [1, 0]}, "eval_iterations must be integers >= 1"),
+        ({"lr_scheduler_kwargs": {"num_decay_step": 5}}, "'num_decay_step', which lr_scheduler_type=fairseq_inv"),
+        (
+            {"lr_scheduler_type": "warmup_stable_decay", "lr_scheduler_kwargs": {"decay": 5}},
+            "lr_scheduler_kwargs has 'decay', .* It takes num_decay_steps",
+        ),
+        ({"fsdp": "full_shard"}, "fsdp is not supported"),
+        ({"method": "cmln"}, "method must be one of cmlm,"),
+    ],
+)
+def test_values_that_cannot_be_are_refused_by_name(options, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        NATTrainingArguments(output_dir=tmp_path, **options)

@@ -220,3 +220,13 @@ def test_teacher_of_another_family_is_refused(trained, tmp_path, toy, make_dims_
     with pytest.raises(ValueError, match="is no non-autoregressive model of this package"):
         make_dims_trainer(teacher=bart)
     assert DiMSTrainer
+
+
+def test_constant_teacher_is_named_before_the_first_update(toy, make_dims_trainer, caplog):
+    teacher = copy.deepcopy(toy.model)
+    with torch.no_grad():  # one token everywhere
+        teacher.model.decoder.layers[-1].final_layer_norm.bias[0] = 100.0
+        teacher.lm_head.weight[9, 0] = 100.0
+    trainer = make_dims_trainer(start=teacher, evaluates=True, eval_strategy="steps", eval_steps=1, max_steps=3)
+    trainer.train()  # does not stop: the student is no worse than its teacher
+    assert "of the teacher's own translations differ, before any update: the trouble is the teacher" in caplog.text

@@ -367,3 +367,68 @@ def test_a_model_card_can_be_written_after_training_with_the_default_schedule(ma
     card = (tmp_path / trainer.args.output_dir / "README.md").read_text()
     assert "fairseq_inverse_sqrt" in card
     assert isinstance(NATTrainingArguments(output_dir=str(tmp_path), report_to="none").lr_scheduler_type.value, str)
+
+
+# ---- what transformers' Trainer takes ----
+
+
+class Rows(torch.utils.data.Dataset):
+    def __init__(self, rows):
+        self.rows = rows
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, row):
+        return {name: torch.tensor(value) for name, value in self.rows[row].items()}
+
+
+def test_lists_and_torch_data_sets_train_like_a_dataset(make_teacher_trainer, toy, largest_difference):
+    models = []
+    for rows in (toy.train, toy.train.to_list(), Rows(toy.train)):
+        args = make_teacher_trainer(max_steps=2).args
+        trainer = NATTrainer(copy.deepcopy(toy.model).eval(), args, train_dataset=rows, processing_class=toy.tokenizer)
+        torch.manual_seed(1)
+        trainer.train()
+        models.append(trainer.model)
+    assert largest_difference(models[0], models[1]) == largest_difference(models[0], models[2]) == 0
+
+
+def test_named_evaluation_sets_are_reported_each_and_as_their_mean(make_teacher_trainer, toy):
+    args = make_teacher_trainer(evaluates=True, max_steps=1, eval_strategy="steps", eval_steps=1).args
+    sets = {"a": toy.valid, "b": toy.valid.select(range(5))}
+    trainer = NATTrainer(
+        copy.deepcopy(toy.model), args, train_dataset=toy.train, eval_dataset=sets, processing_class=toy.tokenizer
+    )
+    trainer.train()
+    metrics = trainer.evaluate()
+    assert metrics["eval_loss"] == pytest.approx((metrics["eval_a_loss"] + metrics["eval_b_loss"]) / 2)
+
+
+@pytest.mark.parametrize("name", ["compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"])
+def test_arguments_that_would_never_be_used_are_refused(make_teacher_trainer, toy, name):
+    args = make_teacher_trainer().args
+    with pytest.raises(ValueError, match=f"{name} would never be called"):
+        NATTrainer(copy.deepcopy(toy.model), args, train_dataset=toy.train, **{name: lambda *_: {}})
+
+
+def test_models_and_data_that_cannot_be_trained_are_refused_by_name(make_teacher_trainer, toy):
+    args = make_teacher_trainer().args
+    adapted = copy.deepcopy(toy.model)
+    adapted.peft_config = {}
+    with pytest.raises(ValueError, match=r"Adapters \(peft\) are not supported"):
+        NATTrainer(adapted, args, train_dataset=toy.train)
+    with pytest.raises(ValueError, match="model_init is not supported"):
+        NATTrainer(None, args, train_dataset=toy.train, model_init=lambda: toy.model)
+    with pytest.raises(ValueError, match="IterableDataset has no length"):
+        NATTrainer(copy.deepcopy(toy.model), args, train_dataset=toy.train.to_iterable_dataset())
+    with pytest.raises(ValueError, match="Pass processing_class"):
+        NATTrainer(copy.deepcopy(toy.model), args, train_dataset=toy.train, eval_dataset=toy.valid)
+    with pytest.raises(ValueError, match="predict is not supported"):
+        make_teacher_trainer().predict(toy.valid)
+
+
+def test_model_card_can_be_written_after_training(make_teacher_trainer):
+    trainer = make_teacher_trainer(max_steps=1, lr_scheduler_type="fairseq_inverse_sqrt")
+    trainer.train()
+    trainer.create_model_card(model_name="toy")

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dims_hf.trainers.schedules import FairseqInverseSqrt, fairseq_inverse_sqrt
+from dims_hf.trainers.schedules import FairseqInverseSqrt, Shape, fairseq_inverse_sqrt, fit_shape
 
 
 @pytest.mark.parametrize(
@@ -55,3 +55,29 @@ def test_scheduler_gives_each_group_its_curve_and_resumes():
         pair[1].step()
     assert resumed_optimizer.param_groups[0]["lr"] == optimizer.param_groups[0]["lr"]
     assert resumed.get_last_lr() == scheduler.get_last_lr()
+
+
+@pytest.mark.parametrize(
+    ("shape", "num_steps", "expected"),
+    [
+        (Shape(300, 900), 1800, Shape(300, 900)),
+        (Shape(300, 900), 1200, Shape(300, 900)),
+        (Shape(300, 900), 60, Shape(15, 45)),
+        (Shape(100), 101, Shape(100)),
+        (Shape(100), 100, Shape(10)),
+        (Shape(0, 50), 20, Shape(0, 20)),
+    ],
+)
+def test_warm_up_and_decay_are_shortened_alike_where_they_do_not_fit(shape, num_steps, expected):
+    assert fit_shape(shape, num_steps) == expected
+
+
+def test_short_run_reaches_the_peak_and_decays(make_teacher_trainer, caplog):
+    trainer = make_teacher_trainer(
+        max_steps=8, warmup_steps=30, learning_rate=1e-3, lr_scheduler_type="warmup_stable_decay",
+        lr_scheduler_kwargs={"num_decay_steps": 90, "min_lr_ratio": 0.0},
+    )  # fmt: skip
+    trainer.train()
+    rates = [entry["learning_rate"] for entry in trainer.state.log_history if "learning_rate" in entry]
+    assert max(rates) == pytest.approx(1e-3) and rates[-1] < 2e-4
+    assert "warmup_steps=30 and num_decay_steps=90 do not fit in a run of 8 updates: warm-up takes 2" in caplog.text
