@@ -22,5 +22,6 @@ __all__ = [
 def __getattr__(name: str) -> object:
     """`PRESETS`, which needs every method, when it is first asked for."""
     if name == "PRESETS":
-        return published_presets()
+        globals()[name] = published_presets()
+        return globals()[name]
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

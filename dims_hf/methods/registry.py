@@ -17,11 +17,11 @@ from dims_hf.methods.options import check_value
 # name -> module:class; imported when it is first used.
 METHODS: dict[str, str] = {
     "cmlm": "dims_hf.methods.cmlm:CMLM",
-    "glat": "dims_hf.methods.glat:GLAT",
     "cmlmc": "dims_hf.methods.cmlmc:CMLMC",
     "imputer": "dims_hf.methods.imputer:Imputer",
     "ctc": "dims_hf.methods.ctc:CTC",
     "ctc_glancing": "dims_hf.methods.ctc_glancing:GlancingCTC",
+    "glat": "dims_hf.methods.glat:GLAT",
     "dat": "dims_hf.methods.dat:DAT",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
@@ -116,7 +116,9 @@ def choose_method(name: str | None, settings: Mapping[str, Any], model_type: str
     known = {each.name for each in fields(method.Options)}
     for setting, value in settings.items():
         if setting not in known:
-            raise ValueError(f"{setting}={value!r} has no effect here: {_owner_of(setting, name)} Leave it out.")
+            raise ValueError(
+                f"{setting}={value!r} has no effect here: {_owner_of(setting, name, model_type)} Leave it out."
+            )
     return Choice(name, method, method.Options(**settings))
 
 
@@ -151,9 +153,9 @@ def methods_with(setting: str) -> list[str]:
     ]
 
 
-def _owner_of(setting: str, name: str) -> str:
-    """Whose setting it is, in a sentence."""
-    owners = methods_with(setting)
+def _owner_of(setting: str, name: str, model_type: str) -> str:
+    """Whose setting it is, in a sentence; a method that trains the same family is named rather than others."""
+    owners = sorted(methods_with(setting), key=lambda owner: not trains(owner, model_type))
     if not owners:
         return f"method={name} has no such setting."
     role = "students" if issubclass(find_method(owners[0]), Distillation) else "teachers"

@@ -303,9 +303,9 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         known.pop("options")
         values = {each.name: getattr(self, each.name) for each in fields(self) if each.metadata.get("of_method")}
         values.update(values.pop("options"))
-        values = {name: plain(value) for name, value in values.items()}
-        # as there: what a logger of hyper-parameters does not take is text
-        return {**known, **{n: v if isinstance(v, bool | int | float | str) else str(v) for n, v in values.items()}}
+        # As transformers does with what is neither a number nor text.
+        shown = {name: "None" if value is None else plain(value) for name, value in values.items()}
+        return {**known, **shown}
 
     def __post_init__(self) -> None:
         self._check_values()

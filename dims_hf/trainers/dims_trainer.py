@@ -213,8 +213,7 @@ def load_teacher(path: str | Path) -> PreTrainedModel:
         if place.is_dir():  # what is wrong with the folder is said
             raise
         raise ValueError(
-            f"The teacher path {str(path)!r} does not exist or holds no model ({error}) Train one with "
-            "training/train_teacher.py."
+            f"The teacher path {str(path)!r} does not exist. Train one with training/train_teacher.py. ({error})"
         ) from None
 
 

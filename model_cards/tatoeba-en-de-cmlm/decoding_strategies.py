@@ -6,6 +6,7 @@ from .decoding_ctc import CTCDecoding
 from .decoding_imputer import BlockUnmasking
 from .decoding_mask_predict import MaskPredict
 from .decoding_strategy import DecodingStrategy
+from .strategy_dat import GraphDecoding
 
 
 # `config.decoding_strategy` -> class; one line per new strategy.
@@ -13,6 +14,7 @@ STRATEGIES: dict[str, type[DecodingStrategy]] = {
     "mask_predict": MaskPredict,
     "ctc": CTCDecoding,
     "imputer": BlockUnmasking,
+    "dat": GraphDecoding,
 }
 
 __all__ = ["STRATEGIES"]

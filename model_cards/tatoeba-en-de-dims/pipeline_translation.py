@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from transformers.pipelines.base import ChunkPipeline
 
+from .copied_text import show_copied
 from .source_text import check_policies, prepare_sources
 
 
@@ -31,6 +32,23 @@ class NumberedText(NamedTuple):
 
     number: int
     text: Any
+
+
+class Pieces(Iterator):
+    """
+    Model inputs of the pieces of one text, one after the other; `pieces["input_ids"]` is that of the first, which is
+    the only one unless a text was split, as what other translation pipelines prepare is asked.
+    """
+
+    def __init__(self, pieces: Iterable[dict[str, Any]]):
+        self._pieces = list(pieces)
+        self._left = iter(self._pieces)
+
+    def __next__(self) -> dict[str, Any]:
+        return next(self._left)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._pieces[0][name]
 
 
 class NATTranslationPipeline(ChunkPipeline):
@@ -120,13 +138,13 @@ class NATTranslationPipeline(ChunkPipeline):
 
     def preprocess(
         self,
-        inputs: NumberedText,
+        inputs: NumberedText | str,
         truncation: bool | str = False,
         on_blank: str = "keep",
         on_long: str = "error",
-    ) -> Iterator[dict]:
+    ) -> "Pieces":
         """Token ids and mask (1, S) of each piece of one text."""
-        number, text = inputs
+        number, text = inputs if isinstance(inputs, NumberedText) else (0, inputs)
         if not isinstance(text, str):
             raise ValueError(
                 f"The translation pipeline takes text, got {type(text).__name__} as text {number}. Pass str or a list."
@@ -139,17 +157,19 @@ class NATTranslationPipeline(ChunkPipeline):
         )
         # What is left out takes a row of its batch all the same, whose result is dropped.
         pieces = prepared.pieces or self.tokenizer([""])["input_ids"]
-        for index, ids in enumerate(pieces):
-            input_ids = torch.tensor([ids])
-            yield {
-                "input_ids": input_ids,
-                "attention_mask": torch.ones_like(input_ids),
+        return Pieces(
+            {
+                "input_ids": torch.tensor([ids]),
+                "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
                 "is_left_out": not prepared.pieces,
+                "copied": prepared.copied.get(0, []),
                 "is_last": index == len(pieces) - 1,
             }
+            for index, ids in enumerate(pieces)
+        )
 
     def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:
-        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "is_last")}
+        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "copied", "is_last")}
         batch_size = model_inputs["input_ids"].shape[0]
         output = self.model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
@@ -165,7 +185,7 @@ class NATTranslationPipeline(ChunkPipeline):
         scores = torch.stack([piece["scores"].flatten() for piece in model_outputs]).mean(dim=0).tolist()
         # Beyond these digits, a score depends on the order of additions and thus on the batch.
         scores = [round(score, _SCORE_DIGITS) for score in scores]
-        is_left_out = model_outputs[0]["is_left_out"]
+        is_left_out, copied = model_outputs[0]["is_left_out"], model_outputs[0]["copied"]
         if is_left_out:
             ids = self.tokenizer([""], return_tensors="pt")["input_ids"]
             pieces, scores = [ids.expand(len(scores), -1)], [None] * len(scores)
@@ -177,7 +197,7 @@ class NATTranslationPipeline(ChunkPipeline):
             ]
         texts = [self.tokenizer.batch_decode(ids, skip_special_tokens=True, **decode_kwargs) for ids in pieces]
         return [
-            {"translation_text": " ".join(parts), "score": score}
+            {"translation_text": show_copied(" ".join(parts), copied) if copied else " ".join(parts), "score": score}
             for parts, score in zip(zip(*texts, strict=True), scores, strict=True)
         ]
 

@@ -7,6 +7,8 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
+from .copied_text import hide_copied, knows_placeholders
+
 
 ON_BLANK = ("keep", "error")
 ON_LONG = ("error", "truncate", "split", "skip")
@@ -36,11 +38,14 @@ class PreparedSources(NamedTuple):
         pieces (`list[list[int]]`): ids `<s> … </s>` of everything to translate, in the order of the texts.
         owners (`list[int]`): for each piece, the number of the text that it belongs to, ascending.
         left_out (`dict[int, str]`): texts without a piece: number -> "blank" or "long". Their translation is empty.
+        copied (`dict[int, list[str]]`): number of a text -> what placeholders stand for in it, if there are any; see
+            [`show_copied`](models.copied_text.show_copied).
     """
 
     pieces: list[list[int]]
     owners: list[int]
     left_out: dict[int, str]
+    copied: dict[int, list[str]]
 
 
 def is_blank(text: str) -> bool:
@@ -121,9 +126,12 @@ def prepare_sources(
     check_policies(on_blank, on_long)
     if isinstance(texts, str):
         raise ValueError("The texts are one string. Pass a list of texts, [text] for a single one.")
+    texts = list(texts)
+    _check_texts(texts, name)
+    texts, copied = _without_copied(texts, tokenizer)
     pieces, owners, left_out = [], [], {}
     nothing = _encode(tokenizer, [""])[0]
-    for number, (text, ids) in enumerate(zip(texts, _encode_checked(texts, tokenizer, name), strict=True)):
+    for number, (text, ids) in enumerate(zip(texts, _encode(tokenizer, texts) if texts else [], strict=True)):
         if is_blank(text) or ids == nothing:
             if on_blank == "error":
                 raise ValueError(f"{name(number)} is blank: {text!r}. Remove it, or use on_blank='keep'.")
@@ -134,12 +142,18 @@ def prepare_sources(
             fitting = [ids] if len(ids) <= max_length else _fit(text, tokenizer, max_length, on_long, name(number))
             pieces += fitting
             owners += [number] * len(fitting)
-    return PreparedSources(pieces, owners, left_out)
+    return PreparedSources(pieces, owners, left_out, copied)
 
 
-def _encode_checked(texts: Sequence[str], tokenizer: Any, name: Callable[[int], str]) -> list[list[int]]:
-    """Token ids of every text, once all are known to be text."""
-    texts = list(texts)
+def _without_copied(texts: list[str], tokenizer: Any) -> tuple[list[str], dict[int, list[str]]]:
+    """Texts with placeholders for what is copied, where the model has learnt them; number -> what they stand for."""
+    hidden = [hide_copied(text) for text in texts]
+    if not any(found for _, found in hidden) or not knows_placeholders(tokenizer):
+        return texts, {}
+    return [text for text, _ in hidden], {number: found for number, (_, found) in enumerate(hidden) if found}
+
+
+def _check_texts(texts: Sequence[str], name: Callable[[int], str]) -> None:
     for number, text in enumerate(texts):
         if not isinstance(text, str):
             raise ValueError(f"{name(number)} is no text but {type(text).__name__}. Pass str.")
@@ -148,7 +162,6 @@ def _encode_checked(texts: Sequence[str], tokenizer: Any, name: Callable[[int], 
                 f"{name(number)} holds half of a surrogate pair, which is no character. Decode its file as the "
                 "encoding that it was written in."
             )
-    return _encode(tokenizer, texts) if texts else []
 
 
 def _encode(tokenizer: Any, texts: list[str], **options: Any) -> list[list[int]]:

@@ -70,12 +70,15 @@ result["imported"] = [name for name in sys.modules if name.partition(".")[0] == 
 
 def _expected(tiny: SimpleNamespace) -> dict[str, Any]:
     encoded = [tiny.tokenizer(text, return_tensors="pt") for text in TEXTS]
-    ids = [tiny.model.generate(**batch)[0] for batch in encoded]
-    once = [tiny.model.generate(**batch, num_iterations=1)[0] for batch in encoded]
+    scored = {"return_dict_in_generate": True}
+    outputs = [tiny.model.generate(**batch, **scored) for batch in encoded]
+    once = [tiny.model.generate(**batch, **scored, num_iterations=1) for batch in encoded]
+    ids = [output.sequences[0] for output in outputs]
 
-    def decode(rows: list) -> list[dict]:
-        texts = tiny.tokenizer.batch_decode(rows, skip_special_tokens=True)
-        return [{"translation_text": text} for text in texts]
+    def decode(given: list) -> list[dict]:
+        texts = tiny.tokenizer.batch_decode([output.sequences[0] for output in given], skip_special_tokens=True)
+        scores = [round(float(output.sequences_scores[0]), 4) for output in given]
+        return [{"translation_text": text, "score": value} for text, value in zip(texts, scores, strict=True)]
 
     return {
         "modules": ["transformers_modules"],
@@ -85,8 +88,8 @@ def _expected(tiny: SimpleNamespace) -> dict[str, Any]:
             "NATTranslationPipeline",
         ],
         "ids": [row.tolist() for row in ids],
-        "pipeline": decode(ids),
-        "unnamed": decode(ids),
+        "pipeline": decode(outputs),
+        "unnamed": decode(outputs),
         "one pass": decode(once),
     }
 

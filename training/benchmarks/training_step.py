@@ -30,9 +30,10 @@ from transformers import PreTrainedModel
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, EMATeacher, cmlm_loss, dims_loss, length_loss
 from dims_hf.benchmark.memory import peak_beyond, reset_peak, used_memory
 from dims_hf.distillation import roll_out_teacher
-from dims_hf.methods.cmlm import CMLMTeacherLoss
-from dims_hf.methods.dims import CMLMStudentLoss
-from dims_hf.methods.masking import MaskedBatch, mask_batch
+from dims_hf.methods.base import Run
+from dims_hf.methods.cmlm import CMLM
+from dims_hf.methods.dims import DiMS
+from dims_hf.methods.masks import MaskedBatch, mask_batch, mix_keys
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
@@ -48,7 +49,7 @@ SIZES = {"small": (256, 3, 1024, 4), "base": (512, 6, 2048, 8), "tiny": (16, 1, 
 
 SETTINGS = SimpleNamespace(
     teacher_iterations=2, label_mode="auto", label_smoothing=0.1, temperature=0.5, student_temperature=1.0,
-    hidden_weight=0.7, hidden_squared=False, mask_policy="uniform", mask_seed=0,
+    hidden_weight=0.7, hidden_squared=False,
 )  # fmt: skip
 
 
@@ -116,7 +117,7 @@ def _make_batch(
         "labels": target.masked_fill(~is_target, -100),
         "index": index,
     }
-    return mask_batch(batch, config, policy="uniform", seed=0, step=0)
+    return mask_batch(batch, config, policy="uniform", keys=mix_keys(0, 0, index))
 
 
 def count_items(batch: MaskedBatch) -> dict[str, int]:
@@ -210,16 +211,17 @@ def packed_dims(
 # ---- ours ----
 
 
-def our_cmlm(model: PreTrainedModel, batch: MaskedBatch, precision: Precision) -> tuple[Loss, torch.Tensor]:
-    """The teachers' loss of `NATTrainer`."""
-    return CMLMTeacherLoss(SETTINGS, model.config, precision)(model, batch, count_items(batch))
+def our_cmlm(model: PreTrainedModel, batch: MaskedBatch, precision: Precision) -> tuple[Loss, None]:
+    """The teachers' loss of `NATTrainer`, length loss included."""
+    return CMLM(CMLM.Options(), model.config).loss(Run.of(model, precision), batch, count_items(batch)), None
 
 
 def our_dims(
     model: PreTrainedModel, teacher: PreTrainedModel, batch: MaskedBatch, precision: Precision
-) -> tuple[Loss, torch.Tensor]:
-    """The students' loss of `DiMSTrainer`."""
-    return CMLMStudentLoss(SETTINGS, model.config, precision).distil(teacher, model, batch, count_items(batch))
+) -> tuple[Loss, None]:
+    """The students' loss of `DiMSTrainer`, length loss included."""
+    method = DiMS(DiMS.Options(teacher_iterations=SETTINGS.teacher_iterations), model.config)
+    return method.loss(Run.of(model, precision), batch, count_items(batch), teacher), None
 
 
 LOSSES: dict[str, dict[str, Callable]] = {
@@ -250,6 +252,8 @@ class Trainee:
         with self.precision.autocast():
             models = (self.model,) if self.ema is None else (self.model, self.ema.model)
             token, length_logits = self.loss(*models, batch, self.precision)
+        if length_logits is None:
+            return token.total
         classes = length_classes(batch["decoder_attention_mask"], self.model.config.max_target_length)
         return token.total + 0.1 * length_loss(length_logits, classes).total
 

@@ -1,0 +1,255 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Translations from a directed acyclic graph: greedy, lookahead and Viterbi paths, and beam search, as pure functions.
+
+Shapes: B batch, A vertices, P vertices of a path, N paths of a sentence, V vocabulary, C candidates. A path starts at
+vertex 0 and ends at the last one of its sentence; paths are padded on the right with -1. Transitions are
+log-probabilities (B, A, A), -inf where there is none: see `graph`.
+"""
+
+import heapq
+import math
+from typing import NamedTuple
+
+import torch
+from torch.nn import functional as F
+
+from .decoding_strategy import LanguageModel
+from .graph import scan_maxima, trace_back
+from .ragged import find_real
+
+
+class BestPaths(NamedTuple):
+    """
+    Paths of a batch, the best of each sentence first.
+
+    Args:
+        vertices (`torch.LongTensor` of shape `(B, N, P)`): right-padded with -1; padding alone where there are fewer.
+        scores (`torch.Tensor` of shape `(B, N)`): what they were ranked by, -inf where there are fewer.
+    """
+
+    vertices: torch.LongTensor
+    scores: torch.Tensor
+
+
+def follow_transitions(
+    transition_log_probs: torch.Tensor,
+    vertex_lengths: torch.LongTensor,
+    *,
+    word_scores: torch.Tensor | None = None,
+    word_weight: float = 1.0,
+) -> torch.LongTensor:
+    """
+    From each vertex to the likeliest next one: argmax_w log E[v, w], or with words, "lookahead",
+    argmax_w (log E[v, w] + β · b(w)).
+
+    All successors are found at once; walking is one integer step per vertex of the path. Where nothing is open, the
+    path goes to the last vertex. Without words, only vertices on the path need a word afterwards.
+
+    Source: Huang et al. 2022 (DA-Transformer, arXiv 2205.07459), §3.4.
+
+    Args:
+        transition_log_probs (`torch.Tensor` of shape `(B, A, A)`): log E.
+        vertex_lengths (`torch.LongTensor` of shape `(B,)`): vertices of each sentence, at least 1.
+        word_scores (`torch.Tensor` of shape `(B, A)`, *optional*): b, the log-probability of each vertex' best word;
+            -inf closes a vertex.
+        word_weight (`float`): β.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, P)`: vertices.
+    """
+    scores = transition_log_probs
+    if word_scores is not None:
+        scores = scores + (word_weight * word_scores).unsqueeze(1)
+    best, successors = scores.max(dim=2)
+    end = vertex_lengths - 1
+    successors = torch.where(best > float("-inf"), successors, end.unsqueeze(1))
+    vertex = torch.zeros_like(end)
+    path = [vertex]
+    for _ in range(int(end.max()) if len(end) else 0):
+        is_inside = (vertex >= 0) & (vertex < end)
+        if not is_inside.any():
+            break
+        following = successors.gather(1, vertex.clamp(min=0).unsqueeze(1)).squeeze(1)
+        vertex = torch.where(is_inside, following, -1)
+        path.append(vertex)
+    return torch.stack(path, dim=1)
+
+
+def find_viterbi_paths(
+    transition_log_probs: torch.Tensor,
+    vertex_lengths: torch.LongTensor,
+    *,
+    word_scores: torch.Tensor | None = None,
+    length_penalty: float = 1.0,
+    max_vertices: int | None = None,
+    num_paths: int = 1,
+) -> BestPaths:
+    """
+    The best path of each number of vertices k, ranked by score / k^β; the score is the sum of transitions and, with
+    words ("joint-Viterbi"), of the words of all its vertices:
+
+        δ_1(v) = b(0) at v = 0, else −∞,   δ_k(w) = max_v (δ_{k−1}(v) + log E[v, w]) + b(w),   δ_k(A − 1) / k^β.
+
+    Scores are negative, hence a larger β favours more vertices. n-best lists cost nothing but their traces; each path
+    has another number of vertices.
+
+    Source: Shao et al. 2022 (arXiv 2210.05193), §3. The released code leaves out the last vertex' word, counts inner
+    vertices alone and searches up to 2A/λ of them; here all are counted and searched.
+
+    Args:
+        transition_log_probs, vertex_lengths, word_scores: as for [`follow_transitions`].
+        length_penalty (`float`): β ≥ 0.
+        max_vertices (`int`, *optional*): longest path searched; default A. Shorter is faster.
+        num_paths (`int`): N, paths returned.
+
+    Returns:
+        [`BestPaths`].
+    """
+    batch, num_vertices, _ = transition_log_probs.shape
+    longest = min(max_vertices or num_vertices, num_vertices)
+    if word_scores is None:
+        word_scores = transition_log_probs.new_zeros(batch, num_vertices)
+    words = word_scores.unsqueeze(2).repeat(1, 1, longest)
+    words[:, 1:, 0] = float("-inf")
+    into = transition_log_probs.transpose(1, 2).contiguous()
+    scores = scan_maxima(words, into)
+    end = (vertex_lengths - 1).expand(longest, 1, -1).transpose(1, 2)
+    counts = torch.arange(1, longest + 1, device=end.device)
+    ranked = (scores.gather(2, end).squeeze(2) / counts.unsqueeze(1) ** length_penalty).T
+    best, order = ranked.topk(min(num_paths, longest), dim=1)
+    vertices = torch.stack(
+        [_trace_path(scores, into, vertex_lengths, length) for length in counts[order].unbind(dim=1)], dim=1
+    )
+    vertices = vertices.masked_fill((best == float("-inf")).unsqueeze(2), -1)
+    num_missing = num_paths - best.shape[1]
+    return BestPaths(F.pad(vertices, (0, 0, 0, num_missing), value=-1), F.pad(best, (0, num_missing), value=-math.inf))
+
+
+def _trace_path(
+    scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.LongTensor, path_lengths: torch.LongTensor
+) -> torch.LongTensor:
+    vertices = trace_back(scores, into, vertex_lengths, path_lengths)
+    return vertices.masked_fill(~find_real(path_lengths, vertices.shape[1]), -1)
+
+
+def read_paths(vertices: torch.LongTensor, token_ids: torch.LongTensor, *, pad_token_id: int) -> torch.LongTensor:
+    """
+    The words along paths.
+
+    Args:
+        vertices (`torch.LongTensor` of shape `(B, P)`): a path of each sentence, right-padded with -1.
+        token_ids (`torch.LongTensor` of shape `(B, A)`): the word of each vertex.
+        pad_token_id (`int`): written at padding.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, P)`.
+    """
+    return token_ids.gather(1, vertices.clamp(min=0)).masked_fill(vertices < 0, pad_token_id)
+
+
+def score_paths(
+    vertices: torch.LongTensor, transition_log_probs: torch.Tensor, word_scores: torch.Tensor
+) -> torch.Tensor:
+    """
+    Log-probability that each vertex of a path adds: of going there and of its word.
+
+    Args:
+        vertices (`torch.LongTensor` of shape `(B, P)`): a path of each sentence, right-padded with -1.
+        transition_log_probs (`torch.Tensor` of shape `(B, A, A)`), word_scores (`torch.Tensor` of shape `(B, A)`): as
+            for [`follow_transitions`].
+
+    Returns:
+        `torch.Tensor` of shape `(B, P)`, 0 at padding.
+    """
+    place = vertices.clamp(min=0)
+    scores = word_scores.gather(1, place)
+    rows = transition_log_probs.gather(1, place[:, :-1, None].expand(-1, -1, transition_log_probs.shape[2]))
+    scores[:, 1:] += rows.gather(2, place[:, 1:, None]).squeeze(2)
+    return scores.masked_fill(vertices < 0, 0.0)
+
+
+def search_beam(
+    transition_log_probs: torch.Tensor,
+    word_log_probs: torch.Tensor,
+    word_ids: torch.LongTensor,
+    *,
+    beam_size: int = 100,
+    num_candidates: int = 5,
+    length_penalty: float = 1.1,
+    word_weight: float = 1.0,
+    language_model: LanguageModel | None = None,
+    language_model_weight: float = 0.1,
+    collapse_repeats: bool = True,
+) -> list[tuple[list[int], float]]:
+    """
+    Translations of one sentence, the best first, by (log P(y) + γ · log P_LM(y)) / |y|^α, where P(y) is the sum over
+    the paths that read y.
+
+    Vertices are visited from the first to the last; each keeps its `beam_size` best prefixes and sends them on along
+    its `num_candidates` best pairs of successor and word, by log E + β · log P. Paths that read the same meet in one
+    prefix. With all candidates and a beam that holds every prefix the sums are exact (for β = 1).
+
+    Source: Huang et al. 2022, §3.4 (beam search with an n-gram language model, as its code counts).
+
+    Args:
+        transition_log_probs (`torch.Tensor` of shape `(A, A)`): log E, without padding.
+        word_log_probs (`torch.Tensor` of shape `(A, C)`): log-probabilities of the best words of each vertex; -inf
+            closes one.
+        word_ids (`torch.LongTensor` of shape `(A, C)`): the words.
+        beam_size (`int`): prefixes kept at each vertex.
+        num_candidates (`int`): pairs of successor and word tried from each vertex.
+        length_penalty (`float`): α; |y| counts the tokens read, those of the first and the last vertex included.
+        word_weight (`float`): β.
+        language_model ([`LanguageModel`], *optional*): ranks the hypotheses at the last vertex again, by their ids
+            without those of the first and the last vertex.
+        language_model_weight (`float`): γ.
+        collapse_repeats (`bool`): a word equal to the one before it on the path is read once.
+
+    Returns:
+        `list[tuple[list[int], float]]`: at most `beam_size` token ids and scores; empty where no path is open.
+    """
+    pairs = _find_pairs(transition_log_probs, word_weight * word_log_probs, num_candidates)
+    ids = word_ids.tolist()
+    beams: list[dict[tuple[int, ...], float]] = [{} for _ in ids]
+    for token, score in zip(ids[0], (word_weight * word_log_probs[0]).tolist()):
+        if score > -math.inf:
+            beams[0][(token,)] = score
+    for vertex, outgoing in enumerate(pairs):
+        for prefix, log_prob in _keep_best(beams[vertex], beam_size, length_penalty):
+            for successor, place, score in outgoing:
+                token = ids[successor][place]
+                grown = prefix if collapse_repeats and token == prefix[-1] else (*prefix, token)
+                beams[successor][grown] = _log_add(beams[successor].get(grown, -math.inf), log_prob + score)
+    best = dict(_keep_best(beams[-1], beam_size, length_penalty))
+    if language_model is not None:
+        for read in best:
+            best[read] += language_model_weight * float(language_model(list(read[1:-1])))
+    ranked = _keep_best(best, beam_size, length_penalty)
+    return [(list(read), score / len(read) ** length_penalty) for read, score in ranked]
+
+
+def _keep_best(
+    beam: dict[tuple[int, ...], float], beam_size: int, length_penalty: float
+) -> list[tuple[tuple[int, ...], float]]:
+    """Prefixes and their scores, the best by score / length^α first."""
+    return heapq.nlargest(beam_size, beam.items(), key=lambda item: item[1] / len(item[0]) ** length_penalty)
+
+
+def _find_pairs(
+    transitions: torch.Tensor, words: torch.Tensor, num_candidates: int
+) -> list[list[tuple[int, int, float]]]:
+    """For each vertex its best (successor, place of the word, score)."""
+    num_vertices, num_words = words.shape
+    scores = (transitions.unsqueeze(2) + words).flatten(1)
+    best, order = scores.topk(min(num_candidates, scores.shape[1]), dim=1)
+    return [
+        [(*divmod(place, num_words), score) for place, score in zip(places, values) if score > -math.inf]
+        for places, values in zip(order.tolist(), best.tolist())
+    ]
+
+
+def _log_add(first: float, second: float) -> float:
+    """log(exp(first) + exp(second)) of numbers of which one is finite."""
+    low, high = sorted((first, second))
+    return high + math.log1p(math.exp(low - high))
