@@ -159,4 +159,4 @@ def _owner_of(setting: str, name: str, model_type: str) -> str:
     if not owners:
         return f"method={name} has no such setting."
     role = "students" if issubclass(find_method(owners[0]), Distillation) else "teachers"
-    return f"it belongs to the training of {owners[0]} {role}."
+    return f"it belongs to the training of {' or '.join(owners)} {role}."
