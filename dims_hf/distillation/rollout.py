@@ -36,8 +36,8 @@ class TeacherRollout:
 
     hidden_states: torch.Tensor
     teacher: PreTrainedModel
-    masked_target_ids: torch.LongTensor
-    partial_tokens: list[torch.LongTensor]
+    masked_target_ids: torch.Tensor
+    partial_tokens: list[torch.Tensor]
     dtype: torch.dtype
 
     @cached_property
@@ -47,7 +47,7 @@ class TeacherRollout:
             return self.teacher.project_vocabulary(self.hidden_states)
 
     @cached_property
-    def tokens(self) -> torch.LongTensor:
+    def tokens(self) -> torch.Tensor:
         """The reference with all masks filled in, each by its label's most likely token: (B, T)."""
         with torch.no_grad(), _precision(self.hidden_states, self.dtype):
             predictions, _ = _choose_tokens(self.teacher, self.hidden_states)
@@ -55,7 +55,7 @@ class TeacherRollout:
         return self.masked_target_ids.masked_scatter(is_masked, predictions)
 
     @property
-    def history(self) -> list[torch.LongTensor]:
+    def history(self) -> list[torch.Tensor]:
         """Tokens (B, T) after each pass, masks included."""
         return [*self.partial_tokens, self.tokens]
 
@@ -65,7 +65,7 @@ def _precision(states: torch.Tensor, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(states.device.type, dtype, enabled=dtype != states.dtype)
 
 
-def _choose_tokens(teacher: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.LongTensor, torch.Tensor]:
+def _choose_tokens(teacher: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Most likely tokens and their log-probabilities, both (M,), for states (M, D); logits exist chunk by chunk."""
     return ProjectedVocabulary.of(teacher, hidden).choose(teacher.suppressed_token_ids())
 
@@ -87,13 +87,13 @@ def resolve_label_mode(label_mode: str, update_all_positions: bool) -> str:
 @torch.no_grad()
 def roll_out_teacher(
     teacher: PreTrainedModel,
-    input_ids: torch.LongTensor,
+    input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
-    masked_target_ids: torch.LongTensor,
+    masked_target_ids: torch.Tensor,
     *,
     num_iterations: int = 2,
     label_mode: str = "auto",
-    block_sizes: torch.LongTensor | None = None,
+    block_sizes: torch.Tensor | None = None,
 ) -> TeacherRollout:
     """
     Runs n teacher passes over the masked tokens of the reference and collects one soft label for each.
@@ -165,12 +165,12 @@ def roll_out_teacher(
 
 def _lowest_in_blocks(
     scores: torch.Tensor,
-    is_open: torch.BoolTensor,
-    is_masked: torch.BoolTensor,
-    block_sizes: torch.LongTensor,
+    is_open: torch.Tensor,
+    is_masked: torch.Tensor,
+    block_sizes: torch.Tensor,
     num_passes: int,
     num_iterations: int,
-) -> torch.BoolTensor:
+) -> torch.Tensor:
     """
     What stays masked after a pass over alignments (B, A): in every block, the least probable ⌈u (n − s) / n⌉ of the u
     masked in the reference. The last position of a block goes first, so that decoding in blocks of n reveals no

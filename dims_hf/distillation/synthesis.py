@@ -9,13 +9,13 @@ from transformers import PreTrainedModel
 @torch.no_grad()
 def synthesize_targets(
     teacher: PreTrainedModel,
-    input_ids: torch.LongTensor,
+    input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     *,
     num_iterations: int = 2,
     length_beam_size: int = 1,
     collapse_repeats: bool = False,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """
     Translates a batch with the teacher, for U-DiMS: what follows treats the translations as references.
 

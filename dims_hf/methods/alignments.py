@@ -53,24 +53,24 @@ class AlignmentBatch(TypedDict):
     (B,; randomness of each sentence).
     """
 
-    input_ids: torch.LongTensor
+    input_ids: torch.Tensor
     attention_mask: torch.Tensor
-    decoder_input_ids: torch.LongTensor
-    decoder_attention_mask: torch.BoolTensor
-    labels: torch.LongTensor
-    is_masked: torch.BoolTensor
-    keys: torch.LongTensor
+    decoder_input_ids: torch.Tensor
+    decoder_attention_mask: torch.Tensor
+    labels: torch.Tensor
+    is_masked: torch.Tensor
+    keys: torch.Tensor
 
 
 class Targets(NamedTuple):
     """What the alignment functions take: `targets` (B, T), and (B,) each of `frame_lengths` and `target_lengths`."""
 
-    targets: torch.LongTensor
-    frame_lengths: torch.LongTensor
-    target_lengths: torch.LongTensor
+    targets: torch.Tensor
+    frame_lengths: torch.Tensor
+    target_lengths: torch.Tensor
 
     @property
-    def fits(self) -> torch.BoolTensor:
+    def fits(self) -> torch.Tensor:
         """Whether each target (B,) has an alignment of its number of frames."""
         return required_frames(self.targets, self.target_lengths) <= self.frame_lengths
 
@@ -78,8 +78,8 @@ class Targets(NamedTuple):
 class Revealed(NamedTuple):
     """Partly revealed alignments: `tokens` (B, A), masks included, and the states (B, A) the loss forces, if any."""
 
-    tokens: torch.LongTensor
-    force_emits: torch.LongTensor | None
+    tokens: torch.Tensor
+    force_emits: torch.Tensor | None
 
 
 class Alignments(Method):
@@ -123,7 +123,7 @@ class Alignments(Method):
             f"token (upsample_ratio={ratio})"
         )
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> AlignmentBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> AlignmentBatch:
         """Fully masked alignments."""
         config = self.config
         num_frames = batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio
@@ -190,7 +190,7 @@ class Alignments(Method):
     @torch.no_grad()
     def align(
         self, run: Run, batch: AlignmentBatch, aligner: PreTrainedModel | None = None, *, predict: bool = False
-    ) -> tuple[Alignment, torch.LongTensor | None]:
+    ) -> tuple[Alignment, torch.Tensor | None]:
         """
         Best alignments of a model in evaluation mode that sees masks alone, and, with `predict`, what it would write
         in each frame (B, A; blanks at padding).
@@ -216,7 +216,7 @@ class Alignments(Method):
         return alignment, predictions
 
 
-def forward_alignment(model: torch.nn.Module, batch: AlignmentBatch, tokens: torch.LongTensor) -> torch.Tensor:
+def forward_alignment(model: torch.nn.Module, batch: AlignmentBatch, tokens: torch.Tensor) -> torch.Tensor:
     """Last decoder states (B, A, D) of alignments `tokens` (B, A) of the batch's sources, without any logits."""
     return model(
         input_ids=batch["input_ids"],
@@ -227,7 +227,7 @@ def forward_alignment(model: torch.nn.Module, batch: AlignmentBatch, tokens: tor
     ).decoder_last_hidden_state
 
 
-def keep_content(labels: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.LongTensor:
+def keep_content(labels: torch.Tensor, special_token_ids: tuple[int, ...]) -> torch.Tensor:
     """`labels` (B, T) without special tokens, the rest moved together to the left and followed by -100."""
     is_content = find_content(labels, special_token_ids)
     order = (~is_content).long().argsort(dim=1, stable=True)

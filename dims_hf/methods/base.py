@@ -110,7 +110,7 @@ class Method:
             ValueError: for a corpus that the method cannot learn from.
         """
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> Batch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> Batch:
         """
         The batch as the model sees it at an optimiser step.
 
@@ -177,7 +177,7 @@ class Distillation(Method):
         raise NotImplementedError
 
     def roll_out(
-        self, run: Run, batch: Batch, teacher: PreTrainedModel, tokens: torch.LongTensor, **options: Any
+        self, run: Run, batch: Batch, teacher: PreTrainedModel, tokens: torch.Tensor, **options: Any
     ) -> TeacherRollout:
         """The teacher's passes over partially masked `tokens` (B, T), in the run's precision."""
         with run.autocast():

@@ -61,8 +61,8 @@ class CorrectionBatch(MaskedBatch):
     `source_labels` (B, S; source ids where masked, else -100).
     """
 
-    correction_labels: torch.LongTensor
-    source_labels: torch.LongTensor
+    correction_labels: torch.Tensor
+    source_labels: torch.Tensor
 
 
 class CMLMC(CMLM):
@@ -94,7 +94,7 @@ class CMLMC(CMLM):
         }
     }
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> CorrectionBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> CorrectionBatch:
         """The batch with targets and sources masked, and the tokens chosen that predictions will replace."""
         masked, config, options = super().prepare(batch, keys, step), self.config, self.options
         is_revealed = self._find_content(masked) & (masked["decoder_input_ids"] != config.mask_token_id)
@@ -143,7 +143,7 @@ class CMLMC(CMLM):
         return self.add_length_loss(Loss(total, {**token.parts, **encoder.parts}), outputs.length_logits, batch, items)
 
     @torch.no_grad()
-    def replace_tokens(self, run: Run, batch: CorrectionBatch, encoder_hidden: torch.Tensor) -> torch.LongTensor:
+    def replace_tokens(self, run: Run, batch: CorrectionBatch, encoder_hidden: torch.Tensor) -> torch.Tensor:
         """The partially masked target (B, T) with predictions from masks alone at the positions to correct."""
         network, target = run.network, batch["decoder_input_ids"]
         is_replaced = batch["correction_labels"] != -100
@@ -172,6 +172,6 @@ class CMLMC(CMLM):
             num_items=items["source_tokens"],
         )
 
-    def _find_content(self, batch: MaskedBatch) -> torch.BoolTensor:
+    def _find_content(self, batch: MaskedBatch) -> torch.Tensor:
         """Content positions (B, T) of the target, masked ones included."""
         return find_content(batch["decoder_input_ids"], special_ids(self.config)) & batch["decoder_attention_mask"]

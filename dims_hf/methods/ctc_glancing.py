@@ -93,7 +93,7 @@ class GlancingCTC(CTC):
         }
     }
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> GlancingBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> GlancingBatch:
         """Fully masked alignments, and how much of the best ones will be shown."""
         ratio = torch.full(keys.shape, self.options.ratio(step, self.num_updates), device=keys.device)
         return GlancingBatch(**super().prepare(batch, keys, step), glancing_ratio=ratio)

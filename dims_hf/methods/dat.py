@@ -44,12 +44,12 @@ class GraphBatch(TypedDict):
     `labels` (B, T; whole targets, then -100), `keys` (B,), `glancing_ratio` (B,).
     """
 
-    input_ids: torch.LongTensor
+    input_ids: torch.Tensor
     attention_mask: torch.Tensor
-    decoder_input_ids: torch.LongTensor
-    decoder_attention_mask: torch.BoolTensor
-    labels: torch.LongTensor
-    keys: torch.LongTensor
+    decoder_input_ids: torch.Tensor
+    decoder_attention_mask: torch.Tensor
+    labels: torch.Tensor
+    keys: torch.Tensor
     glancing_ratio: torch.Tensor
 
 
@@ -89,7 +89,7 @@ class DAT(Method):
                 f"{ratio} per source token). Train a model with a larger upsample_ratio."
             )
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> GraphBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> GraphBatch:
         """Graphs of masks, and how much of the targets will be shown."""
         config = self.config
         lengths = (batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio).clamp(min=2).unsqueeze(1)
@@ -134,7 +134,7 @@ class DAT(Method):
         return Loss(output.loss, {"graph": output.loss.detach()})
 
     @torch.no_grad()
-    def reveal(self, run: Run, batch: GraphBatch) -> tuple[torch.LongTensor, torch.LongTensor | None]:
+    def reveal(self, run: Run, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Graphs (B, A) with some tokens shown on the likeliest path, and what is forced (B, A), if anything is."""
         template, ratio = batch["decoder_input_ids"], float(batch["glancing_ratio"].max())
         if ratio == 0:

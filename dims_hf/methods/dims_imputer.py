@@ -65,7 +65,7 @@ class DiMSImputerOptions(TemperatureOptions, AlignmentOptions):
 class DistillationBatch(AlignmentBatch):
     """[`AlignmentBatch`] with `block_sizes` (B,): in which blocks the teacher reveals."""
 
-    block_sizes: torch.LongTensor
+    block_sizes: torch.Tensor
 
 
 class DiMSImputer(RevealsUnmasked, Distillation):
@@ -110,7 +110,7 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         if share:
             logger.warning("%s; they are masked wholly. A larger upsample_ratio would fit them.", message)
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> DistillationBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> DistillationBatch:
         """The batch as teacher and student see it, before anything is revealed."""
         prepared, options = super().prepare(batch, keys, step), self.options
         is_frame, num_passes = prepared["decoder_attention_mask"], options.teacher_iterations
@@ -149,7 +149,7 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         items: Items,
         student: ProjectedVocabulary,
         labels: TeacherRollout,
-        is_masked: torch.BoolTensor,
+        is_masked: torch.Tensor,
     ) -> Loss:
         frame_lengths, ids = batch["decoder_attention_mask"].sum(dim=1), self.config
         targets, target_lengths = collapse_alignment(
@@ -176,7 +176,7 @@ class DiMSImputer(RevealsUnmasked, Distillation):
         items: Items,
         student: ProjectedVocabulary,
         labels: TeacherRollout,
-        is_masked: torch.BoolTensor,
+        is_masked: torch.Tensor,
     ) -> Loss:
         masked = student.select(is_masked)
         return dims_loss(  # frames have no references: there is no accuracy

@@ -33,7 +33,7 @@ class GLATOptions(GlancingSchedule, MethodOptions):
 class GlancedBatch(MaskedBatch):
     """[`MaskedBatch`], fully masked, with `keys` (B,) and `glancing_ratio` (B,)."""
 
-    keys: torch.LongTensor
+    keys: torch.Tensor
     glancing_ratio: torch.Tensor
 
 
@@ -70,7 +70,7 @@ class GLAT(MaskedTargets):
         }
     }
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> GlancedBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> GlancedBatch:
         """Fully masked targets, and how much of them will be shown."""
         masked = mask_batch(batch, self.config, policy="full", keys=keys)
         ratio = torch.full(keys.shape, self.options.ratio(step, self.num_updates), device=keys.device)

@@ -58,7 +58,7 @@ class Imputer(RevealsUnmasked):
     families = ("imputer",)
     Options = ImputerOptions
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> AlignmentBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> AlignmentBatch:
         """Fully masked alignments, and which frames stay masked once the rest is revealed."""
         prepared = super().prepare(batch, keys, step)
         policy = "full" if 0 <= step < self.options.ctc_steps else self.options.mask_policy

@@ -28,7 +28,7 @@ class MaskedTargetOptions(MethodOptions):
 class MaskedTargets(Method):
     """Methods whose model fills masks of a target of known length; `tokens` are masked ones, with a label."""
 
-    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.LongTensor, step: int) -> MaskedBatch:
+    def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> MaskedBatch:
         """The batch with `mask_policy` applied to each target."""
         return mask_batch(batch, self.config, policy=self.options.mask_policy, keys=keys)
 
@@ -36,7 +36,7 @@ class MaskedTargets(Method):
         """Masked tokens, and sentences."""
         return {"tokens": int((batch["labels"] != -100).sum()), "sentences": batch["labels"].shape[0]}
 
-    def forward(self, run: Run, batch: MaskedBatch) -> tuple[NATSeq2SeqLMOutput, torch.BoolTensor]:
+    def forward(self, run: Run, batch: MaskedBatch) -> tuple[NATSeq2SeqLMOutput, torch.Tensor]:
         """Forward pass without any logits, for losses that project hidden states, and the mask (B, T)."""
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(

@@ -32,7 +32,7 @@ _BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM 
 _LARGEST_BLOCK_EXPONENT = 4
 
 
-def mix_keys(*keys: torch.Tensor | int) -> torch.LongTensor:
+def mix_keys(*keys: torch.Tensor | int) -> torch.Tensor:
     """
     One well-mixed 64-bit integer for each combination of integer keys (broadcast), equal on every device.
 
@@ -45,18 +45,18 @@ def mix_keys(*keys: torch.Tensor | int) -> torch.LongTensor:
     return state
 
 
-def _splitmix(state: torch.LongTensor) -> torch.LongTensor:
+def _splitmix(state: torch.Tensor) -> torch.Tensor:
     state = state + _SPLITMIX_INCREMENT
     for shift, factor in zip((30, 27), _SPLITMIX_FACTORS, strict=True):
         state = (state ^ _logical_shift(state, shift)) * factor
     return state ^ _logical_shift(state, 31)
 
 
-def _logical_shift(state: torch.LongTensor, bits: int) -> torch.LongTensor:
+def _logical_shift(state: torch.Tensor, bits: int) -> torch.Tensor:
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
-def sample_uniform_mask(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:
+def sample_uniform_mask(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """
     Masks m content positions of each row, m uniform on {1, …, N}; never zero, never a special token.
 
@@ -76,8 +76,8 @@ def sample_uniform_mask(is_content: torch.BoolTensor, keys: torch.LongTensor) ->
 
 
 def _choose_randomly(
-    is_eligible: torch.BoolTensor, keys: torch.LongTensor, num_chosen: torch.LongTensor, stream: int
-) -> torch.BoolTensor:
+    is_eligible: torch.Tensor, keys: torch.Tensor, num_chosen: torch.Tensor, stream: int
+) -> torch.Tensor:
     """`num_chosen` (B,) of each row's eligible positions (B, T), all choices equally likely."""
     # Numbering the eligible positions, not the columns, makes the draw independent of padding.
     position = is_eligible.long().cumsum(dim=1)
@@ -85,7 +85,7 @@ def _choose_randomly(
     return select_lowest(noise, is_eligible, num_chosen)
 
 
-def sample_fraction(is_eligible: torch.BoolTensor, keys: torch.LongTensor, fraction: float) -> torch.BoolTensor:
+def sample_fraction(is_eligible: torch.Tensor, keys: torch.Tensor, fraction: float) -> torch.Tensor:
     """
     Chooses ⌊fraction · r⌋ of the r eligible positions of each row, all choices equally likely.
 
@@ -104,7 +104,7 @@ def sample_fraction(is_eligible: torch.BoolTensor, keys: torch.LongTensor, fract
     return _choose_randomly(is_eligible, keys, num_chosen, _REPLACED_STREAM)
 
 
-def sample_source_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, fraction: float) -> torch.BoolTensor:
+def sample_source_mask(is_content: torch.Tensor, keys: torch.Tensor, fraction: float) -> torch.Tensor:
     """
     Masks 1 + ⌊fraction · N · U⌋ of the N content positions of each source, U uniform on [0, 1), drawn in integers.
 
@@ -126,7 +126,7 @@ def sample_source_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, fra
     return _choose_randomly(is_content, keys, num_masked, _SOURCE_POSITION_STREAM)
 
 
-def sample_block_sizes(keys: torch.LongTensor, *, fewest: int = 1) -> torch.LongTensor:
+def sample_block_sizes(keys: torch.Tensor, *, fewest: int = 1) -> torch.Tensor:
     """
     Block size 2^k of each sentence, k uniform on {fewest, …, 4} ({4} where `fewest` is more).
 
@@ -146,7 +146,7 @@ def sample_block_sizes(keys: torch.LongTensor, *, fewest: int = 1) -> torch.Long
     return 2**exponent
 
 
-def sample_block_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, *, fewest: int = 1) -> torch.BoolTensor:
+def sample_block_mask(is_content: torch.Tensor, keys: torch.Tensor, *, fewest: int = 1) -> torch.Tensor:
     """
     Masks c positions of every block of an alignment, c uniform on {fewest, …, b}, b from [`sample_block_sizes`].
 
@@ -169,9 +169,7 @@ def sample_block_mask(is_content: torch.BoolTensor, keys: torch.LongTensor, *, f
     return (rank_in_blocks(noise, is_content, block_sizes) < num_masked.unsqueeze(1)) & is_content
 
 
-def sample_glanced(
-    is_content: torch.BoolTensor, keys: torch.LongTensor, num_revealed: torch.LongTensor
-) -> torch.BoolTensor:
+def sample_glanced(is_content: torch.Tensor, keys: torch.Tensor, num_revealed: torch.Tensor) -> torch.Tensor:
     """
     Chooses `num_revealed` (B,) content positions of each row, all choices equally likely.
 
@@ -188,13 +186,13 @@ def sample_glanced(
     return _choose_randomly(is_content, keys, num_revealed, _GLANCE_STREAM)
 
 
-def mask_everything(is_content: torch.BoolTensor, keys: torch.LongTensor) -> torch.BoolTensor:
+def mask_everything(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
     """Masks all content positions ("full" policy); `keys` are taken so that policies share one signature."""
     return is_content.clone()
 
 
 # name of `mask_policy` -> function (is_content (B, T), keys (B,)) -> is_masked (B, T)
-MASK_POLICIES: dict[str, Callable[[torch.BoolTensor, torch.LongTensor], torch.BoolTensor]] = {
+MASK_POLICIES: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
     "uniform": sample_uniform_mask,
     "full": mask_everything,
     "block": sample_block_mask,
@@ -214,16 +212,14 @@ class MaskedBatch(TypedDict):
     `decoder_attention_mask` (B, T), `labels` (B, T; target ids where masked, else -100).
     """
 
-    input_ids: torch.LongTensor
+    input_ids: torch.Tensor
     attention_mask: torch.Tensor
-    decoder_input_ids: torch.LongTensor
-    decoder_attention_mask: torch.BoolTensor
-    labels: torch.LongTensor
+    decoder_input_ids: torch.Tensor
+    decoder_attention_mask: torch.Tensor
+    labels: torch.Tensor
 
 
-def mask_batch(
-    batch: dict[str, torch.Tensor], config: NATConfig, *, policy: str, keys: torch.LongTensor
-) -> MaskedBatch:
+def mask_batch(batch: dict[str, torch.Tensor], config: NATConfig, *, policy: str, keys: torch.Tensor) -> MaskedBatch:
     """
     Masks each target by the policy.
 

@@ -17,8 +17,8 @@ from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_
 def crf_nll(
     emissions: torch.Tensor,
     transitions: torch.Tensor,
-    target_candidates: torch.LongTensor,
-    lengths: torch.LongTensor,
+    target_candidates: torch.Tensor,
+    lengths: torch.Tensor,
 ) -> torch.Tensor:
     """
     −log p(y) = log Z − Σ_t s_t(y_t) − Σ_t M_t[y_t, y_{t+1}], with Z the sum of exp(score) over all sequences.
@@ -53,7 +53,7 @@ def crf_nll(
 
 
 @torch.no_grad()
-def crf_viterbi(emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.LongTensor) -> torch.LongTensor:
+def crf_viterbi(emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
     The sequence of highest score: the recursion of [`crf_nll`] with max in place of log Σ exp.
 
@@ -96,8 +96,8 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         ctx: Any,
         emissions: torch.Tensor,
         transitions: torch.Tensor,
-        target_candidates: torch.LongTensor,
-        lengths: torch.LongTensor,
+        target_candidates: torch.Tensor,
+        lengths: torch.Tensor,
     ) -> torch.Tensor:
         ctx.dtypes = emissions.dtype, transitions.dtype
         dtype = working_dtype(torch.promote_types(emissions.dtype, transitions.dtype))
@@ -123,7 +123,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         return nodes.to(ctx.dtypes[0]), edges.to(ctx.dtypes[1]), None, None
 
 
-def _close_padding(values: torch.Tensor, lengths: torch.LongTensor) -> torch.Tensor:
+def _close_padding(values: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """Values (B, L, …), 0 at padding."""
     is_real = find_real(lengths, values.shape[1])
     return values.masked_fill(~is_real.view(*is_real.shape, *[1] * (values.dim() - 2)), 0.0)
@@ -138,7 +138,7 @@ def _remove_peaks(values: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
 
 
 def _find_marginals(
-    emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.LongTensor
+    emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Marginals of candidates (B, T, C) and of neighbours (B, T − 1, C, C), 0 at padding, and log Z (B,)."""
     if emissions.shape[1] == 0:
@@ -163,7 +163,7 @@ def _find_marginals(
 
 
 def _score_target(
-    emissions: torch.Tensor, transitions: torch.Tensor, target: torch.LongTensor, lengths: torch.LongTensor
+    emissions: torch.Tensor, transitions: torch.Tensor, target: torch.Tensor, lengths: torch.Tensor
 ) -> torch.Tensor:
     """(B,): score of the target; padding counts 0 in both."""
     score = emissions.gather(2, target.unsqueeze(2)).squeeze(2).sum(dim=1)
@@ -171,9 +171,7 @@ def _score_target(
     return score + rows.squeeze(2).gather(2, target[:, 1:].unsqueeze(2)).squeeze(2).sum(dim=1)
 
 
-def _subtract_target(
-    nodes: torch.Tensor, edges: torch.Tensor, target: torch.LongTensor, is_real: torch.BoolTensor
-) -> None:
+def _subtract_target(nodes: torch.Tensor, edges: torch.Tensor, target: torch.Tensor, is_real: torch.Tensor) -> None:
     """Subtracts 1 in place at what the target takes."""
     sentence, position = is_real.nonzero(as_tuple=True)
     nodes[sentence, position, target[sentence, position]] -= 1
@@ -181,7 +179,7 @@ def _subtract_target(
     edges[sentence, position, target[sentence, position], target[sentence, position + 1]] -= 1
 
 
-def _check_chain(emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.LongTensor) -> None:
+def _check_chain(emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor) -> None:
     check_log_probs("emissions", emissions, "(B, T, C)")
     check_log_probs("transitions", transitions, "(B, T − 1, C, C)")
     batch, width, num_candidates = emissions.shape
@@ -199,7 +197,7 @@ def _check_chain(emissions: torch.Tensor, transitions: torch.Tensor, lengths: to
 
 
 def _check_target(
-    target_candidates: torch.LongTensor, lengths: torch.LongTensor, batch: int, width: int, num_candidates: int
+    target_candidates: torch.Tensor, lengths: torch.Tensor, batch: int, width: int, num_candidates: int
 ) -> None:
     if target_candidates.shape != (batch, width):
         raise ValueError(

@@ -75,8 +75,8 @@ class CTCSettings(DecodingSettings):
 
 
 def make_templates(
-    lengths: torch.LongTensor, *, pad_token_id: int, mask_token_id: int
-) -> tuple[torch.LongTensor, torch.BoolTensor]:
+    lengths: torch.Tensor, *, pad_token_id: int, mask_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Templates `mask … mask pad …`.
 
@@ -93,14 +93,14 @@ def make_templates(
 
 
 def collapse_rows(
-    alignments: torch.LongTensor,
-    lengths: torch.LongTensor,
+    alignments: torch.Tensor,
+    lengths: torch.Tensor,
     *,
     blank_token_id: int,
     bos_token_id: int,
     eos_token_id: int,
     pad_token_id: int,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """
     Targets `<s> … </s> pad …` (R, A + 2) that alignments (R, A) of `lengths` (R,) stand for; `<s> </s>` where all is
     blank.
@@ -113,8 +113,8 @@ def collapse_rows(
 
 
 def search_row(
-    tokens: torch.LongTensor,
-    log_probs: torch.FloatTensor,
+    tokens: torch.Tensor,
+    log_probs: torch.Tensor,
     *,
     blank_token_id: int,
     beam_size: int,
@@ -170,11 +170,11 @@ class CTCDecoding(GridStrategy):
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
-    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames of the one alignment of each sentence: (B, 1)."""
         return self.model.template_lengths(sources.attention_mask).unsqueeze(1), None
 
-    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+    def make_templates(self, lengths: torch.Tensor, request: DecodingRequest) -> DecodingState:
         config = self.config
         templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
@@ -182,9 +182,9 @@ class CTCDecoding(GridStrategy):
     def reveal(
         self,
         state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
     ) -> DecodingState:
         return apply_pass(
             state,
@@ -195,7 +195,7 @@ class CTCDecoding(GridStrategy):
             mask_token_id=self.config.mask_token_id,
         )
 
-    def advance(self, state: DecodingState, logits: torch.FloatTensor) -> DecodingState:
+    def advance(self, state: DecodingState, logits: torch.Tensor) -> DecodingState:
         if state.best is not None:
             # What an earlier pass revealed is certain now; only frames of a sentence's last pass have alternatives.
             certain = BestTokens.certain(state.hypotheses, self.num_best)
@@ -208,7 +208,7 @@ class CTCDecoding(GridStrategy):
             state = replace(state, best=best)
         return super().advance(state, logits)
 
-    def read_out(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+    def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         config = self.config
         return collapse_rows(
             hypotheses,

@@ -41,11 +41,11 @@ class DecoderInputs:
         sources ([`EncodedSources`]): of B' sentences; the K candidates of a sentence share one row.
     """
 
-    rows: slice | torch.LongTensor
-    is_target: torch.BoolTensor
+    rows: slice | torch.Tensor
+    is_target: torch.Tensor
     sources: EncodedSources
 
-    def select(self, sentences: torch.LongTensor) -> DecoderInputs:
+    def select(self, sentences: torch.Tensor) -> DecoderInputs:
         """Those of some sentences of the batch, by their indices (B',)."""
         rows = torch.arange(len(self.is_target), device=sentences.device)
         rows = rows.view(len(self.sources), -1)[sentences].flatten()
@@ -64,9 +64,9 @@ class Grid:
         bonus (`torch.FloatTensor` of shape `(B, K)`, *optional*): added to the candidates' scores.
     """
 
-    lengths: torch.LongTensor
+    lengths: torch.Tensor
     whole: DecoderInputs
-    bonus: torch.FloatTensor | None = None
+    bonus: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,18 +79,18 @@ class BestTokens:
         log_probs (`torch.FloatTensor` of shape `(R, T, C)`): their log-probabilities.
     """
 
-    tokens: torch.LongTensor
-    log_probs: torch.FloatTensor
+    tokens: torch.Tensor
+    log_probs: torch.Tensor
 
     @classmethod
-    def certain(cls, tokens: torch.LongTensor, count: int) -> BestTokens:
+    def certain(cls, tokens: torch.Tensor, count: int) -> BestTokens:
         """Tokens (R, T) without an alternative: the first of `count` has probability 1."""
         log_probs = torch.full((*tokens.shape, count), -torch.inf, device=tokens.device)
         log_probs[..., 0] = 0.0
         return cls(tokens.unsqueeze(-1).expand_as(log_probs), log_probs)
 
     @classmethod
-    def of(cls, logits: torch.FloatTensor, count: int) -> BestTokens:
+    def of(cls, logits: torch.Tensor, count: int) -> BestTokens:
         """Of logits (M, V): (M, C), filled up with impossible ones where V < C."""
         log_probs, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
         missing = (0, count - tokens.shape[-1])
@@ -98,7 +98,7 @@ class BestTokens:
             torch.nn.functional.pad(tokens, missing), torch.nn.functional.pad(log_probs, missing, value=-torch.inf)
         )
 
-    def update(self, is_updated: torch.BoolTensor, new: BestTokens) -> BestTokens:
+    def update(self, is_updated: torch.Tensor, new: BestTokens) -> BestTokens:
         """With the `new` ones (M, C) at the M updated positions (R, T)."""
         tokens, log_probs = self.tokens.clone(), self.log_probs.clone()
         tokens[is_updated], log_probs[is_updated] = new.tokens, new.log_probs
@@ -128,19 +128,19 @@ class DecodingState:
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
     """
 
-    tokens: torch.LongTensor
-    hypotheses: torch.LongTensor
-    scores: torch.FloatTensor
-    is_content: torch.BoolTensor
-    is_masked: torch.BoolTensor
-    state: torch.LongTensor
+    tokens: torch.Tensor
+    hypotheses: torch.Tensor
+    scores: torch.Tensor
+    is_content: torch.Tensor
+    is_masked: torch.Tensor
+    state: torch.Tensor
     num_passes: int
     num_iterations: int
     is_settled: bool = False
     grid: Grid | None = None
     inputs: DecoderInputs | None = None
-    is_updated: torch.BoolTensor | None = None
-    is_forced: torch.BoolTensor | None = None
+    is_updated: torch.Tensor | None = None
+    is_forced: torch.Tensor | None = None
     best: BestTokens | None = None
 
     @property
@@ -149,7 +149,7 @@ class DecodingState:
         return self.is_settled or self.num_passes >= self.num_iterations
 
 
-def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_iterations: int) -> DecodingState:
+def start_decoding(tokens: torch.Tensor, is_content: torch.Tensor, num_iterations: int) -> DecodingState:
     """The state before the first pass over templates (R, T) whose content positions are all masks."""
     return DecodingState(
         tokens=tokens,
@@ -165,10 +165,10 @@ def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_i
 
 def apply_pass(
     state: DecodingState,
-    is_updated: torch.BoolTensor,
-    predictions: torch.LongTensor,
-    log_probs: torch.FloatTensor,
-    select_masks: Callable[[torch.FloatTensor, int], torch.BoolTensor],
+    is_updated: torch.Tensor,
+    predictions: torch.Tensor,
+    log_probs: torch.Tensor,
+    select_masks: Callable[[torch.Tensor, int], torch.Tensor],
     *,
     mask_token_id: int,
 ) -> DecodingState:
@@ -193,8 +193,8 @@ def apply_pass(
 
 
 def find_open_sentences(
-    is_updated: torch.BoolTensor, before: DecodingState | None, after: DecodingState, num_candidates: int
-) -> torch.BoolTensor:
+    is_updated: torch.Tensor, before: DecodingState | None, after: DecodingState, num_candidates: int
+) -> torch.Tensor:
     """
     Sentences that another pass may change: some candidate has a position to update, and its last pass was no fixed
     point (no mask to fill and no token changed), which every later pass would repeat.
@@ -225,29 +225,29 @@ class GridStrategy(DecodingStrategy):
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
-    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Positions (B, K) of each sentence's candidates, ascending, and what to add to their scores (B, K)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how long its candidates are.")
 
-    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+    def make_templates(self, lengths: torch.Tensor, request: DecodingRequest) -> DecodingState:
         """State before the first pass, for R candidates of `lengths` (R,)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its templates are.")
 
     def reveal(
         self,
         state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
     ) -> DecodingState:
         """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
         raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
 
-    def read_out(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+    def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
         return hypotheses
 
-    def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    def settle(self, state: DecodingState) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions, by whose
         log-probabilities candidates are ranked whatever is made of them.
@@ -265,7 +265,7 @@ class GridStrategy(DecodingStrategy):
     def step(self, state: DecodingState) -> DecodingState:
         return self.advance(state, self.compute_logits(state))
 
-    def compute_logits(self, state: DecodingState) -> torch.FloatTensor:
+    def compute_logits(self, state: DecodingState) -> torch.Tensor:
         """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
         inputs = state.inputs
         hidden = self.run_decoder(
@@ -273,7 +273,7 @@ class GridStrategy(DecodingStrategy):
         )
         return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
 
-    def advance(self, state: DecodingState, logits: torch.FloatTensor) -> DecodingState:
+    def advance(self, state: DecodingState, logits: torch.Tensor) -> DecodingState:
         """State after a pass that gave `logits` (M, V)."""
         settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
         chosen = choose_tokens(
@@ -305,7 +305,7 @@ class GridStrategy(DecodingStrategy):
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
-    def positions_to_update(self, state: DecodingState) -> torch.BoolTensor:
+    def positions_to_update(self, state: DecodingState) -> torch.Tensor:
         """Positions (R, T) that the next pass predicts."""
         config = self.config
         if not config.update_all_positions:
@@ -339,7 +339,7 @@ class GridStrategy(DecodingStrategy):
         )
 
     def history_of_winners(
-        self, state: DecodingState, history: list[DecodingStep], rows: torch.LongTensor, width: int
+        self, state: DecodingState, history: list[DecodingStep], rows: torch.Tensor, width: int
     ) -> list[DecodingStep]:
         """`num_iterations` entries for some rows; passes that were not needed changed nothing."""
         # With them, a history does not depend on the batch either.
@@ -349,7 +349,7 @@ class GridStrategy(DecodingStrategy):
         return [DecodingStep(*(part[rows, :width] for part in step)) for step in history]
 
 
-def trim_padding(sequences: torch.LongTensor, pad_token_id: int) -> torch.LongTensor:
+def trim_padding(sequences: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """Right-padded sequences (R, T) up to the last token of the longest."""
     width = int((sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
     return sequences[:, :width]

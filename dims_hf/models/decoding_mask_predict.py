@@ -47,8 +47,8 @@ class MaskPredictSettings(DecodingSettings):
 
 
 def length_candidates(
-    predicted_lengths: torch.LongTensor, length_beam_size: int, *, shortest: int = 2, longest: int | None = None
-) -> torch.LongTensor:
+    predicted_lengths: torch.Tensor, length_beam_size: int, *, shortest: int = 2, longest: int | None = None
+) -> torch.Tensor:
     """
     K contiguous lengths around the predicted one: ℓ − ⌊K/2⌋ … ℓ − ⌊K/2⌋ + K − 1, clamped (duplicates possible).
 
@@ -67,7 +67,7 @@ def length_candidates(
 
 
 def init_mask_predict(
-    lengths: torch.LongTensor,
+    lengths: torch.Tensor,
     *,
     num_iterations: int,
     bos_token_id: int,
@@ -94,9 +94,9 @@ def init_mask_predict(
 
 def step_mask_predict(
     state: DecodingState,
-    is_updated: torch.BoolTensor,
-    predictions: torch.LongTensor,
-    log_probs: torch.FloatTensor,
+    is_updated: torch.Tensor,
+    predictions: torch.Tensor,
+    log_probs: torch.Tensor,
     *,
     mask_token_id: int,
 ) -> DecodingState:
@@ -113,7 +113,7 @@ def step_mask_predict(
         mask_token_id (`int`): written where a position is masked again.
     """
 
-    def select_masks(scores: torch.FloatTensor, num_passes: int) -> torch.BoolTensor:
+    def select_masks(scores: torch.Tensor, num_passes: int) -> torch.Tensor:
         num_left = remaining_masks(state.is_content.sum(dim=1), num_passes, state.num_iterations)
         return select_lowest(scores, state.is_content, num_left)
 
@@ -139,7 +139,7 @@ class MaskPredict(GridStrategy):
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
-    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Lengths to decode, `<s>` and `</s>` counted, and w·log p(length)."""
         fewest = fewest_positions(request, len(sources), self.config, sources.hidden.device)
         if request.target_lengths is not None:
@@ -162,8 +162,8 @@ class MaskPredict(GridStrategy):
         return lengths, weight * logits.float().log_softmax(dim=-1).gather(1, lengths) if weight else None
 
     def _given_lengths(
-        self, sources: EncodedSources, target_lengths: torch.LongTensor, fewest: torch.LongTensor | None
-    ) -> torch.LongTensor:
+        self, sources: EncodedSources, target_lengths: torch.Tensor, fewest: torch.Tensor | None
+    ) -> torch.Tensor:
         """The caller's lengths, once they are known to be possible: (B, 1)."""
         longest = self.config.max_position_embeddings
         if self.settings.length_beam_size > 1:
@@ -188,7 +188,7 @@ class MaskPredict(GridStrategy):
             )
         return lengths.unsqueeze(1)
 
-    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+    def make_templates(self, lengths: torch.Tensor, request: DecodingRequest) -> DecodingState:
         config = self.config
         state = init_mask_predict(
             lengths,
@@ -209,13 +209,13 @@ class MaskPredict(GridStrategy):
     def reveal(
         self,
         state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
     ) -> DecodingState:
         return step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=self.config.mask_token_id)
 
-    def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    def settle(self, state: DecodingState) -> tuple[torch.Tensor, torch.Tensor]:
         if state.best is None:
             return super().settle(state)
         return penalize_repeats(

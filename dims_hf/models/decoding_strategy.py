@@ -25,9 +25,9 @@ class DecodingStep(NamedTuple):
     """What one pass left of the winning candidates: ids (B, T), log-probabilities (B, T), state (B, T; 0 kept, 1
     revealed, 2 predicted or kept before and masked again)."""
 
-    token_ids: torch.LongTensor
-    log_probs: torch.FloatTensor
-    state: torch.LongTensor
+    token_ids: torch.Tensor
+    log_probs: torch.Tensor
+    state: torch.Tensor
 
 
 @dataclass
@@ -46,9 +46,9 @@ class NATGenerateOutput(ModelOutput):
             revealing; those after a pass that changed nothing repeat that pass.
     """
 
-    sequences: torch.LongTensor | None = None
-    sequences_scores: torch.FloatTensor | None = None
-    token_scores: torch.FloatTensor | None = None
+    sequences: torch.Tensor | None = None
+    sequences_scores: torch.Tensor | None = None
+    token_scores: torch.Tensor | None = None
     history: list | None = None
 
 
@@ -126,8 +126,8 @@ class DecodingRequest(NamedTuple):
         language_model ([`LanguageModel`], *optional*): scorer of candidates.
     """
 
-    target_lengths: torch.LongTensor | Sequence[int] | None = None
-    forced_tokens: torch.LongTensor | None = None
+    target_lengths: torch.Tensor | Sequence[int] | None = None
+    forced_tokens: torch.Tensor | None = None
     forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None
     language_model: LanguageModel | None = None
 
@@ -144,15 +144,15 @@ class EncodedSources:
         cross_key_values (`list`): cross-attention keys and values (B, H, S, D/H) of each layer.
     """
 
-    input_ids: torch.LongTensor
-    attention_mask: torch.BoolTensor
-    hidden: torch.FloatTensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    hidden: torch.Tensor
     cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
 
     def __len__(self) -> int:
         return len(self.hidden)
 
-    def select(self, sentences: torch.LongTensor) -> EncodedSources:
+    def select(self, sentences: torch.Tensor) -> EncodedSources:
         """Those of some sentences, by their indices (B',)."""
         return EncodedSources(
             self.input_ids[sentences],
@@ -233,11 +233,11 @@ class DecodingStrategy:
 
     def run_decoder(
         self,
-        tokens: torch.LongTensor,
-        is_target: torch.BoolTensor,
+        tokens: torch.Tensor,
+        is_target: torch.Tensor,
         sources: EncodedSources,
-        output_positions: torch.BoolTensor | None = None,
-    ) -> torch.FloatTensor:
+        output_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Last decoder states of one pass.
 
@@ -261,7 +261,7 @@ class DecodingStrategy:
         ).last_hidden_state
 
 
-def suppress(logits: torch.Tensor, suppressed_ids: list[int]) -> torch.FloatTensor:
+def suppress(logits: torch.Tensor, suppressed_ids: list[int]) -> torch.Tensor:
     """Logits (M, V) in fp32, those of suppressed ids -inf; what the caller gave is not changed."""
     given, logits = logits, logits.float()
     if not suppressed_ids:
@@ -278,7 +278,7 @@ def choose_tokens(
     do_sample: bool = False,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
-) -> tuple[torch.LongTensor, torch.FloatTensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Most likely (or sampled) token and its log-probability at each position; suppressed ids have probability 0.
 
@@ -301,7 +301,7 @@ def choose_tokens(
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
-def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTensor:
+def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.Tensor:
     """
     Order of each sentence's candidates by score; ties go to the shorter one.
 

@@ -22,9 +22,7 @@ class EditScript(NamedTuple):
     insertions: list[list[int]]
 
 
-def edit_oracle(
-    source_ids: Sequence[int] | torch.LongTensor, target_ids: Sequence[int] | torch.LongTensor
-) -> EditScript:
+def edit_oracle(source_ids: Sequence[int] | torch.Tensor, target_ids: Sequence[int] | torch.Tensor) -> EditScript:
     """
     A shortest script of deletions and insertions (a substitution is one of each); of equals the one found from the end
     by inserting where that is optimal, else deleting where that is, else keeping.
@@ -72,7 +70,7 @@ def _edit_distances(source: list[int], target: list[int]) -> list[list[int]]:
     return distances
 
 
-def _to_list(name: str, token_ids: Sequence[int] | torch.LongTensor) -> list[int]:
+def _to_list(name: str, token_ids: Sequence[int] | torch.Tensor) -> list[int]:
     if not isinstance(token_ids, torch.Tensor):
         return list(token_ids)
     if token_ids.dim() != 1:

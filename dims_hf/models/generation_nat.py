@@ -76,18 +76,18 @@ class NATGenerationMixin(GenerationMixin):
     @torch.no_grad()
     def generate(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         *,
-        target_lengths: torch.LongTensor | None = None,
-        forced_tokens: torch.LongTensor | None = None,
+        target_lengths: torch.Tensor | None = None,
+        forced_tokens: torch.Tensor | None = None,
         forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
         language_model: LanguageModel | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
         callback: Callable[[StrategyState], None] | None = None,
         **kwargs,
-    ) -> NATGenerateOutput | torch.LongTensor:
+    ) -> NATGenerateOutput | torch.Tensor:
         """
         Translates a batch with `num_iterations` decoder passes.
 
@@ -154,7 +154,7 @@ class NATGenerationMixin(GenerationMixin):
         return output if settings.return_dict_in_generate else output.sequences
 
     def encode_sources(
-        self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None = None
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None = None
     ) -> EncodedSources:
         """
         What decoding needs of sources (B, S), computed once.
@@ -172,9 +172,7 @@ class NATGenerationMixin(GenerationMixin):
             overrides, generation_config, self.generation_config, settings_class=self.strategy_class.settings_class
         )
 
-    def _check_source(
-        self, input_ids: torch.LongTensor | None, attention_mask: torch.Tensor | None
-    ) -> torch.BoolTensor:
+    def _check_source(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:
         """Refuses input that would fail later or give nonsense; returns the mask of tokens (B, S)."""
         if input_ids is None or input_ids.numel() == 0:
             raise ValueError("generate() got an empty input_ids. Pass token ids of shape (batch, length), both >= 1.")

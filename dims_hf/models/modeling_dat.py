@@ -31,7 +31,7 @@ class DATSeq2SeqLMOutput(NATSeq2SeqLMOutput):
             vertex v to w, at least in single precision; -inf unless w > v and w is within the sentence.
     """
 
-    transition_log_probs: torch.FloatTensor | None = None
+    transition_log_probs: torch.Tensor | None = None
 
 
 class DATModel(NATModel):
@@ -59,7 +59,7 @@ class DATLinks(nn.Module):
         self.key = nn.Linear(2 * config.d_model, config.d_model)
         self.gate = nn.Linear(2 * config.d_model, config.link_heads)
 
-    def forward(self, hidden_states: torch.FloatTensor, vertex_mask: torch.Tensor) -> torch.FloatTensor:
+    def forward(self, hidden_states: torch.Tensor, vertex_mask: torch.Tensor) -> torch.Tensor:
         """
         Args:
             hidden_states (`torch.FloatTensor` of shape `(B, A, D)`): last decoder states.
@@ -84,7 +84,7 @@ class DATLinks(nn.Module):
         tiny = torch.finfo(mixture.dtype).tiny
         return mixture.clamp(min=tiny).log().masked_fill(~is_open, float("-inf"))
 
-    def _split(self, states: torch.FloatTensor) -> torch.FloatTensor:
+    def _split(self, states: torch.Tensor) -> torch.Tensor:
         """(B, A, D) -> (B, A, K, D / K)."""
         return _to_single(states).unflatten(2, (self.num_heads, -1))
 
@@ -93,7 +93,7 @@ def _to_single(values: torch.Tensor) -> torch.Tensor:
     return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
-def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open: torch.BoolTensor) -> torch.Tensor:
+def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:
     """(B, A, A): one head's share of the transitions, 0 where they are closed; queries and keys are (B, A, D / K)."""
     scores = torch.bmm(query, key.transpose(1, 2)) * query.shape[2] ** -0.5
     # a finite number: rows without any transition must not become NaN
@@ -132,7 +132,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
     def add_heads(self, config: DATConfig) -> None:
         self.links = DATLinks(config)
 
-    def template_lengths(self, attention_mask: torch.Tensor) -> torch.LongTensor:
+    def template_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """
         Vertices of each graph: `upsample_ratio` per source token, `<s>` and `</s>` counted, at least 2.
 
@@ -157,7 +157,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
             )
         return lengths
 
-    def make_template(self, attention_mask: torch.Tensor) -> tuple[torch.LongTensor, torch.BoolTensor]:
+    def make_template(self, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Decoder input of [`template_lengths`] vertices: `<s> mask … mask </s>`.
 
@@ -181,16 +181,16 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        force_emits: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        force_emits: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
-        logits_positions: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        logits_positions: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs,
     ) -> DATSeq2SeqLMOutput:
@@ -250,9 +250,9 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         self,
         logits: torch.Tensor,
         transitions: torch.Tensor,
-        labels: torch.LongTensor,
+        labels: torch.Tensor,
         vertex_mask: torch.Tensor,
-        force_emits: torch.LongTensor | None,
+        force_emits: torch.Tensor | None,
         num_items: torch.Tensor | int | None,
     ) -> torch.Tensor:
         """Graph NLL of all sentences over the tokens of their targets, in single precision."""

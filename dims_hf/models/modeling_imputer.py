@@ -56,9 +56,7 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
     config_class = ImputerConfig
     model_class = ImputerModel
 
-    def template_lengths(
-        self, attention_mask: torch.Tensor, min_lengths: torch.LongTensor | None = None
-    ) -> torch.LongTensor:
+    def template_lengths(self, attention_mask: torch.Tensor, min_lengths: torch.Tensor | None = None) -> torch.Tensor:
         """
         Positions of each alignment: `upsample_ratio` per source token, `<s>` and `</s>` counted.
 
@@ -88,8 +86,8 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
         return lengths
 
     def make_template(
-        self, attention_mask: torch.Tensor, min_lengths: torch.LongTensor | None = None
-    ) -> tuple[torch.LongTensor, torch.BoolTensor]:
+        self, attention_mask: torch.Tensor, min_lengths: torch.Tensor | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Fully masked alignments, the decoder input before the first pass.
 
@@ -108,16 +106,16 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
-        force_emits: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
+        force_emits: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
-        logits_positions: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        logits_positions: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs,
     ) -> NATSeq2SeqLMOutput:
@@ -178,8 +176,8 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
         self,
         logits: torch.Tensor,
         labels: torch.Tensor,
-        is_position: torch.BoolTensor,
-        force_emits: torch.LongTensor | None,
+        is_position: torch.Tensor,
+        force_emits: torch.Tensor | None,
         num_items: torch.Tensor | int | None,
     ) -> torch.Tensor:
         """Constrained CTC NLL of all sentences over the free positions, in fp32."""

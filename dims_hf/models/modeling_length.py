@@ -25,9 +25,7 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
     def add_heads(self, config: LengthPredictionConfig) -> None:
         self.length_head = nn.Linear(config.d_model, config.max_target_length, bias=False)
 
-    def predict_length(
-        self, encoder_hidden_states: torch.FloatTensor, attention_mask: torch.Tensor
-    ) -> torch.FloatTensor:
+    def predict_length(self, encoder_hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
         Length logits from encoder states averaged over source tokens (`<s>` and `</s>` included).
 
@@ -43,15 +41,15 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
-        logits_positions: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        logits_positions: torch.Tensor | None = None,
         return_length_logits: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs,

@@ -45,19 +45,19 @@ class NATSeq2SeqLMOutput(ModelOutput):
             before the vocabulary projection, with `labels` or `output_hidden_states=True`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    decoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
-    encoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    encoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    length_logits: torch.FloatTensor | None = None
-    decoder_last_hidden_state: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    logits: torch.Tensor | None = None
+    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    decoder_attentions: tuple[torch.Tensor, ...] | None = None
+    cross_attentions: tuple[torch.Tensor, ...] | None = None
+    encoder_last_hidden_state: torch.Tensor | None = None
+    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    encoder_attentions: tuple[torch.Tensor, ...] | None = None
+    length_logits: torch.Tensor | None = None
+    decoder_last_hidden_state: torch.Tensor | None = None
 
 
-def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.LongTensor:
+def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
     """
     Row of the position table for each token: the k-th token (k = 1, 2, …) uses row k + 1, padding uses row 1.
 
@@ -239,7 +239,7 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
         attention_mask: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         cross_key_values: KeyValues | None = None,
-        output_positions: torch.BoolTensor | None = None,
+        output_positions: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
@@ -339,9 +339,9 @@ class NATEncoder(NATEmbeddedStack):
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutput:
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
@@ -387,13 +387,13 @@ class NATDecoder(NATEmbeddedStack):
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        encoder_hidden_states: torch.FloatTensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         cross_key_values: list[KeyValues] | None = None,
-        output_positions: torch.BoolTensor | None = None,
+        output_positions: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithCrossAttentions:
         """
@@ -475,10 +475,10 @@ class NATModel(NATPreTrainedModel):
 
     def encode(
         self,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
         encoder_outputs: BaseModelOutput | tuple | None,
-        inputs_embeds: torch.FloatTensor | None,
+        inputs_embeds: torch.Tensor | None,
         **kwargs,
     ) -> BaseModelOutput:
         """Encoder output, computed unless the caller passed one."""
@@ -491,13 +491,13 @@ class NATModel(NATPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqModelOutput:
         """

@@ -116,9 +116,9 @@ class Graphs(NamedTuple):
         lengths (`torch.LongTensor` of shape `(B,)`): vertices of each graph.
     """
 
-    hidden_states: torch.FloatTensor
-    transitions: torch.FloatTensor
-    lengths: torch.LongTensor
+    hidden_states: torch.Tensor
+    transitions: torch.Tensor
+    lengths: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ class GraphDecoding(DecodingStrategy):
         )
         return output, only_pass
 
-    def _find_paths(self, graphs: Graphs, words: torch.FloatTensor | None) -> BestPaths:
+    def _find_paths(self, graphs: Graphs, words: torch.Tensor | None) -> BestPaths:
         """The paths that the search finds with these words (B, A), or without."""
         if self.settings.graph_search in ("greedy", "lookahead"):
             vertices = follow_transitions(
@@ -228,20 +228,20 @@ class GraphDecoding(DecodingStrategy):
             num_paths=self.settings.num_return_sequences,
         )
 
-    def _find_passed(self, graphs: Graphs) -> torch.BoolTensor:
+    def _find_passed(self, graphs: Graphs) -> torch.Tensor:
         """(B, A): vertices that enough paths pass."""
         return passing_probabilities(graphs.transitions, graphs.lengths) >= max(
             self.settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny
         )
 
-    def _choose_words(self, graphs: Graphs, is_needed: torch.BoolTensor) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    def _choose_words(self, graphs: Graphs, is_needed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The best word of each vertex (B, A) and its log-probability, -inf where none is needed."""
         ids, words = self._rank_words(graphs, is_needed, num_words=1)
         return ids.squeeze(2), words.squeeze(2)
 
     def _rank_words(
-        self, graphs: Graphs, is_needed: torch.BoolTensor, num_words: int
-    ) -> tuple[torch.LongTensor, torch.FloatTensor]:
+        self, graphs: Graphs, is_needed: torch.Tensor, num_words: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """C best words of each vertex (B, A, C) and their log-probabilities, -inf where none is; ends are certain."""
         config, transitions = self.config, graphs.transitions
         position = torch.arange(transitions.shape[1], device=transitions.device)
@@ -285,7 +285,7 @@ class GraphDecoding(DecodingStrategy):
         padded, scores = padded.to(ranked[0].device), torch.tensor(scores, device=ranked[0].device)
         return NATGenerateOutput(sequences=self._fill_missing(padded, scores > float("-inf")), sequences_scores=scores)
 
-    def _fill_missing(self, sequences: torch.LongTensor, is_found: torch.BoolTensor) -> torch.LongTensor:
+    def _fill_missing(self, sequences: torch.Tensor, is_found: torch.Tensor) -> torch.Tensor:
         """Sequences (R, T) with `<s> </s>` where none was found."""
         sequences = F.pad(sequences, (0, max(2 - sequences.shape[1], 0)), value=self.config.pad_token_id)
         empty = torch.full_like(sequences[0], self.config.pad_token_id)

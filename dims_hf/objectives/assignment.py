@@ -13,7 +13,7 @@ _FORBIDDEN = 1e9
 
 
 @torch.no_grad()
-def assign(costs: torch.Tensor, lengths: torch.LongTensor) -> torch.LongTensor:
+def assign(costs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
     Column of each row in the perfect matching of least total cost, for each sentence's own n × n block.
 

@@ -21,9 +21,9 @@ _ALIGN, _SKIP_PREDICTION, _SKIP_TARGET = range(3)
 
 def axe_loss(
     log_probs: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    prediction_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    prediction_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     empty_token_id: int,
     skip_penalty: float = 1.0,
@@ -81,8 +81,8 @@ def axe_loss(
 @torch.no_grad()
 def find_axe_weights(
     costs: torch.Tensor,
-    prediction_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    prediction_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     skip_penalty: float,
 ) -> torch.Tensor:

@@ -10,7 +10,7 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 
 def cmlm_loss(
     logits: torch.Tensor | Vocabulary,
-    labels: torch.LongTensor,
+    labels: torch.Tensor,
     *,
     label_smoothing: float = 0.1,
     num_items: torch.Tensor | int | None = None,

@@ -16,9 +16,9 @@ Items = tuple[torch.Tensor | int, torch.Tensor | int]
 def cmlmc_loss(
     masked_logits: torch.Tensor | Vocabulary,
     corrected_logits: torch.Tensor | Vocabulary,
-    labels: torch.LongTensor,
-    is_masked: torch.BoolTensor,
-    is_replaced: torch.BoolTensor,
+    labels: torch.Tensor,
+    is_masked: torch.Tensor,
+    is_replaced: torch.Tensor,
     *,
     label_smoothing: float = 0.1,
     reduction: str = "joint",
@@ -70,7 +70,7 @@ def cmlmc_loss(
 
 def encoder_prediction_loss(
     logits: torch.Tensor | Vocabulary,
-    labels: torch.LongTensor,
+    labels: torch.Tensor,
     *,
     label_smoothing: float = 0.1,
     num_items: torch.Tensor | int | None = None,
@@ -100,8 +100,8 @@ def encoder_prediction_loss(
 
 def _summed_cross_entropy(
     logits: torch.Tensor | Vocabulary,
-    labels: torch.LongTensor,
-    is_selected: torch.BoolTensor,
+    labels: torch.Tensor,
+    is_selected: torch.Tensor,
     label_smoothing: float,
 ) -> RowSums:
     """Over the selected positions that have a label."""

@@ -64,7 +64,7 @@ def dims_loss(
     teacher_logits: torch.Tensor | Vocabulary,
     student_hidden: torch.Tensor,
     teacher_hidden: torch.Tensor,
-    is_masked: torch.BoolTensor,
+    is_masked: torch.Tensor,
     *,
     temperature: float = 0.5,
     student_temperature: float = 1.0,
@@ -72,7 +72,7 @@ def dims_loss(
     hidden_squared: bool = False,
     hidden_normalization: str = "none",
     divergence: str = "kl",
-    labels: torch.LongTensor | None = None,
+    labels: torch.Tensor | None = None,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """

@@ -60,7 +60,7 @@ def expected_embeddings(
 def engine_loss(
     student: torch.Tensor | Vocabulary,
     energy: torch.Tensor | Vocabulary,
-    target_lengths: torch.LongTensor,
+    target_lengths: torch.Tensor,
     *,
     eos_token_id: int,
     relaxation: str = "softmax",

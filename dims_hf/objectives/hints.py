@@ -21,7 +21,7 @@ _MAX_COSINE = 1 - 1e-6
 def similarity_loss(
     hidden_states: torch.Tensor,
     target_embeddings: torch.Tensor,
-    is_content: torch.BoolTensor,
+    is_content: torch.Tensor,
     *,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
@@ -50,7 +50,7 @@ def similarity_loss(
 def hidden_hint_loss(
     student_hidden: torch.Tensor,
     teacher_hidden: torch.Tensor,
-    is_content: torch.BoolTensor,
+    is_content: torch.Tensor,
     *,
     student_threshold: float = 0.5,
     teacher_threshold: float = 0.5,
@@ -87,7 +87,7 @@ def hidden_hint_loss(
 def attention_hint_loss(
     student_attention: torch.Tensor,
     teacher_attention: torch.Tensor,
-    is_content: torch.BoolTensor,
+    is_content: torch.Tensor,
     *,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
@@ -121,7 +121,7 @@ def _cosine(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
     return F.cosine_similarity(in_fp32(first), in_fp32(second), dim=-1)
 
 
-def _all_cosines(hidden_states: torch.Tensor, is_content: torch.BoolTensor) -> torch.Tensor:
+def _all_cosines(hidden_states: torch.Tensor, is_content: torch.Tensor) -> torch.Tensor:
     """Cosines (L, B, N, N) of each two positions; 0 where one is no content, whatever it holds."""
     states = torch.where(is_content.unsqueeze(2), in_fp32(hidden_states), 0.0)
     directions = F.normalize(states, dim=-1)

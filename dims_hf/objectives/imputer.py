@@ -12,12 +12,12 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positi
 
 def imputer_loss(
     logits: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int,
-    force_emits: torch.LongTensor | None = None,
+    force_emits: torch.Tensor | None = None,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """
@@ -69,7 +69,7 @@ def imputer_loss(
     return Loss(total, {"ctc": total.detach(), "skipped": (~fits).sum().float()})
 
 
-def count_free_frames(frame_lengths: torch.LongTensor, force_emits: torch.LongTensor | None) -> torch.LongTensor:
+def count_free_frames(frame_lengths: torch.Tensor, force_emits: torch.Tensor | None) -> torch.Tensor:
     """Frames of each sentence (B,) whose state is not forced."""
     if force_emits is None:
         return frame_lengths
@@ -79,12 +79,12 @@ def count_free_frames(frame_lengths: torch.LongTensor, force_emits: torch.LongTe
 
 def imputer_dims_loss(
     student_logits: torch.Tensor | Vocabulary,
-    label_tokens: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    label_lengths: torch.LongTensor,
+    label_tokens: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    label_lengths: torch.Tensor,
     student_hidden: torch.Tensor,
     teacher_hidden: torch.Tensor,
-    is_masked: torch.BoolTensor,
+    is_masked: torch.Tensor,
     *,
     blank_token_id: int,
     hidden_weight: float = 0.0,
@@ -126,7 +126,7 @@ def imputer_dims_loss(
     return Loss(total, {"ctc": token.parts["ctc"], "hidden": mean_distance.detach()})
 
 
-def _check_frames(vocabulary: Vocabulary, frame_lengths: torch.LongTensor) -> None:
+def _check_frames(vocabulary: Vocabulary, frame_lengths: torch.Tensor) -> None:
     if len(vocabulary.shape) != 2 or vocabulary.shape[0] != len(frame_lengths):
         raise ValueError(
             f"logits must be of shape (B, A, V) with B = {len(frame_lengths)}, got "

@@ -8,7 +8,7 @@ from torch import nn
 from dims_hf.objectives.reduction import Loss, divide_by_items
 
 
-def length_classes(target_attention_mask: torch.Tensor, num_classes: int) -> torch.LongTensor:
+def length_classes(target_attention_mask: torch.Tensor, num_classes: int) -> torch.Tensor:
     """
     Length class of each target: its tokens, `<s>` and `</s>` counted, clamped to the last class.
 
@@ -23,7 +23,7 @@ def length_classes(target_attention_mask: torch.Tensor, num_classes: int) -> tor
 
 
 def length_loss(
-    length_logits: torch.Tensor, target_lengths: torch.LongTensor, *, num_items: torch.Tensor | int | None = None
+    length_logits: torch.Tensor, target_lengths: torch.Tensor, *, num_items: torch.Tensor | int | None = None
 ) -> Loss:
     """
     Sum of the sentences' length cross-entropies (fp32, no label smoothing), divided by `num_items`.

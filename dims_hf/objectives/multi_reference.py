@@ -17,9 +17,9 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positi
 
 def multi_reference_loss(
     logits: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int,
     progress: float,
@@ -76,7 +76,7 @@ def multi_reference_loss(
 
 def anneal_references(
     nll: torch.Tensor,
-    target_lengths: torch.LongTensor,
+    target_lengths: torch.Tensor,
     *,
     progress: float,
     turning_point: float = 2 / 3,

@@ -20,8 +20,8 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positi
 
 def bag_of_ngrams_loss(
     log_probs: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     n: int = 2,
     num_items: torch.Tensor | int | None = None,
@@ -72,9 +72,9 @@ def bag_of_ngrams_loss(
 
 def ctc_ngram_loss(
     log_probs: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int,
     n: int = 2,
@@ -140,9 +140,7 @@ def ctc_ngram_loss(
     return Loss(total, {"ngrams": total.detach()})
 
 
-def _as_references(
-    targets: torch.LongTensor, target_lengths: torch.LongTensor
-) -> tuple[torch.LongTensor, torch.LongTensor]:
+def _as_references(targets: torch.Tensor, target_lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Targets (B, K, N) and lengths (B, K)."""
     if targets.dim() == 2 and target_lengths.dim() == 1:
         return targets.unsqueeze(1), target_lengths.unsqueeze(1)
@@ -155,7 +153,7 @@ def _as_references(
 
 
 def match_references(
-    expected: torch.Tensor, targets: torch.LongTensor, target_lengths: torch.LongTensor, n: int
+    expected: torch.Tensor, targets: torch.Tensor, target_lengths: torch.Tensor, n: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Σ over the distinct n-grams of all references of min(expected count, mean count in a reference).
@@ -198,9 +196,7 @@ def expected_unigrams(token_probs: torch.Tensor) -> torch.Tensor:
     return token_probs[:, :1].sum(dim=1) + starts.sum(dim=1)
 
 
-def expected_bigrams(
-    token_probs: torch.Tensor, blank_probs: torch.Tensor, is_repeat: torch.BoolTensor
-) -> torch.Tensor:
+def expected_bigrams(token_probs: torch.Tensor, blank_probs: torch.Tensor, is_repeat: torch.Tensor) -> torch.Tensor:
     """
     Expected count over all CTC paths of each pair of neighbours u, v in a target, in one pass over the frames:
 
@@ -231,7 +227,7 @@ def expected_bigrams(
 
 
 def expected_length(
-    vocabulary: Vocabulary, blank_probs: torch.Tensor, is_frame: torch.BoolTensor, blank_token_id: int
+    vocabulary: Vocabulary, blank_probs: torch.Tensor, is_frame: torch.Tensor, blank_token_id: int
 ) -> torch.Tensor:
     """
     Expected number of tokens over all CTC paths: Σ_t (1 − b_t) − Σ_{t ≥ 2} Σ_{w ≠ blank} p_t(w) p_{t−1}(w).

@@ -16,8 +16,8 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positi
 
 def oaxe_loss(
     log_probs: torch.Tensor | Vocabulary,
-    targets: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     truncation: float = 0.0,
     label_smoothing: float = 0.0,

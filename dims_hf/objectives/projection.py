@@ -178,7 +178,7 @@ class PickedLogProbs(torch.autograd.Function):
         hidden_states: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
-        ids: torch.LongTensor,
+        ids: torch.Tensor,
         fixed_logit: tuple[int, float] | None,
         has_mean: bool,
     ) -> torch.Tensor:

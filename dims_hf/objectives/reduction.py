@@ -14,7 +14,7 @@ class Loss(NamedTuple):
     parts: dict[str, torch.Tensor]
 
 
-def select_positions(states: torch.Tensor, is_selected: torch.BoolTensor) -> torch.Tensor:
+def select_positions(states: torch.Tensor, is_selected: torch.Tensor) -> torch.Tensor:
     """
     Rows of `states` at selected positions; states that are already packed pass through.
 
@@ -35,14 +35,14 @@ def select_positions(states: torch.Tensor, is_selected: torch.BoolTensor) -> tor
     return states
 
 
-def count_correct(logits: torch.Tensor, targets: torch.LongTensor) -> torch.Tensor:
+def count_correct(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
     """Rows of logits or log-probabilities (M, V) where none exceeds the target's (M,): a maximum is all it costs."""
     logits = logits.detach()
     is_correct = logits.gather(1, targets.unsqueeze(1)) >= logits.amax(dim=-1, keepdim=True)
     return is_correct.sum()
 
 
-def masked_accuracy(logits: torch.Tensor, targets: torch.LongTensor, num_items: torch.Tensor | int) -> torch.Tensor:
+def masked_accuracy(logits: torch.Tensor, targets: torch.Tensor, num_items: torch.Tensor | int) -> torch.Tensor:
     """[`count_correct`], divided by `num_items`; no gradient."""
     return divide_by_items(count_correct(logits, targets).float(), num_items)
 

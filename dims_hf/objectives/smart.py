@@ -14,13 +14,13 @@ from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 
 
 def make_smart_inputs(
-    targets: torch.LongTensor,
-    predictions: torch.LongTensor,
-    was_masked: torch.BoolTensor,
-    is_masked: torch.BoolTensor,
+    targets: torch.Tensor,
+    predictions: torch.Tensor,
+    was_masked: torch.Tensor,
+    is_masked: torch.Tensor,
     *,
     mask_token_id: int,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """
     What the second pass sees: gold tokens where the first pass saw them, its predictions where it saw masks, and new
     masks over both.
@@ -42,8 +42,8 @@ def make_smart_inputs(
 
 def smart_loss(
     logits: torch.Tensor | Vocabulary,
-    labels: torch.LongTensor,
-    is_masked: torch.BoolTensor,
+    labels: torch.Tensor,
+    is_masked: torch.Tensor,
     *,
     label_smoothing: float = 0.1,
     num_items: tuple[torch.Tensor | int, torch.Tensor | int] | None = None,

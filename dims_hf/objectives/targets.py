@@ -12,12 +12,12 @@ import torch
 from dims_hf.objectives.vocabulary import Vocabulary
 
 
-def find_real(lengths: torch.LongTensor, width: int) -> torch.BoolTensor:
+def find_real(lengths: torch.Tensor, width: int) -> torch.Tensor:
     """(B,) lengths -> (B, width), True = real position."""
     return torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
 
 
-def check_positions(vocabulary: Vocabulary, lengths: torch.LongTensor, name: str) -> None:
+def check_positions(vocabulary: Vocabulary, lengths: torch.Tensor, name: str) -> None:
     """
     Checks the number of positions of each sentence.
 
@@ -38,12 +38,12 @@ def check_positions(vocabulary: Vocabulary, lengths: torch.LongTensor, name: str
 
 def check_targets(
     vocabulary: Vocabulary,
-    targets: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int | None = None,
     blank_name: str = "blank_token_id",
-) -> torch.BoolTensor:
+) -> torch.Tensor:
     """
     Checks targets.
 
@@ -75,7 +75,7 @@ def check_targets(
     return is_token
 
 
-def _check_lengths(lengths: torch.LongTensor, batch: int, longest: int, name: str, counted: str) -> None:
+def _check_lengths(lengths: torch.Tensor, batch: int, longest: int, name: str, counted: str) -> None:
     if lengths.shape != (batch,) or lengths.is_floating_point():
         raise ValueError(f"{name} must be integers of shape ({batch},), got {tuple(lengths.shape)}. One per sentence.")
     if bool(((lengths < 0) | (lengths > longest)).any()):

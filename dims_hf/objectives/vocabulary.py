@@ -66,7 +66,7 @@ class Vocabulary(ABC):
         """Where the rows are."""
 
     @abstractmethod
-    def select(self, is_selected: torch.BoolTensor) -> Vocabulary:
+    def select(self, is_selected: torch.Tensor) -> Vocabulary:
         """
         The rows where `is_selected` (the leading shape) is True, packed: (M,). Rows that are packed already, and as
         many as selected, pass through.
@@ -76,7 +76,7 @@ class Vocabulary(ABC):
         """
 
     @abstractmethod
-    def cross_entropy(self, labels: torch.LongTensor, *, label_smoothing: float = 0.0) -> RowSums:
+    def cross_entropy(self, labels: torch.Tensor, *, label_smoothing: float = 0.0) -> RowSums:
         """
         Σ (1 − ε)·(−log p(label)) + ε·mean_v(−log p(v)) over rows whose label (leading shape) is not -100.
 
@@ -90,7 +90,7 @@ class Vocabulary(ABC):
         *,
         temperature: float = 1.0,
         student_temperature: float = 1.0,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> RowSums:
         """
         Σ KL(teacher ‖ self) in nats; the teacher gets no gradient. Logits are divided by the temperatures.
@@ -103,7 +103,7 @@ class Vocabulary(ABC):
         """
 
     @abstractmethod
-    def pick(self, ids: torch.LongTensor, *, has_mean: bool = False) -> torch.Tensor:
+    def pick(self, ids: torch.Tensor, *, has_mean: bool = False) -> torch.Tensor:
         """
         Log-probabilities (…, K) of a few ids (…, K) in each row, with a gradient.
 
@@ -114,18 +114,18 @@ class Vocabulary(ABC):
 
     @abstractmethod
     def score(
-        self, ids: torch.LongTensor, suppressed_ids: Sequence[int] | None = None
-    ) -> tuple[torch.Tensor, torch.LongTensor | None]:
+        self, ids: torch.Tensor, suppressed_ids: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """
         Logits (…, K) of a few ids and, given a list of ids that never are, the likeliest id of each row (…): one pass
         over the table, no softmax, no gradient.
         """
 
     @abstractmethod
-    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.LongTensor, torch.Tensor]:
+    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
         """Likeliest id of each row (…) and its log-probability, suppressed ids having probability 0; no gradient."""
 
-    def predict(self, suppressed_ids: Sequence[int] = ()) -> torch.LongTensor:
+    def predict(self, suppressed_ids: Sequence[int] = ()) -> torch.Tensor:
         """Likeliest id of each row (…), suppressed ids left out."""
         return self.choose(suppressed_ids)[0]
 
@@ -151,7 +151,7 @@ class Vocabulary(ABC):
         *,
         temperature: float = 1.0,
         student_temperature: float = 1.0,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> RowSums:
         """
         [`kl`], or the sum of another of `DIVERGENCES`.
@@ -176,8 +176,8 @@ class Vocabulary(ABC):
         return RowSums(summed, num_correct, student.shape.numel())
 
     def _labelled(
-        self, teacher: Vocabulary, labels: torch.LongTensor | None
-    ) -> tuple[Vocabulary, Vocabulary, torch.LongTensor | None]:
+        self, teacher: Vocabulary, labels: torch.Tensor | None
+    ) -> tuple[Vocabulary, Vocabulary, torch.Tensor | None]:
         """Rows of both that have a label, and the labels; all of them where there are no labels at all."""
         if labels is None:
             return self, teacher, None
@@ -204,7 +204,7 @@ class DenseVocabulary(Vocabulary):
         """Where the rows are."""
         return self.logits.device
 
-    def select(self, is_selected: torch.BoolTensor) -> DenseVocabulary:
+    def select(self, is_selected: torch.Tensor) -> DenseVocabulary:
         """Selected rows, packed."""
         return DenseVocabulary(select_positions(self.logits, is_selected), is_normalized=self.is_normalized)
 
@@ -213,7 +213,7 @@ class DenseVocabulary(Vocabulary):
         values = in_fp32(self.logits)
         return values if self.is_normalized else values.log_softmax(dim=-1)
 
-    def cross_entropy(self, labels: torch.LongTensor, *, label_smoothing: float = 0.0) -> RowSums:
+    def cross_entropy(self, labels: torch.Tensor, *, label_smoothing: float = 0.0) -> RowSums:
         """See [`Vocabulary`]."""
         has_label = labels != -100
         targets, rows = labels[has_label], select_positions(self.logits, has_label)
@@ -226,7 +226,7 @@ class DenseVocabulary(Vocabulary):
         *,
         temperature: float = 1.0,
         student_temperature: float = 1.0,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> RowSums:
         """See [`Vocabulary`]."""
         student, teacher, labels = self._labelled(teacher, labels)
@@ -238,7 +238,7 @@ class DenseVocabulary(Vocabulary):
         num_correct = summed.new_zeros(()) if labels is None else count_correct(rows, labels).to(summed.dtype)
         return RowSums(summed, num_correct, len(rows))
 
-    def pick(self, ids: torch.LongTensor, *, has_mean: bool = False) -> torch.Tensor:
+    def pick(self, ids: torch.Tensor, *, has_mean: bool = False) -> torch.Tensor:
         """See [`Vocabulary`]."""
         log_probs = self.log_probs()
         picked = log_probs.gather(-1, ids)
@@ -246,14 +246,14 @@ class DenseVocabulary(Vocabulary):
 
     @torch.no_grad()
     def score(
-        self, ids: torch.LongTensor, suppressed_ids: Sequence[int] | None = None
-    ) -> tuple[torch.Tensor, torch.LongTensor | None]:
+        self, ids: torch.Tensor, suppressed_ids: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See [`Vocabulary`]."""
         likeliest = None if suppressed_ids is None else self.predict(suppressed_ids)
         return in_fp32(self.logits).gather(-1, ids), likeliest
 
     @torch.no_grad()
-    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.LongTensor, torch.Tensor]:
+    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`Vocabulary`]."""
         ids, log_probs = _choose(self.read()(slice(None)), suppressed_ids)
         return ids.view(self.shape), log_probs.view(self.shape)
@@ -303,11 +303,11 @@ class ProjectedVocabulary(Vocabulary):
         """Where the rows are."""
         return self.hidden_states.device
 
-    def select(self, is_selected: torch.BoolTensor) -> ProjectedVocabulary:
+    def select(self, is_selected: torch.Tensor) -> ProjectedVocabulary:
         """Selected rows, packed."""
         return ProjectedVocabulary(select_positions(self.hidden_states, is_selected), self.projection)
 
-    def cross_entropy(self, labels: torch.LongTensor, *, label_smoothing: float = 0.0) -> RowSums:
+    def cross_entropy(self, labels: torch.Tensor, *, label_smoothing: float = 0.0) -> RowSums:
         """See [`Vocabulary`]."""
         has_label = labels != -100
         targets = labels[has_label]
@@ -336,7 +336,7 @@ class ProjectedVocabulary(Vocabulary):
         *,
         temperature: float = 1.0,
         student_temperature: float = 1.0,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
     ) -> RowSums:
         """See [`Vocabulary`]."""
         student, teacher, labels = self._labelled(teacher, labels)
@@ -353,7 +353,7 @@ class ProjectedVocabulary(Vocabulary):
 
         return RowSums(*sum_rows(student.flat, self.projection, losses), student.shape.numel())
 
-    def pick(self, ids: torch.LongTensor, *, has_mean: bool = False) -> torch.Tensor:
+    def pick(self, ids: torch.Tensor, *, has_mean: bool = False) -> torch.Tensor:
         """See [`Vocabulary`]."""
         table = self.projection
         picked = PickedLogProbs.apply(
@@ -363,8 +363,8 @@ class ProjectedVocabulary(Vocabulary):
 
     @torch.no_grad()
     def score(
-        self, ids: torch.LongTensor, suppressed_ids: Sequence[int] | None = None
-    ) -> tuple[torch.Tensor, torch.LongTensor | None]:
+        self, ids: torch.Tensor, suppressed_ids: Sequence[int] | None = None
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """See [`Vocabulary`]."""
         states, table, chunks = prepare_chunks(self.flat, self.projection)
         flat_ids, scores, likeliest = ids.flatten(0, -2), [], []
@@ -378,7 +378,7 @@ class ProjectedVocabulary(Vocabulary):
         return torch.cat(scores).view(ids.shape), torch.cat(likeliest).view(self.shape) if likeliest else None
 
     @torch.no_grad()
-    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.LongTensor, torch.Tensor]:
+    def choose(self, suppressed_ids: Sequence[int] = ()) -> tuple[torch.Tensor, torch.Tensor]:
         """See [`Vocabulary`]."""
         states, table, chunks = prepare_chunks(self.flat, self.projection)
         with torch.autocast(states.device.type, enabled=False):
@@ -425,7 +425,7 @@ def as_vocabulary(given: torch.Tensor | Vocabulary, *, is_normalized: bool = Fal
 
 
 def pick_positions(
-    vocabulary: Vocabulary, ids: torch.LongTensor, is_real: torch.BoolTensor, *, has_mean: bool = False
+    vocabulary: Vocabulary, ids: torch.Tensor, is_real: torch.Tensor, *, has_mean: bool = False
 ) -> torch.Tensor:
     """
     Log-probabilities (B, N, K) of a sentence's own ids (B, K) at all its real positions (B, N); 0 elsewhere, where the
@@ -436,7 +436,7 @@ def pick_positions(
     return picked.new_zeros(*is_real.shape, picked.shape[-1]).index_put((is_real,), picked)
 
 
-def _choose(logits: torch.Tensor, suppressed_ids: Sequence[int]) -> tuple[torch.LongTensor, torch.Tensor]:
+def _choose(logits: torch.Tensor, suppressed_ids: Sequence[int]) -> tuple[torch.Tensor, torch.Tensor]:
     """Likeliest ids (C,) of logits (C, V), which are overwritten, and their log-probabilities."""
     if suppressed_ids:
         logits[:, list(suppressed_ids)] = -torch.inf
