@@ -59,7 +59,7 @@ doctest: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -p no:cacheprovider --doctest-modules dims_hf
 
 types: $(STAMP)
-	$(BIN)/mypy dims_hf
+	$(BIN)/mypy
 
 docs: $(STAMP)
 	$(OFFLINE) NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build -q -d site

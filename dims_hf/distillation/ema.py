@@ -35,12 +35,12 @@ class EMATeacher(TrainerCallback):
         self.model = copy.deepcopy(student).float().requires_grad_(False).eval()
 
     @torch.no_grad()
-    def update(self, student: PreTrainedModel) -> None:
+    def update(self, student: torch.nn.Module) -> None:
         """
         One step of the moving average; buffers are copied.
 
         Args:
-            student (`PreTrainedModel`): unwrapped, with the parameter names of the teacher.
+            student (`torch.nn.Module`): unwrapped, with the parameter names of the teacher.
 
         Raises:
             ValueError: if the student's parameters are not the teacher's.
@@ -68,5 +68,5 @@ class EMATeacher(TrainerCallback):
         **kwargs,
     ) -> None:
         """Follows the student after an optimiser step that took place."""
-        if not getattr(optimizer, "step_was_skipped", False):
+        if model is not None and not getattr(optimizer, "step_was_skipped", False):
             self.update(model)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.models.masking import find_blocks, rank_in_blocks, remaining_teacher_masks, select_lowest
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import ProjectedVocabulary
 from dims_hf.objectives.projection import computing_dtype
 
@@ -28,14 +28,14 @@ class TeacherRollout:
 
     Args:
         hidden_states (`torch.Tensor` of shape `(M, D)`): teacher's last decoder layer where the labels were taken.
-        teacher (`PreTrainedModel`): whose labels these are.
+        teacher (`NATForConditionalGeneration`): whose labels these are.
         masked_target_ids (`torch.LongTensor` of shape `(B, T)`): the reference with masks.
         partial_tokens (`list[torch.LongTensor]`): tokens (B, T) after each pass but the last.
         dtype (`torch.dtype`): precision of the vocabulary projection.
     """
 
     hidden_states: torch.Tensor
-    teacher: PreTrainedModel
+    teacher: NATForConditionalGeneration
     masked_target_ids: torch.Tensor
     partial_tokens: list[torch.Tensor]
     dtype: torch.dtype
@@ -65,7 +65,7 @@ def _precision(states: torch.Tensor, dtype: torch.dtype) -> torch.autocast:
     return torch.autocast(states.device.type, dtype, enabled=dtype != states.dtype)
 
 
-def _choose_tokens(teacher: PreTrainedModel, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _choose_tokens(teacher: NATForConditionalGeneration, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Most likely tokens and their log-probabilities, both (M,), for states (M, D); logits exist chunk by chunk."""
     return ProjectedVocabulary.of(teacher, hidden).choose(teacher.suppressed_token_ids())
 
@@ -86,7 +86,7 @@ def resolve_label_mode(label_mode: str, update_all_positions: bool) -> str:
 
 @torch.no_grad()
 def roll_out_teacher(
-    teacher: PreTrainedModel,
+    teacher: NATForConditionalGeneration,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     masked_target_ids: torch.Tensor,
@@ -106,7 +106,7 @@ def roll_out_teacher(
     holds in each block, except that the last position of a block is revealed first.
 
     Args:
-        teacher (`PreTrainedModel`): in evaluation mode.
+        teacher (`NATForConditionalGeneration`): in evaluation mode.
         input_ids (`torch.LongTensor` of shape `(B, S)`): source, encoded once for all passes.
         attention_mask (`torch.Tensor` of shape `(B, S)`): non-zero for tokens.
         masked_target_ids (`torch.LongTensor` of shape `(B, T)`): reference with masks, padded with `pad_token_id`.
@@ -133,7 +133,8 @@ def roll_out_teacher(
 
     tokens, is_open = masked_target_ids, is_masked  # open: to be predicted by the next pass
     scores = torch.zeros(tokens.shape, device=tokens.device)
-    hypotheses, label_hidden, partial_tokens = tokens, None, []
+    hypotheses, partial_tokens = tokens, []
+    label_hidden: torch.Tensor | None = None
     for num_passes in range(1, num_iterations + 1):
         hidden = teacher.model.decoder(
             tokens,
@@ -160,6 +161,7 @@ def roll_out_teacher(
         tokens = hypotheses.masked_fill(is_left, config.mask_token_id)
         partial_tokens.append(tokens)
         is_open = is_left if freezes else is_masked
+    assert label_hidden is not None  # there is at least one pass
     return TeacherRollout(label_hidden, teacher, masked_target_ids, partial_tokens, computing_dtype(label_hidden))
 
 

@@ -3,12 +3,13 @@
 """Targets for sources that have none: the teacher's own translations."""
 
 import torch
-from transformers import PreTrainedModel
+
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 @torch.no_grad()
 def synthesize_targets(
-    teacher: PreTrainedModel,
+    teacher: NATForConditionalGeneration,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     *,
@@ -23,7 +24,7 @@ def synthesize_targets(
     code discards the result, so that its U-DiMS trains on the references.
 
     Args:
-        teacher (`PreTrainedModel`): the current teacher, in evaluation mode.
+        teacher (`NATForConditionalGeneration`): the current teacher, in evaluation mode.
         input_ids (`torch.LongTensor` of shape `(B, S)`): sources.
         attention_mask (`torch.Tensor` of shape `(B, S)`): 1 for tokens.
         num_iterations (`int`): decoder passes of each translation.

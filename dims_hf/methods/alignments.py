@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict
 
 import torch
-from transformers import PreTrainedModel
 
-from dims_hf.methods.base import Items, Method, MethodOptions, Run
+from dims_hf.methods.base import Batch, Items, Method, MethodOptions, Run
 from dims_hf.methods.options import option
 from dims_hf.models import ImputerConfig
 from dims_hf.models.alignment import Alignment, best_alignment, find_path_labels, lengths_from_mask, required_frames
 from dims_hf.models.decoding_imputer import make_templates
 from dims_hf.models.masking import find_content
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.objectives import Loss, imputer_loss
 
@@ -91,7 +91,7 @@ class Alignments(Method):
     """
 
     has_accuracy = False
-    items = ("frames", "sentences")
+    items: ClassVar[tuple[str, ...]] = ("frames", "sentences")
     config: ImputerConfig
 
     def check(self, dataset: Dataset) -> None:
@@ -151,7 +151,7 @@ class Alignments(Method):
         """Target tokens of a prepared batch, `<s>` and `</s>` counted as for other families."""
         return int((batch["labels"] != -100).sum()) + 2 * len(batch["labels"])
 
-    def count(self, batch: AlignmentBatch) -> dict[str, int]:
+    def count(self, batch: Batch) -> dict[str, int]:
         """Masked frames of targets that fit, and sentences."""
         fits = self.targets_of(batch).fits.unsqueeze(1)
         return {"frames": int((batch["is_masked"] & fits).sum()), "sentences": len(batch["labels"])}
@@ -170,14 +170,14 @@ class Alignments(Method):
             )
         return Loss(loss.total, {**loss.parts, "skipped": loss.parts["skipped"] / items["sentences"]})
 
-    def reveal(self, run: Run, batch: AlignmentBatch, aligner: PreTrainedModel | None = None) -> Revealed:
+    def reveal(self, run: Run, batch: Batch, aligner: NATForConditionalGeneration | None = None) -> Revealed:
         """
         Input alignments of the batch; here nothing is revealed.
 
         Args:
             run ([`Run`]): where alignments are computed.
             batch ([`AlignmentBatch`]): from [`prepare`].
-            aligner (`PreTrainedModel`, *optional*): finds the best alignments; default: the run's own model.
+            aligner (`NATForConditionalGeneration`, *optional*): finds the best alignments; default: the run's model.
         """
         return Revealed(batch["decoder_input_ids"], None)
 
@@ -189,7 +189,12 @@ class Alignments(Method):
 
     @torch.no_grad()
     def align(
-        self, run: Run, batch: AlignmentBatch, aligner: PreTrainedModel | None = None, *, predict: bool = False
+        self,
+        run: Run,
+        batch: AlignmentBatch,
+        aligner: NATForConditionalGeneration | None = None,
+        *,
+        predict: bool = False,
     ) -> tuple[Alignment, torch.Tensor | None]:
         """
         Best alignments of a model in evaluation mode that sees masks alone, and, with `predict`, what it would write

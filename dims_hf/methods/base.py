@@ -7,15 +7,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.distillation import TeacherRollout, roll_out_teacher
 from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.models import NATConfig
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, ProjectedVocabulary
 
 
@@ -44,22 +44,25 @@ class Run:
 
     Args:
         model (`torch.nn.Module`): model in training, possibly wrapped.
-        network (`PreTrainedModel`): the same, unwrapped.
+        network (`NATForConditionalGeneration`): the same, unwrapped.
         autocast (`Callable`): makes the context in which matrix multiplications have the run's precision.
     """
 
     model: torch.nn.Module
-    network: PreTrainedModel
+    network: NATForConditionalGeneration
     autocast: Callable[[], AbstractContextManager] = nullcontext
 
     @classmethod
     def of(cls, model: torch.nn.Module, accelerator: Accelerator | None = None) -> Run:
         """That of a model under an accelerator; without one, in the model's own precision."""
         if accelerator is None:
-            return cls(model, model)
-        return cls(model, accelerator.unwrap_model(model), accelerator.autocast)
+            return cls(model, cast("NATForConditionalGeneration", model))
+        network = cast("NATForConditionalGeneration", accelerator.unwrap_model(model))
+        return cls(model, network, accelerator.autocast)
 
-    def vocabulary(self, hidden_states: torch.Tensor, model: PreTrainedModel | None = None) -> ProjectedVocabulary:
+    def vocabulary(
+        self, hidden_states: torch.Tensor, model: NATForConditionalGeneration | None = None
+    ) -> ProjectedVocabulary:
         """What the model in training, or another one, makes of its last decoder states, chunk by chunk."""
         return ProjectedVocabulary.of(self.network if model is None else model, hidden_states)
 
@@ -90,6 +93,10 @@ class Method:
         config ([`NATConfig`]): of the model in training.
         num_updates (`int`): length of the run in optimiser updates; -1 where epochs count.
     """
+
+    # `loss(run, batch, items)` of a prepared batch, given its means' denominators in the whole optimiser update by the
+    # names in `items`. Those who distil ask for a teacher too: see [`Distillation.loss`].
+    loss: Callable[..., Loss]
 
     paper: ClassVar[str] = ""
     families: ClassVar[tuple[str, ...]] = ()
@@ -130,17 +137,6 @@ class Method:
         """Target tokens of a prepared batch, `<s>` and `</s>` counted."""
         return int(batch["decoder_attention_mask"].sum())
 
-    def loss(self, run: Run, batch: Batch, items: Items) -> Loss:
-        """
-        Loss of one prepared batch.
-
-        Args:
-            run ([`Run`]): where it is computed.
-            batch (`dict`): from [`prepare`].
-            items (`Items`): denominators of the whole optimiser update, by the names in `items`.
-        """
-        raise NotImplementedError
-
 
 @dataclass(frozen=True)
 class DistillationOptions(MethodOptions):
@@ -166,18 +162,20 @@ class Distillation(Method):
 
     Options: ClassVar[type[MethodOptions]] = DistillationOptions
 
-    def loss(self, run: Run, batch: Batch, items: Items, teacher: PreTrainedModel) -> Loss:  # type: ignore[override]
+    def loss(self, run: Run, batch: Batch, items: Items, teacher: NATForConditionalGeneration) -> Loss:
         """
         Loss of one prepared batch.
 
         Args:
-            run, batch, items: as [`Method.loss`]; the run's model is the student.
-            teacher (`PreTrainedModel`): in evaluation mode.
+            run ([`Run`]): where it is computed; its model is the student.
+            batch (`dict`): from [`prepare`].
+            items (`Items`): denominators of the whole optimiser update, by the names in `items`.
+            teacher (`NATForConditionalGeneration`): in evaluation mode.
         """
         raise NotImplementedError
 
     def roll_out(
-        self, run: Run, batch: Batch, teacher: PreTrainedModel, tokens: torch.Tensor, **options: Any
+        self, run: Run, batch: Batch, teacher: NATForConditionalGeneration, tokens: torch.Tensor, **options: Any
     ) -> TeacherRollout:
         """The teacher's passes over partially masked `tokens` (B, T), in the run's precision."""
         with run.autocast():

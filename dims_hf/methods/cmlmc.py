@@ -10,6 +10,7 @@ import torch
 
 from dims_hf.methods.base import Items, Run, Sourced
 from dims_hf.methods.cmlm import CMLM, CMLMOptions
+from dims_hf.methods.masked_targets import MaskedTargets
 from dims_hf.methods.masks import MaskedBatch, sample_fraction, sample_source_mask, special_ids
 from dims_hf.methods.options import option
 from dims_hf.models.generation_nat import choose_tokens
@@ -65,7 +66,7 @@ class CorrectionBatch(MaskedBatch):
     source_labels: torch.Tensor
 
 
-class CMLMC(CMLM):
+class CMLMC(MaskedTargets):
     """
     Conditional masked language model with correction.
 
@@ -103,16 +104,20 @@ class CMLMC(CMLM):
         is_source = find_content(source, special_ids(config)) & is_token
         is_masked = sample_source_mask(is_source, keys, options.encoder_mask_fraction)
         is_mask_id = source == config.mask_token_id
+        masked["input_ids"] = source.masked_fill(is_masked, config.mask_token_id)
         return CorrectionBatch(
-            **{**masked, "input_ids": source.masked_fill(is_masked, config.mask_token_id)},
+            **masked,
             correction_labels=batch["labels"].masked_fill(~is_replaced, -100),
             source_labels=source.masked_fill(~is_masked | is_mask_id, -100),
         )
 
     def count(self, batch: CorrectionBatch) -> dict[str, int]:
         """Masked and replaced tokens, masked source tokens, and sentences."""
-        replaced, source_tokens = (int((batch[f"{name}_labels"] != -100).sum()) for name in ("correction", "source"))
-        return {**super().count(batch), "replaced": replaced, "source_tokens": source_tokens}
+        return {
+            **super().count(batch),
+            "replaced": int((batch["correction_labels"] != -100).sum()),
+            "source_tokens": int((batch["source_labels"] != -100).sum()),
+        }
 
     def loss(self, run: Run, batch: CorrectionBatch, items: Items) -> Loss:
         """Token, correction, encoder and length loss of one batch."""

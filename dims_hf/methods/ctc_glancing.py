@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, Revealed
 from dims_hf.methods.base import Run, Sourced
@@ -16,6 +15,7 @@ from dims_hf.methods.masks import EVALUATION_STEP, sample_glanced
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, GLAT_RECIPE
 from dims_hf.models.alignment import FREE_STATE
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 _DSLP_RECIPE = "released DSLP code, nat_ctc with glancing"
@@ -98,7 +98,7 @@ class GlancingCTC(CTC):
         ratio = torch.full(keys.shape, self.options.ratio(step, self.num_updates), device=keys.device)
         return GlancingBatch(**super().prepare(batch, keys, step), glancing_ratio=ratio)
 
-    def reveal(self, run: Run, batch: GlancingBatch, aligner: PreTrainedModel | None = None) -> Revealed:
+    def reveal(self, run: Run, batch: GlancingBatch, aligner: NATForConditionalGeneration | None = None) -> Revealed:
         """Random frames of the best alignment, the more the worse the model predicts it; none is forced."""
         template, ratio = batch["decoder_input_ids"], batch["glancing_ratio"]
         if not bool((ratio > 0).any()):

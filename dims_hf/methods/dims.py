@@ -6,13 +6,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from transformers import PreTrainedModel
-
 from dims_hf.methods.base import Distillation, DistillationOptions, Items, Run, Sourced
 from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, dims_loss
 
 
@@ -109,7 +108,7 @@ class DiMS(MaskedTargets, Distillation):
         "released_dims_cmlmc_full_mask": _RELEASED_DIMS_FULL_MASK,
     }
 
-    def loss(self, run: Run, batch: MaskedBatch, items: Items, teacher: PreTrainedModel) -> Loss:
+    def loss(self, run: Run, batch: MaskedBatch, items: Items, teacher: NATForConditionalGeneration) -> Loss:
         """DiMS loss and length loss of one batch."""
         options = self.options
         labels = self.roll_out(run, batch, teacher, batch["decoder_input_ids"])

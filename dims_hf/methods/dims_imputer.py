@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.distillation import TeacherRollout
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, forward_alignment
@@ -19,6 +18,7 @@ from dims_hf.methods.imputer import RevealsUnmasked
 from dims_hf.methods.masks import MASK_POLICIES, sample_block_mask, sample_block_sizes
 from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.models.alignment import collapse_alignment
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
 
 
@@ -123,16 +123,17 @@ class DiMSImputer(RevealsUnmasked, Distillation):
             size = num_passes if options.mask_policy == "full" else is_frame.shape[1] + 1
             block_sizes = torch.full_like(keys, size)
         does_not_fit = ~self.targets_of(prepared).fits.unsqueeze(1)
-        return DistillationBatch(
-            **{**prepared, "is_masked": is_masked | (does_not_fit & is_frame)}, block_sizes=block_sizes
-        )
+        prepared["is_masked"] = is_masked | (does_not_fit & is_frame)
+        return DistillationBatch(**prepared, block_sizes=block_sizes)
 
     def count(self, batch: DistillationBatch) -> dict[str, int]:
         """Frames, masked frames, and sentences."""
         frames, masked = (int(batch[name].sum()) for name in ("decoder_attention_mask", "is_masked"))
         return {"frames": frames, "masked_frames": masked, "sentences": len(batch["labels"])}
 
-    def loss(self, run: Run, batch: DistillationBatch, items: Items, teacher: PreTrainedModel) -> Loss:
+    def loss(  # type: ignore[override]  # a student's, unlike that of other alignment-based methods, takes a teacher
+        self, run: Run, batch: DistillationBatch, items: Items, teacher: NATForConditionalGeneration
+    ) -> Loss:
         """Loss of one batch on the alignments that the teacher completes."""
         tokens = self.reveal(run, batch, teacher).tokens
         labels = self.roll_out(run, batch, teacher, tokens, block_sizes=batch["block_sizes"])

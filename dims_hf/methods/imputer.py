@@ -7,13 +7,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, Alignments, Revealed
 from dims_hf.methods.base import Run
 from dims_hf.methods.masks import MASK_POLICIES
 from dims_hf.methods.options import option
 from dims_hf.models.alignment import FREE_STATE
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class ImputerOptions(AlignmentOptions):
 class RevealsUnmasked(Alignments):
     """Methods that reveal, and force, what of the best alignment is not masked."""
 
-    def reveal(self, run: Run, batch: AlignmentBatch, aligner: PreTrainedModel | None = None) -> Revealed:
+    def reveal(self, run: Run, batch: AlignmentBatch, aligner: NATForConditionalGeneration | None = None) -> Revealed:
         """Frames of the best alignment that are not masked, revealed and forced."""
         template, is_revealed = batch["decoder_input_ids"], batch["decoder_attention_mask"] & ~batch["is_masked"]
         if not bool(is_revealed.any()):

@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
-from dims_hf.methods.base import Items, Method, MethodOptions, Run
+from dims_hf.methods.base import Batch, Items, Method, MethodOptions, Run
 from dims_hf.methods.masks import MaskedBatch, mask_batch
 from dims_hf.methods.options import option
-from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import Loss, length_classes, length_loss
 
 
@@ -25,6 +25,14 @@ class MaskedTargetOptions(MethodOptions):
     )
 
 
+class MaskedOutput(Protocol):
+    """What [`MaskedTargets.forward`] gives: last states of encoder (B, S, D) and decoder (B, T, D), length logits."""
+
+    encoder_last_hidden_state: torch.Tensor
+    decoder_last_hidden_state: torch.Tensor
+    length_logits: torch.Tensor
+
+
 class MaskedTargets(Method):
     """Methods whose model fills masks of a target of known length; `tokens` are masked ones, with a label."""
 
@@ -32,11 +40,11 @@ class MaskedTargets(Method):
         """The batch with `mask_policy` applied to each target."""
         return mask_batch(batch, self.config, policy=self.options.mask_policy, keys=keys)
 
-    def count(self, batch: MaskedBatch) -> dict[str, int]:
+    def count(self, batch: Batch) -> dict[str, int]:
         """Masked tokens, and sentences."""
         return {"tokens": int((batch["labels"] != -100).sum()), "sentences": batch["labels"].shape[0]}
 
-    def forward(self, run: Run, batch: MaskedBatch) -> tuple[NATSeq2SeqLMOutput, torch.Tensor]:
+    def forward(self, run: Run, batch: MaskedBatch) -> tuple[MaskedOutput, torch.Tensor]:
         """Forward pass without any logits, for losses that project hidden states, and the mask (B, T)."""
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(

@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from .configuration_nat import NATConfig
-from .decoding_grid import DecodingState
+from .decoding_grid import AnyState, GridState
 from .decoding_strategy import DecodingRequest
 
 
@@ -82,7 +82,7 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
     return sentences
 
 
-def apply_forced_tokens(state: DecodingState, forced_tokens: torch.Tensor) -> DecodingState:
+def apply_forced_tokens(state: AnyState, forced_tokens: torch.Tensor) -> AnyState:
     """Templates (R, T) with the tokens that each sentence's K candidates must have; those are no content any more."""
     forced = torch.as_tensor(forced_tokens, device=state.tokens.device)
     forced = forced.repeat_interleave(len(state.tokens) // len(forced), dim=0)[:, : state.tokens.shape[1]]
@@ -90,7 +90,7 @@ def apply_forced_tokens(state: DecodingState, forced_tokens: torch.Tensor) -> De
     return fix_positions(state, _find_forced(forced), forced)
 
 
-def fix_positions(state: DecodingState, is_forced: torch.Tensor, tokens: torch.Tensor) -> DecodingState:
+def fix_positions(state: AnyState, is_forced: torch.Tensor, tokens: torch.Tensor) -> AnyState:
     """The state with `tokens` (R, T) at the forced positions, which are neither masks nor content any more."""
     filled = torch.where(is_forced, tokens, state.tokens)
     best = state.best
@@ -108,12 +108,12 @@ def fix_positions(state: DecodingState, is_forced: torch.Tensor, tokens: torch.T
     )
 
 
-def place_phrases(state: DecodingState, logits: torch.Tensor, phrases: Phrases) -> tuple[DecodingState, torch.Tensor]:
+def place_phrases(state: GridState, logits: torch.Tensor, phrases: Phrases) -> tuple[GridState, torch.Tensor]:
     """
     Puts the phrases of each sentence where the first pass finds them likeliest, without overlap, in any order.
 
     Args:
-        state ([`DecodingState`]): before the first pass, all content masked.
+        state ([`GridState`]): before the first pass, all content masked.
         logits (`torch.FloatTensor` of shape `(M, V)`): of that pass.
         phrases (`list[list[list[int]]]`): ids, for each of the B sentences.
 

@@ -9,13 +9,13 @@ V vocabulary. Rows are padded on the right.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch.nn import functional as F
 
 from .alignment import collapse_alignment, prefix_beam_search
-from .decoding_grid import BestTokens, DecodingState, GridStrategy, apply_pass, start_decoding, trim_padding
+from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, apply_pass, start_decoding, trim_padding
 from .decoding_strategy import (
     DecodingRequest,
     DecodingSettings,
@@ -23,6 +23,7 @@ from .decoding_strategy import (
     EncodedSources,
     LanguageModel,
     NATGenerateOutput,
+    TranslationModel,
 )
 from .masking import collapse_repeats
 
@@ -151,17 +152,26 @@ def search_row(
     return sorted(rescored, key=lambda target: -target[1])
 
 
+class AlignmentWriter(TranslationModel, Protocol):
+    """A model whose alignments are as long as it says."""
+
+    def template_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Frames (B,) of the alignments of sources, by their mask (B, S)."""
+
+
 class CTCDecoding(GridStrategy):
     """One pass over masks; frames are as many as the model's `template_lengths` says."""
 
     settings_class = CTCSettings
+    settings: CTCSettings
+    model: AlignmentWriter
     refused: ClassVar[dict[str, str]] = {
         "target_lengths": "An Imputer does not fix the length of a translation: blanks decide it.",
         "forced_tokens": "The positions of an alignment are not those of a translation, so none can be forced.",
         "forced_phrases": "The positions of an alignment are not those of a translation, so none can be forced.",
     }
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         self.language_model = request.language_model
         if self.language_model is not None and self.settings.prefix_beam_size == 1:
             raise ValueError("A language model ranks the hypotheses of a beam. Give prefix_beam_size, such as 20.")
@@ -181,11 +191,11 @@ class CTCDecoding(GridStrategy):
 
     def reveal(
         self,
-        state: DecodingState,
+        state: GridState,
         is_updated: torch.Tensor,
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
-    ) -> DecodingState:
+    ) -> GridState:
         return apply_pass(
             state,
             is_updated,
@@ -195,7 +205,7 @@ class CTCDecoding(GridStrategy):
             mask_token_id=self.config.mask_token_id,
         )
 
-    def advance(self, state: DecodingState, logits: torch.Tensor) -> DecodingState:
+    def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         if state.best is not None:
             # What an earlier pass revealed is certain now; only frames of a sentence's last pass have alternatives.
             certain = BestTokens.certain(state.hypotheses, self.num_best)
@@ -219,7 +229,7 @@ class CTCDecoding(GridStrategy):
             pad_token_id=config.pad_token_id,
         )
 
-    def finish(self, state: DecodingState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: GridState, history: list[DecodingStep]) -> NATGenerateOutput:
         """The likeliest paths, or the n best of a prefix beam; their scores are divided by the frames."""
         if state.best is None:
             return super().finish(state, history)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -120,9 +121,6 @@ class DecodingState:
         num_passes (`int`): decoder passes done.
         num_iterations (`int`): decoder passes planned.
         is_settled (`bool`): whether further passes would change nothing.
-        grid ([`Grid`], *optional*): what stays the same during decoding.
-        inputs ([`DecoderInputs`], *optional*): the rows that the next pass computes.
-        is_updated (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions that the next pass predicts.
         is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
             gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
@@ -137,9 +135,6 @@ class DecodingState:
     num_passes: int
     num_iterations: int
     is_settled: bool = False
-    grid: Grid | None = None
-    inputs: DecoderInputs | None = None
-    is_updated: torch.Tensor | None = None
     is_forced: torch.Tensor | None = None
     best: BestTokens | None = None
 
@@ -147,6 +142,26 @@ class DecodingState:
     def is_finished(self) -> bool:
         """Whether all passes are done, or further ones would change nothing."""
         return self.is_settled or self.num_passes >= self.num_iterations
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridState(DecodingState):
+    """
+    [`DecodingState`] with what its next pass computes.
+
+    Args:
+        grid ([`Grid`]): what stays the same during decoding.
+        inputs ([`DecoderInputs`]): the rows that the next pass computes.
+        is_updated (`torch.BoolTensor` of shape `(R, T)`): positions that the next pass predicts.
+    """
+
+    grid: Grid
+    inputs: DecoderInputs
+    is_updated: torch.Tensor
+
+
+# A state before or after it has a plan: what a function changes, it changes in either.
+AnyState = TypeVar("AnyState", bound=DecodingState)
 
 
 def start_decoding(tokens: torch.Tensor, is_content: torch.Tensor, num_iterations: int) -> DecodingState:
@@ -164,14 +179,14 @@ def start_decoding(tokens: torch.Tensor, is_content: torch.Tensor, num_iteration
 
 
 def apply_pass(
-    state: DecodingState,
+    state: AnyState,
     is_updated: torch.Tensor,
     predictions: torch.Tensor,
     log_probs: torch.Tensor,
     select_masks: Callable[[torch.Tensor, int], torch.Tensor],
     *,
     mask_token_id: int,
-) -> DecodingState:
+) -> AnyState:
     """
     Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
     strategy shares. The other arguments are those of [`step_mask_predict`].
@@ -213,7 +228,7 @@ def find_open_sentences(
     return is_open.view(-1, num_candidates).any(dim=1)
 
 
-class GridStrategy(DecodingStrategy):
+class GridStrategy(DecodingStrategy[GridState]):
     """
     Candidates on a grid (R, T) that decoder passes fill. A strategy on a grid says how long its candidates are
     (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked (`reveal`), and, where
@@ -235,11 +250,11 @@ class GridStrategy(DecodingStrategy):
 
     def reveal(
         self,
-        state: DecodingState,
+        state: GridState,
         is_updated: torch.Tensor,
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
-    ) -> DecodingState:
+    ) -> GridState:
         """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
         raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
 
@@ -247,25 +262,27 @@ class GridStrategy(DecodingStrategy):
         """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
         return hypotheses
 
-    def settle(self, state: DecodingState) -> tuple[torch.Tensor, torch.Tensor]:
+    def settle(self, state: GridState) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions, by whose
         log-probabilities candidates are ranked whatever is made of them.
         """
         return state.hypotheses, state.scores
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         lengths, bonus = self.candidate_lengths(sources, request)
-        state = self.make_templates(lengths.flatten(), request)
-        columns = torch.arange(state.tokens.shape[1], device=lengths.device)
+        template = self.make_templates(lengths.flatten(), request)
+        columns = torch.arange(template.tokens.shape[1], device=lengths.device)
         whole = DecoderInputs(slice(None), columns < lengths.flatten().unsqueeze(1), sources)
-        best = BestTokens.certain(state.tokens, self.num_best) if self.num_best > 1 else None
-        return self.plan(replace(state, grid=Grid(lengths, whole, bonus), inputs=whole, best=best), None)
+        if self.num_best > 1:
+            template = replace(template, best=BestTokens.certain(template.tokens, self.num_best))
+        grid = Grid(lengths, whole, bonus)
+        return self.plan(GridState(**vars(template), grid=grid, inputs=whole, is_updated=template.is_masked), None)
 
-    def step(self, state: DecodingState) -> DecodingState:
+    def step(self, state: GridState) -> GridState:
         return self.advance(state, self.compute_logits(state))
 
-    def compute_logits(self, state: DecodingState) -> torch.Tensor:
+    def compute_logits(self, state: GridState) -> torch.Tensor:
         """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
         inputs = state.inputs
         hidden = self.run_decoder(
@@ -273,10 +290,10 @@ class GridStrategy(DecodingStrategy):
         )
         return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
 
-    def advance(self, state: DecodingState, logits: torch.Tensor) -> DecodingState:
+    def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         """State after a pass that gave `logits` (M, V)."""
         settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
-        chosen = choose_tokens(
+        tokens, log_probs = choose_tokens(
             logits, [], do_sample=settings.do_sample, temperature=settings.temperature, generator=self.generator
         )
         is_new = is_updated
@@ -284,15 +301,15 @@ class GridStrategy(DecodingStrategy):
             # Rows that are not computed keep what they have.
             is_new = torch.zeros_like(is_updated)
             is_new[rows] = is_updated[rows]
-            kept = (state.hypotheses, state.scores)
-            chosen = tuple(old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, chosen, strict=True))
-        after = self.reveal(state, is_updated, *chosen)
+            tokens = state.hypotheses.masked_scatter(is_new, tokens)[is_updated]
+            log_probs = state.scores.masked_scatter(is_new, log_probs)[is_updated]
+        after = self.reveal(state, is_updated, tokens, log_probs)
         if state.best is not None:
             after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))
         # A sample may differ from the last one even where its input does not.
         return self.plan(after, None if settings.do_sample else state)
 
-    def plan(self, state: DecodingState, before: DecodingState | None) -> DecodingState:
+    def plan(self, state: GridState, before: GridState | None) -> GridState:
         """The state with what its next pass computes; `before` is the state before the last pass."""
         if state.is_finished:
             return state
@@ -305,7 +322,7 @@ class GridStrategy(DecodingStrategy):
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
-    def positions_to_update(self, state: DecodingState) -> torch.Tensor:
+    def positions_to_update(self, state: GridState) -> torch.Tensor:
         """Positions (R, T) that the next pass predicts."""
         config = self.config
         if not config.update_all_positions:
@@ -314,10 +331,10 @@ class GridStrategy(DecodingStrategy):
         special_ids = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
         return state.is_content & find_content(state.tokens, special_ids)
 
-    def record(self, state: DecodingState) -> DecodingStep:
+    def record(self, state: GridState) -> DecodingStep:
         return DecodingStep(state.hypotheses, state.scores, state.state)
 
-    def finish(self, state: DecodingState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: GridState, history: list[DecodingStep]) -> NATGenerateOutput:
         """Ranks the candidates, collapses repeats where asked, trims padding that no row needs."""
         settings, lengths = self.settings, state.grid.lengths
         tokens, token_scores = self.settle(state)
@@ -339,7 +356,7 @@ class GridStrategy(DecodingStrategy):
         )
 
     def history_of_winners(
-        self, state: DecodingState, history: list[DecodingStep], rows: torch.Tensor, width: int
+        self, state: GridState, history: list[DecodingStep], rows: torch.Tensor, width: int
     ) -> list[DecodingStep]:
         """`num_iterations` entries for some rows; passes that were not needed changed nothing."""
         # With them, a history does not depend on the batch either.
@@ -361,6 +378,7 @@ __all__ = [
     "REVEALED",
     "BestTokens",
     "DecodingState",
+    "GridState",
     "GridStrategy",
     "apply_pass",
     "start_decoding",

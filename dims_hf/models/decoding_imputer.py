@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from .decoding_ctc import CTCDecoding, CTCSettings, collapse_rows, make_templates
-from .decoding_grid import DecodingState, apply_pass, start_decoding
+from .decoding_grid import AnyState, DecodingState, GridState, apply_pass, start_decoding
 from .masking import remaining_masks, select_lowest
 
 
@@ -47,14 +47,14 @@ def init_block_unmasking(
 
 
 def step_block_unmasking(
-    state: DecodingState,
+    state: AnyState,
     is_updated: torch.Tensor,
     predictions: torch.Tensor,
     log_probs: torch.Tensor,
     *,
     mask_token_id: int,
     legacy_adjacency: bool = False,
-) -> DecodingState:
+) -> AnyState:
     """
     Writes the predictions of one pass, then masks all but a few positions of each block of S positions.
 
@@ -83,8 +83,8 @@ def step_block_unmasking(
 
     def select_masks(scores: torch.Tensor, num_passes: int) -> torch.Tensor:
         size, width = state.num_iterations, scores.shape[1]
-        parts = (_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked))
-        return select(*parts, num_passes).flatten(1)[:, :width]
+        parts = [_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked)]
+        return select(parts[0], parts[1], parts[2], num_passes).flatten(1)[:, :width]
 
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
@@ -131,14 +131,15 @@ class BlockUnmasking(CTCDecoding):
     """Alignments that are revealed block by block; a prefix beam searches the frames that the last pass predicted."""
 
     settings_class = ImputerSettings
+    settings: ImputerSettings
 
     def reveal(
         self,
-        state: DecodingState,
+        state: GridState,
         is_updated: torch.Tensor,
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
-    ) -> DecodingState:
+    ) -> GridState:
         return step_block_unmasking(
             state,
             is_updated,

@@ -7,15 +7,27 @@ Shapes: B batch, K length candidates, R = B·K rows, T target length (with `<s>`
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 
+from .configuration_nat import LengthPredictionConfig
 from .decoding_constraints import apply_forced_tokens, check_phrases, fewest_positions, place_phrases
-from .decoding_grid import KEPT, REMASKED, REVEALED, DecodingState, GridStrategy, apply_pass, start_decoding
+from .decoding_grid import (
+    KEPT,
+    REMASKED,
+    REVEALED,
+    AnyState,
+    DecodingState,
+    GridState,
+    GridStrategy,
+    apply_pass,
+    start_decoding,
+)
 from .decoding_rules import NUM_BEST, penalize_repeats
-from .decoding_strategy import DecodingRequest, DecodingSettings, EncodedSources
+from .decoding_strategy import DecodingRequest, DecodingSettings, EncodedSources, TranslationModel
 from .masking import remaining_masks, select_lowest
 
 
@@ -93,13 +105,13 @@ def init_mask_predict(
 
 
 def step_mask_predict(
-    state: DecodingState,
+    state: AnyState,
     is_updated: torch.Tensor,
     predictions: torch.Tensor,
     log_probs: torch.Tensor,
     *,
     mask_token_id: int,
-) -> DecodingState:
+) -> AnyState:
     """
     Writes the predictions of one pass, then re-masks the least confident ⌊N (S − s) / S⌋ content positions.
 
@@ -120,6 +132,13 @@ def step_mask_predict(
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
 
+class LengthPredictor(TranslationModel, Protocol):
+    """A model that predicts how long a translation is."""
+
+    def predict_length(self, encoder_hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Logits (B, max_target_length) of encoder states (B, S, D)."""
+
+
 class MaskPredict(GridStrategy):
     """
     Mask-predict with length candidates (Ghazvininejad et al. 2019).
@@ -128,11 +147,14 @@ class MaskPredict(GridStrategy):
     """
 
     settings_class = MaskPredictSettings
+    settings: MaskPredictSettings
+    config: LengthPredictionConfig
+    model: LengthPredictor
     refused: ClassVar[dict[str, str]] = {
         "language_model": "A language model scores the hypotheses of a prefix beam, which models with a blank have."
     }
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         self.num_best = NUM_BEST if self.settings.repeat_penalty else 1
         self.phrases = check_phrases(request, len(sources), self.config)
         return super().init(sources, request)
@@ -162,13 +184,13 @@ class MaskPredict(GridStrategy):
         return lengths, weight * logits.float().log_softmax(dim=-1).gather(1, lengths) if weight else None
 
     def _given_lengths(
-        self, sources: EncodedSources, target_lengths: torch.Tensor, fewest: torch.Tensor | None
+        self, sources: EncodedSources, given: torch.Tensor | Sequence[int], fewest: torch.Tensor | None
     ) -> torch.Tensor:
         """The caller's lengths, once they are known to be possible: (B, 1)."""
         longest = self.config.max_position_embeddings
         if self.settings.length_beam_size > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
-        target_lengths = torch.as_tensor(target_lengths, device=sources.hidden.device)
+        target_lengths = torch.as_tensor(given, device=sources.hidden.device)
         if target_lengths.shape != (len(sources),) or target_lengths.is_floating_point():
             raise ValueError(
                 f"target_lengths must hold one integer per sentence ({len(sources)}), got shape "
@@ -200,7 +222,7 @@ class MaskPredict(GridStrategy):
         )
         return state if request.forced_tokens is None else apply_forced_tokens(state, request.forced_tokens)
 
-    def step(self, state: DecodingState) -> DecodingState:
+    def step(self, state: GridState) -> GridState:
         logits = self.compute_logits(state)
         if self.phrases is not None and state.num_passes == 0:
             state, logits = place_phrases(state, logits, self.phrases)
@@ -208,14 +230,14 @@ class MaskPredict(GridStrategy):
 
     def reveal(
         self,
-        state: DecodingState,
+        state: GridState,
         is_updated: torch.Tensor,
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
-    ) -> DecodingState:
+    ) -> GridState:
         return step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=self.config.mask_token_id)
 
-    def settle(self, state: DecodingState) -> tuple[torch.Tensor, torch.Tensor]:
+    def settle(self, state: GridState) -> tuple[torch.Tensor, torch.Tensor]:
         if state.best is None:
             return super().settle(state)
         return penalize_repeats(

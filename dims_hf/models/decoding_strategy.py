@@ -11,14 +11,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from transformers.utils import ModelOutput
 
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from .configuration_nat import NATConfig
+from .modeling_nat import NATModel
 
 
 class DecodingStep(NamedTuple):
@@ -46,10 +45,11 @@ class NATGenerateOutput(ModelOutput):
             revealing; those after a pass that changed nothing repeat that pass.
     """
 
-    sequences: torch.Tensor | None = None
-    sequences_scores: torch.Tensor | None = None
+    sequences: torch.Tensor
+    # `ModelOutput` wants defaults for all but the first field.
+    sequences_scores: torch.Tensor = None  # type: ignore[assignment]
     token_scores: torch.Tensor | None = None
-    history: list | None = None
+    history: list[DecodingStep] | None = None
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,28 @@ class StrategyState(Protocol):
         """Whether another step would change nothing, or all steps are done."""
 
 
-class DecodingStrategy:
+class TranslationModel(Protocol):
+    """What decoding asks of a model of any family; a strategy that needs more of its own says so with a subclass."""
+
+    @property
+    def config(self) -> NATConfig:
+        """What was trained."""
+
+    @property
+    def model(self) -> NATModel:
+        """Encoder and decoder."""
+
+    def project_vocabulary(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (…, V) of decoder states (…, D)."""
+
+    def suppressed_token_ids(self) -> list[int]:
+        """Ids that decoding never predicts."""
+
+
+State = TypeVar("State", bound=StrategyState)
+
+
+class DecodingStrategy(Generic[State]):
     """
     How a family decodes: made for one call of `generate()`, which runs
 
@@ -183,7 +204,7 @@ class DecodingStrategy:
     step is one decoder pass or as many as an iteration of the strategy takes.
 
     Args:
-        model (`PreTrainedModel`): the translation model.
+        model ([`TranslationModel`]): the translation model.
         settings ([`DecodingSettings`]): an object of `settings_class`.
         generator (`torch.Generator`, *optional*): randomness of samples.
     """
@@ -193,12 +214,12 @@ class DecodingStrategy:
     refused: ClassVar[dict[str, str]] = {}
 
     def __init__(
-        self, model: PreTrainedModel, settings: DecodingSettings, generator: torch.Generator | None = None
+        self, model: TranslationModel, settings: DecodingSettings, generator: torch.Generator | None = None
     ) -> None:
         self.model, self.config = model, model.config
         self.settings, self.generator = settings, generator
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> StrategyState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> State:
         """
         State before the first step.
 
@@ -207,15 +228,15 @@ class DecodingStrategy:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how decoding starts.")
 
-    def step(self, state: StrategyState) -> StrategyState:
+    def step(self, state: State) -> State:
         """State after one more step."""
         raise NotImplementedError(f"{type(self).__name__} does not say what a step is.")
 
-    def record(self, state: StrategyState) -> DecodingStep:
+    def record(self, state: State) -> DecodingStep:
         """What the history keeps of a step, for all R rows."""
         raise NotImplementedError(f"{type(self).__name__} keeps no history. Leave out output_history.")
 
-    def finish(self, state: StrategyState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: State, history: list[DecodingStep]) -> NATGenerateOutput:
         """The output: best candidates first, `history` cut down to the winners' (`None` if it was not asked for)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its states stand for.")
 
@@ -320,12 +341,13 @@ def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.Tensor:
 __all__ = [
     "DecodingRequest",
     "DecodingSettings",
-    "StrategyState",
     "DecodingStep",
     "DecodingStrategy",
     "EncodedSources",
     "LanguageModel",
     "NATGenerateOutput",
+    "StrategyState",
+    "TranslationModel",
     "choose_tokens",
     "rank_candidates",
     "suppress",

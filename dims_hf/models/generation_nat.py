@@ -6,6 +6,7 @@ Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), K len
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any, Literal, overload
 
 import torch
 from transformers import GenerationConfig
@@ -22,11 +23,11 @@ from .decoding_strategy import (
     EncodedSources,
     LanguageModel,
     NATGenerateOutput,
-    StrategyState,
     choose_tokens,
     rank_candidates,
 )
 from .generation_arguments import LENGTH_LIMITS, check_generation_config, check_length_limits, drop_neutral
+from .modeling_nat import NATModel
 
 
 def default_generation_config(config: NATConfig) -> GenerationConfig:
@@ -58,7 +59,7 @@ def resolve_settings(
             f"generate() does not know {', '.join(unknown)}. It takes input_ids, attention_mask, generation_config, "
             f"generator, callback, {', '.join([*DecodingRequest._fields, *names])}."
         )
-    chosen = {}
+    chosen: dict[str, Any] = {}
     defaults = [{name: getattr(config, name, None) for name in names} for config in reversed(generation_configs)]
     for values in [*defaults, overrides]:
         chosen.update((name, value) for name, value in values.items() if value is not None)
@@ -68,10 +69,43 @@ def resolve_settings(
 class NATGenerationMixin(GenerationMixin):
     """Non-autoregressive `generate()`; how a model decodes, the strategy says that its configuration names."""
 
+    # What the model has that this is a part of.
+    config: NATConfig
+    model: NATModel
+    generation_config: GenerationConfig
+    project_vocabulary: Callable[[torch.Tensor], torch.Tensor]
+
     @property
-    def strategy_class(self) -> type[DecodingStrategy]:
+    def strategy_class(self) -> type[DecodingStrategy[Any]]:
         """The class of [`STRATEGIES`] that `config.decoding_strategy` names."""
         return STRATEGIES[self.config.decoding_strategy]
+
+    # Arguments are not those of autoregressive decoding, which this replaces.
+    @overload  # type: ignore[override]
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        return_dict_in_generate: Literal[True],
+        **kwargs,
+    ) -> NATGenerateOutput: ...
+
+    @overload
+    def generate(
+        self,
+        input_ids: torch.Tensor | None = None,
+        attention_mask: torch.Tensor | None = None,
+        *,
+        target_lengths: torch.Tensor | Sequence[int] | None = None,
+        forced_tokens: torch.Tensor | None = None,
+        forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
+        language_model: LanguageModel | None = None,
+        generation_config: GenerationConfig | None = None,
+        generator: torch.Generator | None = None,
+        callback: Callable[[Any], None] | None = None,
+        **kwargs,
+    ) -> torch.Tensor: ...
 
     @torch.no_grad()
     def generate(
@@ -79,13 +113,13 @@ class NATGenerationMixin(GenerationMixin):
         input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
         *,
-        target_lengths: torch.Tensor | None = None,
+        target_lengths: torch.Tensor | Sequence[int] | None = None,
         forced_tokens: torch.Tensor | None = None,
         forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
         language_model: LanguageModel | None = None,
         generation_config: GenerationConfig | None = None,
         generator: torch.Generator | None = None,
-        callback: Callable[[StrategyState], None] | None = None,
+        callback: Callable[[Any], None] | None = None,
         **kwargs,
     ) -> NATGenerateOutput | torch.Tensor:
         """
@@ -142,7 +176,7 @@ class NATGenerationMixin(GenerationMixin):
         self.strategy_class.check_request(request)
         strategy = self.strategy_class(self, settings, generator)
         state = strategy.init(self.encode_sources(input_ids, attention_mask), request)
-        history = []
+        history: list[DecodingStep] = []
         while not state.is_finished:
             state = strategy.step(state)
             if settings.output_history:
@@ -162,7 +196,7 @@ class NATGenerationMixin(GenerationMixin):
         Raises:
             ValueError: for sources that would fail later or give nonsense; as [`generate`].
         """
-        attention_mask = self._check_source(input_ids, attention_mask)
+        input_ids, attention_mask = self._check_source(input_ids, attention_mask)
         hidden = self.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
         return EncodedSources(input_ids, attention_mask, hidden, self.model.decoder.project_cross_key_values(hidden))
 
@@ -172,8 +206,10 @@ class NATGenerationMixin(GenerationMixin):
             overrides, generation_config, self.generation_config, settings_class=self.strategy_class.settings_class
         )
 
-    def _check_source(self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> torch.Tensor:
-        """Refuses input that would fail later or give nonsense; returns the mask of tokens (B, S)."""
+    def _check_source(
+        self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Refuses input that would fail later or give nonsense; returns ids and the mask of tokens (B, S)."""
         if input_ids is None or input_ids.numel() == 0:
             raise ValueError("generate() got an empty input_ids. Pass token ids of shape (batch, length), both >= 1.")
         if input_ids.dim() != 2:
@@ -200,7 +236,7 @@ class NATGenerationMixin(GenerationMixin):
                 f"Row {int(num_tokens.argmax())} has {int(num_tokens.max())} tokens, more than the position table of "
                 f"{self.config.max_position_embeddings}. Split the sentence or truncate it in the tokenizer."
             )
-        return attention_mask.ne(0)
+        return input_ids, attention_mask.ne(0)
 
     def suppressed_token_ids(self) -> list[int]:
         """Ids that decoding never predicts."""

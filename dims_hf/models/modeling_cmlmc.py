@@ -17,6 +17,8 @@ from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder,
 class ProjectedPositions(nn.Module):
     """Mixin of both stacks: token and position embedding are concatenated and projected instead of added."""
 
+    embed_proj: nn.Linear
+
     def combine_positions(self, token_embeds: torch.Tensor, position_embeds: torch.Tensor) -> torch.Tensor:
         """Input of the first layer from token and position embeddings, all (B, L, D)."""
         return self.embed_proj(torch.cat([token_embeds, position_embeds], dim=-1))
@@ -52,7 +54,8 @@ class CMLMCDecoderLayer(NATDecoderLayer):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor,
+        *,
         unmasked_attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:

@@ -22,6 +22,8 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
     names its own classes and adds nothing else.
     """
 
+    config: LengthPredictionConfig
+
     def add_heads(self, config: LengthPredictionConfig) -> None:
         self.length_head = nn.Linear(config.d_model, config.max_target_length, bias=False)
 
@@ -87,18 +89,17 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
             decoder_inputs_embeds=decoder_inputs_embeds,
             **kwargs,
         )
-        length_logits = None
+        length_logits = loss = None
         if labels is not None or return_length_logits:
-            source_states = outputs.encoder_last_hidden_state
+            source_states = outputs["encoder_last_hidden_state"]
             is_source = self.source_mask(input_ids, attention_mask, source_states)
             length_logits = self.predict_length(source_states, is_source)
-        loss = None
-        if labels is not None:
-            target_mask = self.model.decoder.token_mask(
-                decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask
-            )
-            labels = labels if logits_positions is None else labels[logits_positions]
-            loss = self._loss(logits, labels, length_logits, target_mask, num_items_in_batch)
+            if labels is not None:
+                target_mask = self.model.decoder.token_mask(
+                    decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask
+                )
+                tokens = labels if logits_positions is None else labels[logits_positions]
+                loss = self._loss(logits, tokens, length_logits, target_mask, num_items_in_batch)
         keep_hidden = labels is not None or logits_positions is not None
         return self.make_output(outputs, logits, loss, keep_hidden=keep_hidden, length_logits=length_logits)
 

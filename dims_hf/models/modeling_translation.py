@@ -5,7 +5,7 @@
 Shapes: B batch, S source length, T decoder length, M selected positions, V vocabulary, D hidden.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -65,7 +65,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     loss; how it decodes, its configuration says: see `modeling_length` for those that predict a length.
     """
 
-    model_class = NATModel
+    model_class: type[NATModel] = NATModel
     # Tells the Trainer that losses are normalised by the number of items of the whole update.
     accepts_loss_kwargs = True
     _tied_weights_keys = {"lm_head.weight": "model.shared.weight"}
@@ -78,8 +78,8 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
         self.post_init()
         self.generation_config = default_generation_config(config)
 
-    def add_heads(self, config: NATConfig) -> None:
-        """Modules beside the vocabulary projection; here none."""
+    def add_heads(self, config: Any) -> None:
+        """Modules beside the vocabulary projection, by the family's own configuration; here none."""
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding that both stacks and the projection share."""
@@ -123,6 +123,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     ) -> NATSeq2SeqLMOutput:
         """What `forward` returns; the last decoder states are part of it with `keep_hidden` or all hidden states."""
         keep_hidden = keep_hidden or outputs.decoder_hidden_states is not None
+        assert outputs.encoder_last_hidden_state is not None  # given or computed, but there
         return NATSeq2SeqLMOutput(
             loss=loss,
             logits=logits,

@@ -116,8 +116,8 @@ def dims_loss(
     sums = student.divergence(teacher, divergence, **temperatures, labels=labels)
     distance = hidden_distance(*hidden, squared=hidden_squared, normalization=hidden_normalization)
     num_items = sums.num_items if num_items is None else num_items
-    token, hidden = divide_by_items(sums.summed, num_items), divide_by_items(distance.sum(), num_items)
-    parts = {divergence: token.detach(), "hidden": hidden.detach()}
+    token, apart = divide_by_items(sums.summed, num_items), divide_by_items(distance.sum(), num_items)
+    parts = {divergence: token.detach(), "hidden": apart.detach()}
     if labels is not None:
         parts["accuracy"] = divide_by_items(sums.num_correct, num_items)
-    return Loss(token + hidden_weight * hidden, parts)
+    return Loss(token + hidden_weight * apart, parts)

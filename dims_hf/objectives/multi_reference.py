@@ -115,8 +115,8 @@ def anneal_references(
     lengths = target_lengths * is_usable
     tokens = lengths.sum() if num_items is None else num_items
     # each sentence counts with the mean length of its references
-    mean_tokens = lengths.sum(dim=1) / is_usable.sum(dim=1).clamp(min=1)
-    mean_tokens = mean_tokens.sum() if num_items is None else num_items / nll.shape[1]
+    mean_lengths = lengths.sum(dim=1) / is_usable.sum(dim=1).clamp(min=1)
+    mean_tokens = mean_lengths.sum() if num_items is None else num_items / nll.shape[1]
     has_reference = is_usable.any(dim=1)
     kept = nll.masked_fill(~is_usable, 0.0)
     # the rows of sentences without a reference are left out before the logarithm

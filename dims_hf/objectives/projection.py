@@ -12,9 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import once_differentiable
+
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -49,7 +52,7 @@ class VocabularyProjection:
     bias: torch.Tensor | None = None
 
     @classmethod
-    def of(cls, model: torch.nn.Module) -> VocabularyProjection:
+    def of(cls, model: NATForConditionalGeneration) -> VocabularyProjection:
         """That of a translation model of this package, unwrapped."""
         value = model.config.legacy_mask_logit
         fixed_logit = None if value is None else (model.config.mask_token_id, value)
@@ -174,7 +177,7 @@ class PickedLogProbs(torch.autograd.Function):
 
     @staticmethod
     def forward(  # noqa: D102
-        ctx: FunctionCtx,
+        ctx: Any,
         hidden_states: torch.Tensor,
         weight: torch.Tensor,
         bias: torch.Tensor | None,
@@ -205,7 +208,7 @@ class PickedLogProbs(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:  # noqa: D102
         hidden_states, weight, bias, ids, normalizers, *kept = ctx.saved_tensors
         table = VocabularyProjection(weight, ctx.fixed_logit, bias).cast(ctx.dtype)
         states = hidden_states.detach().to(ctx.dtype)
@@ -230,7 +233,7 @@ class _AttachGradients(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx,
+        ctx: Any,
         value: torch.Tensor,
         hidden_states: torch.Tensor,
         weight: torch.Tensor,
@@ -243,7 +246,7 @@ class _AttachGradients(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: FunctionCtx, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+    def backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         # Scaled here, in fp32: scaled by a small factor earlier, gradients would vanish in half precision.
         scaled = tuple(None if each is None else each.mul(gradient) for each in ctx.saved_tensors)
         return None, *_cast(scaled, ctx.dtypes), None, None, None

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch.nn import functional as F
@@ -31,6 +31,11 @@ from dims_hf.objectives.projection import (
 )
 from dims_hf.objectives.reduction import count_correct, select_positions
 
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 # Log-probabilities (C, V) of each vocabulary in some rows -> (C, …).
 RowFunction = Callable[..., torch.Tensor]
@@ -66,7 +71,7 @@ class Vocabulary(ABC):
         """Where the rows are."""
 
     @abstractmethod
-    def select(self, is_selected: torch.Tensor) -> Vocabulary:
+    def select(self, is_selected: torch.Tensor) -> Self:
         """
         The rows where `is_selected` (the leading shape) is True, packed: (M,). Rows that are packed already, and as
         many as selected, pass through.
@@ -141,6 +146,10 @@ class Vocabulary(ABC):
         """As [`map_rows`] of rows i … i + C, of which `function` makes C results, one per neighbours: (M − 1, …)."""
 
     @abstractmethod
+    def rows(self, rows: slice) -> torch.Tensor:
+        """Log-probabilities (C, V) of some rows, with a gradient."""
+
+    @abstractmethod
     def read(self) -> LogitsReader:
         """A function from rows to their logits (C, V), in fp32, without a gradient; its caller may overwrite them."""
 
@@ -177,7 +186,7 @@ class Vocabulary(ABC):
 
     def _labelled(
         self, teacher: Vocabulary, labels: torch.Tensor | None
-    ) -> tuple[Vocabulary, Vocabulary, torch.Tensor | None]:
+    ) -> tuple[Self, Vocabulary, torch.Tensor | None]:
         """Rows of both that have a label, and the labels; all of them where there are no labels at all."""
         if labels is None:
             return self, teacher, None
@@ -204,9 +213,9 @@ class DenseVocabulary(Vocabulary):
         """Where the rows are."""
         return self.logits.device
 
-    def select(self, is_selected: torch.Tensor) -> DenseVocabulary:
+    def select(self, is_selected: torch.Tensor) -> Self:
         """Selected rows, packed."""
-        return DenseVocabulary(select_positions(self.logits, is_selected), is_normalized=self.is_normalized)
+        return type(self)(select_positions(self.logits, is_selected), is_normalized=self.is_normalized)
 
     def log_probs(self) -> torch.Tensor:
         """Log-probabilities (…, V)."""
@@ -294,7 +303,7 @@ class ProjectedVocabulary(Vocabulary):
         self.hidden_states, self.projection = hidden_states, projection
 
     @classmethod
-    def of(cls, model: torch.nn.Module, hidden_states: torch.Tensor) -> ProjectedVocabulary:
+    def of(cls, model: NATForConditionalGeneration, hidden_states: torch.Tensor) -> ProjectedVocabulary:
         """That of a translation model of this package, unwrapped."""
         return cls(hidden_states, VocabularyProjection.of(model))
 
@@ -303,9 +312,9 @@ class ProjectedVocabulary(Vocabulary):
         """Where the rows are."""
         return self.hidden_states.device
 
-    def select(self, is_selected: torch.Tensor) -> ProjectedVocabulary:
+    def select(self, is_selected: torch.Tensor) -> Self:
         """Selected rows, packed."""
-        return ProjectedVocabulary(select_positions(self.hidden_states, is_selected), self.projection)
+        return type(self)(select_positions(self.hidden_states, is_selected), self.projection)
 
     def cross_entropy(self, labels: torch.Tensor, *, label_smoothing: float = 0.0) -> RowSums:
         """See [`Vocabulary`]."""

@@ -2,6 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Configuration fields that every non-autoregressive translation model shares; one subclass per model family."""
 
+from typing import TYPE_CHECKING, ClassVar
+
 from huggingface_hub.dataclasses import strict
 from transformers.configuration_utils import PreTrainedConfig
 
@@ -42,7 +44,7 @@ class NATConfig(PreTrainedConfig):
         "num_hidden_layers": "encoder_layers",
     }
     # Subclasses name their classes for `auto_map`: {"AutoConfig": "module.Class", ...}.
-    remote_code_map = {}
+    remote_code_map: ClassVar[dict[str, str]] = {}
     # What a family can do, as code asks for it: whether it predicts the length of a translation (`predict_length`,
     # `max_target_length`), whether it writes alignments with blanks (`blank_token_id`), and its key in `STRATEGIES`.
     predicts_length = False
@@ -67,12 +69,19 @@ class NATConfig(PreTrainedConfig):
     suppress_special_tokens: bool = True
     legacy_mask_logit: float | int | None = None
     update_all_positions: bool = False
-    bos_token_id: int | None = 0
-    pad_token_id: int | None = 1
-    eos_token_id: int | list[int] | None = 2
+    if TYPE_CHECKING:
+        bos_token_id: int = 0
+        pad_token_id: int = 1
+        eos_token_id: int = 2
+        mask_token_id: int = 4
+    else:
+        # What is no id is refused by `_check_token_id`, with the advice that the validator of `strict` does not give.
+        bos_token_id: int | None = 0
+        pad_token_id: int | None = 1
+        eos_token_id: int | list[int] | None = 2
+        mask_token_id: int | None = 4
     unk_token_id: int | None = 3
-    mask_token_id: int | None = 4
-    is_encoder_decoder: bool | None = True
+    is_encoder_decoder: bool = True
     tie_word_embeddings: bool = True
 
     def __post_init__(self, **kwargs) -> None:

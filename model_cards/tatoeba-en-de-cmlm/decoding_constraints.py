@@ -13,7 +13,7 @@ from dataclasses import replace
 import torch
 
 from .configuration_nat import NATConfig
-from .decoding_grid import DecodingState
+from .decoding_grid import AnyState, GridState
 from .decoding_strategy import DecodingRequest
 
 
@@ -26,7 +26,7 @@ Phrases = list[list[list[int]]]
 
 def fewest_positions(
     request: DecodingRequest, num_sentences: int, config: NATConfig, device: torch.device
-) -> torch.LongTensor | None:
+) -> torch.Tensor | None:
     """
     Positions (B,) that what is forced needs, `<s>` and `</s>` counted; `None` where nothing is.
 
@@ -82,7 +82,7 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
     return sentences
 
 
-def apply_forced_tokens(state: DecodingState, forced_tokens: torch.LongTensor) -> DecodingState:
+def apply_forced_tokens(state: AnyState, forced_tokens: torch.Tensor) -> AnyState:
     """Templates (R, T) with the tokens that each sentence's K candidates must have; those are no content any more."""
     forced = torch.as_tensor(forced_tokens, device=state.tokens.device)
     forced = forced.repeat_interleave(len(state.tokens) // len(forced), dim=0)[:, : state.tokens.shape[1]]
@@ -90,7 +90,7 @@ def apply_forced_tokens(state: DecodingState, forced_tokens: torch.LongTensor) -
     return fix_positions(state, _find_forced(forced), forced)
 
 
-def fix_positions(state: DecodingState, is_forced: torch.BoolTensor, tokens: torch.LongTensor) -> DecodingState:
+def fix_positions(state: AnyState, is_forced: torch.Tensor, tokens: torch.Tensor) -> AnyState:
     """The state with `tokens` (R, T) at the forced positions, which are neither masks nor content any more."""
     filled = torch.where(is_forced, tokens, state.tokens)
     best = state.best
@@ -108,14 +108,12 @@ def fix_positions(state: DecodingState, is_forced: torch.BoolTensor, tokens: tor
     )
 
 
-def place_phrases(
-    state: DecodingState, logits: torch.FloatTensor, phrases: Phrases
-) -> tuple[DecodingState, torch.FloatTensor]:
+def place_phrases(state: GridState, logits: torch.Tensor, phrases: Phrases) -> tuple[GridState, torch.Tensor]:
     """
     Puts the phrases of each sentence where the first pass finds them likeliest, without overlap, in any order.
 
     Args:
-        state ([`DecodingState`]): before the first pass, all content masked.
+        state ([`GridState`]): before the first pass, all content masked.
         logits (`torch.FloatTensor` of shape `(M, V)`): of that pass.
         phrases (`list[list[list[int]]]`): ids, for each of the B sentences.
 
@@ -137,7 +135,7 @@ def place_phrases(
     return replace(fix_positions(state, is_forced, tokens), is_updated=is_updated), logits[is_left]
 
 
-def best_places(log_probs: torch.FloatTensor, phrases: Sequence[Sequence[int]]) -> list[int]:
+def best_places(log_probs: torch.Tensor, phrases: Sequence[Sequence[int]]) -> list[int]:
     """
     Start of each phrase, so that they do not overlap and lose least: Σ (log p(its token) − log p(likeliest token)).
 
@@ -169,7 +167,7 @@ def best_places(log_probs: torch.FloatTensor, phrases: Sequence[Sequence[int]]) 
     return [start for _, start in sorted(best[-1][2 ** len(phrases) - 1][1])]
 
 
-def _gains(loss: torch.FloatTensor, phrase: Sequence[int]) -> list[float]:
+def _gains(loss: torch.Tensor, phrase: Sequence[int]) -> list[float]:
     """Σ over the phrase's tokens of what each loses, for every start that leaves room: N − len(phrase) + 1 values."""
     count = len(loss) - len(phrase) + 1
     columns = [loss[offset : offset + count, token] for offset, token in enumerate(phrase)]
@@ -177,7 +175,7 @@ def _gains(loss: torch.FloatTensor, phrase: Sequence[int]) -> list[float]:
     return torch.stack(columns).clamp(min=-1e4).sum(dim=0).tolist()
 
 
-def _find_forced(forced: torch.LongTensor) -> torch.BoolTensor:
+def _find_forced(forced: torch.Tensor) -> torch.Tensor:
     """Positions (B, T) that are not free; `<s>` in column 0 changes nothing."""
     is_forced = forced != FREE
     is_forced[:, 0] = False

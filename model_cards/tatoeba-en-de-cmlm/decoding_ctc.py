@@ -9,13 +9,13 @@ V vocabulary. Rows are padded on the right.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch.nn import functional as F
 
 from .alignment import collapse_alignment, prefix_beam_search
-from .decoding_grid import BestTokens, DecodingState, GridStrategy, apply_pass, start_decoding, trim_padding
+from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, apply_pass, start_decoding, trim_padding
 from .decoding_strategy import (
     DecodingRequest,
     DecodingSettings,
@@ -23,6 +23,7 @@ from .decoding_strategy import (
     EncodedSources,
     LanguageModel,
     NATGenerateOutput,
+    TranslationModel,
 )
 from .masking import collapse_repeats
 
@@ -75,8 +76,8 @@ class CTCSettings(DecodingSettings):
 
 
 def make_templates(
-    lengths: torch.LongTensor, *, pad_token_id: int, mask_token_id: int
-) -> tuple[torch.LongTensor, torch.BoolTensor]:
+    lengths: torch.Tensor, *, pad_token_id: int, mask_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Templates `mask … mask pad …`.
 
@@ -93,14 +94,14 @@ def make_templates(
 
 
 def collapse_rows(
-    alignments: torch.LongTensor,
-    lengths: torch.LongTensor,
+    alignments: torch.Tensor,
+    lengths: torch.Tensor,
     *,
     blank_token_id: int,
     bos_token_id: int,
     eos_token_id: int,
     pad_token_id: int,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """
     Targets `<s> … </s> pad …` (R, A + 2) that alignments (R, A) of `lengths` (R,) stand for; `<s> </s>` where all is
     blank.
@@ -113,8 +114,8 @@ def collapse_rows(
 
 
 def search_row(
-    tokens: torch.LongTensor,
-    log_probs: torch.FloatTensor,
+    tokens: torch.Tensor,
+    log_probs: torch.Tensor,
     *,
     blank_token_id: int,
     beam_size: int,
@@ -151,17 +152,26 @@ def search_row(
     return sorted(rescored, key=lambda target: -target[1])
 
 
+class AlignmentWriter(TranslationModel, Protocol):
+    """A model whose alignments are as long as it says."""
+
+    def template_lengths(self, attention_mask: torch.Tensor) -> torch.Tensor:
+        """Frames (B,) of the alignments of sources, by their mask (B, S)."""
+
+
 class CTCDecoding(GridStrategy):
     """One pass over masks; frames are as many as the model's `template_lengths` says."""
 
     settings_class = CTCSettings
+    settings: CTCSettings
+    model: AlignmentWriter
     refused: ClassVar[dict[str, str]] = {
         "target_lengths": "An Imputer does not fix the length of a translation: blanks decide it.",
         "forced_tokens": "The positions of an alignment are not those of a translation, so none can be forced.",
         "forced_phrases": "The positions of an alignment are not those of a translation, so none can be forced.",
     }
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         self.language_model = request.language_model
         if self.language_model is not None and self.settings.prefix_beam_size == 1:
             raise ValueError("A language model ranks the hypotheses of a beam. Give prefix_beam_size, such as 20.")
@@ -170,22 +180,22 @@ class CTCDecoding(GridStrategy):
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
-    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Frames of the one alignment of each sentence: (B, 1)."""
         return self.model.template_lengths(sources.attention_mask).unsqueeze(1), None
 
-    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+    def make_templates(self, lengths: torch.Tensor, request: DecodingRequest) -> DecodingState:
         config = self.config
         templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
 
     def reveal(
         self,
-        state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
-    ) -> DecodingState:
+        state: GridState,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
+    ) -> GridState:
         return apply_pass(
             state,
             is_updated,
@@ -195,7 +205,7 @@ class CTCDecoding(GridStrategy):
             mask_token_id=self.config.mask_token_id,
         )
 
-    def advance(self, state: DecodingState, logits: torch.FloatTensor) -> DecodingState:
+    def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         if state.best is not None:
             # What an earlier pass revealed is certain now; only frames of a sentence's last pass have alternatives.
             certain = BestTokens.certain(state.hypotheses, self.num_best)
@@ -208,7 +218,7 @@ class CTCDecoding(GridStrategy):
             state = replace(state, best=best)
         return super().advance(state, logits)
 
-    def read_out(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+    def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         config = self.config
         return collapse_rows(
             hypotheses,
@@ -219,7 +229,7 @@ class CTCDecoding(GridStrategy):
             pad_token_id=config.pad_token_id,
         )
 
-    def finish(self, state: DecodingState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: GridState, history: list[DecodingStep]) -> NATGenerateOutput:
         """The likeliest paths, or the n best of a prefix beam; their scores are divided by the frames."""
         if state.best is None:
             return super().finish(state, history)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import torch
 
@@ -41,11 +42,11 @@ class DecoderInputs:
         sources ([`EncodedSources`]): of B' sentences; the K candidates of a sentence share one row.
     """
 
-    rows: slice | torch.LongTensor
-    is_target: torch.BoolTensor
+    rows: slice | torch.Tensor
+    is_target: torch.Tensor
     sources: EncodedSources
 
-    def select(self, sentences: torch.LongTensor) -> DecoderInputs:
+    def select(self, sentences: torch.Tensor) -> DecoderInputs:
         """Those of some sentences of the batch, by their indices (B',)."""
         rows = torch.arange(len(self.is_target), device=sentences.device)
         rows = rows.view(len(self.sources), -1)[sentences].flatten()
@@ -64,9 +65,9 @@ class Grid:
         bonus (`torch.FloatTensor` of shape `(B, K)`, *optional*): added to the candidates' scores.
     """
 
-    lengths: torch.LongTensor
+    lengths: torch.Tensor
     whole: DecoderInputs
-    bonus: torch.FloatTensor | None = None
+    bonus: torch.Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -79,18 +80,18 @@ class BestTokens:
         log_probs (`torch.FloatTensor` of shape `(R, T, C)`): their log-probabilities.
     """
 
-    tokens: torch.LongTensor
-    log_probs: torch.FloatTensor
+    tokens: torch.Tensor
+    log_probs: torch.Tensor
 
     @classmethod
-    def certain(cls, tokens: torch.LongTensor, count: int) -> BestTokens:
+    def certain(cls, tokens: torch.Tensor, count: int) -> BestTokens:
         """Tokens (R, T) without an alternative: the first of `count` has probability 1."""
         log_probs = torch.full((*tokens.shape, count), -torch.inf, device=tokens.device)
         log_probs[..., 0] = 0.0
         return cls(tokens.unsqueeze(-1).expand_as(log_probs), log_probs)
 
     @classmethod
-    def of(cls, logits: torch.FloatTensor, count: int) -> BestTokens:
+    def of(cls, logits: torch.Tensor, count: int) -> BestTokens:
         """Of logits (M, V): (M, C), filled up with impossible ones where V < C."""
         log_probs, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
         missing = (0, count - tokens.shape[-1])
@@ -98,7 +99,7 @@ class BestTokens:
             torch.nn.functional.pad(tokens, missing), torch.nn.functional.pad(log_probs, missing, value=-torch.inf)
         )
 
-    def update(self, is_updated: torch.BoolTensor, new: BestTokens) -> BestTokens:
+    def update(self, is_updated: torch.Tensor, new: BestTokens) -> BestTokens:
         """With the `new` ones (M, C) at the M updated positions (R, T)."""
         tokens, log_probs = self.tokens.clone(), self.log_probs.clone()
         tokens[is_updated], log_probs[is_updated] = new.tokens, new.log_probs
@@ -120,27 +121,21 @@ class DecodingState:
         num_passes (`int`): decoder passes done.
         num_iterations (`int`): decoder passes planned.
         is_settled (`bool`): whether further passes would change nothing.
-        grid ([`Grid`], *optional*): what stays the same during decoding.
-        inputs ([`DecoderInputs`], *optional*): the rows that the next pass computes.
-        is_updated (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions that the next pass predicts.
         is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
             gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
     """
 
-    tokens: torch.LongTensor
-    hypotheses: torch.LongTensor
-    scores: torch.FloatTensor
-    is_content: torch.BoolTensor
-    is_masked: torch.BoolTensor
-    state: torch.LongTensor
+    tokens: torch.Tensor
+    hypotheses: torch.Tensor
+    scores: torch.Tensor
+    is_content: torch.Tensor
+    is_masked: torch.Tensor
+    state: torch.Tensor
     num_passes: int
     num_iterations: int
     is_settled: bool = False
-    grid: Grid | None = None
-    inputs: DecoderInputs | None = None
-    is_updated: torch.BoolTensor | None = None
-    is_forced: torch.BoolTensor | None = None
+    is_forced: torch.Tensor | None = None
     best: BestTokens | None = None
 
     @property
@@ -149,7 +144,27 @@ class DecodingState:
         return self.is_settled or self.num_passes >= self.num_iterations
 
 
-def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_iterations: int) -> DecodingState:
+@dataclass(frozen=True, kw_only=True)
+class GridState(DecodingState):
+    """
+    [`DecodingState`] with what its next pass computes.
+
+    Args:
+        grid ([`Grid`]): what stays the same during decoding.
+        inputs ([`DecoderInputs`]): the rows that the next pass computes.
+        is_updated (`torch.BoolTensor` of shape `(R, T)`): positions that the next pass predicts.
+    """
+
+    grid: Grid
+    inputs: DecoderInputs
+    is_updated: torch.Tensor
+
+
+# A state before or after it has a plan: what a function changes, it changes in either.
+AnyState = TypeVar("AnyState", bound=DecodingState)
+
+
+def start_decoding(tokens: torch.Tensor, is_content: torch.Tensor, num_iterations: int) -> DecodingState:
     """The state before the first pass over templates (R, T) whose content positions are all masks."""
     return DecodingState(
         tokens=tokens,
@@ -164,14 +179,14 @@ def start_decoding(tokens: torch.LongTensor, is_content: torch.BoolTensor, num_i
 
 
 def apply_pass(
-    state: DecodingState,
-    is_updated: torch.BoolTensor,
-    predictions: torch.LongTensor,
-    log_probs: torch.FloatTensor,
-    select_masks: Callable[[torch.FloatTensor, int], torch.BoolTensor],
+    state: AnyState,
+    is_updated: torch.Tensor,
+    predictions: torch.Tensor,
+    log_probs: torch.Tensor,
+    select_masks: Callable[[torch.Tensor, int], torch.Tensor],
     *,
     mask_token_id: int,
-) -> DecodingState:
+) -> AnyState:
     """
     Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
     strategy shares. The other arguments are those of [`step_mask_predict`].
@@ -193,8 +208,8 @@ def apply_pass(
 
 
 def find_open_sentences(
-    is_updated: torch.BoolTensor, before: DecodingState | None, after: DecodingState, num_candidates: int
-) -> torch.BoolTensor:
+    is_updated: torch.Tensor, before: DecodingState | None, after: DecodingState, num_candidates: int
+) -> torch.Tensor:
     """
     Sentences that another pass may change: some candidate has a position to update, and its last pass was no fixed
     point (no mask to fill and no token changed), which every later pass would repeat.
@@ -213,7 +228,7 @@ def find_open_sentences(
     return is_open.view(-1, num_candidates).any(dim=1)
 
 
-class GridStrategy(DecodingStrategy):
+class GridStrategy(DecodingStrategy[GridState]):
     """
     Candidates on a grid (R, T) that decoder passes fill. A strategy on a grid says how long its candidates are
     (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked (`reveal`), and, where
@@ -225,47 +240,49 @@ class GridStrategy(DecodingStrategy):
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
-    ) -> tuple[torch.LongTensor, torch.FloatTensor | None]:
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Positions (B, K) of each sentence's candidates, ascending, and what to add to their scores (B, K)."""
         raise NotImplementedError(f"{type(self).__name__} does not say how long its candidates are.")
 
-    def make_templates(self, lengths: torch.LongTensor, request: DecodingRequest) -> DecodingState:
+    def make_templates(self, lengths: torch.Tensor, request: DecodingRequest) -> DecodingState:
         """State before the first pass, for R candidates of `lengths` (R,)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its templates are.")
 
     def reveal(
         self,
-        state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
-    ) -> DecodingState:
+        state: GridState,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
+    ) -> GridState:
         """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
         raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
 
-    def read_out(self, hypotheses: torch.LongTensor, lengths: torch.LongTensor) -> torch.LongTensor:
+    def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
         return hypotheses
 
-    def settle(self, state: DecodingState) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    def settle(self, state: GridState) -> tuple[torch.Tensor, torch.Tensor]:
         """
         Tokens (R, T) that are the result, and their log-probabilities; here the latest predictions, by whose
         log-probabilities candidates are ranked whatever is made of them.
         """
         return state.hypotheses, state.scores
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> DecodingState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         lengths, bonus = self.candidate_lengths(sources, request)
-        state = self.make_templates(lengths.flatten(), request)
-        columns = torch.arange(state.tokens.shape[1], device=lengths.device)
+        template = self.make_templates(lengths.flatten(), request)
+        columns = torch.arange(template.tokens.shape[1], device=lengths.device)
         whole = DecoderInputs(slice(None), columns < lengths.flatten().unsqueeze(1), sources)
-        best = BestTokens.certain(state.tokens, self.num_best) if self.num_best > 1 else None
-        return self.plan(replace(state, grid=Grid(lengths, whole, bonus), inputs=whole, best=best), None)
+        if self.num_best > 1:
+            template = replace(template, best=BestTokens.certain(template.tokens, self.num_best))
+        grid = Grid(lengths, whole, bonus)
+        return self.plan(GridState(**vars(template), grid=grid, inputs=whole, is_updated=template.is_masked), None)
 
-    def step(self, state: DecodingState) -> DecodingState:
+    def step(self, state: GridState) -> GridState:
         return self.advance(state, self.compute_logits(state))
 
-    def compute_logits(self, state: DecodingState) -> torch.FloatTensor:
+    def compute_logits(self, state: GridState) -> torch.Tensor:
         """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
         inputs = state.inputs
         hidden = self.run_decoder(
@@ -273,10 +290,10 @@ class GridStrategy(DecodingStrategy):
         )
         return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
 
-    def advance(self, state: DecodingState, logits: torch.FloatTensor) -> DecodingState:
+    def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         """State after a pass that gave `logits` (M, V)."""
         settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
-        chosen = choose_tokens(
+        tokens, log_probs = choose_tokens(
             logits, [], do_sample=settings.do_sample, temperature=settings.temperature, generator=self.generator
         )
         is_new = is_updated
@@ -284,15 +301,15 @@ class GridStrategy(DecodingStrategy):
             # Rows that are not computed keep what they have.
             is_new = torch.zeros_like(is_updated)
             is_new[rows] = is_updated[rows]
-            kept = (state.hypotheses, state.scores)
-            chosen = tuple(old.masked_scatter(is_new, new)[is_updated] for old, new in zip(kept, chosen, strict=True))
-        after = self.reveal(state, is_updated, *chosen)
+            tokens = state.hypotheses.masked_scatter(is_new, tokens)[is_updated]
+            log_probs = state.scores.masked_scatter(is_new, log_probs)[is_updated]
+        after = self.reveal(state, is_updated, tokens, log_probs)
         if state.best is not None:
             after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))
         # A sample may differ from the last one even where its input does not.
         return self.plan(after, None if settings.do_sample else state)
 
-    def plan(self, state: DecodingState, before: DecodingState | None) -> DecodingState:
+    def plan(self, state: GridState, before: GridState | None) -> GridState:
         """The state with what its next pass computes; `before` is the state before the last pass."""
         if state.is_finished:
             return state
@@ -305,7 +322,7 @@ class GridStrategy(DecodingStrategy):
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
-    def positions_to_update(self, state: DecodingState) -> torch.BoolTensor:
+    def positions_to_update(self, state: GridState) -> torch.Tensor:
         """Positions (R, T) that the next pass predicts."""
         config = self.config
         if not config.update_all_positions:
@@ -314,10 +331,10 @@ class GridStrategy(DecodingStrategy):
         special_ids = (config.bos_token_id, config.eos_token_id, config.pad_token_id)
         return state.is_content & find_content(state.tokens, special_ids)
 
-    def record(self, state: DecodingState) -> DecodingStep:
+    def record(self, state: GridState) -> DecodingStep:
         return DecodingStep(state.hypotheses, state.scores, state.state)
 
-    def finish(self, state: DecodingState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: GridState, history: list[DecodingStep]) -> NATGenerateOutput:
         """Ranks the candidates, collapses repeats where asked, trims padding that no row needs."""
         settings, lengths = self.settings, state.grid.lengths
         tokens, token_scores = self.settle(state)
@@ -339,7 +356,7 @@ class GridStrategy(DecodingStrategy):
         )
 
     def history_of_winners(
-        self, state: DecodingState, history: list[DecodingStep], rows: torch.LongTensor, width: int
+        self, state: GridState, history: list[DecodingStep], rows: torch.Tensor, width: int
     ) -> list[DecodingStep]:
         """`num_iterations` entries for some rows; passes that were not needed changed nothing."""
         # With them, a history does not depend on the batch either.
@@ -349,7 +366,7 @@ class GridStrategy(DecodingStrategy):
         return [DecodingStep(*(part[rows, :width] for part in step)) for step in history]
 
 
-def trim_padding(sequences: torch.LongTensor, pad_token_id: int) -> torch.LongTensor:
+def trim_padding(sequences: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """Right-padded sequences (R, T) up to the last token of the longest."""
     width = int((sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
     return sequences[:, :width]
@@ -361,6 +378,7 @@ __all__ = [
     "REVEALED",
     "BestTokens",
     "DecodingState",
+    "GridState",
     "GridStrategy",
     "apply_pass",
     "start_decoding",

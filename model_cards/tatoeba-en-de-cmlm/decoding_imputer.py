@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional as F
 
 from .decoding_ctc import CTCDecoding, CTCSettings, collapse_rows, make_templates
-from .decoding_grid import DecodingState, apply_pass, start_decoding
+from .decoding_grid import AnyState, DecodingState, GridState, apply_pass, start_decoding
 from .masking import remaining_masks, select_lowest
 
 
@@ -33,7 +33,7 @@ class ImputerSettings(CTCSettings):
 
 
 def init_block_unmasking(
-    lengths: torch.LongTensor, *, num_iterations: int, pad_token_id: int, mask_token_id: int
+    lengths: torch.Tensor, *, num_iterations: int, pad_token_id: int, mask_token_id: int
 ) -> DecodingState:
     """
     The state before the first pass over [`make_templates`].
@@ -47,14 +47,14 @@ def init_block_unmasking(
 
 
 def step_block_unmasking(
-    state: DecodingState,
-    is_updated: torch.BoolTensor,
-    predictions: torch.LongTensor,
-    log_probs: torch.FloatTensor,
+    state: AnyState,
+    is_updated: torch.Tensor,
+    predictions: torch.Tensor,
+    log_probs: torch.Tensor,
     *,
     mask_token_id: int,
     legacy_adjacency: bool = False,
-) -> DecodingState:
+) -> AnyState:
     """
     Writes the predictions of one pass, then masks all but a few positions of each block of S positions.
 
@@ -81,10 +81,10 @@ def step_block_unmasking(
     """
     select = _select_legacy if legacy_adjacency else _select_apart
 
-    def select_masks(scores: torch.FloatTensor, num_passes: int) -> torch.BoolTensor:
+    def select_masks(scores: torch.Tensor, num_passes: int) -> torch.Tensor:
         size, width = state.num_iterations, scores.shape[1]
-        parts = (_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked))
-        return select(*parts, num_passes).flatten(1)[:, :width]
+        parts = [_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked)]
+        return select(parts[0], parts[1], parts[2], num_passes).flatten(1)[:, :width]
 
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
@@ -95,8 +95,8 @@ def _split_blocks(rows: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _select_apart(
-    scores: torch.FloatTensor, is_content: torch.BoolTensor, is_masked: torch.BoolTensor, num_passes: int
-) -> torch.BoolTensor:
+    scores: torch.Tensor, is_content: torch.Tensor, is_masked: torch.Tensor, num_passes: int
+) -> torch.Tensor:
     """Masks (R, blocks, S) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
     size = is_content.shape[2]
     num_content = is_content.sum(dim=2)
@@ -111,8 +111,8 @@ def _select_apart(
 
 
 def _select_legacy(
-    scores: torch.FloatTensor, is_content: torch.BoolTensor, is_masked: torch.BoolTensor, num_passes: int
-) -> torch.BoolTensor:
+    scores: torch.Tensor, is_content: torch.Tensor, is_masked: torch.Tensor, num_passes: int
+) -> torch.Tensor:
     """Masks (R, blocks, S) after `num_passes` passes: the least confident positions of each block, last excepted."""
     size = is_content.shape[2]
     scores = scores.masked_fill(torch.arange(size, device=scores.device) == size - 1, float("inf"))
@@ -120,8 +120,8 @@ def _select_legacy(
 
 
 def _select_lowest_of_blocks(
-    scores: torch.FloatTensor, is_eligible: torch.BoolTensor, num_selected: torch.LongTensor
-) -> torch.BoolTensor:
+    scores: torch.Tensor, is_eligible: torch.Tensor, num_selected: torch.Tensor
+) -> torch.Tensor:
     """[`select_lowest`] of each block: (R, blocks, S)."""
     selected = select_lowest(scores.flatten(0, 1), is_eligible.flatten(0, 1), num_selected.flatten())
     return selected.view(scores.shape)
@@ -131,14 +131,15 @@ class BlockUnmasking(CTCDecoding):
     """Alignments that are revealed block by block; a prefix beam searches the frames that the last pass predicted."""
 
     settings_class = ImputerSettings
+    settings: ImputerSettings
 
     def reveal(
         self,
-        state: DecodingState,
-        is_updated: torch.BoolTensor,
-        predictions: torch.LongTensor,
-        log_probs: torch.FloatTensor,
-    ) -> DecodingState:
+        state: GridState,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
+    ) -> GridState:
         return step_block_unmasking(
             state,
             is_updated,

@@ -15,13 +15,13 @@ NUM_BEST = 3
 
 
 def penalize_repeats(
-    tokens: torch.LongTensor,
-    log_probs: torch.FloatTensor,
-    is_content: torch.BoolTensor,
+    tokens: torch.Tensor,
+    log_probs: torch.Tensor,
+    is_content: torch.Tensor,
     repeat_penalty: float,
     *,
-    is_forced: torch.BoolTensor | None = None,
-) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    is_forced: torch.Tensor | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Likeliest tokens under a penalty for equal neighbours: argmax Σ_t log p_t(y_t) − ρ · #{t : y_t = y_(t+1)}.
 

@@ -11,23 +11,22 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol
+from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from transformers.utils import ModelOutput
 
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+from .configuration_nat import NATConfig
+from .modeling_nat import NATModel
 
 
 class DecodingStep(NamedTuple):
     """What one pass left of the winning candidates: ids (B, T), log-probabilities (B, T), state (B, T; 0 kept, 1
     revealed, 2 predicted or kept before and masked again)."""
 
-    token_ids: torch.LongTensor
-    log_probs: torch.FloatTensor
-    state: torch.LongTensor
+    token_ids: torch.Tensor
+    log_probs: torch.Tensor
+    state: torch.Tensor
 
 
 @dataclass
@@ -46,10 +45,11 @@ class NATGenerateOutput(ModelOutput):
             revealing; those after a pass that changed nothing repeat that pass.
     """
 
-    sequences: torch.LongTensor | None = None
-    sequences_scores: torch.FloatTensor | None = None
-    token_scores: torch.FloatTensor | None = None
-    history: list | None = None
+    sequences: torch.Tensor
+    # `ModelOutput` wants defaults for all but the first field.
+    sequences_scores: torch.Tensor = None  # type: ignore[assignment]
+    token_scores: torch.Tensor | None = None
+    history: list[DecodingStep] | None = None
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class DecodingRequest(NamedTuple):
         language_model ([`LanguageModel`], *optional*): scorer of candidates.
     """
 
-    target_lengths: torch.LongTensor | Sequence[int] | None = None
-    forced_tokens: torch.LongTensor | None = None
+    target_lengths: torch.Tensor | Sequence[int] | None = None
+    forced_tokens: torch.Tensor | None = None
     forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None
     language_model: LanguageModel | None = None
 
@@ -144,15 +144,15 @@ class EncodedSources:
         cross_key_values (`list`): cross-attention keys and values (B, H, S, D/H) of each layer.
     """
 
-    input_ids: torch.LongTensor
-    attention_mask: torch.BoolTensor
-    hidden: torch.FloatTensor
+    input_ids: torch.Tensor
+    attention_mask: torch.Tensor
+    hidden: torch.Tensor
     cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
 
     def __len__(self) -> int:
         return len(self.hidden)
 
-    def select(self, sentences: torch.LongTensor) -> EncodedSources:
+    def select(self, sentences: torch.Tensor) -> EncodedSources:
         """Those of some sentences, by their indices (B',)."""
         return EncodedSources(
             self.input_ids[sentences],
@@ -170,7 +170,28 @@ class StrategyState(Protocol):
         """Whether another step would change nothing, or all steps are done."""
 
 
-class DecodingStrategy:
+class TranslationModel(Protocol):
+    """What decoding asks of a model of any family; a strategy that needs more of its own says so with a subclass."""
+
+    @property
+    def config(self) -> NATConfig:
+        """What was trained."""
+
+    @property
+    def model(self) -> NATModel:
+        """Encoder and decoder."""
+
+    def project_vocabulary(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (…, V) of decoder states (…, D)."""
+
+    def suppressed_token_ids(self) -> list[int]:
+        """Ids that decoding never predicts."""
+
+
+State = TypeVar("State", bound=StrategyState)
+
+
+class DecodingStrategy(Generic[State]):
     """
     How a family decodes: made for one call of `generate()`, which runs
 
@@ -183,7 +204,7 @@ class DecodingStrategy:
     step is one decoder pass or as many as an iteration of the strategy takes.
 
     Args:
-        model (`PreTrainedModel`): the translation model.
+        model ([`TranslationModel`]): the translation model.
         settings ([`DecodingSettings`]): an object of `settings_class`.
         generator (`torch.Generator`, *optional*): randomness of samples.
     """
@@ -193,12 +214,12 @@ class DecodingStrategy:
     refused: ClassVar[dict[str, str]] = {}
 
     def __init__(
-        self, model: PreTrainedModel, settings: DecodingSettings, generator: torch.Generator | None = None
+        self, model: TranslationModel, settings: DecodingSettings, generator: torch.Generator | None = None
     ) -> None:
         self.model, self.config = model, model.config
         self.settings, self.generator = settings, generator
 
-    def init(self, sources: EncodedSources, request: DecodingRequest) -> StrategyState:
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> State:
         """
         State before the first step.
 
@@ -207,15 +228,15 @@ class DecodingStrategy:
         """
         raise NotImplementedError(f"{type(self).__name__} does not say how decoding starts.")
 
-    def step(self, state: StrategyState) -> StrategyState:
+    def step(self, state: State) -> State:
         """State after one more step."""
         raise NotImplementedError(f"{type(self).__name__} does not say what a step is.")
 
-    def record(self, state: StrategyState) -> DecodingStep:
+    def record(self, state: State) -> DecodingStep:
         """What the history keeps of a step, for all R rows."""
         raise NotImplementedError(f"{type(self).__name__} keeps no history. Leave out output_history.")
 
-    def finish(self, state: StrategyState, history: list[DecodingStep]) -> NATGenerateOutput:
+    def finish(self, state: State, history: list[DecodingStep]) -> NATGenerateOutput:
         """The output: best candidates first, `history` cut down to the winners' (`None` if it was not asked for)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its states stand for.")
 
@@ -233,11 +254,11 @@ class DecodingStrategy:
 
     def run_decoder(
         self,
-        tokens: torch.LongTensor,
-        is_target: torch.BoolTensor,
+        tokens: torch.Tensor,
+        is_target: torch.Tensor,
         sources: EncodedSources,
-        output_positions: torch.BoolTensor | None = None,
-    ) -> torch.FloatTensor:
+        output_positions: torch.Tensor | None = None,
+    ) -> torch.Tensor:
         """
         Last decoder states of one pass.
 
@@ -261,7 +282,7 @@ class DecodingStrategy:
         ).last_hidden_state
 
 
-def suppress(logits: torch.Tensor, suppressed_ids: list[int]) -> torch.FloatTensor:
+def suppress(logits: torch.Tensor, suppressed_ids: list[int]) -> torch.Tensor:
     """Logits (M, V) in fp32, those of suppressed ids -inf; what the caller gave is not changed."""
     given, logits = logits, logits.float()
     if not suppressed_ids:
@@ -278,7 +299,7 @@ def choose_tokens(
     do_sample: bool = False,
     temperature: float = 1.0,
     generator: torch.Generator | None = None,
-) -> tuple[torch.LongTensor, torch.FloatTensor]:
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     Most likely (or sampled) token and its log-probability at each position; suppressed ids have probability 0.
 
@@ -301,7 +322,7 @@ def choose_tokens(
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
-def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTensor:
+def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.Tensor:
     """
     Order of each sentence's candidates by score; ties go to the shorter one.
 
@@ -320,12 +341,13 @@ def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.LongTens
 __all__ = [
     "DecodingRequest",
     "DecodingSettings",
-    "StrategyState",
     "DecodingStep",
     "DecodingStrategy",
     "EncodedSources",
     "LanguageModel",
     "NATGenerateOutput",
+    "StrategyState",
+    "TranslationModel",
     "choose_tokens",
     "rank_candidates",
     "suppress",

@@ -8,7 +8,7 @@ Shapes: B batch, T target length (with `<s>` and `</s>`). Polarity: True = conte
 import torch
 
 
-def find_content(token_ids: torch.LongTensor, special_token_ids: tuple[int, ...]) -> torch.BoolTensor:
+def find_content(token_ids: torch.Tensor, special_token_ids: tuple[int, ...]) -> torch.Tensor:
     """
     Positions that hold sentence content: everything but `<s>`, `</s>` and padding.
 
@@ -25,7 +25,7 @@ def find_content(token_ids: torch.LongTensor, special_token_ids: tuple[int, ...]
     return is_content
 
 
-def remaining_masks(num_content: torch.LongTensor, num_passes: int, num_iterations: int) -> torch.LongTensor:
+def remaining_masks(num_content: torch.Tensor, num_passes: int, num_iterations: int) -> torch.Tensor:
     """
     Masks left after `num_passes` of `num_iterations` passes: ⌊N (S − s) / S⌋, in exact integers.
 
@@ -39,7 +39,7 @@ def remaining_masks(num_content: torch.LongTensor, num_passes: int, num_iteratio
     return num_content * (num_iterations - num_passes) // num_iterations
 
 
-def remaining_teacher_masks(num_masked: torch.LongTensor, num_passes: int, num_iterations: int) -> torch.LongTensor:
+def remaining_teacher_masks(num_masked: torch.Tensor, num_passes: int, num_iterations: int) -> torch.Tensor:
     """
     Masks left after `num_passes` teacher passes over a partially masked reference: ⌈u (n − s) / n⌉.
 
@@ -53,9 +53,7 @@ def remaining_teacher_masks(num_masked: torch.LongTensor, num_passes: int, num_i
     return num_masked - num_masked * num_passes // num_iterations
 
 
-def select_lowest(
-    scores: torch.Tensor, is_eligible: torch.BoolTensor, num_selected: torch.LongTensor
-) -> torch.BoolTensor:
+def select_lowest(scores: torch.Tensor, is_eligible: torch.Tensor, num_selected: torch.Tensor) -> torch.Tensor:
     """
     The `num_selected` eligible positions with the lowest scores of each row; ties go to the leftmost.
 
@@ -74,9 +72,7 @@ def select_lowest(
     return (ranks < num_selected.unsqueeze(1)) & is_eligible
 
 
-def rank_in_blocks(
-    scores: torch.Tensor, is_eligible: torch.BoolTensor, block_sizes: torch.LongTensor
-) -> torch.LongTensor:
+def rank_in_blocks(scores: torch.Tensor, is_eligible: torch.Tensor, block_sizes: torch.Tensor) -> torch.Tensor:
     """
     Rank of each position's score within its block, the lowest having rank 0; ties go to the leftmost.
 
@@ -99,14 +95,14 @@ def rank_in_blocks(
     return torch.empty_like(order).scatter_(1, order, rank) - block * block_sizes.unsqueeze(1)
 
 
-def find_blocks(width: int, block_sizes: torch.LongTensor) -> torch.LongTensor:
+def find_blocks(width: int, block_sizes: torch.Tensor) -> torch.Tensor:
     """Number of the block that each of `width` columns is in, blocks of `block_sizes` (B,): (B, width)."""
     return torch.arange(width, device=block_sizes.device) // block_sizes.unsqueeze(1)
 
 
 def collapse_repeats(
-    token_ids: torch.LongTensor, pad_token_id: int, is_forced: torch.BoolTensor | None = None
-) -> torch.LongTensor:
+    token_ids: torch.Tensor, pad_token_id: int, is_forced: torch.Tensor | None = None
+) -> torch.Tensor:
     """
     Drops every token that equals its right neighbour (keeps the last of each run) and closes the gaps.
 

@@ -22,12 +22,12 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
     names its own classes and adds nothing else.
     """
 
+    config: LengthPredictionConfig
+
     def add_heads(self, config: LengthPredictionConfig) -> None:
         self.length_head = nn.Linear(config.d_model, config.max_target_length, bias=False)
 
-    def predict_length(
-        self, encoder_hidden_states: torch.FloatTensor, attention_mask: torch.Tensor
-    ) -> torch.FloatTensor:
+    def predict_length(self, encoder_hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         """
         Length logits from encoder states averaged over source tokens (`<s>` and `</s>` included).
 
@@ -43,15 +43,15 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
-        labels: torch.LongTensor | None = None,
+        labels: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
-        logits_positions: torch.BoolTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
+        logits_positions: torch.Tensor | None = None,
         return_length_logits: bool | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs,
@@ -89,18 +89,17 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
             decoder_inputs_embeds=decoder_inputs_embeds,
             **kwargs,
         )
-        length_logits = None
+        length_logits = loss = None
         if labels is not None or return_length_logits:
-            source_states = outputs.encoder_last_hidden_state
+            source_states = outputs["encoder_last_hidden_state"]
             is_source = self.source_mask(input_ids, attention_mask, source_states)
             length_logits = self.predict_length(source_states, is_source)
-        loss = None
-        if labels is not None:
-            target_mask = self.model.decoder.token_mask(
-                decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask
-            )
-            labels = labels if logits_positions is None else labels[logits_positions]
-            loss = self._loss(logits, labels, length_logits, target_mask, num_items_in_batch)
+            if labels is not None:
+                target_mask = self.model.decoder.token_mask(
+                    decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask
+                )
+                tokens = labels if logits_positions is None else labels[logits_positions]
+                loss = self._loss(logits, tokens, length_logits, target_mask, num_items_in_batch)
         keep_hidden = labels is not None or logits_positions is not None
         return self.make_output(outputs, logits, loss, keep_hidden=keep_hidden, length_logits=length_logits)
 

@@ -4,12 +4,14 @@
 
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import torch
+from transformers import PreTrainedTokenizerBase
 from transformers.pipelines.base import ChunkPipeline
 
 from .copied_text import show_copied
+from .generation_nat import NATGenerationMixin
 from .source_text import check_policies, prepare_sources
 
 
@@ -61,14 +63,17 @@ class NATTranslationPipeline(ChunkPipeline):
     `return_tensors=True` returns `translation_token_ids` instead of text.
     """
 
-    _load_processor = False
-    _load_image_processor = False
-    _load_video_processor = False
-    _load_feature_extractor = False
-    _load_tokenizer = True
+    # transformers annotates what it leaves to subclasses by its own values, `None`.
+    _load_processor = False  # type: ignore[assignment]
+    _load_image_processor = False  # type: ignore[assignment]
+    _load_video_processor = False  # type: ignore[assignment]
+    _load_feature_extractor = False  # type: ignore[assignment]
+    _load_tokenizer = True  # type: ignore[assignment]
     # The machinery behind this flag fills in settings of autoregressive decoding, and differs between releases.
     # Without it every keyword reaches our `generate()`, which takes defaults from the model's generation config.
     _pipeline_calls_generate = False
+    # Fast tokenizers as well, which its annotation leaves out.
+    tokenizer: PreTrainedTokenizerBase  # type: ignore[assignment]
 
     def _sanitize_parameters(
         self,
@@ -101,7 +106,7 @@ class NATTranslationPipeline(ChunkPipeline):
             postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
         return preprocess, generate_kwargs, postprocess
 
-    def __call__(self, inputs: Any, **kwargs: Any) -> Any:
+    def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """
         Translates one text, texts (a list, tuple or column of a dataset), or a stream of texts (a generator or torch
         dataset).
@@ -136,7 +141,7 @@ class NATTranslationPipeline(ChunkPipeline):
             return [candidates[0] for candidates in results]
         return results
 
-    def preprocess(
+    def preprocess(  # type: ignore[override]
         self,
         inputs: NumberedText | str,
         truncation: bool | str = False,
@@ -168,10 +173,11 @@ class NATTranslationPipeline(ChunkPipeline):
             for index, ids in enumerate(pieces)
         )
 
-    def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:
+    def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:  # type: ignore[override]
         kept = {name: model_inputs.pop(name) for name in ("is_left_out", "copied", "is_last")}
         batch_size = model_inputs["input_ids"].shape[0]
-        output = self.model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
+        model = cast(NATGenerationMixin, self.model)
+        output = model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
         return {
             "output_ids": output.sequences.reshape(batch_size, -1, output.sequences.shape[-1]),
@@ -179,7 +185,9 @@ class NATTranslationPipeline(ChunkPipeline):
             **kept,
         }
 
-    def postprocess(self, model_outputs: list[dict], return_tensors: bool = False, **decode_kwargs: Any) -> list[dict]:
+    def postprocess(  # type: ignore[override]
+        self, model_outputs: list[dict], return_tensors: bool = False, **decode_kwargs: Any
+    ) -> list[dict]:
         """One entry per candidate of one text, whose pieces' candidates of the same rank belong together."""
         pieces = [piece["output_ids"].flatten(0, -2) for piece in model_outputs]
         scores = torch.stack([piece["scores"].flatten() for piece in model_outputs]).mean(dim=0).tolist()

@@ -32,12 +32,12 @@ class Alignment(NamedTuple):
         scores (`torch.Tensor` of shape `(B,)`): sum of log-probabilities along the path, -inf where no path exists.
     """
 
-    states: torch.LongTensor
-    tokens: torch.LongTensor
+    states: torch.Tensor
+    tokens: torch.Tensor
     scores: torch.Tensor
 
 
-def lengths_from_mask(is_real: torch.Tensor) -> torch.LongTensor:
+def lengths_from_mask(is_real: torch.Tensor) -> torch.Tensor:
     """
     Number of real positions of each row.
 
@@ -56,7 +56,7 @@ def lengths_from_mask(is_real: torch.Tensor) -> torch.LongTensor:
     return is_real.sum(dim=1)
 
 
-def required_frames(targets: torch.LongTensor, target_lengths: torch.LongTensor) -> torch.LongTensor:
+def required_frames(targets: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
     """
     Fewest frames that hold a target: its tokens, and a blank between each two neighbours that are equal.
 
@@ -74,12 +74,12 @@ def required_frames(targets: torch.LongTensor, target_lengths: torch.LongTensor)
 
 def constrained_ctc_nll(
     log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int,
-    force_emits: torch.LongTensor | None = None,
+    force_emits: torch.Tensor | None = None,
     zero_infinity: bool = False,
 ) -> torch.Tensor:
     """
@@ -125,12 +125,12 @@ def constrained_ctc_nll(
 @torch.no_grad()
 def best_alignment(
     log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     *,
     blank_token_id: int,
-    force_emits: torch.LongTensor | None = None,
+    force_emits: torch.Tensor | None = None,
 ) -> Alignment:
     """
     The path of highest probability (Viterbi): [`constrained_ctc_nll`]'s recursion with max in place of log Σ exp.
@@ -176,13 +176,13 @@ class PathLabels(NamedTuple):
         blank (`int`): the blank's column, T.
     """
 
-    ids: torch.LongTensor
-    targets: torch.LongTensor
+    ids: torch.Tensor
+    targets: torch.Tensor
     blank: int
 
 
 def find_path_labels(
-    targets: torch.LongTensor, target_lengths: torch.LongTensor, *, blank_token_id: int, vocab_size: int
+    targets: torch.Tensor, target_lengths: torch.Tensor, *, blank_token_id: int, vocab_size: int
 ) -> PathLabels:
     """
     What is left of the vocabulary for the paths of each target: [`constrained_ctc_nll`] and [`best_alignment`] of
@@ -210,8 +210,8 @@ def find_path_labels(
 
 
 def collapse_alignment(
-    token_ids: torch.LongTensor, frame_lengths: torch.LongTensor, *, blank_token_id: int, pad_token_id: int
-) -> tuple[torch.LongTensor, torch.LongTensor]:
+    token_ids: torch.Tensor, frame_lengths: torch.Tensor, *, blank_token_id: int, pad_token_id: int
+) -> tuple[torch.Tensor, torch.Tensor]:
     """
     The target that an alignment stands for: one token of each run of equal tokens, then no blanks.
 
@@ -274,14 +274,14 @@ def prefix_beam_search(
     return beam.list_best()
 
 
-def _find_repeats(targets: torch.LongTensor, is_token: torch.BoolTensor) -> torch.BoolTensor:
+def _find_repeats(targets: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor:
     """(B, T): True at a token that equals its left neighbour."""
     is_repeat = torch.zeros_like(is_token)
     is_repeat[:, 1:] = (targets[:, 1:] == targets[:, :-1]) & is_token[:, 1:]
     return is_repeat
 
 
-def _emitted_tokens(states: torch.LongTensor, targets: torch.LongTensor, blank_token_id: int) -> torch.LongTensor:
+def _emitted_tokens(states: torch.Tensor, targets: torch.Tensor, blank_token_id: int) -> torch.Tensor:
     """(B, A) states -> (B, A) tokens; blank where there is no state."""
     labels = targets.new_full((targets.shape[0], 2 * targets.shape[1] + 1), blank_token_id)
     labels[:, 1::2] = targets
@@ -298,17 +298,17 @@ class _Lattice(NamedTuple):
     """Log-probabilities (A, 2T + 1, B), where no path may be (A, 2T + 1, B), and repeated tokens (T, B)."""
 
     emissions: torch.Tensor
-    is_closed: torch.BoolTensor
-    is_repeat: torch.BoolTensor
+    is_closed: torch.Tensor
+    is_repeat: torch.Tensor
 
 
 def _build_lattice(
     log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     blank_token_id: int,
-    force_emits: torch.LongTensor | None,
+    force_emits: torch.Tensor | None,
 ) -> _Lattice:
     num_frames, num_tokens = log_probs.shape[1], targets.shape[1]
     is_token = find_real(target_lengths, num_tokens)
@@ -325,11 +325,11 @@ def _build_lattice(
 
 
 def _find_closed_states(
-    is_token: torch.BoolTensor,
-    frame_lengths: torch.LongTensor,
+    is_token: torch.Tensor,
+    frame_lengths: torch.Tensor,
     num_frames: int,
-    force_emits: torch.LongTensor | None,
-) -> torch.BoolTensor:
+    force_emits: torch.Tensor | None,
+) -> torch.Tensor:
     """(A, 2T + 1, B): True where the frame or the state is padding or the frame is forced to another state."""
     never = is_token.new_zeros((len(is_token), 1))
     is_padding = torch.cat([~is_token, never, ~is_token], dim=1).T  # token i and the blank after it are real together
@@ -342,7 +342,7 @@ def _find_closed_states(
     return is_closed | ((forced >= 0) & (forced != state))
 
 
-def _scan(emissions: torch.Tensor, is_repeat: torch.BoolTensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
+def _scan(emissions: torch.Tensor, is_repeat: torch.Tensor, combine: Callable[..., torch.Tensor]) -> torch.Tensor:
     """
     The recursion over frames: scores (A + 1, 2T + 2, B) of all ways into each state, joined by `combine`.
 
@@ -369,7 +369,7 @@ def _scan(emissions: torch.Tensor, is_repeat: torch.BoolTensor, combine: Callabl
 
 
 def _end_scores(
-    scores: torch.Tensor, frame_lengths: torch.LongTensor, target_lengths: torch.LongTensor
+    scores: torch.Tensor, frame_lengths: torch.Tensor, target_lengths: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scores (B,) of the paths that end in the last token (2T − 1) and in the last blank (2T)."""
     row = torch.arange(len(frame_lengths), device=scores.device)
@@ -388,10 +388,10 @@ class _LogLikelihood(torch.autograd.Function):
     def forward(
         ctx: Any,
         emissions: torch.Tensor,
-        is_closed: torch.BoolTensor,
-        is_repeat: torch.BoolTensor,
-        frame_lengths: torch.LongTensor,
-        target_lengths: torch.LongTensor,
+        is_closed: torch.Tensor,
+        is_repeat: torch.Tensor,
+        frame_lengths: torch.Tensor,
+        target_lengths: torch.Tensor,
     ) -> torch.Tensor:
         emissions = emissions.masked_fill(is_closed, float("-inf"))
         # Taking out each frame's highest log-probability keeps α small, and rounding errors with it.
@@ -420,7 +420,7 @@ class _LogLikelihood(torch.autograd.Function):
 
 
 def _state_posteriors(
-    scores: torch.Tensor, emissions: torch.Tensor, mirror: torch.LongTensor, is_possible: torch.BoolTensor
+    scores: torch.Tensor, emissions: torch.Tensor, mirror: torch.Tensor, is_possible: torch.Tensor
 ) -> torch.Tensor:
     """γ (A, 2T + 1, B) from the scores of the lattices and their mirror images (A + 1, 2T + 2, 2B)."""
     num_rows = emissions.shape[2]
@@ -434,9 +434,7 @@ def _state_posteriors(
     return gamma.masked_fill_(is_closed | ~is_possible, 0.0)
 
 
-def _mirror_index(
-    emissions: torch.Tensor, frame_lengths: torch.LongTensor, target_lengths: torch.LongTensor
-) -> torch.LongTensor:
+def _mirror_index(emissions: torch.Tensor, frame_lengths: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
     """
     Where in the flattened (A, 2T + 1, B) each entry's mirror image is.
 
@@ -452,7 +450,7 @@ def _mirror_index(
     return (frames.unsqueeze(1) * num_states + states) * num_rows + torch.arange(num_rows, device=emissions.device)
 
 
-def _mirror_repeats(is_repeat: torch.BoolTensor, target_lengths: torch.LongTensor) -> torch.BoolTensor:
+def _mirror_repeats(is_repeat: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
     """(T, B): `is_repeat` of the targets read from the right."""
     num_tokens = len(is_repeat)
     position = torch.arange(num_tokens, device=is_repeat.device).unsqueeze(1)
@@ -460,7 +458,7 @@ def _mirror_repeats(is_repeat: torch.BoolTensor, target_lengths: torch.LongTenso
     return is_repeat.gather(0, index.clamp(0, max(num_tokens - 1, 0))) & (position > 0) & (index > 0)
 
 
-def _find_moves(scores: torch.Tensor, is_repeat: torch.BoolTensor) -> torch.Tensor:
+def _find_moves(scores: torch.Tensor, is_repeat: torch.Tensor) -> torch.Tensor:
     """(A, 2T + 1, B), states in their own order: how many states the best path into a state came up, 0, 1 or 2."""
     num_tokens = len(is_repeat)
     before, tokens, blanks = (
@@ -477,9 +475,7 @@ def _find_moves(scores: torch.Tensor, is_repeat: torch.BoolTensor) -> torch.Tens
     return moves
 
 
-def _trace_back(
-    moves: torch.Tensor, end_states: torch.LongTensor, frame_lengths: torch.LongTensor
-) -> torch.LongTensor:
+def _trace_back(moves: torch.Tensor, end_states: torch.Tensor, frame_lengths: torch.Tensor) -> torch.Tensor:
     """(B, A) states of the paths that end in `end_states`; padded frames hold anything."""
     states = end_states.new_empty((len(moves), len(end_states)))
     state = end_states
@@ -507,7 +503,7 @@ class _PrefixBeam:
         self._blank = torch.zeros(1, dtype=torch.double)
         self._token = torch.full((1,), float("-inf"), dtype=torch.double)
 
-    def advance(self, frame: torch.Tensor, candidates: torch.LongTensor, blank_token_id: int) -> None:
+    def advance(self, frame: torch.Tensor, candidates: torch.Tensor, blank_token_id: int) -> None:
         """One frame (V,): prefixes stay or grow by one of `candidates`, and the best go on."""
         parents, last = torch.tensor([self._parents[prefix] for prefix in self._prefixes]).unbind(dim=1)
         total = torch.logaddexp(self._blank, self._token)
@@ -526,7 +522,7 @@ class _PrefixBeam:
         self._keep_best(blank, token, grown.masked_fill_(is_known, float("-inf")), candidates)
 
     def _keep_best(
-        self, blank: torch.Tensor, token: torch.Tensor, grown: torch.Tensor, candidates: torch.LongTensor
+        self, blank: torch.Tensor, token: torch.Tensor, grown: torch.Tensor, candidates: torch.Tensor
     ) -> None:
         scores = torch.cat([torch.logaddexp(blank, token), grown.flatten()])
         best, order = scores.topk(min(self.beam_size, len(scores)))
@@ -536,7 +532,7 @@ class _PrefixBeam:
         self._token = torch.cat([token, grown.flatten()])[order]
         self._prefixes = [self._find_prefix(place, candidates) for place in order.tolist()]
 
-    def _find_prefix(self, place: int, candidates: torch.LongTensor) -> int:
+    def _find_prefix(self, place: int, candidates: torch.Tensor) -> int:
         """The prefix at a place of the scores: the beam's own first, then those grown from each."""
         if place < len(self._prefixes):
             return self._prefixes[place]
@@ -566,11 +562,11 @@ class _PrefixBeam:
 
 def _check_inputs(
     log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
     blank_token_id: int,
-    force_emits: torch.LongTensor | None,
+    force_emits: torch.Tensor | None,
 ) -> None:
     _check_shapes(log_probs, targets, frame_lengths, target_lengths, force_emits)
     num_frames, vocab_size = log_probs.shape[1:]
@@ -589,12 +585,12 @@ def _check_inputs(
 
 
 def _find_wrong_targets(
-    targets: torch.LongTensor,
-    target_lengths: torch.LongTensor,
-    is_token: torch.BoolTensor,
+    targets: torch.Tensor,
+    target_lengths: torch.Tensor,
+    is_token: torch.Tensor,
     blank_token_id: int,
     vocab_size: int,
-) -> dict[str, torch.BoolTensor]:
+) -> dict[str, torch.Tensor]:
     """Message to where it is true, for what must not be in a target."""
     return {
         f"target_lengths must be in 0 … {targets.shape[1]}. Count the tokens of targets.": (
@@ -611,10 +607,10 @@ def _find_wrong_targets(
 
 def _check_shapes(
     log_probs: torch.Tensor,
-    targets: torch.LongTensor,
-    frame_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
-    force_emits: torch.LongTensor | None,
+    targets: torch.Tensor,
+    frame_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
+    force_emits: torch.Tensor | None,
 ) -> None:
     check_log_probs("log_probs", log_probs, "(B, A, V)")
     batch, num_frames, _ = log_probs.shape
@@ -628,7 +624,7 @@ def _check_shapes(
         )
 
 
-def _check_target_shape(targets: torch.LongTensor, batch: int) -> None:
+def _check_target_shape(targets: torch.Tensor, batch: int) -> None:
     if targets.dim() != 2 or len(targets) != batch:
         raise ValueError(f"targets must be of shape ({batch}, T), got {tuple(targets.shape)}. Pad them on the right.")
 

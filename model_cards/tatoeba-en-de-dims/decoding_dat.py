@@ -28,17 +28,17 @@ class BestPaths(NamedTuple):
         scores (`torch.Tensor` of shape `(B, N)`): what they were ranked by, -inf where there are fewer.
     """
 
-    vertices: torch.LongTensor
+    vertices: torch.Tensor
     scores: torch.Tensor
 
 
 def follow_transitions(
     transition_log_probs: torch.Tensor,
-    vertex_lengths: torch.LongTensor,
+    vertex_lengths: torch.Tensor,
     *,
     word_scores: torch.Tensor | None = None,
     word_weight: float = 1.0,
-) -> torch.LongTensor:
+) -> torch.Tensor:
     """
     From each vertex to the likeliest next one: argmax_w log E[v, w], or with words, "lookahead",
     argmax_w (log E[v, w] + β · b(w)).
@@ -78,7 +78,7 @@ def follow_transitions(
 
 def find_viterbi_paths(
     transition_log_probs: torch.Tensor,
-    vertex_lengths: torch.LongTensor,
+    vertex_lengths: torch.Tensor,
     *,
     word_scores: torch.Tensor | None = None,
     length_penalty: float = 1.0,
@@ -127,13 +127,13 @@ def find_viterbi_paths(
 
 
 def _trace_path(
-    scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.LongTensor, path_lengths: torch.LongTensor
-) -> torch.LongTensor:
+    scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.Tensor, path_lengths: torch.Tensor
+) -> torch.Tensor:
     vertices = trace_back(scores, into, vertex_lengths, path_lengths)
     return vertices.masked_fill(~find_real(path_lengths, vertices.shape[1]), -1)
 
 
-def read_paths(vertices: torch.LongTensor, token_ids: torch.LongTensor, *, pad_token_id: int) -> torch.LongTensor:
+def read_paths(vertices: torch.Tensor, token_ids: torch.Tensor, *, pad_token_id: int) -> torch.Tensor:
     """
     The words along paths.
 
@@ -148,9 +148,7 @@ def read_paths(vertices: torch.LongTensor, token_ids: torch.LongTensor, *, pad_t
     return token_ids.gather(1, vertices.clamp(min=0)).masked_fill(vertices < 0, pad_token_id)
 
 
-def score_paths(
-    vertices: torch.LongTensor, transition_log_probs: torch.Tensor, word_scores: torch.Tensor
-) -> torch.Tensor:
+def score_paths(vertices: torch.Tensor, transition_log_probs: torch.Tensor, word_scores: torch.Tensor) -> torch.Tensor:
     """
     Log-probability that each vertex of a path adds: of going there and of its word.
 
@@ -172,7 +170,7 @@ def score_paths(
 def search_beam(
     transition_log_probs: torch.Tensor,
     word_log_probs: torch.Tensor,
-    word_ids: torch.LongTensor,
+    word_ids: torch.Tensor,
     *,
     beam_size: int = 100,
     num_candidates: int = 5,

@@ -30,8 +30,8 @@ _DOUBTFUL_MASS = 1e-12
 def graph_nll(
     word_log_probs: torch.Tensor,
     transition_log_probs: torch.Tensor,
-    vertex_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    vertex_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
 ) -> torch.Tensor:
     """
     −log Σ_{0 = a_1 < … < a_T = A − 1} P(y_1 | a_1) · Π_{i ≥ 2} E[a_{i−1}, a_i] · P(y_i | a_i), not divided by T.
@@ -74,9 +74,9 @@ def graph_nll(
 def graph_best_path(
     word_log_probs: torch.Tensor,
     transition_log_probs: torch.Tensor,
-    vertex_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
-) -> torch.LongTensor:
+    vertex_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
+) -> torch.Tensor:
     """
     The path of highest probability (Viterbi): [`graph_nll`]'s recursion with max in place of log Σ exp.
 
@@ -106,7 +106,7 @@ def graph_best_path(
     return vertices.masked_fill(~(find_real(target_lengths, num_tokens) & has_path.unsqueeze(1)), -1)
 
 
-def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: torch.LongTensor) -> torch.Tensor:
+def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: torch.Tensor) -> torch.Tensor:
     """
     Probability that a path drawn from the transitions alone passes each vertex: π(0) = 1, π(w) = Σ_v π(v) · E[v, w].
 
@@ -136,7 +136,7 @@ def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: to
     return torch.linalg.solve_triangular(-links.transpose(1, 2), start, upper=False, unitriangular=True).squeeze(2)
 
 
-def find_open_links(vertex_lengths: torch.LongTensor, num_vertices: int) -> torch.BoolTensor:
+def find_open_links(vertex_lengths: torch.Tensor, num_vertices: int) -> torch.Tensor:
     """
     Which transitions a graph can have: those to a later vertex of the same sentence.
 
@@ -151,7 +151,7 @@ def find_open_links(vertex_lengths: torch.LongTensor, num_vertices: int) -> torc
     return forward & find_real(vertex_lengths, num_vertices).unsqueeze(1)
 
 
-def pick_words(logits: torch.Tensor, targets: torch.LongTensor, target_lengths: torch.LongTensor) -> torch.Tensor:
+def pick_words(logits: torch.Tensor, targets: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
     """
     Log-probabilities of the target's tokens at each vertex, for [`graph_nll`]. No log-softmax of (B, A, V) is made.
 
@@ -169,7 +169,7 @@ def pick_words(logits: torch.Tensor, targets: torch.LongTensor, target_lengths: 
     return picked - logits.logsumexp(dim=2, keepdim=True)
 
 
-def force_words(word_log_probs: torch.Tensor, force_emits: torch.LongTensor) -> torch.Tensor:
+def force_words(word_log_probs: torch.Tensor, force_emits: torch.Tensor) -> torch.Tensor:
     """
     Words of a graph some of whose vertices show a token of the target: paths must pass such a vertex at that token,
     and the token is not learnt there: its log-probability becomes 0, and -inf at every other vertex.
@@ -199,15 +199,15 @@ class _Graph(NamedTuple):
 
     word_log_probs: torch.Tensor
     transition_log_probs: torch.Tensor
-    vertex_lengths: torch.LongTensor
-    target_lengths: torch.LongTensor
+    vertex_lengths: torch.Tensor
+    target_lengths: torch.Tensor
 
     @property
     def dtype(self) -> torch.dtype:
         """That of results."""
         return working_dtype(torch.promote_types(self.word_log_probs.dtype, self.transition_log_probs.dtype))
 
-    def select(self, rows: torch.LongTensor) -> "_Graph":
+    def select(self, rows: torch.Tensor) -> "_Graph":
         """Some of the sentences."""
         return _Graph(*(argument[rows] for argument in self))
 
@@ -216,20 +216,20 @@ class _Graph(NamedTuple):
         is_open = _find_open_words(self.vertex_lengths, self.target_lengths, *self.word_log_probs.shape[1:])
         return _close(self.word_log_probs, is_open, dtype)
 
-    def read_links(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.BoolTensor]:
+    def read_links(self, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
         """A copy (B, A, A), -inf where no path can be, and where it is not."""
         links = self.transition_log_probs
         is_open = find_open_links(self.vertex_lengths, links.shape[1]) & (links != float("-inf"))
         return _close(links, is_open, dtype), is_open
 
 
-def _close(values: torch.Tensor, is_open: torch.BoolTensor, dtype: torch.dtype) -> torch.Tensor:
+def _close(values: torch.Tensor, is_open: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return torch.where(is_open, values, float("-inf")).to(dtype)
 
 
 def _find_open_words(
-    vertex_lengths: torch.LongTensor, target_lengths: torch.LongTensor, num_vertices: int, num_tokens: int
-) -> torch.BoolTensor:
+    vertex_lengths: torch.Tensor, target_lengths: torch.Tensor, num_vertices: int, num_tokens: int
+) -> torch.Tensor:
     """(B, A, T): True where token i can be at vertex v: there are enough vertices before and after it."""
     vertex = torch.arange(num_vertices, device=vertex_lengths.device).view(1, -1, 1)
     token = torch.arange(num_tokens, device=vertex_lengths.device).view(1, 1, -1)
@@ -240,9 +240,7 @@ def _find_open_words(
     return has_room & ((token == 0) == (vertex == 0)) & ((tokens_after == 0) == (vertices_after == 0))
 
 
-def _pick_end(
-    scores: torch.Tensor, vertex_lengths: torch.LongTensor, target_lengths: torch.LongTensor
-) -> torch.Tensor:
+def _pick_end(scores: torch.Tensor, vertex_lengths: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
     """(B,): of scores (T, B, A), those of the last token at the last vertex; -inf where there is none."""
     is_empty = (vertex_lengths == 0) | (target_lengths == 0)
     if 0 in scores.shape:
@@ -274,8 +272,8 @@ def scan_maxima(words: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
 
 
 def trace_back(
-    scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.LongTensor, target_lengths: torch.LongTensor
-) -> torch.LongTensor:
+    scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.Tensor, target_lengths: torch.Tensor
+) -> torch.Tensor:
     """
     The best paths to the last vertices, from [`scan_maxima`].
 
@@ -315,7 +313,7 @@ class _Posteriors(NamedTuple):
     log_likelihood: torch.Tensor
     words: torch.Tensor
     links: torch.Tensor
-    is_doubtful: torch.BoolTensor
+    is_doubtful: torch.Tensor
 
 
 class _LogLikelihood(torch.autograd.Function):
@@ -424,7 +422,7 @@ class _Scores(NamedTuple):
 
 
 def _scan_both(
-    words: torch.Tensor, target_lengths: torch.LongTensor, advance: Callable[[torch.Tensor], torch.Tensor]
+    words: torch.Tensor, target_lengths: torch.Tensor, advance: Callable[[torch.Tensor], torch.Tensor]
 ) -> _Scores:
     """
     The recursion from both ends at once, as 2B rows: the second half reads the tokens from the last to the first.
@@ -480,8 +478,8 @@ def _zero_infinity(values: torch.Tensor) -> torch.Tensor:
 def _check_inputs(
     word_log_probs: torch.Tensor,
     transition_log_probs: torch.Tensor,
-    vertex_lengths: torch.LongTensor,
-    target_lengths: torch.LongTensor,
+    vertex_lengths: torch.Tensor,
+    target_lengths: torch.Tensor,
 ) -> None:
     check_log_probs("word_log_probs", word_log_probs, "(B, A, T)")
     check_log_probs("transition_log_probs", transition_log_probs, "(B, A, A)")

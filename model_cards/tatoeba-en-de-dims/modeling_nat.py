@@ -9,6 +9,7 @@ Attention masks: 1 or True = token, 0 or False = padding.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import nn
@@ -45,19 +46,20 @@ class NATSeq2SeqLMOutput(ModelOutput):
             before the vocabulary projection, with `labels` or `output_hidden_states=True`.
     """
 
-    loss: torch.FloatTensor | None = None
-    logits: torch.FloatTensor | None = None
-    decoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    decoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    cross_attentions: tuple[torch.FloatTensor, ...] | None = None
-    encoder_last_hidden_state: torch.FloatTensor | None = None
-    encoder_hidden_states: tuple[torch.FloatTensor, ...] | None = None
-    encoder_attentions: tuple[torch.FloatTensor, ...] | None = None
-    length_logits: torch.FloatTensor | None = None
-    decoder_last_hidden_state: torch.FloatTensor | None = None
+    loss: torch.Tensor | None = None
+    # `ModelOutput` wants a default; what is computed in every pass is never absent.
+    logits: torch.Tensor = None  # type: ignore[assignment]
+    decoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    decoder_attentions: tuple[torch.Tensor, ...] | None = None
+    cross_attentions: tuple[torch.Tensor, ...] | None = None
+    encoder_last_hidden_state: torch.Tensor = None  # type: ignore[assignment]
+    encoder_hidden_states: tuple[torch.Tensor, ...] | None = None
+    encoder_attentions: tuple[torch.Tensor, ...] | None = None
+    length_logits: torch.Tensor | None = None
+    decoder_last_hidden_state: torch.Tensor | None = None
 
 
-def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.LongTensor:
+def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
     """
     Row of the position table for each token: the k-th token (k = 1, 2, …) uses row k + 1, padding uses row 1.
 
@@ -222,7 +224,7 @@ class NATEncoderLayer(GradientCheckpointingLayer, PostNormSublayers):
 class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
     """Bidirectional self-attention, cross-attention and feed-forward, all post-norm."""
 
-    self_attention_class = NATAttention
+    self_attention_class: type[NATAttention] = NATAttention
 
     def __init__(self, config: NATConfig):
         super().__init__()
@@ -235,11 +237,12 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
     def forward(
         self,
         hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor,
+        *,
         attention_mask: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         cross_key_values: KeyValues | None = None,
-        output_positions: torch.BoolTensor | None = None,
+        output_positions: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
@@ -281,7 +284,9 @@ class NATEmbeddedStack(NATPreTrainedModel):
     def __init__(self, config: NATConfig):
         super().__init__(config)
         scale = config.d_model**0.5 if config.scale_embedding else 1.0
-        self.embed_tokens = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
+        self.embed_tokens: nn.Module = NATScaledEmbedding(
+            config.vocab_size, config.d_model, config.pad_token_id, scale
+        )
         # Two extra rows and padding row 1 are fairseq's layout; checkpoints of both kinds then share one table shape.
         self.embed_positions = nn.Embedding(config.max_position_embeddings + 2, config.d_model, padding_idx=1)
         self.gradient_checkpointing = False
@@ -302,6 +307,7 @@ class NATEmbeddedStack(NATPreTrainedModel):
             return attention_mask
         if input_ids is not None:
             return input_ids.ne(self.config.pad_token_id)
+        assert inputs_embeds is not None  # one of the two is given
         return torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
 
     def embed(
@@ -339,9 +345,9 @@ class NATEncoder(NATEmbeddedStack):
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutput:
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
@@ -359,7 +365,7 @@ class NATEncoder(NATEmbeddedStack):
 class NATDecoder(NATEmbeddedStack):
     """Stack of decoder layers over a partially masked target (B, T); nothing is shifted."""
 
-    layer_class = NATDecoderLayer
+    layer_class: type[NATDecoderLayer] = NATDecoderLayer
     _can_record_outputs = {
         "hidden_states": NATDecoderLayer,
         "attentions": OutputRecorder(NATAttention, index=1, layer_name="self_attn"),
@@ -381,19 +387,20 @@ class NATDecoder(NATEmbeddedStack):
 
     def project_cross_key_values(self, encoder_hidden_states: torch.Tensor) -> list[KeyValues]:
         """Cross-attention keys and values of each layer; they serve every decoding pass over the same source."""
-        return [layer.encoder_attn.project_key_values(encoder_hidden_states) for layer in self.layers]
+        layers = (cast(NATDecoderLayer, layer) for layer in self.layers)
+        return [layer.encoder_attn.project_key_values(encoder_hidden_states) for layer in layers]
 
     @merge_with_config_defaults
     @capture_outputs
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        encoder_hidden_states: torch.FloatTensor | None = None,
+        encoder_hidden_states: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
         cross_key_values: list[KeyValues] | None = None,
-        output_positions: torch.BoolTensor | None = None,
+        output_positions: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithCrossAttentions:
         """
@@ -413,8 +420,11 @@ class NATDecoder(NATEmbeddedStack):
             `last_hidden_state` (R, T, D), or (M, D) in row-major order; cross-attentions are (B, H, K·T, S).
 
         Raises:
-            ValueError: for a target longer than the position table, or rows that do not divide among the sources.
+            ValueError: for a target longer than the position table, rows that do not divide among the sources, or
+                missing encoder output.
         """
+        if encoder_hidden_states is None:
+            raise ValueError("encoder_hidden_states are missing. Pass the encoder's output for the sources.")
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
         hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
         self_masks = self.self_attention_masks(hidden_states, token_mask)
@@ -440,8 +450,8 @@ class NATDecoder(NATEmbeddedStack):
 class NATModel(NATPreTrainedModel):
     """Encoder and decoder over one shared token embedding, without heads."""
 
-    encoder_class = NATEncoder
-    decoder_class = NATDecoder
+    encoder_class: type[NATEncoder] = NATEncoder
+    decoder_class: type[NATDecoder] = NATDecoder
     _tied_weights_keys = {
         "encoder.embed_tokens.weight": "shared.weight",
         "decoder.embed_tokens.weight": "shared.weight",
@@ -450,7 +460,7 @@ class NATModel(NATPreTrainedModel):
     def __init__(self, config: NATConfig):
         super().__init__(config)
         scale = config.d_model**0.5 if config.scale_embedding else 1.0
-        self.shared = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
+        self.shared: nn.Module = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
         self.encoder = self.encoder_class(config)
         self.decoder = self.decoder_class(config)
         self.post_init()
@@ -475,10 +485,10 @@ class NATModel(NATPreTrainedModel):
 
     def encode(
         self,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
         encoder_outputs: BaseModelOutput | tuple | None,
-        inputs_embeds: torch.FloatTensor | None,
+        inputs_embeds: torch.Tensor | None,
         **kwargs,
     ) -> BaseModelOutput:
         """Encoder output, computed unless the caller passed one."""
@@ -491,13 +501,13 @@ class NATModel(NATPreTrainedModel):
     @can_return_tuple
     def forward(
         self,
-        input_ids: torch.LongTensor | None = None,
+        input_ids: torch.Tensor | None = None,
         attention_mask: torch.Tensor | None = None,
-        decoder_input_ids: torch.LongTensor | None = None,
+        decoder_input_ids: torch.Tensor | None = None,
         decoder_attention_mask: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
-        inputs_embeds: torch.FloatTensor | None = None,
-        decoder_inputs_embeds: torch.FloatTensor | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         **kwargs,
     ) -> Seq2SeqModelOutput:
         """

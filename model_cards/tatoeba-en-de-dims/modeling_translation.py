@@ -5,7 +5,7 @@
 Shapes: B batch, S source length, T decoder length, M selected positions, V vocabulary, D hidden.
 """
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FEW_ROWS, _PART_SIZE = 128, 1024
 
 
-def project_in_parts(head: nn.Linear, hidden_states: torch.FloatTensor) -> torch.FloatTensor:
+def project_in_parts(head: nn.Linear, hidden_states: torch.Tensor) -> torch.Tensor:
     """
     `head(hidden_states)` where that is faster in parts of the vocabulary: a few packed rows (M, D) on a CPU, in fp32,
     without a gradient, and a plain layer: not one that was quantised or distributed, has hooks or is being compiled.
@@ -65,7 +65,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     loss; how it decodes, its configuration says: see `modeling_length` for those that predict a length.
     """
 
-    model_class = NATModel
+    model_class: type[NATModel] = NATModel
     # Tells the Trainer that losses are normalised by the number of items of the whole update.
     accepts_loss_kwargs = True
     _tied_weights_keys = {"lm_head.weight": "model.shared.weight"}
@@ -78,8 +78,8 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
         self.post_init()
         self.generation_config = default_generation_config(config)
 
-    def add_heads(self, config: NATConfig) -> None:
-        """Modules beside the vocabulary projection; here none."""
+    def add_heads(self, config: Any) -> None:
+        """Modules beside the vocabulary projection, by the family's own configuration; here none."""
 
     def get_input_embeddings(self) -> nn.Module:
         """The token embedding that both stacks and the projection share."""
@@ -97,7 +97,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
         """The decoder."""
         return self.model.decoder
 
-    def project_vocabulary(self, hidden_states: torch.FloatTensor) -> torch.FloatTensor:
+    def project_vocabulary(self, hidden_states: torch.Tensor) -> torch.Tensor:
         """Logits (…, V) of decoder states (…, D); imported checkpoints overwrite the mask's logit as the reference."""
         logits = project_in_parts(self.lm_head, hidden_states)
         if self.config.legacy_mask_logit is not None:
@@ -105,9 +105,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
             logits = logits.masked_fill(is_mask, self.config.legacy_mask_logit)
         return logits
 
-    def run_stacks(
-        self, logits_positions: torch.BoolTensor | None, **inputs
-    ) -> tuple[Seq2SeqModelOutput, torch.FloatTensor]:
+    def run_stacks(self, logits_positions: torch.Tensor | None, **inputs) -> tuple[Seq2SeqModelOutput, torch.Tensor]:
         """Output of encoder and decoder for the `inputs` of [`NATModel`], and logits (B, T, V) or (M, V)."""
         outputs = self.model(**inputs, return_dict=True)
         hidden_states = outputs.last_hidden_state
@@ -117,14 +115,15 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
     @staticmethod
     def make_output(
         outputs: Seq2SeqModelOutput,
-        logits: torch.FloatTensor,
-        loss: torch.FloatTensor | None,
+        logits: torch.Tensor,
+        loss: torch.Tensor | None,
         *,
         keep_hidden: bool,
-        length_logits: torch.FloatTensor | None = None,
+        length_logits: torch.Tensor | None = None,
     ) -> NATSeq2SeqLMOutput:
         """What `forward` returns; the last decoder states are part of it with `keep_hidden` or all hidden states."""
         keep_hidden = keep_hidden or outputs.decoder_hidden_states is not None
+        assert outputs.encoder_last_hidden_state is not None  # given or computed, but there
         return NATSeq2SeqLMOutput(
             loss=loss,
             logits=logits,
@@ -140,9 +139,9 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
 
     def source_mask(
         self,
-        input_ids: torch.LongTensor | None,
+        input_ids: torch.Tensor | None,
         attention_mask: torch.Tensor | None,
-        source_states: torch.FloatTensor | None,
+        source_states: torch.Tensor | None,
     ) -> torch.Tensor:
         """Mask of source tokens (B, S): as given, or read off the padding, or all of `source_states` (B, S, D)."""
         if attention_mask is not None:

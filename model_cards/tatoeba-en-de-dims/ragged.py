@@ -5,7 +5,7 @@
 import torch
 
 
-def find_real(lengths: torch.LongTensor, width: int) -> torch.BoolTensor:
+def find_real(lengths: torch.Tensor, width: int) -> torch.Tensor:
     """
     Which positions are real.
 
@@ -24,7 +24,7 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
-def check_lengths_shape(name: str, lengths: torch.LongTensor, batch: int) -> None:
+def check_lengths_shape(name: str, lengths: torch.Tensor, batch: int) -> None:
     """Raises `ValueError` unless the argument `name` holds one length per sentence."""
     if lengths.shape != (batch,):
         raise ValueError(f"{name} must be of shape ({batch},), got {tuple(lengths.shape)}. Give one per sentence.")
@@ -39,12 +39,12 @@ def check_log_probs(name: str, log_probs: torch.Tensor, shape: str) -> None:
         )
 
 
-def find_wrong_lengths(lengths: torch.LongTensor, highest: int) -> torch.BoolTensor:
+def find_wrong_lengths(lengths: torch.Tensor, highest: int) -> torch.Tensor:
     """(B,): True where a length is not in 0 … `highest`."""
     return (lengths < 0) | (lengths > highest)
 
 
-def refuse(wrong: dict[str, torch.BoolTensor]) -> None:
+def refuse(wrong: dict[str, torch.Tensor]) -> None:
     """
     Raises a `ValueError` with the first message that is true somewhere.
 

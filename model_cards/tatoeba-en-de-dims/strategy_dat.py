@@ -9,7 +9,7 @@ Shapes: B batch, A vertices, P vertices of a path, C words of a vertex, M select
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -32,6 +32,7 @@ from .decoding_strategy import (
     EncodedSources,
     LanguageModel,
     NATGenerateOutput,
+    TranslationModel,
 )
 from .graph import passing_probabilities
 from .masking import collapse_repeats
@@ -116,9 +117,9 @@ class Graphs(NamedTuple):
         lengths (`torch.LongTensor` of shape `(B,)`): vertices of each graph.
     """
 
-    hidden_states: torch.FloatTensor
-    transitions: torch.FloatTensor
-    lengths: torch.LongTensor
+    hidden_states: torch.Tensor
+    transitions: torch.Tensor
+    lengths: torch.Tensor
 
 
 @dataclass(frozen=True)
@@ -144,7 +145,17 @@ class GraphState:
         return self.found is not None
 
 
-class GraphDecoding(DecodingStrategy):
+class GraphWriter(TranslationModel, Protocol):
+    """A model that gives the vertices of a graph transitions."""
+
+    def make_template(self, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Vertices (B, A) of the graphs of sources, and their mask."""
+
+    def links(self, hidden_states: torch.Tensor, vertex_mask: torch.Tensor) -> torch.Tensor:
+        """Log-probabilities (B, A, A) of transitions."""
+
+
+class GraphDecoding(DecodingStrategy[GraphState]):
     """
     One pass and a search in the graphs that it gives. The first and the last vertex read `<s>` and `</s>`, for sure.
 
@@ -153,6 +164,8 @@ class GraphDecoding(DecodingStrategy):
     """
 
     settings_class = DATSettings
+    settings: DATSettings
+    model: GraphWriter
     refused = {
         "target_lengths": "A DA-Transformer does not fix lengths: paths decide.",
         "forced_tokens": "Paths have no fixed positions for tokens.",
@@ -174,16 +187,19 @@ class GraphDecoding(DecodingStrategy):
         return replace(state, found=found, only_pass=only_pass)
 
     def record(self, state: GraphState) -> DecodingStep:
+        assert state.only_pass is not None  # only a beam has none, and refuses to keep a history
         return state.only_pass
 
     def finish(self, state: GraphState, history: list[DecodingStep]) -> NATGenerateOutput:
-        sequences = state.found.sequences
+        found = state.found
+        assert found is not None  # decoding is finished when it is there
+        sequences = found.sequences
         if self.settings.collapse_repeats:
             sequences = collapse_repeats(sequences, self.config.pad_token_id)
         return NATGenerateOutput(
             sequences=trim_padding(sequences, self.config.pad_token_id),
-            sequences_scores=state.found.sequences_scores,
-            token_scores=state.found.token_scores,
+            sequences_scores=found.sequences_scores,
+            token_scores=found.token_scores,
             history=history if self.settings.output_history else None,
         )
 
@@ -213,7 +229,7 @@ class GraphDecoding(DecodingStrategy):
         )
         return output, only_pass
 
-    def _find_paths(self, graphs: Graphs, words: torch.FloatTensor | None) -> BestPaths:
+    def _find_paths(self, graphs: Graphs, words: torch.Tensor | None) -> BestPaths:
         """The paths that the search finds with these words (B, A), or without."""
         if self.settings.graph_search in ("greedy", "lookahead"):
             vertices = follow_transitions(
@@ -228,20 +244,20 @@ class GraphDecoding(DecodingStrategy):
             num_paths=self.settings.num_return_sequences,
         )
 
-    def _find_passed(self, graphs: Graphs) -> torch.BoolTensor:
+    def _find_passed(self, graphs: Graphs) -> torch.Tensor:
         """(B, A): vertices that enough paths pass."""
         return passing_probabilities(graphs.transitions, graphs.lengths) >= max(
             self.settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny
         )
 
-    def _choose_words(self, graphs: Graphs, is_needed: torch.BoolTensor) -> tuple[torch.LongTensor, torch.FloatTensor]:
+    def _choose_words(self, graphs: Graphs, is_needed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The best word of each vertex (B, A) and its log-probability, -inf where none is needed."""
         ids, words = self._rank_words(graphs, is_needed, num_words=1)
         return ids.squeeze(2), words.squeeze(2)
 
     def _rank_words(
-        self, graphs: Graphs, is_needed: torch.BoolTensor, num_words: int
-    ) -> tuple[torch.LongTensor, torch.FloatTensor]:
+        self, graphs: Graphs, is_needed: torch.Tensor, num_words: int
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         """C best words of each vertex (B, A, C) and their log-probabilities, -inf where none is; ends are certain."""
         config, transitions = self.config, graphs.transitions
         position = torch.arange(transitions.shape[1], device=transitions.device)
@@ -277,15 +293,17 @@ class GraphDecoding(DecodingStrategy):
                 language_model_weight=self.settings.language_model_weight,
                 collapse_repeats=self.settings.collapse_repeats,
             )
-            missing = [([], float("-inf"))] * self.settings.num_return_sequences
+            missing: list[tuple[list[int], float]] = [([], float("-inf"))] * self.settings.num_return_sequences
             for tokens, score in (found + missing)[: self.settings.num_return_sequences]:
                 sequences.append(torch.tensor(tokens, dtype=torch.long))
                 scores.append(score)
         padded = pad_sequence(sequences, batch_first=True, padding_value=self.config.pad_token_id)
-        padded, scores = padded.to(ranked[0].device), torch.tensor(scores, device=ranked[0].device)
-        return NATGenerateOutput(sequences=self._fill_missing(padded, scores > float("-inf")), sequences_scores=scores)
+        device = graphs.hidden_states.device
+        sequences_scores = torch.tensor(scores, device=device)
+        filled = self._fill_missing(padded.to(device), sequences_scores > float("-inf"))
+        return NATGenerateOutput(sequences=filled, sequences_scores=sequences_scores)
 
-    def _fill_missing(self, sequences: torch.LongTensor, is_found: torch.BoolTensor) -> torch.LongTensor:
+    def _fill_missing(self, sequences: torch.Tensor, is_found: torch.Tensor) -> torch.Tensor:
         """Sequences (R, T) with `<s> </s>` where none was found."""
         sequences = F.pad(sequences, (0, max(2 - sequences.shape[1], 0)), value=self.config.pad_token_id)
         empty = torch.full_like(sequences[0], self.config.pad_token_id)
