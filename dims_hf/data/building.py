@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import random
 import shutil
 from collections import Counter
@@ -20,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from dims_hf._output import move, replacing
 
 from . import augmentation
 from .augmentation import Pair
@@ -108,7 +109,7 @@ def _make_whole(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[st
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir(parents=True)
     counts = make(partial)
-    os.replace(partial, folder)
+    move(partial, folder)
     return counts
 
 
@@ -226,6 +227,5 @@ def _write(folder: Path, split: str, pairs: Sequence[Pair], suffixes: tuple[str,
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

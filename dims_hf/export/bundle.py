@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dims_hf._output import move
 
 
 if TYPE_CHECKING:
@@ -132,5 +133,5 @@ def _replace_files(written: Path, folder: Path) -> int:
             if path.name not in names:
                 path.unlink()
     for name in sorted(names):
-        os.replace(written / name, folder / name)
+        move(written / name, folder / name)
     return size

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dims_hf._output import move
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -108,7 +110,7 @@ def move_folder(folder: Path, output_dir: Path) -> None:
     """Puts a complete export in its place; a former one is there until then, and back should this fail."""
     output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
     with _set_aside(output_dir):
-        os.replace(folder, output_dir)
+        move(folder, output_dir)
 
 
 @contextmanager

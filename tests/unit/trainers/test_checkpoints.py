@@ -87,7 +87,7 @@ def test_best_checkpoints_interrupted_writing_leaves_no_half_record(tmp_path, mo
     checkpoints = BestCheckpoints(tmp_path, 2)
     offer_all(checkpoints, model, {10: 3.0})
     with monkeypatch.context() as patch:
-        patch.setattr("dims_hf.trainers.checkpoints.os.replace", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr("dims_hf.trainers.checkpoints.move", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             checkpoints.offer(model, 20, 5.0)
     assert [record["step"] for record in checkpoints.records()] == [10]
