@@ -30,9 +30,15 @@ _TEMPORARY = re.compile(
     r"|\..+\.[a-z0-9_]{8}(\.\w+)?|\..+\.(partial|tmp)"
 )
 
-# What libraries say of a full disk, or of a quota that is used up, in exceptions of their own.
-_FULL_TEXT = re.compile(r"no space left on device|os error 28\b|disk quota exceeded|os error 122\b", re.IGNORECASE)
-_FULL_ERRORS = (errno.ENOSPC, errno.EDQUOT)
+# Why no more can be written -> the system's number for it, and what libraries say of it in exceptions of their own.
+_FULL = {
+    "no space left": (errno.ENOSPC, re.compile(rf"no space left on device|os error {errno.ENOSPC}\b", re.IGNORECASE)),
+    "the quota is used up": (errno.EDQUOT, re.compile(rf"quota exceeded|os error {errno.EDQUOT}\b", re.IGNORECASE)),
+    "the limit of a file's size is reached": (
+        errno.EFBIG,
+        re.compile(rf"file too large|os error {errno.EFBIG}\b", re.IGNORECASE),
+    ),
+}
 # torch's writer says that a file came out shorter than it should, and not why.
 _TORCH_WRITER = re.compile(r"PytorchStreamWriter|inline_container")
 
@@ -169,7 +175,7 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
         ) from None
     try:
         if lock.lock_counter == 1:
-            _take_over(folder, holder_path, clear=not beside)
+            _take_over(folder, holder_path, place if beside else None)
         yield
     finally:
         _let_go(lock, lock_path, holder_path)
@@ -191,12 +197,14 @@ def _missing_folders(folder: Path) -> list[Path]:
     return [each for each in (folder, *folder.parents) if not each.exists()]
 
 
-def _take_over(folder: Path, holder_path: Path, *, clear: bool) -> None:
-    """Writes who holds the folder from now on, and removes what the last one left behind."""
+def _take_over(folder: Path, holder_path: Path, parent: Path | None) -> None:
+    """Writes who holds the folder from now on, and removes what the last one left in it, or beside it in `parent`."""
     if holder_path.exists():
         logger.info("%s: its last writer, %s, was killed.", folder, _describe_holder(holder_path))
-    if clear:
-        remove_debris(folder)
+    if parent is None:
+        _remove_from(folder, _TEMPORARY)
+    else:
+        _remove_from(parent, re.compile(re.escape(f".{folder.name}.") + "[a-z0-9_]{8}"))
     now = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
     record = {"pid": os.getpid(), "host": platform.node(), "since": now, "program": Path(sys.argv[0]).name}
     holder_path.write_text(json.dumps(record) + "\n", encoding="utf-8")
@@ -226,7 +234,11 @@ def remove_debris(folder: str | os.PathLike[str]) -> list[str]:
     Returns:
         `list[str]`: names of what was removed.
     """
-    found = [path for path in Path(folder).iterdir() if _TEMPORARY.fullmatch(path.name)]
+    return _remove_from(Path(folder), _TEMPORARY)
+
+
+def _remove_from(folder: Path, pattern: re.Pattern[str]) -> list[str]:
+    found = [path for path in folder.iterdir() if pattern.fullmatch(path.name)]
     for path in found:
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -240,16 +252,16 @@ def remove_debris(folder: str | os.PathLike[str]) -> list[str]:
 # ---- full disks ----------------------------------------------------------------------------------------------------
 
 
-def disk_is_full(error: BaseException) -> bool:
-    """Whether an error, or one that it came from, is a full disk; every library words that in its own way."""
+def why_disk_is_full(error: BaseException) -> str | None:
+    """Why no more could be written, if that is what an error, or one that it came from, says in whatever words."""
     seen: list[BaseException] = []
     current: BaseException | None = error
-    while current is not None and current not in seen:
+    while current is not None and not any(each is current for each in seen):
         seen.append(current)
-        if isinstance(current, OSError) and current.errno in _FULL_ERRORS:
-            return True
-        text = str(current)
-        if _FULL_TEXT.search(text) or (isinstance(current, RuntimeError) and _TORCH_WRITER.search(text)):
-            return True
+        for reason, (number, words) in _FULL.items():
+            if (isinstance(current, OSError) and current.errno == number) or words.search(str(current)):
+                return reason
         current = current.__cause__ or current.__context__
-    return False
+    if any(isinstance(each, RuntimeError) and _TORCH_WRITER.search(str(each)) for each in seen):
+        return "a file came out shorter than it should"
+    return None

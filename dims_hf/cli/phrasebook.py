@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from dims_hf._output import replacing
+from dims_hf._output import holding, replacing
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -49,8 +49,9 @@ def _show(count: int, seed: int) -> None:
 def _write(folder: Path, sizes: dict[str, int], seed: int) -> None:
     from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
 
-    for split, pairs in phrasebook_corpus(**sizes, seed=seed).items():
-        for language, sentences in zip(PHRASEBOOK_LANGUAGES, zip(*pairs)):
-            with replacing(folder / f"{split}.{language}") as temporary:
-                temporary.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
-        sys.stdout.write(f"{folder / split}.{{{','.join(PHRASEBOOK_LANGUAGES)}}}: {len(pairs)} pairs\n")
+    with holding(folder):
+        for split, pairs in phrasebook_corpus(**sizes, seed=seed).items():
+            for language, sentences in zip(PHRASEBOOK_LANGUAGES, zip(*pairs)):
+                with replacing(folder / f"{split}.{language}") as temporary:
+                    temporary.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
+            sys.stdout.write(f"{folder / split}.{{{','.join(PHRASEBOOK_LANGUAGES)}}}: {len(pairs)} pairs\n")

@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dims_hf._output import move, replacing
+from dims_hf._output import holding, move, replacing
 
 from . import augmentation
 from .augmentation import Pair
@@ -86,20 +86,21 @@ def build_corpus(settings: CorpusSettings) -> dict[str, Any]:
     parts = {
         folder: {split: _read(folder, split, settings) for split in ("train", "valid")} for folder in settings.data
     }
-    _check_settings(settings, parts)
-    report_path = output_dir / REPORT
-    counts: dict[str, Any] = json.loads(report_path.read_text()) if report_path.is_file() else {}
-    stages: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "pairs": lambda folder: _make_pairs(folder, parts, settings),
-        "tokenizer": lambda folder: _make_tokenizer(folder, output_dir / "pairs", settings),
-        "both": lambda folder: _make_both(folder, output_dir / "pairs", settings),
-    }
-    for name, make in stages.items():
-        if not (output_dir / name).is_dir() or name not in counts:
-            counts[name] = _make_whole(output_dir / name, make)
-            _write_json(counts, report_path)
-            logger.info("%s: %s", name, counts[name])
-    return counts
+    with holding(output_dir):
+        _check_settings(settings, parts)
+        report_path = output_dir / REPORT
+        counts: dict[str, Any] = json.loads(report_path.read_text()) if report_path.is_file() else {}
+        stages: dict[str, Callable[[Path], dict[str, Any]]] = {
+            "pairs": lambda folder: _make_pairs(folder, parts, settings),
+            "tokenizer": lambda folder: _make_tokenizer(folder, output_dir / "pairs", settings),
+            "both": lambda folder: _make_both(folder, output_dir / "pairs", settings),
+        }
+        for name, make in stages.items():
+            if not (output_dir / name).is_dir() or name not in counts:
+                counts[name] = _make_whole(output_dir / name, make)
+                _write_json(counts, report_path)
+                logger.info("%s: %s", name, counts[name])
+        return counts
 
 
 def _make_whole(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:

@@ -393,7 +393,10 @@ class TranslationShards:
                     f"{path} has {len(lines)} rows and should have {len(self.rows(shard))}. Delete it, and run the "
                     "same command again."
                 )
-            found.extend(TranslatedRow(**json.loads(line)) for line in lines)
+            try:
+                found.extend(TranslatedRow(**json.loads(line)) for line in lines)
+            except (ValueError, TypeError):
+                raise ValueError(f"{path} is damaged. Delete it, and run the same command again.") from None
         return found
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dims_hf._output import move
+from dims_hf._output import holding, move
 
 
 if TYPE_CHECKING:
@@ -97,8 +97,7 @@ def write_hub_folder(
         usage_path=usage_path,
     )
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
+    with holding(output_dir), TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
         save_model_card(card, partial)
         save_tokenizer(tokenizer, partial)
         _save_model(model, Path(partial))

@@ -98,7 +98,7 @@ class BestCheckpoints:
         for path in sorted(self.directory.glob(".step-*")):
             shutil.rmtree(path, ignore_errors=True)
         for path in sorted(self.directory.glob("step-*")):
-            record, fault = _read_json(path / _RECORD), _weights_fault(path / "model.safetensors")
+            record, fault = _read_json(path / _RECORD), weights_fault(path / "model.safetensors")
             if record is not None and fault is None:
                 if record["step"] > step:
                     remove_folder(path)
@@ -195,9 +195,9 @@ def rotate_checkpoints(output_dir: str | Path, *, newest: int, limit: int | None
 # ---- going on from one ---------------------------------------------------------------------------------------------
 
 
-def has_checkpoint(output_dir: str | Path) -> bool:
-    """Whether a run in a folder has got as far as a checkpoint, whatever became of it since."""
-    return bool(_checkpoints(output_dir))
+def finished_checkpoints(output_dir: str | Path) -> list[Path]:
+    """Checkpoints that a run in a folder has come as far as, whatever became of them since, earliest first."""
+    return [checkpoint_folder(output_dir, step) for step in sorted(_checkpoints(output_dir))]
 
 
 def last_complete_checkpoint(output_dir: str | Path, *, needs_scaler: bool = False) -> str | None:
@@ -292,7 +292,7 @@ def _listed_fault(path: Path, manifest: dict[str, list[int]]) -> str | None:
 def _unlisted_fault(path: Path) -> str | None:
     """Of a checkpoint without a list of its files, those that were cut can be told from their own directories."""
     for file in sorted(path.rglob("*.safetensors")):
-        fault = _weights_fault(file)
+        fault = weights_fault(file)
         if fault is not None:
             return fault
     for file in sorted((*path.rglob("*.pt"), *path.rglob("*.pth"))):
@@ -301,7 +301,8 @@ def _unlisted_fault(path: Path) -> str | None:
     return None
 
 
-def _weights_fault(path: Path) -> str | None:
+def weights_fault(path: Path) -> str | None:
+    """Why a file of weights cannot be read, or `None`; the weights themselves are not looked at."""
     try:
         with safe_open(path, framework="pt"):
             return None
