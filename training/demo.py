@@ -9,6 +9,7 @@ from pathlib import Path
 from transformers import pipeline
 
 import dims_hf  # noqa: F401  (registers the models and the translation pipeline)
+from dims_hf._commands import run_command, saying_how_to_go_on
 from dims_hf.data import load_corpus
 from dims_hf.recipes import LIBRARY
 from dims_hf.recipes.launching import cpu_processes, launch
@@ -26,12 +27,17 @@ def main() -> None:
     parser.add_argument("--output_dir", type=Path, default=Path("demo_output"), help="folder for everything written")
     parser.add_argument("--seed", type=int, default=1, help="seed of both trainings")
     args = parser.parse_args()
-    folder, teacher, student = args.output_dir, args.output_dir / "teacher", args.output_dir / "student"
+    with saying_how_to_go_on(lambda: "The same command goes on with the stage it was in."):
+        demonstrate(args.output_dir, args.seed)
+
+
+def demonstrate(folder: Path, seed: int) -> None:
+    teacher, student = folder / "teacher", folder / "student"
 
     say("1/4 training a teacher on the phrasebook (about 5 minutes on 2 CPU cores)")
-    train("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=args.seed)
+    train("train_teacher.py", "phrasebook_teacher.yaml", output_dir=teacher, seed=seed)
     say("2/4 distilling it into a single-step student (about 3 minutes)")
-    train("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=args.seed)
+    train("train_dims.py", "phrasebook_dims.yaml", teacher=teacher, output_dir=student, seed=seed)
     say("3/4 translating the test set with both")
     results = run_evaluation(
         {"teacher": teacher, "student": student}, "phrasebook", "en", "de", iterations=(1, 2, 4, 8), output_dir=folder
@@ -62,7 +68,7 @@ def train(script: str, recipe: str, **overrides: object) -> None:
     overrides["max_tokens_per_batch"] = TOKENS_PER_UPDATE // processes.count
     words = [word for name, value in overrides.items() for word in (f"--{name}", str(value))]
     if launch([HERE / script, LIBRARY / recipe, *words, "--use_cpu"], processes):
-        sys.exit(f"error: {script} failed; its message is above.")
+        raise ValueError(f"{script} failed; its message is above.")
 
 
 def say(text: str) -> None:
@@ -72,4 +78,4 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

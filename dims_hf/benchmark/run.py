@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from dims_hf._output import holding
 from dims_hf.benchmark.groups import Corpus, Group, load_sentences, make_groups, make_workload
 from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
@@ -67,18 +68,18 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logg
     weights = make_weights(settings)
     systems = make_systems(settings, weights)
     corpus = load_sentences(settings)
-    folder.mkdir(parents=True, exist_ok=True)
-    document = _open(folder / RESULTS, settings, corpus)
-    document["systems"].update({system.name: describe(system) for system in systems})
-    groups = make_groups(settings)
-    # exported models are as large as the models, and of no use to anybody else
-    with TemporaryDirectory(prefix=".models-", dir=folder) as models:
-        _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
-        _forget(weights)
-        if settings.memory:
-            _add_memory(document, settings, systems, groups, Path(models), say)
-    say(f"Written: {', '.join(path.name for path in write_report(document, folder))} in {folder}")
-    return document
+    with holding(folder):
+        document = _open(folder / RESULTS, settings, corpus)
+        document["systems"].update({system.name: describe(system) for system in systems})
+        groups = make_groups(settings)
+        # exported models are as large as the models, and of no use to anybody else
+        with TemporaryDirectory(prefix=".models-", dir=folder) as models:
+            _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
+            _forget(weights)
+            if settings.memory:
+                _add_memory(document, settings, systems, groups, Path(models), say)
+        say(f"Written: {', '.join(path.name for path in write_report(document, folder))} in {folder}")
+        return document
 
 
 def _measure_groups(

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dims_hf._output import holding
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -44,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
 
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
+    from dims_hf.export.folders import making_folder, move_folder
 
     model, tokenizer, _ = import_fairseq_checkpoint(
         arguments.checkpoint,
@@ -51,6 +53,9 @@ def main(argv: Sequence[str]) -> None:
         attention_heads=heads and (heads[0], heads[-1]),
         legacy=not arguments.no_legacy,
     )
-    model.save_pretrained(out_dir)
-    save_tokenizer(tokenizer, out_dir)
+    with holding(out_dir, beside=True), making_folder(out_dir) as partial:
+        folder = Path(partial, "imported")
+        model.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
+        move_folder(folder, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

@@ -4,12 +4,11 @@
 
 from __future__ import annotations
 
-import errno
 import importlib
-import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
+
+from dims_hf._commands import run_command
 
 
 # name -> module with `main(argv)`, and what `dims-hf --help` says of it. Imported only when called.
@@ -29,21 +28,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "phrasebook": ("dims_hf.cli.phrasebook", "show or write the embedded English-German corpus"),
 }
 
-# import name -> extra of this package that installs it
-_EXTRAS = {
-    "accelerate": "train",
-    "datasets": "train",
-    "yaml": "train",
-    "evaluate": "eval",
-    "rich": "eval",
-    "sacrebleu": "eval",
-    "markdown_it": "documents",
-    "matplotlib": "plot",
-    "onnx": "onnx",
-    "onnxruntime": "onnx",
-    "ctranslate2": "benchmark",
-}
-
 
 def main(argv: Sequence[str] | None = None) -> int:
     """
@@ -54,32 +38,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             subcommand or as the last word shows tracebacks.
 
     Returns:
-        `int`: 0 on success, 2 for an error the user can mend, 1 for one we did not foresee, 130 when interrupted.
+        `int`: 0 on success, 2 for an error the user can mend, 1 for one we did not foresee, 130 or 143 when
+        interrupted.
     """
     words, debug = _take_debug(list(sys.argv[1:] if argv is None else argv))
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(_usage())
         return 0 if words else 2
-    try:
-        return _find_command(words[0])(words[1:]) or 0
-    except KeyboardInterrupt:
-        return 128 + signal.SIGINT
-    except BrokenPipeError:
-        _forget_output()
-        return 0
-    except Exception as error:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            _forget_output()
-        if debug:
-            raise
-        line, code = _describe_error(error)
-        sys.stderr.write(f"error: {line}\n")
-        return code
-
-
-def _forget_output() -> None:
-    """Where the reader (`| head`) has gone or the disk is full, the flush at exit must not complain as well."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return run_command(lambda: _find_command(words[0])(words[1:]), debug=debug)
 
 
 def _take_debug(words: list[str]) -> tuple[list[str], bool]:
@@ -112,19 +78,6 @@ def _show_version(_: Sequence[str]) -> None:
     from dims_hf import __version__
 
     sys.stdout.write(f"dims-hf {__version__}\n")
-
-
-def _describe_error(error: Exception) -> tuple[str, int]:
-    text = " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
-        package = error.name.partition(".")[0]
-        return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        where = f" ({error.filename})" if error.filename else ""
-        return f"The disk is full{where}: no space left. Make room and run the command again.", 2
-    if isinstance(error, (ValueError, OSError, NotImplementedError)) and text:
-        return text, 2
-    return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1
 
 
 if __name__ == "__main__":

@@ -4,11 +4,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dims_hf._output import holding, replacing
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -49,10 +49,9 @@ def _show(count: int, seed: int) -> None:
 def _write(folder: Path, sizes: dict[str, int], seed: int) -> None:
     from dims_hf.phrasebook import PHRASEBOOK_LANGUAGES, phrasebook_corpus
 
-    folder.mkdir(parents=True, exist_ok=True)
-    for split, pairs in phrasebook_corpus(**sizes, seed=seed).items():
-        for language, sentences in zip(PHRASEBOOK_LANGUAGES, zip(*pairs)):
-            temporary = folder / f"{split}.{language}.tmp"
-            temporary.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
-            os.replace(temporary, folder / f"{split}.{language}")
-        sys.stdout.write(f"{folder / split}.{{{','.join(PHRASEBOOK_LANGUAGES)}}}: {len(pairs)} pairs\n")
+    with holding(folder):
+        for split, pairs in phrasebook_corpus(**sizes, seed=seed).items():
+            for language, sentences in zip(PHRASEBOOK_LANGUAGES, zip(*pairs)):
+                with replacing(folder / f"{split}.{language}") as temporary:
+                    temporary.write_text("".join(sentence + "\n" for sentence in sentences), encoding="utf-8")
+            sys.stdout.write(f"{folder / split}.{{{','.join(PHRASEBOOK_LANGUAGES)}}}: {len(pairs)} pairs\n")

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
 from dims_hf._files import expand_home, stream_lines
+from dims_hf._output import move
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -328,7 +329,7 @@ def _open_output(target: str) -> Iterator[TextIO]:
             note = f"{error} What was translated before is in {partial}."
             raise (type(error)(note) if isinstance(error, ValueError) else OSError(note)) from None
         raise
-    os.replace(partial, path)
+    move(partial, path)
 
 
 def _write(groups: Iterable[list[str]], output: TextIO) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import random
 import shutil
 from collections import Counter
@@ -20,6 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from dims_hf._output import holding, move, replacing
 
 from . import augmentation
 from .augmentation import Pair
@@ -85,20 +86,21 @@ def build_corpus(settings: CorpusSettings) -> dict[str, Any]:
     parts = {
         folder: {split: _read(folder, split, settings) for split in ("train", "valid")} for folder in settings.data
     }
-    _check_settings(settings, parts)
-    report_path = output_dir / REPORT
-    counts: dict[str, Any] = json.loads(report_path.read_text()) if report_path.is_file() else {}
-    stages: dict[str, Callable[[Path], dict[str, Any]]] = {
-        "pairs": lambda folder: _make_pairs(folder, parts, settings),
-        "tokenizer": lambda folder: _make_tokenizer(folder, output_dir / "pairs", settings),
-        "both": lambda folder: _make_both(folder, output_dir / "pairs", settings),
-    }
-    for name, make in stages.items():
-        if not (output_dir / name).is_dir() or name not in counts:
-            counts[name] = _make_whole(output_dir / name, make)
-            _write_json(counts, report_path)
-            logger.info("%s: %s", name, counts[name])
-    return counts
+    with holding(output_dir):
+        _check_settings(settings, parts)
+        report_path = output_dir / REPORT
+        counts: dict[str, Any] = json.loads(report_path.read_text()) if report_path.is_file() else {}
+        stages: dict[str, Callable[[Path], dict[str, Any]]] = {
+            "pairs": lambda folder: _make_pairs(folder, parts, settings),
+            "tokenizer": lambda folder: _make_tokenizer(folder, output_dir / "pairs", settings),
+            "both": lambda folder: _make_both(folder, output_dir / "pairs", settings),
+        }
+        for name, make in stages.items():
+            if not (output_dir / name).is_dir() or name not in counts:
+                counts[name] = _make_whole(output_dir / name, make)
+                _write_json(counts, report_path)
+                logger.info("%s: %s", name, counts[name])
+        return counts
 
 
 def _make_whole(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[str, Any]:
@@ -108,7 +110,7 @@ def _make_whole(folder: Path, make: Callable[[Path], dict[str, Any]]) -> dict[st
         shutil.rmtree(path, ignore_errors=True)
     partial.mkdir(parents=True)
     counts = make(partial)
-    os.replace(partial, folder)
+    move(partial, folder)
     return counts
 
 
@@ -226,6 +228,5 @@ def _write(folder: Path, split: str, pairs: Sequence[Pair], suffixes: tuple[str,
 
 
 def _write_json(values: dict[str, Any], path: Path) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_text(json.dumps(values, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -11,7 +11,6 @@ import copy
 import hashlib
 import json
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,6 +19,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch.nn.utils.rnn import pad_sequence
 from transformers.utils import logging
+
+from dims_hf._output import remove_debris, replacing
 
 from .corpora import SIDE_COLUMNS
 from .tokenizer import SPECIAL_TOKENS, tokenizer_fingerprint
@@ -392,7 +393,10 @@ class TranslationShards:
                     f"{path} has {len(lines)} rows and should have {len(self.rows(shard))}. Delete it, and run the "
                     "same command again."
                 )
-            found.extend(TranslatedRow(**json.loads(line)) for line in lines)
+            try:
+                found.extend(TranslatedRow(**json.loads(line)) for line in lines)
+            except (ValueError, TypeError):
+                raise ValueError(f"{path} is damaged. Delete it, and run the same command again.") from None
         return found
 
 
@@ -420,8 +424,8 @@ def check_shard_settings(folder: str | Path, settings: Mapping[str, Any]) -> Non
 def save_shard_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
     """Writes the settings beside the shards, and removes what a killed process left half-written."""
     folder = Path(folder)
-    for unfinished in folder.glob(".*.tmp"):
-        unfinished.unlink()
+    folder.mkdir(parents=True, exist_ok=True)
+    remove_debris(folder)
     write_lines(folder / SHARD_SETTINGS, [json.dumps(settings, indent=1)])
 
 
@@ -560,11 +564,8 @@ def one_line(text: str) -> str:
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
     """Writes a text file under another name and moves it into place, so that it is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with unfinished.open("w", encoding="utf-8", newline="\n") as file:
+    with replacing(path) as unfinished, unfinished.open("w", encoding="utf-8", newline="\n") as file:
         file.writelines(line + "\n" for line in lines)
-    os.replace(unfinished, path)
 
 
 def _folded(text: str) -> str:

@@ -17,8 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
+
+from dims_hf._output import filling
 
 
 if TYPE_CHECKING:
@@ -388,19 +389,14 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathL
     `PreTrainedTokenizerFast`, which both load. Tokenizers with code of their own keep their class. Every file is moved
     into place when all are complete, `tokenizer.json` last.
     """
-    directory = Path(directory)
-    directory.mkdir(parents=True, exist_ok=True)
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         # Traces of earlier calls with padding= or truncation= would be stored and applied by other readers.
         backend.no_padding()
         backend.no_truncation()
-    with TemporaryDirectory(dir=directory, prefix=".tokenizer.") as partial:
+    with filling(Path(directory), ".tokenizer.", last="tokenizer.json") as partial:
         tokenizer.save_pretrained(partial)
-        _clean_config(Path(partial, "tokenizer_config.json"))
-        # Whoever finds tokenizer.json finds the rest too.
-        for path in sorted(Path(partial).iterdir(), key=lambda path: path.name == "tokenizer.json"):
-            os.replace(path, directory / path.name)
+        _clean_config(partial / "tokenizer_config.json")
 
 
 def _clean_config(path: Path) -> None:

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dims_hf._output import filling, holding
 from dims_hf.evaluation.bleu import score
 from dims_hf.translation import translate
 
@@ -95,7 +97,8 @@ def store_decoding(model: PreTrainedModel, settings: dict[str, Any], folder: str
     for name, value in settings.items():
         # `update` passes over fields that an older checkpoint does not have.
         setattr(model.generation_config, name, value)
-    model.generation_config.save_pretrained(folder)
+    with holding(folder), filling(Path(folder), ".model.") as partial:
+        model.generation_config.save_pretrained(partial)
 
 
 __all__ = ["TuningTrial", "store_decoding", "tune_decoding"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,8 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from dims_hf._output import holding, move
 
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ def write_hub_folder(
         usage_path=usage_path,
     )
     output_dir = Path(output_dir)
-    output_dir.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
+    with holding(output_dir), TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
         save_model_card(card, partial)
         save_tokenizer(tokenizer, partial)
         _save_model(model, Path(partial))
@@ -132,5 +132,5 @@ def _replace_files(written: Path, folder: Path) -> int:
             if path.name not in names:
                 path.unlink()
     for name in sorted(names):
-        os.replace(written / name, folder / name)
+        move(written / name, folder / name)
     return size

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from dims_hf._output import move
+
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -61,9 +63,9 @@ def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
             raise ValueError(f"{output_dir} exists. {hint}")
 
 
-def existing_ancestor(folder: Path) -> Path:
-    """Where to write until all is verified: on the same file system, and leaving no new parents if it is not."""
-    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+def making_folder(output_dir: Path) -> TemporaryDirectory:
+    """Where to write until all is verified: a folder beside the one to write, whose writer holds that."""
+    return TemporaryDirectory(dir=output_dir.absolute().parent, prefix=f".{output_dir.name}.")
 
 
 def add_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -106,9 +108,8 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
 
 def move_folder(folder: Path, output_dir: Path) -> None:
     """Puts a complete export in its place; a former one is there until then, and back should this fail."""
-    output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
     with _set_aside(output_dir):
-        os.replace(folder, output_dir)
+        move(folder, output_dir)
 
 
 @contextmanager
@@ -116,7 +117,7 @@ def _set_aside(folder: Path) -> Iterator[None]:
     if not folder.exists():
         yield
         return
-    with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as former:
+    with making_folder(folder) as former:
         os.replace(folder, Path(former, "former"))
         try:
             yield

@@ -8,10 +8,11 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from dims_hf._output import replacing
 
 
 MAGIC, VERSION = b"DIMSNAT\n", 1
@@ -102,6 +103,5 @@ def write_model_file(
     header = json.dumps(content).encode("ascii")
     prefix = MAGIC + b"".join(number.to_bytes(4, "little") for number in (VERSION, zlib.crc32(header), len(header), 0))
     start = prefix + header
-    temporary = Path(f"{os.fspath(path)}.tmp")
-    temporary.write_bytes(start.ljust(len(start) + -len(start) % _ALIGNMENT, b"\0") + data)
-    os.replace(temporary, path)
+    with replacing(path) as temporary:
+        temporary.write_bytes(start.ljust(len(start) + -len(start) % _ALIGNMENT, b"\0") + data)

@@ -10,15 +10,16 @@ from pathlib import Path
 
 from transformers import GenerationConfig, MarianConfig, MarianMTModel, PreTrainedTokenizerBase, set_seed
 
+from dims_hf.data import corpus_fingerprint, tokenizer_fingerprint
 from dims_hf.recipes.parsing import parse_recipe
-from dims_hf.recipes.run_settings import check_run_settings
+from dims_hf.recipes.run_settings import Fingerprints, holding_run, is_finished
 from dims_hf.recipes.runs import (
     CorpusArguments,
     ModelArguments,
     encode_splits,
-    make_tokenizer,
     read_corpus,
     run_training,
+    shared_tokenizer,
     start_logging,
 )
 from dims_hf.trainers.autoregressive import AutoregressiveTrainer, AutoregressiveTrainingArguments
@@ -60,14 +61,15 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("This model learns from translations. Leave out monolingual.")
-    check_run_settings(args, [corpus_args, model_args])
-    corpus = read_corpus(corpus_args)
-    with args.main_process_first(local=False, desc="tokenizer"):
-        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
-    set_seed(args.seed)
-    model = make_autoregressive_model(model_args, tokenizer)
-    trainer = AutoregressiveTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
-    return run_training(trainer, corpus, [corpus_args, model_args])
+    with holding_run(args, [corpus_args, model_args]) as parts:
+        corpus = read_corpus(corpus_args)
+        tokenizer = shared_tokenizer(model_args, corpus, args)
+        if is_finished(args, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
+            return Path(args.output_dir)
+        set_seed(args.seed)
+        model = make_autoregressive_model(model_args, tokenizer)
+        trainer = AutoregressiveTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
+        return run_training(trainer, parts)
 
 
 def make_autoregressive_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> MarianMTModel:

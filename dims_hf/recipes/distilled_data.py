@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from transformers import AutoTokenizer
 
+from dims_hf._commands import follow_launcher, saying_how_to_go_on
+from dims_hf._output import holding
 from dims_hf.data import corpus_fingerprint
 from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
 from dims_hf.data.distilled import (
@@ -111,6 +114,19 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
     _check_output(folder, corpus_args)
     check_split(args.split)
     state = _processes(args)
+    follow_launcher()
+    with saying_how_to_go_on(lambda: _describe_progress(folder)):
+        # The folder is the main process's; the others wait for it, or are ended by their launcher.
+        with holding(folder) if state.is_main_process else nullcontext():
+            _distil(corpus_args, args, pair_filter, state)
+    return folder
+
+
+def _distil(
+    corpus_args: CorpusArguments, args: DistilledDataArguments, pair_filter: PairFilter, state: PartialState
+) -> None:
+    """Translates what is not translated yet, then writes corpus, report and card."""
+    folder = Path(args.output_dir)
     corpus = read_corpus(corpus_args, SPLITS)
     shared = check_held_out(corpus)
     translator = load_translator(args, state.device)
@@ -134,7 +150,6 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
         write_text(create_dataset_card(report, title=folder.resolve().name), folder / "README.md")
         logger.info("%s", summary_line(report, folder))
     state.wait_for_everyone()
-    return folder
 
 
 def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamTranslator:
@@ -187,6 +202,11 @@ def summary_line(report: dict[str, Any], folder: Path) -> str:
         f"{folder}: {train['kept']} of {train['sources']} pairs kept (left out: {reasons}); the teacher has "
         f"{report['validation']['bleu']:.2f} BLEU on the validation split."
     )
+
+
+def _describe_progress(folder: Path) -> str:
+    num_shards = len([*(folder / SHARDS).glob("*.jsonl")])
+    return f"{num_shards} shards of translations are saved in {folder}: the same command goes on with the others."
 
 
 def _processes(args: DistilledDataArguments) -> PartialState:

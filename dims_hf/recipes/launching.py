@@ -9,14 +9,23 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
+from dims_hf._commands import Terminated
+
 
 # More processes on a CPU spend their time waiting for each other.
 _MAX_CPU_PROCESSES = 2
+
+# Launchers end their workers when they are asked to; torch's gives them half a minute before it kills them.
+_TIME_OF_ITS_OWN, _TIME_TO_END = 5.0, 45.0
+
+# Launchers that are running, for whoever has to end them from another thread.
+_running: set[subprocess.Popen] = set()
 
 _MIXED_PRECISION = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -58,7 +67,7 @@ def launch(
     program: Sequence[str | Path], processes: Processes, *, precision: str = "fp32", log: Path | None = None
 ) -> int:
     """
-    Runs a Python program in processes that know of each other, and waits.
+    Runs a Python program in processes that know of each other, and waits; an interrupt ends them too.
 
     Args:
         program (`Sequence[str]`): path of a script or `-m` and a module, then its arguments.
@@ -73,12 +82,35 @@ def launch(
     environment = {**os.environ, "PYTHONPATH": _python_path()}
     if not processes.on_gpu:
         environment.update(ACCELERATE_USE_CPU="true", OMP_NUM_THREADS="1")
-    if log is None:
-        return subprocess.run(command, env=environment, check=False).returncode
-    with log.open("a", encoding="utf-8") as stream:
-        return subprocess.run(
-            command, env=environment, stdout=stream, stderr=subprocess.STDOUT, check=False
-        ).returncode
+    with nullcontext() if log is None else log.open("a", encoding="utf-8") as stream:
+        process = subprocess.Popen(command, env=environment, stdout=stream, stderr=stream)
+        _running.add(process)
+        try:
+            return process.wait()
+        except KeyboardInterrupt as interrupt:
+            # Ctrl-C in a terminal is meant for all of its processes, which are about to end by themselves.
+            _end(process, _TIME_OF_ITS_OWN if not isinstance(interrupt, Terminated) else 0)
+            raise
+        finally:
+            _end(process)
+            _running.discard(process)
+
+
+def end_launched() -> None:
+    """Ends whatever is running through [`launch`], in all threads, with its workers."""
+    for process in list(_running):
+        _end(process)
+
+
+def _end(process: subprocess.Popen, seconds: float = 0) -> None:
+    """Waits a little for a launcher to end by itself, then asks it to, and ends it should it not."""
+    for ask, patience in ((None, seconds), (process.terminate, _TIME_TO_END), (process.kill, None)):
+        if process.poll() is not None:
+            return
+        if ask is not None:
+            ask()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(patience)
 
 
 def _launcher(processes: Processes, precision: str) -> list[str]:

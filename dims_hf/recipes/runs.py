@@ -26,14 +26,21 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
+from dims_hf.data.distilled import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
 from dims_hf.recipes.parsing import parse_recipe
-from dims_hf.recipes.run_settings import check_run_settings, save_run_settings
+from dims_hf.recipes.run_settings import (
+    TRAINING_SUMMARY as TRAINING_SUMMARY,
+    Fingerprints,
+    has_work,
+    holding_run,
+    is_finished,
+    save_run_settings,
+)
 from dims_hf.reports import provenance, public
 from dims_hf.reports.files import write_text
-from dims_hf.trainers.checkpoints import last_complete_checkpoint
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, check_teacher, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
@@ -42,10 +49,11 @@ from dims_hf.translation.loading import load_checkpoint
 
 if TYPE_CHECKING:
     from datasets import Dataset, DatasetDict
+    from transformers import TrainingArguments
+
+    from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 logger = logging.getLogger(__name__)
-
-TRAINING_SUMMARY = "training_summary.json"
 
 # Settings that a reader of a model card wants to see, in this order.
 _CARD_SETTINGS = (
@@ -173,15 +181,16 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
-    parts = [corpus_args, model_args]
-    check_run_settings(args.settled(args.choose(model_args.model_type)), parts)
-    corpus = read_corpus(corpus_args)
-    with args.main_process_first(local=False, desc="tokenizer"):
-        tokenizer = make_tokenizer(model_args, corpus, Path(args.output_dir), is_first=args.process_index == 0)
-    set_seed(args.seed)
-    model = make_model(model_args, tokenizer)
-    trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
-    return run_training(trainer, corpus, parts)
+    settled = args.settled(args.choose(model_args.model_type))
+    with holding_run(settled, [corpus_args, model_args]) as parts:
+        corpus = read_corpus(corpus_args)
+        tokenizer = shared_tokenizer(model_args, corpus, args)
+        if is_finished(settled, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
+            return Path(args.output_dir)
+        set_seed(args.seed)
+        model = make_model(model_args, tokenizer)
+        trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
+        return run_training(trainer, parts)
 
 
 def distill(argv: Sequence[str] | None = None) -> Path:
@@ -206,18 +215,26 @@ def distill(argv: Sequence[str] | None = None) -> Path:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
     teacher = load_teacher(model_args.teacher)
     check_teacher(teacher)
-    parts = [corpus_args, model_args]
-    check_run_settings(args.settled(args.choose(teacher.config.model_type)), parts)
-    tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
-    student_path = model_args.student or model_args.teacher
-    if student_path != model_args.teacher:
-        check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
-    student = load_checkpoint(student_path)
-    corpus = read_corpus(corpus_args)
-    if args.unsupervised and corpus_args.monolingual is None:
-        corpus["train"] = corpus["train"].remove_columns("target")
-    trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
-    return run_training(trainer, corpus, parts)
+    settled = args.settled(args.choose(teacher.config.model_type))
+    with holding_run(settled, [corpus_args, model_args]) as parts:
+        tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
+        student_path = model_args.student or model_args.teacher
+        if student_path != model_args.teacher:
+            check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
+        student = load_checkpoint(student_path)
+        corpus = read_corpus(corpus_args)
+        if args.unsupervised and corpus_args.monolingual is None:
+            corpus["train"] = corpus["train"].remove_columns("target")
+        prints = Fingerprints(
+            corpus_fingerprint(corpus),
+            tokenizer_fingerprint(tokenizer),
+            teacher_fingerprint=model_fingerprint(teacher),
+            student_fingerprint=model_fingerprint(student),
+        )
+        if is_finished(settled, parts, prints):
+            return Path(args.output_dir)
+        trainer = DiMSTrainer(student, teacher, args, **encode_splits(corpus, corpus_args, student, tokenizer))
+        return run_training(trainer, parts)
 
 
 def start_logging(is_main_process: bool) -> None:
@@ -245,6 +262,15 @@ def read_corpus(args: CorpusArguments, splits: Sequence[str] = ("train", "valid"
     return corpus
 
 
+def shared_tokenizer(
+    args: ModelArguments, corpus: DatasetDict, training: TrainingArguments
+) -> PreTrainedTokenizerBase:
+    """[`make_tokenizer`] in the output folder, by the main process, for all of them."""
+    is_first = training.process_index == 0
+    with training.main_process_first(local=False, desc="tokenizer"):
+        return make_tokenizer(args, corpus, Path(training.output_dir), is_first=is_first)
+
+
 def make_tokenizer(
     args: ModelArguments, corpus: DatasetDict, output_dir: Path, *, is_first: bool = True
 ) -> PreTrainedTokenizerBase:
@@ -259,7 +285,7 @@ def make_tokenizer(
             checkpoint the run starts anew, and so does its tokenizer.
     """
     is_there = (output_dir / "tokenizer.json").is_file()
-    if args.tokenizer or (is_there and (not is_first or last_complete_checkpoint(output_dir))):
+    if args.tokenizer or (is_there and (not is_first or has_work(output_dir))):
         tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
         if args.writes_alignments:
             add_blank(tokenizer)
@@ -337,8 +363,14 @@ def encode_splits(
     }
 
 
-def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> Path:
-    """Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary."""
+def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
+    """
+    Trains (or resumes), averages the best checkpoints, evaluates, saves the final model and a summary.
+
+    Args:
+        trainer ([`TokenBudgetTrainer`]): with its data.
+        arguments (`list`): dataclasses of the corpus and the models, and [`Fingerprints`].
+    """
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
     origin = provenance(seed=args.seed)  # now: the checkout may have moved on when the run ends
     checkpoint = args.resume_from_checkpoint or trainer.find_checkpoint()
@@ -346,7 +378,7 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
         logger.info("Resuming from %s.", output_dir if checkpoint is True else checkpoint)
     if args.should_save:
         save_run_settings(args, arguments)
-    trainer.train(resume_from_checkpoint=checkpoint)
+    output = trainer.train(resume_from_checkpoint=checkpoint)
     averaged = trainer.average_best_checkpoints()
     metrics = trainer.evaluate(metric_key_prefix="final")
     if args.should_log:
@@ -354,6 +386,7 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
     trainer.save_model()
     if args.should_save:
         save_tokenizer(trainer.processing_class, output_dir)
+        prints = [part for part in arguments if isinstance(part, Fingerprints)]
         summary = {
             "steps": trainer.state.global_step,
             "epochs": trainer.state.epoch,
@@ -361,9 +394,9 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
             "padding_share": trainer.train_batch_sampler.padding_share,
             "averaged_checkpoints": [{key: record[key] for key in ("step", "metric")} for record in averaged],
             "metrics": metrics,
-            "corpus_fingerprint": corpus_fingerprint(corpus),
-            "tokenizer_fingerprint": tokenizer_fingerprint(trainer.processing_class),
-            "arguments": {type(part).__name__: asdict(part) for part in arguments},
+            "training_loss": output.training_loss,
+            **{name: value for part in prints for name, value in asdict(part).items() if value is not None},
+            "arguments": {type(part).__name__: asdict(part) for part in arguments if part not in prints},
             "training_arguments": args.to_sanitized_dict(),
             "log": trainer.state.log_history,
             "provenance": origin,
@@ -373,7 +406,7 @@ def run_training(trainer: NATTrainer, corpus: DatasetDict, arguments: list) -> P
     return output_dir
 
 
-def warn_of_worse_average(trainer: NATTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:
+def warn_of_worse_average(trainer: TokenBudgetTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:
     """
     Says when the final model is worse on the validation set than one checkpoint of its average, as in short runs.
 

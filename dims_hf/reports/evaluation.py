@@ -7,10 +7,12 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dims_hf._output import holding
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.evaluation.bleu import usable_tokenizer
 from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
@@ -84,27 +86,28 @@ def run_evaluation(
     options["bleu_tokenizer"] = usable_tokenizer(list(corpus["target"]), target_lang, options.get("bleu_tokenizer"))
     settings = dict(options, iterations=iterations, length_beams=length_beams)
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
-    decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
-    systems = []
-    for name, place in places.items():
-        decoded.system = name
-        measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
-        described = {"name": public(name), "model": public_name(place), "weights": weights_checksum(place)}
-        systems.append({**described, **measured})
-    task = {
-        "data": public_name(data),
-        "source_lang": source_lang,
-        "target_lang": target_lang,
-        "split": split,
-        "num_sentences": len(corpus),
-        "fingerprint": corpus_fingerprint(corpus),
-    }
-    rows = (list(corpus["target"]), min(length_beams), options["bleu_tokenizer"])
-    comparison = _compare(systems, decoded, *rows) if len(systems) > 1 else {}
-    results = make_results(task, systems, provenance=provenance(), **comparison)
-    if output_dir is not None:
-        write_evaluation(results, output_dir)
-    return results
+    with nullcontext() if output_dir is None else holding(output_dir):
+        decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
+        systems = []
+        for name, place in places.items():
+            decoded.system = name
+            measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
+            described = {"name": public(name), "model": public_name(place), "weights": weights_checksum(place)}
+            systems.append({**described, **measured})
+        task = {
+            "data": public_name(data),
+            "source_lang": source_lang,
+            "target_lang": target_lang,
+            "split": split,
+            "num_sentences": len(corpus),
+            "fingerprint": corpus_fingerprint(corpus),
+        }
+        rows = (list(corpus["target"]), min(length_beams), options["bleu_tokenizer"])
+        comparison = _compare(systems, decoded, *rows) if len(systems) > 1 else {}
+        results = make_results(task, systems, provenance=provenance(), **comparison)
+        if output_dir is not None:
+            write_evaluation(results, output_dir)
+        return results
 
 
 def write_evaluation(results: Mapping[str, Any], output_dir: str | os.PathLike[str]) -> list[Path]:

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dims_hf._output import holding
 from dims_hf.recipes.launching import Processes, find_processes
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.reproduction import documents
@@ -125,11 +126,12 @@ def run_experiments(names: Sequence[str], runner: Runner, notes: Mapping[str, st
     Returns:
         `int`: 0, or 1 when a run failed.
     """
-    runner.do(runs_of(names, runner.study))
-    for name in names:
-        document = render(name, runner)
-        runner.say(f"{name}: {document['status']}")
-    report = write_report(runner.output_dir, notes)
+    with holding(runner.output_dir):
+        runner.do(runs_of(names, runner.study))
+        for name in names:
+            document = render(name, runner)
+            runner.say(f"{name}: {document['status']}")
+        report = write_report(runner.output_dir, notes)
     runner.say(f"Written: {report}")
     failed = [outcome for outcome in runner.outcomes.values() if outcome.error]
     for outcome in failed:
@@ -155,7 +157,8 @@ def render(name: str, runner: Runner) -> dict[str, Any]:
 
 def try_runs(runs: Sequence[Run], runner: Runner) -> int:
     """The first updates of every run; nothing is evaluated."""
-    runner.do(runs)
+    with holding(runner.output_dir):
+        runner.do(runs)
     failed = [outcome for outcome in runner.outcomes.values() if outcome.error]
     runner.say(f"{len(runs) - len(failed)} of {len(runs)} runs start.")
     return 1 if failed else 0

@@ -15,8 +15,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dims_hf._commands import saying_how_to_go_on
 from dims_hf.recipes.distilled_data import REPORT
-from dims_hf.recipes.launching import Processes, find_processes, launch
+from dims_hf.recipes.launching import Processes, end_launched, find_processes, launch
 from dims_hf.recipes.runs import TRAINING_SUMMARY
 from dims_hf.reports import run_evaluation
 from dims_hf.reports.files import write_text
@@ -120,15 +121,23 @@ class Runner:
         """
         self.outcomes.update({run.identity: Outcome(run, self.folder(run)) for run in runs})
         waiting, running = dict(enumerate(runs, start=1)), {}
-        with ThreadPoolExecutor(self.runs_at_once) as pool:
-            while waiting or running:
-                undone = {run.identity for run in (*waiting.values(), *running.values())}
-                ready = [number for number, run in waiting.items() if undone.isdisjoint(_identities(run.needs))]
-                for number in ready[: self.runs_at_once - len(running)]:
-                    future = pool.submit(self._do_one, waiting[number], f"[{number}/{len(runs)}]")
-                    running[future] = waiting.pop(number)
-                self._finish(running)
+        with ThreadPoolExecutor(self.runs_at_once) as pool, saying_how_to_go_on(self._describe_progress):
+            try:
+                while waiting or running:
+                    undone = {run.identity for run in (*waiting.values(), *running.values())}
+                    ready = [number for number, run in waiting.items() if undone.isdisjoint(_identities(run.needs))]
+                    for number in ready[: self.runs_at_once - len(running)]:
+                        future = pool.submit(self._do_one, waiting[number], f"[{number}/{len(runs)}]")
+                        running[future] = waiting.pop(number)
+                    self._finish(running)
+            except KeyboardInterrupt:
+                end_launched()  # or the threads would wait for them
+                raise
         return self.outcomes
+
+    def _describe_progress(self) -> str:
+        num_done = sum(outcome.is_finished for outcome in self.outcomes.values())
+        return f"{num_done} of {len(self.outcomes)} runs are done: the same command goes on with the others."
 
     def _finish(self, running: dict[Future, Run]) -> None:
         """Waits until a run ends, and notes how."""

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from dims_hf._commands import run_command
 from dims_hf.reports.files import write_text
 from dims_hf.trainers.callbacks import CollapseError
 
@@ -21,7 +22,7 @@ COLLAPSED = "collapsed.json"
 _COMMANDS = {
     "teacher": ("dims_hf.recipes.runs", "train_teacher"),
     "student": ("dims_hf.recipes.runs", "distill"),
-    "autoregressive": ("dims_hf.trainers.autoregressive", "train_autoregressive"),
+    "autoregressive": ("dims_hf.recipes.autoregressive", "train_autoregressive"),
     "distilled_data": ("dims_hf.recipes.distilled_data", "make_distilled_data"),
 }
 
@@ -33,20 +34,20 @@ def main(argv: Sequence[str]) -> int:
     A training that collapses has an outcome: it is written into `collapsed.json`, and the exit status is 0.
 
     Returns:
-        `int`: 0, or 2 after an error that the user can mend, which is one line.
+        `int`: as [`run_command`].
     """
     kind, recipe = argv
     module, function = _COMMANDS[kind]
-    try:
-        getattr(importlib.import_module(module), function)([recipe])
-    except CollapseError as error:
-        if os.environ.get("RANK", "0") == "0":
-            outcome = {"message": str(error), "step": error.step, "metrics": error.metrics}
-            write_text(json.dumps(outcome, indent=1), Path(recipe).parent / COLLAPSED)
-    except (ValueError, OSError, NotImplementedError) as error:
-        sys.stderr.write(f"error: {' '.join(str(error).split())}\n")
-        return 2
-    return 0
+
+    def train() -> None:
+        try:
+            getattr(importlib.import_module(module), function)([recipe])
+        except CollapseError as error:
+            if os.environ.get("RANK", "0") == "0":
+                outcome = {"message": str(error), "step": error.step, "metrics": error.metrics}
+                write_text(json.dumps(outcome, indent=1), Path(recipe).parent / COLLAPSED)
+
+    return run_command(train)
 
 
 if __name__ == "__main__":

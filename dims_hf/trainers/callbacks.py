@@ -8,9 +8,11 @@ import logging
 import time
 from collections.abc import Callable
 
+import torch
 from transformers import (
     EarlyStoppingCallback,
     PreTrainedModel,
+    Trainer,
     TrainerCallback,
     TrainerControl,
     TrainerState,
@@ -71,6 +73,55 @@ class RunRecord(TrainerCallback, ExportableState):
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """Stops the clock."""
         self.earlier_seconds, self._start = self.seconds, None
+
+
+class LossRecord(TrainerCallback, ExportableState):
+    """Sums the losses of a run's updates over all its starts, for the mean that its summary tells."""
+
+    def __init__(self) -> None:
+        self.total = 0.0
+
+    def state(self) -> dict:
+        """What a resumed run needs."""
+        return {"args": {}, "attributes": {"total": self.total}}
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        """Goes on from the checkpoint's sum; a fresh run begins with none."""
+        self.total = 0.0
+        restore_attributes(self, state)
+
+
+class WatchGradientScale(TrainerCallback):
+    """
+    Counts the updates that a gradient scaler (fp16) skips, and stops a run whose every update overflows.
+
+    A scale below fairseq's smallest (`--min-loss-scale`, 1e-4) rounds all but the largest gradients to zero.
+    """
+
+    smallest = 1e-4
+
+    def __init__(self, trainer: Trainer):
+        self.trainer, self.num_skipped = trainer, 0
+
+    def on_optimizer_step(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        optimizer: torch.optim.Optimizer | None = None,
+        **kwargs,
+    ) -> None:
+        """Looks at the update that was just made, or skipped."""
+        if not getattr(optimizer, "step_was_skipped", False):
+            return
+        self.num_skipped += 1
+        scale = self.trainer.accelerator.scaler.get_scale()
+        if scale < self.smallest:
+            raise FloatingPointError(
+                f"The gradients overflow at every scale: update {state.global_step + 1} was skipped like those before "
+                f"it, and the scale is down to {scale:g}. Lower learning_rate, set max_grad_norm (e.g. 1.0), or train "
+                "in bf16 or fp32; then resume from the last checkpoint."
+            )
 
 
 class StopEarly(EarlyStoppingCallback):

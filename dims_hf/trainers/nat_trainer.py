@@ -26,10 +26,6 @@ from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 from dims_hf.translation import translate
 
 
-# Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
-_TOLERATED_FP16_OVERFLOWS = 20
-
-
 @dataclass
 class Work:
     """
@@ -98,7 +94,6 @@ class NATTrainer(TokenBudgetTrainer):
         self.eval_corpus = eval_corpus
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
         self._work, self._num_updates_logged, self._log_time = Work(), 0, time.perf_counter()
-        self._num_nonfinite = 0
         super().__init__(
             model,
             args,
@@ -202,22 +197,6 @@ class NATTrainer(TokenBudgetTrainer):
         """
         items = self.method.count(inputs) if items is None else items
         return self.method.loss(Run.of(model, self.accelerator), inputs, items)
-
-    def training_step(
-        self, model: torch.nn.Module, inputs: Batch, num_items_in_batch: torch.Tensor | None = None
-    ) -> torch.Tensor:
-        """One forward and backward pass; stops at once when the loss is no longer a number."""
-        loss = super().training_step(model, inputs, num_items_in_batch)
-        if bool(torch.isfinite(loss)):
-            self._num_nonfinite = 0
-            return loss
-        self._num_nonfinite += 1
-        if not self.args.fp16 or self._num_nonfinite > _TOLERATED_FP16_OVERFLOWS:
-            raise FloatingPointError(
-                f"The loss is {float(loss)} at step {self.state.global_step + 1}. Lower learning_rate, set "
-                "max_grad_norm (e.g. 1.0), or train in fp32 or bf16; then resume from the last checkpoint."
-            )
-        return torch.zeros_like(loss)
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None

@@ -7,7 +7,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -15,8 +14,9 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import TrainOutput
 
+from dims_hf._output import remove_folder
 from dims_hf.reports.files import write_text
-from dims_hf.trainers.checkpoints import last_complete_checkpoint, load_weights
+from dims_hf.trainers.checkpoints import load_weights
 
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
     for number in range(1, trainer.args.rounds + 1):
         folder = round_folder(trainer.args.output_dir, number)
         if not resume and trainer.args.should_save:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_folder(folder)
         record = read_round(folder) if resume else None
         if record is None:
             logger.info("Round %d of %d.", number, trainer.args.rounds)
@@ -106,7 +106,7 @@ def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int,
     args.mask_seed = trainer.args.mask_seed + number - 1
     args.data_seed = (args.seed if args.data_seed is None else args.data_seed) + number - 1
     current = trainer.for_round(teacher, args)
-    output = current.train(resume_from_checkpoint=last_complete_checkpoint(folder) if resume else None)
+    output = current.train(resume_from_checkpoint=current.find_checkpoint() if resume else None)
     averaged = current.average_best_checkpoints()
     metrics = current.evaluate(metric_key_prefix="round") if current.eval_dataset is not None else {}
     record = {

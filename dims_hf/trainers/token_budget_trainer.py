@@ -6,8 +6,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import math
 import os
+import shutil
 from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +27,31 @@ from transformers import (
     get_scheduler,
 )
 from transformers.optimization import TYPE_TO_SCHEDULER_FUNCTION
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import ExportableState
+from transformers.trainer_utils import TrainOutput
 
+from dims_hf._output import filling, holding
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
-from dims_hf.trainers.callbacks import KeepBestCheckpoints, RunRecord, StopEarly
-from dims_hf.trainers.checkpoints import BestCheckpoints, last_complete_checkpoint
+from dims_hf.trainers.callbacks import KeepBestCheckpoints, LossRecord, RunRecord, StopEarly, WatchGradientScale
+from dims_hf.trainers.checkpoints import (
+    BestCheckpoints,
+    check_checkpoint,
+    checkpoint_folder,
+    commit_checkpoint,
+    last_complete_checkpoint,
+    remove_unfinished_checkpoints,
+    rotate_checkpoints,
+    staging_folder,
+)
 from dims_hf.trainers.schedules import Shape, fit_shape
 from dims_hf.translation.batching import batches_by_budget
 
 
 logger = logging.getLogger(__name__)
+
+# Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
+_TOLERATED_FP16_OVERFLOWS = 20
 
 # On a CPU, products in bf16 are compiled for their shape and kept: 1024 of them by default, which is a gigabyte when
 # batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first such product of a process.
@@ -82,34 +100,173 @@ class TokenBudgetTrainer(Trainer):
             model.set_attn_implementation(args.attn_implementation)
         if args.use_cpu and args.bf16:
             limit_primitive_caches(os.environ)
-        self.run_record = RunRecord()
+        self.run_record, self.loss_record = RunRecord(), LossRecord()
+        self.gradient_scale = WatchGradientScale(self)
+        self._num_nonfinite = 0
         self.train_batch_sampler: TokenBudgetBatchSampler | None = None
         self.best_checkpoints = BestCheckpoints(
             f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
         )
         super().__init__(model, args, **kwargs)
         self.add_callback(FollowProgress(self))
-        self.add_callback(self.run_record)
+        for callback in (self.run_record, self.loss_record, self.gradient_scale):
+            self.add_callback(callback)
         if self.eval_dataset is not None:
             self.add_callback(KeepBestCheckpoints(self.best_checkpoints))
         if args.early_stopping_patience is not None:
             self.add_callback(StopEarly(args.early_stopping_patience))
 
-    def _save_checkpoint(self, *args: Any, **kwargs: Any) -> None:
-        """A link where the checkpoint goes is removed: what it points to is somebody else's."""
-        place = Path(self.args.output_dir) / f"{PREFIX_CHECKPOINT_DIR}-{self.state.global_step}"
-        if self.args.should_save and place.is_symlink():
-            logger.warning("%s was a link and is replaced; what it pointed to is left alone.", place)
-            place.unlink()
-        super()._save_checkpoint(*args, **kwargs)
+    # ---- starting and going on ----
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, **kwargs: Any) -> TrainOutput:
+        """
+        Trains; the output folder is this process's until the end.
+
+        Args:
+            resume_from_checkpoint (`str` or `bool`, *optional*): a checkpoint's folder, or `True` for the last one of
+                the output folder that a run can go on from.
+            kwargs: as [`Trainer`].
+
+        Raises:
+            ValueError: another process writes into the output folder, or there is no such checkpoint.
+        """
+        with self.holding_output():
+            if resume_from_checkpoint is True:
+                resume_from_checkpoint = self.find_checkpoint()
+                if resume_from_checkpoint is None:
+                    raise ValueError(f"{self.args.output_dir} has no checkpoint. Leave out resume_from_checkpoint.")
+            elif resume_from_checkpoint:
+                check_checkpoint(resume_from_checkpoint, needs_scaler=self.needs_scaler)
+            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+        return output._replace(training_loss=output.metrics["train_loss"])
+
+    @contextmanager
+    def holding_output(self) -> Iterator[None]:
+        """Keeps the output folder to this run, and clears it of what a killed one left; for the main process."""
+        if not self.args.should_save:
+            yield
+            return
+        with holding(self.args.output_dir):
+            remove_unfinished_checkpoints(self.args.output_dir)
+            yield
+
+    @property
+    def needs_scaler(self) -> bool:
+        """Whether gradients are scaled, as in fp16."""
+        return self.accelerator.scaler is not None
+
+    def find_checkpoint(self) -> str | bool | None:
+        """The last complete checkpoint of the output folder, to resume from; the main process decides which."""
+        found = None
+        if self.args.process_index == 0:
+            found = last_complete_checkpoint(self.args.output_dir, needs_scaler=self.needs_scaler)
+        return self._gather(found)[0]
+
+    # ---- updates ----
+
+    def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
+        """As transformers'; fused kernels would skip overflowing updates in fp16 and tell nobody."""
+        optimizer = super().create_optimizer(*args, **kwargs)
+        # The scaler then looks at the gradients itself, and skips the call, which accelerate and the schedule notice.
+        optimizer._step_supports_amp_scaling = False
+        return optimizer
+
+    def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
+        """One forward and backward pass; stops at once when the loss is no longer a number."""
+        loss = super().training_step(*args, **kwargs)
+        value = float(loss)
+        if math.isfinite(value):
+            self._num_nonfinite = 0
+            self.loss_record.total += value
+            return loss
+        self._num_nonfinite += 1
+        if not self.needs_scaler or self._num_nonfinite > _TOLERATED_FP16_OVERFLOWS:
+            raise FloatingPointError(
+                f"The loss is {value} at step {self.state.global_step + 1}. Lower learning_rate, set "
+                "max_grad_norm (e.g. 1.0), or train in fp32 or bf16; then resume from the last checkpoint."
+            )
+        return torch.zeros_like(loss)
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """The mean loss at the end is that of the whole run, and in fp16 logs tell scale and skipped updates."""
+        if "train_loss" in logs:
+            logs["train_loss"] = self._sum_of_losses() / max(self.state.global_step, 1)
+        if self.needs_scaler and "loss" in logs:
+            logs["gradient_scale"] = self.accelerator.scaler.get_scale()
+            logs["skipped_updates"] = self.gradient_scale.num_skipped
+        super().log(logs, start_time)
+
+    def _sum_of_losses(self) -> float:
+        """Of all updates of the run, the mean over the processes."""
+        sums = self._gather(self.loss_record.total)
+        return sum(sums) / len(sums)
+
+    # ---- saving ----
+
+    def _save_checkpoint(self, model: torch.nn.Module, trial: Any = None) -> None:
+        """
+        As transformers', in a folder beside its place until all of it is on the disk.
+
+        A checkpoint has its name only when it is complete, and lists its files, so that a cut one is noticed.
+        """
+        args, step = self.args, self.state.global_step
+        place, staging = checkpoint_folder(args.output_dir, step), staging_folder(args.output_dir, step)
+        if args.should_save:
+            shutil.rmtree(staging, ignore_errors=True)
+        self.accelerator.wait_for_everyone()
+        self.store_flos()
+        self.save_model(str(staging), _internal_call=True)
+        if not args.save_only_model:
+            self._save_optimizer_and_scheduler(str(staging))
+            self._save_scaler(str(staging))
+            self._save_rng_state(str(staging))
+        self.loss_record.total = self._sum_of_losses()
+        if args.should_save:
+            self._save_state(staging)
+        self.accelerator.wait_for_everyone()
+        if args.should_save:
+            commit_checkpoint(staging, place)
+        if args.push_to_hub:
+            self._push_from_checkpoint(str(place))
+        if args.should_save:
+            best = self.state.best_model_checkpoint
+            rotate_checkpoints(args.output_dir, newest=step, limit=args.save_total_limit, keep=best)
+
+    def _save_state(self, folder: Path) -> None:
+        """The trainer's own state and that of its callbacks, last of all."""
+        best = self.state.best_global_step
+        if best is not None:
+            place = checkpoint_folder(self.args.output_dir, best)
+            if best == self.state.global_step or place.is_dir():
+                self.state.best_model_checkpoint = str(place)
+        states: dict[str, list[dict]] = {}
+        for each in (*self.callback_handler.callbacks, self.control):
+            if isinstance(each, ExportableState):
+                states.setdefault(type(each).__name__, []).append(each.state())
+        # transformers reads a single state as it is, and several of one class from a list
+        self.state.stateful_callbacks.update(
+            {name: found[0] if len(found) == 1 else found for name, found in states.items()}
+        )
+        self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """The arguments are saved with the model, without the token that uploads it."""
+        """Every file is whole or not there; the arguments are saved without the token that uploads the model."""
+        if not self.args.should_save:
+            super()._save(output_dir, state_dict)
+            return
         token, self.args.hub_token = self.args.hub_token, None
         try:
-            super()._save(output_dir, state_dict)
+            folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+            with filling(folder, ".model.", last="model.safetensors") as partial:
+                super()._save(str(partial), state_dict)
         finally:
             self.args.hub_token = token
+
+    def _issue_warnings_after_load(self, load_result: Any) -> None:
+        """A weight that is tied to one that was loaded is not missing."""
+        tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
+        missing = [name for name in load_result.missing_keys if name not in tied]
+        super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def create_scheduler(
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
@@ -202,10 +359,6 @@ class TokenBudgetTrainer(Trainer):
         shares = [None] * self.args.world_size
         torch.distributed.all_gather_object(shares, share)
         return shares
-
-    def find_checkpoint(self) -> str | bool | None:
-        """The last complete checkpoint of the output folder, to resume from."""
-        return last_complete_checkpoint(self.args.output_dir)
 
     def average_best_checkpoints(self) -> list[dict]:
         """Sets the model to the average of its best checkpoints, on every process; returns their records."""

@@ -38,6 +38,8 @@ ALLOWED = {
     "serving": {"models", "translation", "export", "reports"},
     "cli": _TRAINING | {"recipes", "export", "native", "benchmark", "reproduction", "serving"},
 }
+# modules that belong to no room
+PLUMBING = ("_lazy", "_files", "_output", "_commands")
 # needed by training, evaluation and figures; never by the core
 OPTIONAL = ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "onnx", "onnxruntime", "rich", "sacrebleu")
 # huggingface_hub is a hard requirement of transformers, whose configurations are written with its dataclasses
@@ -88,7 +90,7 @@ def _wrong_arrows(room: str, path: Path, package: Path = PACKAGE) -> list[str]:
         if parts[0] != package.name or parts[1:2] == [room] or parts[1:] in (["__version__"], ["*"]):
             continue
         target = parts[1] if len(parts) > 1 else ""
-        if target in ("_lazy", "_files") and room != "models":  # the package's plumbing belongs to no room
+        if target in PLUMBING and room != "models":
             continue
         if target not in ALLOWED[room] and ".".join(parts[1:3]) not in ALLOWED[room]:
             wrong.append(f"{path.relative_to(package.parent)} imports {name}")

@@ -1,16 +1,33 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""An output folder belongs to one run: what counts as the same run, and whose tokenizer it holds."""
+"""An output folder belongs to one run: what counts as the same run, whether it is finished, whose tokenizer it is."""
 
 from __future__ import annotations
 
 import json
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 from dims_hf import DiMSConfig, NATTrainingArguments
-from dims_hf.recipes.run_settings import RUN_SETTINGS, check_run_settings, run_settings, save_run_settings
+from dims_hf.recipes.run_settings import (
+    RUN_SETTINGS,
+    Fingerprints,
+    check_run_settings,
+    finished_summary,
+    holding_run,
+    run_settings,
+    save_run_settings,
+)
 from dims_hf.recipes.runs import CorpusArguments, ModelArguments, make_tokenizer
+
+
+def leave_checkpoint(folder):
+    """What makes a folder one to go on from."""
+    (folder / "checkpoint-5").mkdir()
+    for name in ("trainer_state.json", "model.safetensors"):
+        (folder / "checkpoint-5" / name).write_text("{}")
 
 
 def settings(folder, kind=NATTrainingArguments, corpus=None, **options):
@@ -35,6 +52,7 @@ def test_unused_folder_is_taken(tmp_path):
 )
 def test_same_run_may_be_longer_split_otherwise_and_report_otherwise(tmp_path, options):
     save_run_settings(*settings(tmp_path, max_steps=10))
+    leave_checkpoint(tmp_path)
     check_run_settings(*settings(tmp_path, **{"max_steps": 10, **options}))
 
 
@@ -49,6 +67,7 @@ def test_same_run_may_be_longer_split_otherwise_and_report_otherwise(tmp_path, o
 )
 def test_another_run_is_refused_by_what_differs(tmp_path, options, had, says):
     save_run_settings(*settings(tmp_path, seed=1))
+    leave_checkpoint(tmp_path)
     with pytest.raises(ValueError) as refusal:
         check_run_settings(*settings(tmp_path, **{"seed": 1, **options}))
     for part in (*had.split(", "), *says.split(", ")):
@@ -59,12 +78,105 @@ def test_another_run_is_refused_by_what_differs(tmp_path, options, had, says):
 
 def test_distillation_into_the_folder_of_its_teacher_is_refused(tmp_path):
     save_run_settings(*settings(tmp_path))
+    leave_checkpoint(tmp_path)
     with pytest.raises(ValueError, match="holds a run with command=train, .* this recipe says command=distill, "):
         check_run_settings(*settings(tmp_path, DiMSConfig))
 
 
+@pytest.mark.parametrize("leave", [lambda folder: None, lambda folder: (folder / "checkpoint-5").mkdir()])
+def test_run_that_never_reached_a_checkpoint_accepts_corrected_settings(tmp_path, leave):
+    save_run_settings(*settings(tmp_path, learning_rate=5e-4))
+    leave(tmp_path)
+    check_run_settings(*settings(tmp_path, learning_rate=1e-3))
+
+
+@pytest.mark.parametrize("place", ["round-1", "."])
+def test_checkpoint_of_a_round_and_a_summary_are_work_to_protect(tmp_path, place):
+    save_run_settings(*settings(tmp_path, learning_rate=5e-4))
+    if place == ".":
+        (tmp_path / "training_summary.json").write_text("{}")
+    else:
+        (tmp_path / place).mkdir()
+        leave_checkpoint(tmp_path / place)
+    with pytest.raises(ValueError, match="holds a run with learning_rate=0.0005"):
+        check_run_settings(*settings(tmp_path, learning_rate=1e-3))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what", "prints"),
+    [
+        ({"corpus_fingerprint": "c2"}, "corpus", "corpus_fingerprint c1, now c2"),
+        ({"teacher_fingerprint": "t2"}, "teacher", "teacher_fingerprint t1, now t2"),
+        (
+            {"corpus_fingerprint": "c2", "student_fingerprint": "s2"},
+            "corpus and student",
+            "corpus_fingerprint c1, now c2, student_fingerprint s1, now s2",
+        ),
+    ],
+)
+def test_another_corpus_or_teacher_under_the_same_path_is_refused(tmp_path, changes, what, prints):
+    given = {
+        "corpus_fingerprint": "c1", "tokenizer_fingerprint": "k1", "teacher_fingerprint": "t1",
+        "student_fingerprint": "s1",
+    }  # fmt: skip
+    args, parts = settings(tmp_path)
+    save_run_settings(args, [*parts, Fingerprints(**given)])
+    leave_checkpoint(tmp_path)
+    check_run_settings(args, parts)  # before the corpus is read
+    check_run_settings(args, [*parts, Fingerprints(**given)])
+    with pytest.raises(ValueError) as refusal:
+        check_run_settings(args, [*parts, Fingerprints(**{**given, **changes})])
+    assert str(refusal.value) == (
+        f"{tmp_path} holds a run on another {what} than its path leads to now ({prints}). Put back what was there, "
+        "choose another output_dir, or delete it."
+    )
+
+
+def test_damaged_settings_are_named(tmp_path):
+    leave_checkpoint(tmp_path)
+    (tmp_path / RUN_SETTINGS).write_text('{"seed": 1,')
+    with pytest.raises(ValueError, match="run_settings.json is damaged, .* Delete it to go on all the same"):
+        check_run_settings(*settings(tmp_path))
+
+
+def test_run_is_finished_when_its_goals_are_these_and_its_weights_can_be_read(tmp_path):
+    args, _ = settings(tmp_path, max_steps=40)
+    assert finished_summary(args) is None
+    summary = {"steps": 40, "training_arguments": args.to_sanitized_dict()}
+    (tmp_path / "training_summary.json").write_text(json.dumps(summary))
+    assert finished_summary(args) is None  # no model
+    save_file({"x": torch.zeros(100)}, tmp_path / "model.safetensors")
+    assert finished_summary(args)["steps"] == 40
+    assert finished_summary(settings(tmp_path, max_steps=40, logging_steps=3, save_steps=7)[0])["steps"] == 40
+    for more in (
+        {"max_steps": 80},
+        {"num_best_checkpoints": 1},
+        {"early_stopping_patience": 9, "eval_strategy": "epoch"},
+    ):
+        assert finished_summary(settings(tmp_path, **{"max_steps": 40, **more})[0]) is None, more
+    assert finished_summary(settings(tmp_path, max_steps=40, resume_from_checkpoint="checkpoint-5")[0]) is None
+    content = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(content[:-7])
+    assert finished_summary(args) is None
+    (tmp_path / "training_summary.json").write_text("{")
+    assert finished_summary(args) is None
+
+
+def test_interrupted_run_says_what_is_saved_and_how_to_go_on(tmp_path):
+    args, parts = settings(tmp_path)
+    for saved in (
+        "There is no checkpoint yet: the same command starts anew.",
+        f"{tmp_path / 'checkpoint-5'} is saved",
+    ):
+        with pytest.raises(KeyboardInterrupt, match=saved), holding_run(args, parts):
+            raise KeyboardInterrupt
+        if not (tmp_path / "checkpoint-5").exists():
+            leave_checkpoint(tmp_path)
+
+
 def test_setting_of_another_release_is_no_difference(tmp_path):
     save_run_settings(*settings(tmp_path))
+    leave_checkpoint(tmp_path)
     stored = json.loads((tmp_path / RUN_SETTINGS).read_text())
     del stored["length_weight"]
     (tmp_path / RUN_SETTINGS).write_text(json.dumps({**stored, "dropped_option": 3}))
@@ -85,6 +197,5 @@ def test_tokenizer_in_the_folder_is_kept_with_a_checkpoint_and_by_later_processe
     assert len(make_tokenizer(large, corpus, tmp_path, is_first=False)) == len(first)
     second = make_tokenizer(large, corpus, tmp_path)
     assert len(second) > len(first)
-    (tmp_path / "checkpoint-5").mkdir()
-    (tmp_path / "checkpoint-5" / "trainer_state.json").write_text("{}")
+    leave_checkpoint(tmp_path)
     assert len(make_tokenizer(small, corpus, tmp_path)) == len(second)
