@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     )
     from dims_hf.distillation import (
         EMATeacher as EMATeacher,
+        GraphRollout as GraphRollout,
         TeacherRollout as TeacherRollout,
+        roll_out_graphs as roll_out_graphs,
         roll_out_teacher as roll_out_teacher,
         synthesize_targets as synthesize_targets,
     )
@@ -144,6 +146,9 @@ if TYPE_CHECKING:
         encoder_prediction_loss as encoder_prediction_loss,
         engine_loss as engine_loss,
         expected_embeddings as expected_embeddings,
+        graph_dims_loss as graph_dims_loss,
+        graph_loss as graph_loss,
+        graph_ngram_loss as graph_ngram_loss,
         hidden_distance as hidden_distance,
         hidden_hint_loss as hidden_hint_loss,
         imputer_dims_loss as imputer_dims_loss,
@@ -273,6 +278,9 @@ _ROOMS = {
         "encoder_prediction_loss",
         "engine_loss",
         "expected_embeddings",
+        "graph_dims_loss",
+        "graph_loss",
+        "graph_ngram_loss",
         "hidden_distance",
         "hidden_hint_loss",
         "imputer_dims_loss",
@@ -289,7 +297,9 @@ _ROOMS = {
     ),
     "distillation": (
         "EMATeacher",
+        "GraphRollout",
         "TeacherRollout",
+        "roll_out_graphs",
         "roll_out_teacher",
         "synthesize_targets",
     ),

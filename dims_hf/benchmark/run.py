@@ -8,6 +8,7 @@ import importlib.metadata
 import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -37,8 +38,8 @@ SCHEMA_VERSION = 2
 
 NOTICE_RANDOM = (
     "Random weights and forced lengths: every system translates the same random token ids into as many "
-    "tokens (a length beam decodes that length and its neighbours). These are figures of speed alone; they say "
-    "nothing about quality."
+    "tokens (a length beam decodes that length and its neighbours; models without a length predictor choose their "
+    "own). These are figures of speed alone; they say nothing about quality."
 )
 NOTICE_TRAINED = "Trained weights: every system translates the same sentences, and stops where its model stops."
 NOTICE_COUNTED = (
@@ -213,7 +214,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dict[str, Any]:
     """The document to add to: an earlier one of the same benchmark on the same machine, or a new one."""
-    identity = json.loads(json.dumps(settings.identity()))
+    identity, defaults = (json.loads(json.dumps(each.identity())) for each in (settings, BenchmarkSettings()))
     identity["models"] = [public_name(place) for place in settings.models]
     where = provenance(seed=settings.seed)
     for name in ("onnxruntime", "ctranslate2"):
@@ -237,7 +238,9 @@ def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dic
     if not path.exists():
         return new
     document = load(path)
-    differences = [name for name in identity if document["settings"].get(name) != identity[name]]
+    # A setting that an older file does not know had its default.
+    theirs = {**defaults, **document["settings"]}
+    differences = [name for name in identity if theirs[name] != identity[name]]
     differences += [
         name for name in ("hardware", "versions") if document["provenance"].get(name) != new["provenance"][name]
     ]
@@ -257,6 +260,8 @@ def _belongs(system: System, group: Group, settings: BenchmarkSettings) -> bool:
 
 
 def _open_and_warm(system: System, group: Group, workload: Workload, folder: Path) -> Timed:
+    if system.is_ours and not system.weights.predicts_length:
+        workload = replace(workload, forced_tokens=None)  # alignments and graphs choose their own lengths
     translator = system.open(group.device, group.threads, workload.forced_tokens, folder)
     timed = warm_up(translator, workload, group.device)
     check_lengths(system.name, timed.outputs, workload, tolerance=system.length_beam_size // 2)

@@ -19,6 +19,9 @@ MIN_ROUNDS = 5
 MAX_BATCH = "max"
 ALL_THREADS = "all"
 
+# Ending of the designs with a deep encoder and a shallow decoder.
+DEEP = "-deep"
+
 # Fields that say which groups are measured, not how: another choice adds to a file of results.
 _GRID = ("batches", "lengths", "threads", "devices", "memory", "output_dir")
 
@@ -61,6 +64,8 @@ class BenchmarkSettings:
 
     Args:
         size (`str`): a name in `SIZES`, for random weights.
+        designs (`Sequence[str]`): families with random weights, or `FAMILY-deep`: a deep encoder and a decoder of
+            2 layers.
         models (`Sequence[str]`): trained checkpoints instead, ours and Marian's; they need `data`.
         data, source_lang, target_lang, split (`str`, *optional*): corpus whose sources trained models translate.
         max_examples (`int`): first sentences only.
@@ -85,6 +90,7 @@ class BenchmarkSettings:
     """
 
     size: str = "base"
+    designs: Sequence[str] = ("cmlm",)
     models: Sequence[str] = ()
     data: str | None = None
     source_lang: str | None = None
@@ -109,6 +115,7 @@ class BenchmarkSettings:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ValueError(f"Unknown size {self.size!r}. Choose from {', '.join(SIZES)}.")
+        self._check_designs()
         if self.rounds < MIN_ROUNDS:
             raise ValueError(f"rounds must be >= {MIN_ROUNDS}, got {self.rounds}. Fewer have no median to speak of.")
         for name in ("iterations", "length_beams", "lengths", "batches", "threads"):
@@ -117,6 +124,14 @@ class BenchmarkSettings:
             raise ValueError(f"max_tokens and max_examples must be >= 1, got {self.max_tokens}, {self.max_examples}.")
         if bool(self.models) != (self.data is not None):
             raise ValueError("Trained models are timed on real sentences. Give --model and --data together.")
+
+    def _check_designs(self) -> None:
+        from dims_hf.models import MODELS
+
+        known = [f"{family}{ending}" for family in MODELS for ending in ("", DEEP)]
+        unknown = [design for design in self.designs if design not in known]
+        if unknown or not self.designs or len(set(self.designs)) < len(self.designs):
+            raise ValueError(f"designs must be some of {', '.join(known)}, once each, got {', '.join(self.designs)}.")
 
     def _check_counts(self, name: str) -> None:
         word = {"batches": MAX_BATCH, "threads": ALL_THREADS}.get(name)

@@ -120,6 +120,10 @@ def open_ours(weights: Weights, situation: Situation, *, precision: str = "fp32"
         # ids as the model wrote them: of random ones, which repeat a token, nobody could see the length otherwise
         "collapse_repeats": False,
     }
+    try:
+        model.decoding_settings(**settings)
+    except ValueError as error:
+        raise UnavailableError(str(error)) from None
     return TorchTranslator(model, lambda inputs: settings)
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dims_hf.benchmark.settings import SIZES, BenchmarkSettings, Size
+from dims_hf.benchmark.settings import DEEP, SIZES, BenchmarkSettings, Size
 from dims_hf.benchmark.work import Dimensions
 from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
 from dims_hf.reports.provenance import public_name
@@ -110,7 +110,7 @@ class Weights:
     def make(self, forced_tokens: int | None) -> PreTrainedModel:
         """A new model to do with as one likes; random ones of ours predict translations of `forced_tokens`."""
         model, _ = self.load()
-        if self.family == OURS and self.is_random and forced_tokens is not None:
+        if self.predicts_length and self.is_random and forced_tokens is not None:
             force_length(model, forced_tokens)
         return model
 
@@ -144,17 +144,38 @@ def make_weights(settings: BenchmarkSettings) -> list[Weights]:
         )
         for shape in shapes
     ]
-    return [Weights("", OURS, lambda: (make_ours(size, seed), make_tokenizer(size)), True), *peers]
+    ours = [
+        Weights(
+            "" if design == "cmlm" else design,
+            OURS,
+            lambda design=design: (make_ours(size, seed, design), make_tokenizer(size)),
+            True,
+        )
+        for design in settings.designs
+    ]
+    return [*ours, *peers]
 
 
-def make_ours(size: Size, seed: int) -> PreTrainedModel:
-    """A CMLM with random weights, which is also what a DiMS student is."""
-    from dims_hf.models import CMLMConfig, CMLMForConditionalGeneration
+def make_ours(size: Size, seed: int, design: str = "cmlm") -> PreTrainedModel:
+    """
+    A model of ours with random weights; a CMLM is also what a DiMS student is.
 
-    config = CMLMConfig(
-        encoder_layers=size.layers, decoder_layers=size.layers, max_position_embeddings=_MAX_POSITIONS, **_common(size)
+    Args:
+        size ([`Size`]): dimensions.
+        seed (`int`): of the weights.
+        design (`str`): a family, or `FAMILY-deep` for an encoder of `2 * layers` layers and a decoder of 2.
+    """
+    from dims_hf.models import MODELS
+
+    family, is_deep = design.removesuffix(DEEP), design.endswith(DEEP)
+    config_class, _, model_class = MODELS[family]
+    config = config_class(
+        encoder_layers=2 * size.layers if is_deep else size.layers,
+        decoder_layers=2 if is_deep else size.layers,
+        max_position_embeddings=_MAX_POSITIONS * getattr(config_class, "upsample_ratio", 1),
+        **_common(size),
     )
-    return _seeded(CMLMForConditionalGeneration, config, seed)
+    return _seeded(model_class, config, seed)
 
 
 def make_marian(size: Size, encoder_layers: int, decoder_layers: int, seed: int) -> PreTrainedModel:

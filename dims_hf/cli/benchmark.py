@@ -47,6 +47,7 @@ def _make_parser() -> CommandParser:
     add("--quick", action="store_true", help="a minute's version: small models, batch 1 and 32, one pass, one thread")
     groups = {
         "size": {"help": "base (512 dimensions, 6+6 layers), small (256, 3+3) or tiny, for random weights"},
+        "designs": {"nargs": "+", "metavar": "FAMILY", "help": "families with random weights, FAMILY-deep too; cmlm"},
         "model": {"nargs": "+", "metavar": "PATH", "help": "trained checkpoints instead, ours and Marian's"},
         "data": {"help": "corpus that trained models translate: a folder, a JSONL file, a Hub data set, phrasebook"},
         "source-lang": {"help": "language code, for example en"},

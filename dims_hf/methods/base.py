@@ -174,6 +174,11 @@ class Distillation(Method):
         """
         raise NotImplementedError
 
+    @property
+    def decoding_passes(self) -> int:
+        """In how many passes the teacher's own translations are made."""
+        return self.options.teacher_iterations
+
     def roll_out(
         self, run: Run, batch: Batch, teacher: NATForConditionalGeneration, tokens: torch.Tensor, **options: Any
     ) -> TeacherRollout:

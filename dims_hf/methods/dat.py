@@ -8,24 +8,38 @@ Shapes: B batch, S source length, A vertices, T target length (with `<s>` and `<
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict
 
 import torch
 
-from dims_hf.methods.base import Items, Method, MethodOptions, Run
+from dims_hf.methods.base import Items, Method, MethodOptions, Run, Sourced
 from dims_hf.methods.ctc_glancing import GlancingSchedule
 from dims_hf.methods.masks import sample_glanced, special_ids
 from dims_hf.methods.options import option
 from dims_hf.models import DATConfig
 from dims_hf.models.alignment import lengths_from_mask
-from dims_hf.models.graph import graph_best_path, pick_words
+from dims_hf.models.graph import graph_best_path
 from dims_hf.models.masking import find_content
+from dims_hf.models.modeling_dat import DATSeq2SeqLMOutput
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.objectives import Loss, count_glances
+from dims_hf.objectives.graph import graph_loss, read_words
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+DAT_RECIPE = "released DA-Transformer code, WMT14 scripts"
+
+DAT_SETTINGS = {
+    "model_type": Sourced("dat", DAT_RECIPE),
+    "adam_beta1": Sourced(0.9, DAT_RECIPE),
+    "adam_beta2": Sourced(0.999, DAT_RECIPE),
+    "weight_decay": Sourced(0.01, DAT_RECIPE),
+    "max_grad_norm": Sourced(0.1, f"{DAT_RECIPE}, clip-norm"),
+    "dropout": Sourced(0.1, DAT_RECIPE),
+    "lr_scheduler_type": Sourced("fairseq_inverse_sqrt", DAT_RECIPE),
+}
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,14 @@ class GraphBatch(TypedDict):
     glancing_ratio: torch.Tensor
 
 
+class GraphTargets(NamedTuple):
+    """What the functions of graphs take: `targets` (B, T), and (B,) each of vertices and of target tokens."""
+
+    targets: torch.Tensor
+    vertex_lengths: torch.Tensor
+    target_lengths: torch.Tensor
+
+
 class DAT(Method):
     """
     Directed acyclic transformer: −log of the sum over all paths of vertices that could write the target.
@@ -68,8 +90,20 @@ class DAT(Method):
     families = ("dat",)
     one_pass = True
     has_accuracy = False
-    Options = DATOptions
+    Options: ClassVar[type[MethodOptions]] = DATOptions
     config: DATConfig
+    published = {
+        "dat_teacher": {
+            **DAT_SETTINGS,
+            "learning_rate": Sourced(5e-4, DAT_RECIPE),
+            "warmup_steps": Sourced(10_000, DAT_RECIPE),
+            "max_steps": Sourced(300_000, DAT_RECIPE),
+            "glancing_ratio": Sourced(0.5, DAT_RECIPE),
+            "glancing_final_ratio": Sourced(0.1, DAT_RECIPE),
+            "glancing_steps": Sourced(200_000, DAT_RECIPE),
+            "glancing_forces": Sourced(True, "released DA-Transformer code: the default, without --no-force-emit"),
+        }
+    }
 
     def check(self, dataset: Dataset) -> None:
         """
@@ -91,6 +125,10 @@ class DAT(Method):
 
     def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> GraphBatch:
         """Graphs of masks, and how much of the targets will be shown."""
+        return self.make_batch(batch, keys, glancing_ratio=self.options.ratio(step, self.num_updates))
+
+    def make_batch(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, *, glancing_ratio: float) -> GraphBatch:
+        """Graphs of masks, of `upsample_ratio` vertices per source token."""
         config = self.config
         lengths = (batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio).clamp(min=2).unsqueeze(1)
         position = torch.arange(int(lengths.max()), device=lengths.device)
@@ -104,7 +142,7 @@ class DAT(Method):
             decoder_attention_mask=position < lengths,
             labels=batch["labels"],
             keys=keys,
-            glancing_ratio=torch.full(keys.shape, self.options.ratio(step, self.num_updates), device=keys.device),
+            glancing_ratio=torch.full(keys.shape, glancing_ratio, device=keys.device),
         )
 
     def count(self, batch: GraphBatch) -> dict[str, int]:
@@ -120,18 +158,25 @@ class DAT(Method):
     def loss(self, run: Run, batch: GraphBatch, items: Items) -> Loss:
         """Negative log-likelihood of one batch, over the tokens of the update."""
         tokens, force_emits = self.reveal(run, batch)
-        num_items = items["tokens"]
-        num_items = num_items.clamp(min=1) if isinstance(num_items, torch.Tensor) else max(num_items, 1)
-        output = run.model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            decoder_input_ids=tokens,
-            decoder_attention_mask=batch["decoder_attention_mask"],
-            labels=batch["labels"],
-            force_emits=force_emits,
-            num_items_in_batch=num_items,
+        outputs = forward_graph(run.model, batch, tokens)
+        with run.autocast():
+            loss = graph_loss(
+                run.vocabulary(outputs.decoder_last_hidden_state),
+                outputs.transition_log_probs,
+                *self.targets_of(batch),
+                force_emits=force_emits,
+                num_items=items["tokens"],
+            )
+        return Loss(loss.total, {**loss.parts, "skipped": loss.parts["skipped"] / items["sentences"]})
+
+    def targets_of(self, batch: GraphBatch) -> GraphTargets:
+        """The batch's targets and lengths."""
+        is_token = batch["labels"] != -100
+        return GraphTargets(
+            batch["labels"].masked_fill(~is_token, self.config.pad_token_id),
+            batch["decoder_attention_mask"].sum(dim=1),
+            lengths_from_mask(is_token),
         )
-        return Loss(output.loss, {"graph": output.loss.detach()})
 
     @torch.no_grad()
     def reveal(self, run: Run, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -139,26 +184,36 @@ class DAT(Method):
         template, ratio = batch["decoder_input_ids"], float(batch["glancing_ratio"].max())
         if ratio == 0:
             return template, None
-        labels, lengths = batch["labels"], lengths_from_mask(batch["labels"].ne(-100))
-        vertex_lengths = batch["decoder_attention_mask"].sum(dim=1)
+        targets, vertex_lengths, lengths = self.targets_of(batch)
         with evaluation_mode(run.network), run.autocast():
-            output = run.network(
-                input_ids=batch["input_ids"],
-                attention_mask=batch["attention_mask"],
-                decoder_input_ids=template,
-                decoder_attention_mask=batch["decoder_attention_mask"],
-            )
-        words = pick_words(output.logits, labels, lengths)
-        path = graph_best_path(words, output.transition_log_probs, vertex_lengths, lengths).clamp(
-            0, template.shape[1] - 1
-        )
-        predictions = output.logits.argmax(dim=-1).gather(1, path)
-        may_show = find_content(labels.clamp(min=0), special_ids(self.config)) & labels.ne(-100)
-        may_show &= (lengths <= vertex_lengths).unsqueeze(1)
-        num_shown = count_glances((may_show & (predictions != labels)).sum(dim=1), ratio)
+            outputs = forward_graph(run.network, batch, template)
+            vocabulary = run.vocabulary(outputs.decoder_last_hidden_state)
+            words = read_words(vocabulary, targets, vertex_lengths, lengths)
+            path = graph_best_path(words, outputs.transition_log_probs, vertex_lengths, lengths)
+            path = path.clamp(0, template.shape[1] - 1)
+            states = outputs.decoder_last_hidden_state.gather(1, path.unsqueeze(2).expand(-1, -1, self.config.d_model))
+            predictions = run.vocabulary(states).predict()
+        may_show = find_content(targets, special_ids(self.config)) & (lengths <= vertex_lengths).unsqueeze(1)
+        num_shown = count_glances((may_show & (predictions != targets)).sum(dim=1), ratio)
         is_shown = sample_glanced(may_show, batch["keys"], num_shown)
         rows, columns = is_shown.nonzero(as_tuple=True)
         tokens, forced = template.clone(), torch.full_like(template, -1)
-        tokens[rows, path[rows, columns]] = labels[rows, columns]
+        tokens[rows, path[rows, columns]] = targets[rows, columns]
         forced[rows, path[rows, columns]] = columns
-        return tokens, forced if self.options.glancing_forces else None
+        return tokens, forced if self.forces else None
+
+    @property
+    def forces(self) -> bool:
+        """Whether paths must pass a shown vertex at its token."""
+        return self.options.glancing_forces
+
+
+def forward_graph(model: torch.nn.Module, batch: GraphBatch, tokens: torch.Tensor) -> DATSeq2SeqLMOutput:
+    """Last decoder states and transitions of graphs `tokens` (B, A) of the batch's sources, without any logits."""
+    return model(
+        input_ids=batch["input_ids"],
+        attention_mask=batch["attention_mask"],
+        decoder_input_ids=tokens,
+        decoder_attention_mask=batch["decoder_attention_mask"],
+        logits_positions=torch.zeros_like(batch["decoder_attention_mask"]),
+    )

@@ -23,8 +23,10 @@ METHODS: dict[str, str] = {
     "ctc_glancing": "dims_hf.methods.ctc_glancing:GlancingCTC",
     "glat": "dims_hf.methods.glat:GLAT",
     "dat": "dims_hf.methods.dat:DAT",
+    "fadat": "dims_hf.methods.fadat:FADAT",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
+    "dims_dat": "dims_hf.methods.dims_dat:DiMSDAT",
 }
 
 # model_type -> method of its teachers, and of its students (`None`: not distilled); one line per new family.
@@ -32,7 +34,7 @@ DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "cmlm": ("cmlm", "dims"),
     "cmlmc": ("cmlmc", "dims"),
     "imputer": ("imputer", "dims_imputer"),
-    "dat": ("dat", None),
+    "dat": ("dat", "dims_dat"),
 }
 
 

@@ -9,6 +9,7 @@ from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
 from dims_hf.objectives.divergences import DIVERGENCES
 from dims_hf.objectives.engine import RELAXATIONS, engine_loss, expected_embeddings
 from dims_hf.objectives.glancing import count_glances
+from dims_hf.objectives.graph import graph_dims_loss, graph_loss, graph_ngram_loss
 from dims_hf.objectives.hints import attention_hint_loss, hidden_hint_loss, similarity_loss
 from dims_hf.objectives.imputer import imputer_dims_loss, imputer_loss
 from dims_hf.objectives.length import length_classes, length_loss
@@ -42,6 +43,9 @@ __all__ = [
     "encoder_prediction_loss",
     "engine_loss",
     "expected_embeddings",
+    "graph_dims_loss",
+    "graph_loss",
+    "graph_ngram_loss",
     "hidden_distance",
     "hidden_hint_loss",
     "imputer_dims_loss",

@@ -10,9 +10,10 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+import torch
+from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
 
 from dims_hf.data import (
     BLANK_TOKEN,
@@ -44,7 +45,7 @@ from dims_hf.reports.files import write_text
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, check_teacher, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
-from dims_hf.translation.loading import load_checkpoint
+from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 if TYPE_CHECKING:
@@ -54,6 +55,16 @@ if TYPE_CHECKING:
     from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 logger = logging.getLogger(__name__)
+
+# Fields of configurations that recipes set by names of their own, or from the tokenizer.
+_SET_BY_RECIPES = frozenset(
+    ("vocab_size", "d_model", "dropout", "max_position_embeddings", "upsample_ratio", "blank_token_id",
+     *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "attention_heads", "ffn_dim")),
+     *(f"{name}_token_id" for name in ("bos", "pad", "eos", "unk", "mask")))
+)  # fmt: skip
+
+# Fields in which a model may differ from the one it starts from: they shape no weight and no prediction.
+_MAY_DIFFER = frozenset(("dropout", "attention_dropout", "activation_dropout", "length_loss_weight", "masks_alone"))
 
 # Settings that a reader of a model card wants to see, in this order.
 _CARD_SETTINGS = (
@@ -103,6 +114,10 @@ class ModelArguments:
     """Architecture of a model trained from scratch, and its tokenizer."""
 
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
+    init: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a model of this family and size to start from, with its tokenizer."},
+    )
     tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
     tokenizer_kind: str = option("bpe", help="`bpe` or `unigram`.")
     vocab_size: int = option(8000, ge=1, le=2**24, help="Tokens of a newly trained tokenizer.")
@@ -118,7 +133,13 @@ class ModelArguments:
         256, ge=4, le=2**20, help="Longest sentence in tokens; of an Imputer, longest alignment."
     )
     upsample_ratio: int | None = option(
-        None, ge=1, le=1000, help="Imputer: positions of an alignment per source token; default 2."
+        None,
+        ge=1,
+        le=1000,
+        help="Positions of an alignment (imputer; default 2), or vertices of a graph (dat; 8), per source token.",
+    )
+    family_settings: dict[str, Any] | None = field(
+        default=None, metadata={"help": "More fields of the family's configuration, such as {link_heads: 4}."}
     )
 
     def __post_init__(self) -> None:
@@ -131,16 +152,33 @@ class ModelArguments:
                 f"d_model={self.d_model} is not divisible by attention_heads={self.attention_heads}. Choose a number "
                 "of heads that divides d_model."
             )
-        if self.upsample_ratio is not None and not self.writes_alignments:
+        if self.upsample_ratio is not None and "upsample_ratio" not in self.config_fields:
+            owners = [name for name, (config, *_) in MODELS.items() if "upsample_ratio" in config.__dataclass_fields__]
             raise ValueError(
                 f"upsample_ratio={self.upsample_ratio} has no effect with model_type={self.model_type}: it belongs to "
-                "imputer. Leave it out."
+                f"{' and '.join(owners)}. Leave it out."
             )
+        self._check_family_settings()
+        if self.init is not None and self.tokenizer is not None:
+            raise ValueError(f"init={self.init} brings its tokenizer along. Leave out tokenizer.")
+
+    def _check_family_settings(self) -> None:
+        for name in self.family_settings or {}:
+            if name not in self.config_fields - _SET_BY_RECIPES:
+                known = ", ".join(sorted(self.config_fields - _SET_BY_RECIPES))
+                raise ValueError(f"family_settings has {name!r}. Models of type {self.model_type} take {known}.")
 
     @classmethod
     def model_types(cls) -> tuple[str, ...]:
         """Families that can be trained."""
         return tuple(MODELS)
+
+    @property
+    def config_fields(self) -> set[str]:
+        """Names of the fields of the family's own configuration; none of a model that is not ours."""
+        if self.model_type not in MODELS:
+            return set()
+        return MODELS[self.model_type][0].__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
 
     @property
     def writes_alignments(self) -> bool:
@@ -285,8 +323,9 @@ def make_tokenizer(
             checkpoint the run starts anew, and so does its tokenizer.
     """
     is_there = (output_dir / "tokenizer.json").is_file()
-    if args.tokenizer or (is_there and (not is_first or has_work(output_dir))):
-        tokenizer = AutoTokenizer.from_pretrained(args.tokenizer or output_dir, trust_remote_code=False)
+    given = args.tokenizer or args.init
+    if given or (is_there and (not is_first or has_work(output_dir))):
+        tokenizer = AutoTokenizer.from_pretrained(given or output_dir, trust_remote_code=False)
         if args.writes_alignments:
             add_blank(tokenizer)
         return tokenizer
@@ -304,7 +343,7 @@ def make_tokenizer(
 
 
 def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A model with fresh weights and the tokenizer's vocabulary."""
+    """A model with the tokenizer's vocabulary, and fresh weights or those that training starts from."""
     config_class, _, model_class = MODELS[args.model_type]
     config = config_class(
         vocab_size=len(tokenizer),
@@ -324,15 +363,41 @@ def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreT
         mask_token_id=tokenizer.mask_token_id,
         **family_fields(args, tokenizer),
     )
-    return model_class(config)
+    model = model_class(config)
+    if args.init is not None:
+        start_from(model, args.init)
+    return model
 
 
-def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, int]:
+def start_from(model: PreTrainedModel, place: str) -> None:
+    """
+    Gives a model the weights of a trained one.
+
+    Raises:
+        ValueError: for a model of another family or size, naming what differs.
+    """
+    given = load_checkpoint(resolve_model(place), dtype=torch.float32)
+    names = type(model.config).__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
+    for name in ("model_type", *sorted(names - _MAY_DIFFER)):
+        ours, theirs = getattr(model.config, name), getattr(given.config, name, None)
+        if ours != theirs:
+            raise ValueError(
+                f"init={place} has {name}={theirs}, this recipe says {ours}. Give the recipe the sizes of the model "
+                "it starts from."
+            )
+    model.load_state_dict(given.state_dict())
+
+
+def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:
     """Configuration fields that not all families have."""
-    if MODELS[args.model_type][0]().predicts_length:
-        return {"max_target_length": min(256, args.max_position_embeddings + 1)}
-    ratio = {} if args.upsample_ratio is None else {"upsample_ratio": args.upsample_ratio}
-    return {"blank_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN), **ratio}
+    values: dict[str, Any] = dict(args.family_settings or {})
+    if args.upsample_ratio is not None:
+        values["upsample_ratio"] = args.upsample_ratio
+    if "max_target_length" in args.config_fields:
+        values.setdefault("max_target_length", min(256, args.max_position_embeddings + 1))
+    if args.writes_alignments:
+        values["blank_token_id"] = tokenizer.convert_tokens_to_ids(BLANK_TOKEN)
+    return values
 
 
 def encode_splits(

@@ -109,7 +109,7 @@ class DiMSTrainer(NATTrainer):
         sources, _ = self._texts(dataset, self.eval_corpus)
         sources = sorted(set(sources))[:_NUM_START_SENTENCES]
         translations = translate(
-            self.teacher, self.processing_class, sources, num_iterations=self.method.options.teacher_iterations
+            self.teacher, self.processing_class, sources, num_iterations=self.method.decoding_passes
         )
         return len({each.text for each in translations}) / max(len(sources), 1)
 

@@ -372,3 +372,34 @@ def test_make_weights_of_a_foreign_model_is_refused(tmp_path: Path):
     (tmp_path / "config.json").write_text('{"model_type": "bert"}')
     with pytest.raises(ValueError, match="is a bert model. The benchmark knows ours and Marian's"):
         make_weights(BenchmarkSettings(**{**TINY, "models": (str(tmp_path),), "data": "phrasebook"}))
+
+
+def test_designs_are_families_with_equal_or_deep_encoders(tmp_path: Path):
+    designs = ("cmlm", "cmlm-deep", "imputer-deep", "dat")
+    settings = BenchmarkSettings(
+        **{**TINY, "designs": designs, "systems": ("torch-fp32",), "batches": (2,), "length_beams": (1,)},
+        output_dir=str(tmp_path),
+    )
+    weights = [each for each in make_weights(settings) if each.family == "ours"]
+    assert [(each.name, each.layers) for each in weights] == [
+        ("", "2-2"), ("cmlm-deep", "4-2"), ("imputer-deep", "4-2"), ("dat", "2-2"),
+    ]  # fmt: skip
+    results = run_benchmark(settings)
+    (group,) = results["groups"].values()
+    assert list(group["systems"]) == [
+        "ours torch-fp32 1x1", "ours torch-fp32 2x1", "cmlm-deep torch-fp32 1x1", "cmlm-deep torch-fp32 2x1",
+        "imputer-deep torch-fp32 1x1", "imputer-deep torch-fp32 2x1", "dat torch-fp32 1x1",
+    ]  # fmt: skip
+    assert list(group["unavailable"]) == ["dat torch-fp32 2x1"]
+    with pytest.raises(ValueError, match="designs must be some of cmlm, cmlm-deep, .* got cmml"):
+        replace(settings, designs=("cmml",))
+
+
+def test_file_without_a_newer_setting_is_added_to(tmp_path: Path):
+    settings = BenchmarkSettings(**{**TINY, "systems": ("torch-fp32",), "batches": (1,)}, output_dir=str(tmp_path))
+    run_benchmark(settings)
+    path = tmp_path / "benchmark.json"
+    document = json.loads(path.read_text())
+    del document["settings"]["designs"]
+    path.write_text(json.dumps(document))
+    assert len(run_benchmark(replace(settings, batches=(1, 2)))["groups"]) == 2

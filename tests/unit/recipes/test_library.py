@@ -23,6 +23,7 @@ RECIPES = sorted(FOLDER.glob("*.yaml"))
 
 # end of the name -> what the command takes
 KINDS = {
+    "_12_2": (CorpusArguments, ModelArguments, NATTrainingArguments),
     "_teacher": (CorpusArguments, ModelArguments, NATTrainingArguments),
     "_dims": (CorpusArguments, DistillationArguments, DiMSConfig),
     "_autoregressive": (CorpusArguments, AutoregressiveModelArguments, AutoregressiveTrainingArguments),
@@ -103,6 +104,28 @@ def test_cluster_recipes_make_their_first_updates_on_a_slice(pair: str, stand_in
         arguments = ["--teacher", str(folder), "--output_dir", str(student), "--early_stopping_patience", "null"]
         distill([str(FOLDER / f"{pair}_dims.yaml"), *data, *SLICE, *arguments])
         assert read_training_summary(student)["updates"] == 20
+
+
+@pytest.mark.parametrize("path", sorted(FOLDER.glob("*_12_2.yaml")), ids=lambda path: path.stem)
+def test_deep_encoders_have_shallow_decoders(path: Path):
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    assert (values["encoder_layers"], values["decoder_layers"]) == (12, 2)
+
+
+def test_fields_of_a_family_are_set_by_name_and_others_refused():
+    _, models, _ = parse(FOLDER / "phrasebook_dat_teacher.yaml", ["--family_settings", "{link_heads: 2}"])
+    assert models.family_settings == {"link_heads": 2} and models.upsample_ratio == 4
+    for words, message in (
+        (
+            ["--family_settings", "{link_hads: 2}"],
+            "family_settings has 'link_hads'. Models of type dat take .*link_heads",
+        ),
+        (["--family_settings", "{d_model: 2}"], "family_settings has 'd_model'"),
+        (["--model_type", "cmlm", "--family_settings", "null"], "upsample_ratio=4 has no effect .* imputer"),
+        (["--init", "here", "--tokenizer", "there"], "init=here brings its tokenizer along"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            parse(FOLDER / "phrasebook_dat_teacher.yaml", words)
 
 
 def test_recipe_is_found_by_name_and_a_file_of_that_name_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -1,0 +1,38 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Every family learns a small language by its own method: after seconds of training it translates unseen sentences."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from dims_hf import MODELS, NATTrainer, NATTrainingArguments, translate
+from tests.fixtures.training import make_arguments
+
+
+# family -> settings beside those of all
+SETTINGS: dict[str, dict[str, object]] = {"imputer": {"ctc_steps": 150}}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", list(MODELS))
+def test_family_learns_to_translate(family: str, toy: SimpleNamespace, tmp_path: Path):
+    args = make_arguments(
+        NATTrainingArguments, tmp_path, max_steps=400, learning_rate=5e-3, lr_scheduler_type="linear",
+        logging_steps=100, **SETTINGS.get(family, {}),
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = copy.deepcopy(toy.models[family])
+    trainer = NATTrainer(model, args, train_dataset=toy.train, processing_class=toy.tokenizer)
+    trainer.train()
+    losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+    sources, targets = list(toy.valid_text["source"]), list(toy.valid_text["target"])
+    texts = [each.text for each in translate(model.eval(), toy.tokenizer, sources, collapse_repeats=False)]
+    words = [set(text.split()) & set(target.split()) for text, target in zip(texts, targets)]
+    recall = sum(map(len, words)) / sum(len(set(target.split())) for target in targets)
+    assert losses[-1] < 0.7 * losses[0] and recall > 0.6, (losses, recall, list(zip(texts, targets))[:5])
