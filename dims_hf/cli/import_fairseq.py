@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from dims_hf._files import expand_home, scratch_folder
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -35,15 +35,13 @@ def main(argv: Sequence[str]) -> None:
     heads = arguments.attention_heads
     if heads is not None and len(heads) > 2:
         raise ValueError(f"--attention-heads takes one number or two (encoder, decoder), got {len(heads)}.")
-    for path in (arguments.checkpoint, arguments.dictionary):
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path} does not exist. Give the checkpoint, then its dict.txt, then the folder.")
-    out_dir = Path(arguments.out_dir)
+    out_dir = expand_home(arguments.out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ValueError(f"{out_dir} is not an empty folder. Name a new one, so that nothing is overwritten.")
 
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
+    from dims_hf.export.folders import move_folder
 
     model, tokenizer, _ = import_fairseq_checkpoint(
         arguments.checkpoint,
@@ -51,6 +49,9 @@ def main(argv: Sequence[str]) -> None:
         attention_heads=heads and (heads[0], heads[-1]),
         legacy=not arguments.no_legacy,
     )
-    model.save_pretrained(out_dir)
-    save_tokenizer(tokenizer, out_dir)
+    with scratch_folder(out_dir) as scratch:
+        folder = scratch / "model"
+        model.save_pretrained(folder)
+        save_tokenizer(tokenizer, folder)
+        move_folder(folder, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

@@ -21,7 +21,7 @@ COLLAPSED = "collapsed.json"
 _COMMANDS = {
     "teacher": ("dims_hf.recipes.runs", "train_teacher"),
     "student": ("dims_hf.recipes.runs", "distill"),
-    "autoregressive": ("dims_hf.trainers.autoregressive", "train_autoregressive"),
+    "autoregressive": ("dims_hf.recipes.autoregressive", "train_autoregressive"),
     "distilled_data": ("dims_hf.recipes.distilled_data", "make_distilled_data"),
 }
 
