@@ -1,25 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""
-Text from files and streams: UTF-8 without a byte order mark, and one line of advice for everything else; and folders
-for what is not finished yet, which no killed process leaves behind for long.
-"""
+"""Text from files and streams: UTF-8 without a byte order mark, and one line of advice for everything else."""
 
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
-
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks; what a killed process left stays there
-    fcntl = None  # type: ignore[assignment]
 
 
 # Beginnings of files that are no text -> what they are, and what to do.
@@ -179,73 +167,3 @@ def check_kind(raw: bytes, name: str) -> None:
 def _place(raw: bytes, index: int) -> tuple[int, int]:
     """Line (from 0) and byte in it (from 1) of an index."""
     return raw.count(b"\n", 0, index), index - (raw.rfind(b"\n", 0, index) + 1) + 1
-
-
-@contextmanager
-def scratch_folder(target: str | os.PathLike[str]) -> Iterator[Path]:
-    """
-    A folder for what will be moved to `target` once it is complete: on the same file system, removed at the end.
-
-    What killed processes left of theirs is removed first. A living one holds a lock on its folder, which the system
-    takes away with the process, so that two at once do not disturb each other.
-
-    Args:
-        target (`str` or `os.PathLike`): file or folder that will be written; it need not exist, nor its parents.
-    """
-    target = Path(target).absolute()
-    parent = next(folder for folder in target.parents if folder.is_dir())
-    prefix = f".{target.name}.partial-"
-    with _locked(parent):  # nobody may take the new folder for an abandoned one before it is locked
-        for folder in parent.glob(f"{prefix}*"):
-            _remove_abandoned(folder)
-        scratch = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
-        lock = _lock(scratch)
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
-
-
-def sync_folder(folder: Path, *, files: bool = True) -> None:
-    """Waits until the names in a folder, and what its files hold, are on the disk."""
-    paths = [path for path in folder.rglob("*") if path.is_file()] if files else []
-    for path in (*paths, *([folder] if os.name != "nt" else [])):  # Windows opens no folders
-        handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-
-
-def _remove_abandoned(folder: Path) -> None:
-    lock = _lock(folder, wait=False)
-    if lock is not None:
-        shutil.rmtree(folder, ignore_errors=True)
-        os.close(lock)
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    lock = _lock(folder)
-    try:
-        yield
-    finally:
-        if lock is not None:
-            os.close(lock)
-
-
-def _lock(folder: Path, *, wait: bool = True) -> int | None:
-    """An open handle that locks a folder until it is closed; `None` where it is locked already, or cannot be."""
-    if fcntl is None:
-        return None
-    with suppress(OSError):
-        handle = os.open(folder, os.O_RDONLY)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-        except OSError:
-            os.close(handle)
-            return None
-        return handle
-    return None

@@ -9,11 +9,11 @@ import json
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 
-from dims_hf._files import scratch_folder
 from dims_hf.benchmark.groups import Corpus, Group, load_sentences, make_groups, make_workload
 from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
@@ -72,11 +72,11 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logg
     document["systems"].update({system.name: describe(system) for system in systems})
     groups = make_groups(settings)
     # exported models are as large as the models, and of no use to anybody else
-    with scratch_folder(folder / "models") as models:
-        _measure_groups(document, settings, systems, groups, corpus, models, say)
+    with TemporaryDirectory(prefix=".models-", dir=folder) as models:
+        _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
         _forget(weights)
         if settings.memory:
-            _add_memory(document, settings, systems, groups, models, say)
+            _add_memory(document, settings, systems, groups, Path(models), say)
     say(f"Written: {', '.join(path.name for path in write_report(document, folder))} in {folder}")
     return document
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from dims_hf._files import expand_home, scratch_folder
+from dims_hf._files import expand_home
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -41,7 +41,6 @@ def main(argv: Sequence[str]) -> None:
 
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
-    from dims_hf.export.folders import move_folder
 
     model, tokenizer, _ = import_fairseq_checkpoint(
         arguments.checkpoint,
@@ -49,9 +48,6 @@ def main(argv: Sequence[str]) -> None:
         attention_heads=heads and (heads[0], heads[-1]),
         legacy=not arguments.no_legacy,
     )
-    with scratch_folder(out_dir) as scratch:
-        folder = scratch / "model"
-        model.save_pretrained(folder)
-        save_tokenizer(tokenizer, folder)
-        move_folder(folder, out_dir)
+    model.save_pretrained(out_dir)
+    save_tokenizer(tokenizer, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

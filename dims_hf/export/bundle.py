@@ -10,11 +10,10 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
-
-from dims_hf._files import scratch_folder
 
 
 if TYPE_CHECKING:
@@ -98,12 +97,12 @@ def write_hub_folder(
     )
     output_dir = Path(output_dir)
     output_dir.mkdir(parents=True, exist_ok=True)
-    with scratch_folder(output_dir / "export") as partial:
+    with TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
         save_model_card(card, partial)
         save_tokenizer(tokenizer, partial)
-        _save_model(model, partial)
-        _save_results(results, partial)
-        size = _replace_files(partial, output_dir)
+        _save_model(model, Path(partial))
+        _save_results(results, Path(partial))
+        size = _replace_files(Path(partial), output_dir)
     logger.info("Wrote %s: %.1f MB.", output_dir, size / 1e6)
     return output_dir
 

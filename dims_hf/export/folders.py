@@ -10,11 +10,10 @@ import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from dims_hf._files import scratch_folder, sync_folder
 
 
 if TYPE_CHECKING:
@@ -62,6 +61,11 @@ def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
             raise ValueError(f"{output_dir} exists. {hint}")
 
 
+def existing_ancestor(folder: Path) -> Path:
+    """Where to write until all is verified: on the same file system, and leaving no new parents if it is not."""
+    return next(parent for parent in folder.absolute().parents if parent.is_dir())
+
+
 def add_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     """
     Writes the tokenizer as every runtime reads it.
@@ -103,10 +107,8 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
 def move_folder(folder: Path, output_dir: Path) -> None:
     """Puts a complete export in its place; a former one is there until then, and back should this fail."""
     output_dir.absolute().parent.mkdir(parents=True, exist_ok=True)
-    sync_folder(folder)
     with _set_aside(output_dir):
         os.replace(folder, output_dir)
-    sync_folder(output_dir.absolute().parent, files=False)
 
 
 @contextmanager
@@ -114,10 +116,10 @@ def _set_aside(folder: Path) -> Iterator[None]:
     if not folder.exists():
         yield
         return
-    with scratch_folder(folder) as scratch:
-        os.replace(folder, scratch / "former")
+    with TemporaryDirectory(dir=folder.absolute().parent, prefix=f".{folder.name}.") as former:
+        os.replace(folder, Path(former, "former"))
         try:
             yield
         except OSError:
-            os.replace(scratch / "former", folder)
+            os.replace(Path(former, "former"), folder)
             raise

@@ -14,13 +14,13 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from dims_hf._files import scratch_folder
 from dims_hf.native import NativeTranslator
 from dims_hf.native.library import load_library
 from dims_hf.native.model_file import BLOCK, pack_matrix, quantize_rows, write_model_file
@@ -31,6 +31,7 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     check_output_dir,
+    existing_ancestor,
     move_folder,
     verified_batches,
     write_description,
@@ -109,7 +110,7 @@ def export_native(
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a single pass.")
-    with scratch_folder(output_dir) as temporary:
+    with TemporaryDirectory(dir=existing_ancestor(output_dir), prefix=f".{output_dir.name}.") as temporary:
         folder = Path(temporary, "native")
         folder.mkdir()
         description = write_native_folder(model, tokenizer, folder, num_iterations=passes, shortlist=shortlist)

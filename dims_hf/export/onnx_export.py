@@ -10,18 +10,18 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-
-from dims_hf._files import scratch_folder
 
 from .folders import (
     MAX_VERIFIED,
     SAMPLE_SENTENCES,
     add_tokenizer,
     check_output_dir,
+    existing_ancestor,
     move_folder,
     verified_batches,
     write_description,
@@ -94,7 +94,7 @@ def export_onnx(
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a graph of a single pass.")
-    with scratch_folder(output_dir) as temporary:
+    with TemporaryDirectory(dir=existing_ancestor(output_dir), prefix=f".{output_dir.name}.") as temporary:
         systems = {}
         for precision in ("fp32", "int8") if int8 else ("fp32",):
             folder = Path(temporary, precision)

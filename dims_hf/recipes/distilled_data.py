@@ -110,6 +110,7 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
         )
     _check_output(folder, corpus_args)
     check_split(args.split)
+    resolve_model(args.teacher)  # a mistyped path is told before the corpus is read
     state = _processes(args)
     corpus = read_corpus(corpus_args, SPLITS)
     shared = check_held_out(corpus)
