@@ -97,10 +97,9 @@ class NATConfig(PreTrainedConfig):
 
     def _check_values(self) -> None:
         for name, (least, most) in _BOUNDS.items():
-            if not least <= getattr(self, name) <= most:
-                raise ValueError(
-                    f"{name}={getattr(self, name)} is not between {least} and {most}. Correct config.json or the argument."
-                )
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name}={value} is not between {least} and {most}. Correct config.json.")
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
             if heads < 1 or self.d_model % heads:

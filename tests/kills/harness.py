@@ -230,6 +230,8 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, (dict, list)):
         items = value.items() if isinstance(value, dict) else enumerate(value)
         for key, each in items:
+            if key == "git_commit":  # of the checkout, which may be worked on meanwhile
+                continue
             yield from _leaves(f"{name}/{key}", each)
     else:
         yield name, repr(value)
