@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
+from dims_hf._files import expand_home
 from dims_hf._output import holding
 from dims_hf.cli.parsing import CommandParser
 
@@ -36,10 +36,7 @@ def main(argv: Sequence[str]) -> None:
     heads = arguments.attention_heads
     if heads is not None and len(heads) > 2:
         raise ValueError(f"--attention-heads takes one number or two (encoder, decoder), got {len(heads)}.")
-    for path in (arguments.checkpoint, arguments.dictionary):
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"{path} does not exist. Give the checkpoint, then its dict.txt, then the folder.")
-    out_dir = Path(arguments.out_dir)
+    out_dir = expand_home(arguments.out_dir)
     if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
         raise ValueError(f"{out_dir} is not an empty folder. Name a new one, so that nothing is overwritten.")
 

@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         arguments.source_lang,
         arguments.target_lang,
         splits=(split,),
-        max_examples={split: arguments.max_examples} if arguments.max_examples else None,
+        max_examples={split: arguments.max_examples} if arguments.max_examples is not None else None,
     )[split]
     model, tokenizer = load_model(arguments.model)
     trials = tune_decoding(

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import pickle
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
+from dims_hf._files import expand_home, read_lines
 from dims_hf.data.tokenizer import add_blank
 from dims_hf.models.configuration_nat import NATConfig
 from dims_hf.models.modeling_cmlm import CMLMForConditionalGeneration
@@ -35,6 +35,8 @@ SPECIAL_TOKENS = ("<s>", "<pad>", "</s>", "<unk>")
 """First four rows of every fairseq dictionary; `<unk>` doubles as the mask of these models."""
 
 OVERWRITE_FLAG = "#fairseq:overwrite"
+
+_AGAIN = "The file is damaged: download or copy it again."
 
 # One table under three names; which of the copies a checkpoint stores depends on the release that wrote it.
 TIED_NAMES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "decoder.output_projection.weight")
@@ -134,9 +136,10 @@ def model_from_fairseq_state_dict(
 
     Raises:
         NotImplementedError: for a recognised model that has no counterpart here (yet).
-        ValueError: for missing, unexpected or misshapen tensors (all of them in one message), copies of the tied
-            embedding that differ, or heads that do not divide the width.
+        ValueError: for missing, unexpected or misshapen tensors (all of them in one message), numbers that are not
+            finite, copies of the tied embedding that differ, or heads that do not divide the width.
     """
+    _check_tensors(state_dict)
     name = _recognise(state_dict)
     if name in NOT_YET_SUPPORTED:
         raise NotImplementedError(f"{NOT_YET_SUPPORTED[name]} Supported: {', '.join(FAMILIES)}.")
@@ -148,6 +151,23 @@ def model_from_fairseq_state_dict(
     for name, value in family.legacy_generation.items() if legacy else ():
         setattr(model.generation_config, name, value)
     return model.eval()
+
+
+def _check_tensors(state_dict: Mapping[Any, Any]) -> None:
+    """Refuses what is no mapping of names to finite numbers that the file really holds."""
+    for name, value in state_dict.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise ValueError(
+                f"The state dict holds {name!r}: {type(value).__name__}, not only tensors by their names. Pass the "
+                "entry 'model' of the checkpoint."
+            )
+        if value.layout != torch.strided or value.is_complex() or value.is_quantized or value.is_meta:
+            raise ValueError(f"{name} is no plain tensor of numbers ({value.dtype}, {value.layout}). {_AGAIN}")
+        # A tensor of stride 0 can claim any size in a few bytes.
+        if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise ValueError(f"{name} claims the shape {tuple(value.shape)} and has less numbers. {_AGAIN}")
+        if not bool(torch.isfinite(value).all()):
+            raise ValueError(f"{name} holds NaN or infinite numbers. Take another checkpoint, or copy it again.")
 
 
 def _recognise(state_dict: StateDict) -> str:
@@ -174,6 +194,8 @@ def _with_tied_copies(state_dict: StateDict) -> dict[str, torch.Tensor]:
     present = [name for name in TIED_NAMES if name in weights]
     if not present:
         raise ValueError(f"The state dict has no token embedding ({TIED_NAMES[0]}). Pass a complete checkpoint.")
+    for name in (*present, LENGTH_NAME):
+        _check_table(weights, name)
     for name in present[1:]:
         if not torch.equal(weights[name], weights[present[0]]):
             raise ValueError(
@@ -183,23 +205,29 @@ def _with_tied_copies(state_dict: StateDict) -> dict[str, torch.Tensor]:
     return {**weights, **dict.fromkeys(TIED_NAMES, weights[present[0]])}
 
 
+def _check_table(weights: StateDict, name: str, rows: int = 1) -> None:
+    """Refuses a table that is not one, or has too few rows; one that is missing is reported elsewhere."""
+    if name in weights and (weights[name].dim() != 2 or weights[name].shape[0] < rows or not weights[name].shape[1]):
+        raise ValueError(f"{name} has the shape {tuple(weights[name].shape)}, which no table has. {_AGAIN}")
+
+
 def _sizes(weights: StateDict, attention_heads: int | tuple[int, int]) -> dict[str, Any]:
     """Config fields that the shapes tell, with the heads."""
     vocab_size, d_model = weights[TIED_NAMES[0]].shape
-    heads = (attention_heads, attention_heads) if isinstance(attention_heads, int) else tuple(attention_heads)
     fields: dict[str, Any] = {"vocab_size": vocab_size, "d_model": d_model}
     num_rows = {}
-    for side, side_heads in zip(("encoder", "decoder"), heads, strict=True):
+    for side, side_heads in zip(("encoder", "decoder"), _pair_of_heads(attention_heads), strict=True):
         positions = weights.get(f"{side}.embed_positions.weight")
         if positions is None:
             raise ValueError(
                 f"The state dict has no {side}.embed_positions.weight. Only learned positions are supported "
                 f"(--{side}-learned-pos)."
             )
+        _check_table(weights, f"{side}.embed_positions.weight", rows=3)
+        _check_table(weights, f"{side}.layers.0.fc1.weight")
         num_rows[side] = positions.shape[0]
-        layers = {int(match[1]) for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
         inner = weights.get(f"{side}.layers.0.fc1.weight")
-        fields[f"{side}_layers"] = max(layers, default=-1) + 1
+        fields[f"{side}_layers"] = _count_layers(weights, side)
         fields[f"{side}_attention_heads"] = side_heads
         fields[f"{side}_ffn_dim"] = 1 if inner is None else inner.shape[0]
     if num_rows["encoder"] != num_rows["decoder"]:
@@ -208,6 +236,26 @@ def _sizes(weights: StateDict, attention_heads: int | tuple[int, int]) -> dict[s
             "Only equal --max-source-positions and --max-target-positions are supported."
         )
     return {**fields, "max_position_embeddings": num_rows["encoder"] - 2}
+
+
+def _pair_of_heads(attention_heads: Any) -> tuple[int, int]:
+    """Heads of encoder and decoder."""
+    heads = (attention_heads,) * 2 if isinstance(attention_heads, int) else attention_heads
+    is_pair = isinstance(heads, (tuple, list)) and len(heads) == 2
+    if not is_pair or any(isinstance(each, bool) or not isinstance(each, int) or each < 1 for each in heads):
+        raise ValueError(
+            f"attention_heads must be a number >= 1, or two for encoder and decoder, got {attention_heads!r}."
+        )
+    return heads[0], heads[1]
+
+
+def _count_layers(weights: StateDict, side: str) -> int:
+    """Layers of one side: those from 0 on without a gap; a name of a later one is unexpected."""
+    found = {match[1] for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
+    count = 0
+    while str(count) in found:
+        count += 1
+    return count
 
 
 def _load(model: NATPreTrainedModel, weights: Mapping[str, torch.Tensor], family: FairseqFamily) -> None:
@@ -266,8 +314,9 @@ def import_fairseq_checkpoint(
             that have no counterpart here; for a dictionary that does not match the embedding table.
         NotImplementedError: for a model family without counterpart.
     """
+    path, dict_path = (expand_home(name) for name in (path, dict_path))
     for wanted in (path, dict_path):
-        if not Path(wanted).is_file():
+        if not wanted.is_file():
             raise FileNotFoundError(f"{wanted} does not exist. Give the checkpoint and the dict.txt of its data-bin.")
     checkpoint = _read_checkpoint(path)
     arguments = _arguments(checkpoint)
@@ -288,10 +337,8 @@ def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        raise ValueError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError) as error:
-        raise ValueError(f"{path} is not a readable torch checkpoint ({error}). Download or copy it again.") from error
+    except Exception as error:  # a damaged pickle can raise anything
+        raise ValueError(_refusal(Path(path), error)) from error
     if not isinstance(checkpoint, dict) or not isinstance(checkpoint.get("model"), dict):
         raise ValueError(
             f"{path} has no entry 'model' with a state dict, so it is not a fairseq checkpoint. For a bare state dict "
@@ -300,22 +347,35 @@ def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     return checkpoint
 
 
-def _refusal(path: str | os.PathLike[str], reason: str) -> str:
-    """What a file needs beyond plain data, by name, and the way out."""
-    found = sorted(set(re.findall(r"GLOBAL ([\w.]+)", reason)))
+def _refusal(path: Path, error: Exception) -> str:
+    """Why a file cannot be read as plain data: what it is instead, or what it needs, by name, and the way out."""
+    found = _foreign_objects(path, str(error))
+    if found:
+        return (
+            f"{path} holds more than tensors and plain values ({', '.join(found)}), and reading such objects would run"
+            " code from the file. If you trust it, convert it once where fairseq is installed: `c = torch.load(path, "
+            "weights_only=False); a = c.get('args') or c['cfg']['model']; torch.save({'model': c['model'], "
+            "'args': vars(a)}, new_path)`, then import new_path."
+        )
+    head = path.read_bytes()[:4096]
+    if not head:
+        return f"{path} is empty. Download or copy it again."
+    if b"\0" not in head and not head.startswith((b"PK", b"\x80")):
+        return f"{path} is text, not a torch checkpoint. Give the checkpoint (*.pt) first, then its dictionary."
+    reason = " ".join(str(error).split("\n")[0].split())[:200]
+    return f"{path} is not a readable torch checkpoint ({type(error).__name__}: {reason}). Download or copy it again."
+
+
+def _foreign_objects(path: Path, reason: str) -> list[str]:
+    """Names of the classes and functions that a checkpoint would need."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
-            found = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path)) or found
-    except (ValueError, RuntimeError):
-        pass  # written by an old torch, or damaged; the reason names what it met first
-    if not found:
-        return f"{path} cannot be read as plain data ({reason.splitlines()[0]}). Download or copy it again."
-    return (
-        f"{path} holds more than tensors and plain values ({', '.join(found)}), and reading such objects would run "
-        "code from the file. If you trust it, convert it once where fairseq is installed: `c = torch.load(path, "
-        "weights_only=False); a = c.get('args') or c['cfg']['model']; torch.save({'model': c['model'], "
-        "'args': vars(a)}, new_path)`, then import new_path."
-    )
+            found = torch.serialization.get_unsafe_globals_in_checkpoint(path)
+    except Exception:  # written by an old torch, or damaged; the reason names what it met first
+        found = []
+    names = sorted(found) or sorted(set(re.findall(r"GLOBAL ([\w.]+)", reason)))
+    # of a damaged file, letters that happen to stand there
+    return [name for name in names if re.fullmatch(r"\w+(\.\w+)+", name, re.ASCII)]
 
 
 def _arguments(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
@@ -425,29 +485,34 @@ def read_fairseq_dictionary(dict_path: str | os.PathLike[str]) -> dict[str, int]
     A line flagged `#fairseq:overwrite` takes over its token; the earlier row stays in the table under a name that no
     text contains. The special tokens themselves always keep their ids.
 
+    A byte order mark, which no fairseq writes and some editors do, is dropped.
+
     Raises:
         ValueError: naming file, line number and reason.
     """
     ids = {token: index for index, token in enumerate(SPECIAL_TOKENS)}
-    try:
-        with open(dict_path, encoding="utf-8") as lines:
-            for number, (token, overwrites) in enumerate(_dictionary_lines(lines, dict_path), start=1):
-                index = len(ids)
-                if token not in ids:
-                    ids[token] = index
-                elif not overwrites:
-                    raise ValueError(
-                        f"{dict_path}, line {number}: {token!r} is there twice (id {ids[token]} already). Remove the "
-                        f"line, or end it in {OVERWRITE_FLAG} if the model was trained with both rows."
-                    )
-                elif token in SPECIAL_TOKENS:
-                    ids[f"{token} {index}"] = index
-                else:
-                    ids[f"{token} {ids[token]}"] = ids[token]
-                    ids[token] = index
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{dict_path} is not UTF-8 ({error}). Use the dict.txt that fairseq wrote.") from error
+    for number, (token, overwrites) in enumerate(_dictionary_lines(_read_dictionary(dict_path), dict_path), start=1):
+        index = len(ids)
+        if token not in ids:
+            ids[token] = index
+        elif not overwrites:
+            raise ValueError(
+                f"{dict_path}, line {number}: {token!r} is there twice (id {ids[token]} already). Remove the "
+                f"line, or end it in {OVERWRITE_FLAG} if the model was trained with both rows."
+            )
+        elif token in SPECIAL_TOKENS:
+            ids[f"{token} {index}"] = index
+        else:
+            ids[f"{token} {ids[token]}"] = ids[token]
+            ids[token] = index
     return ids
+
+
+def _read_dictionary(dict_path: str | os.PathLike[str]) -> list[str]:
+    try:
+        return read_lines(Path(dict_path))
+    except ValueError as error:
+        raise ValueError(f"{error} Give the dict.txt that fairseq wrote, after the checkpoint.") from None
 
 
 def _dictionary_lines(lines: Iterable[str], dict_path: str | os.PathLike[str]) -> Iterable[tuple[str, bool]]:

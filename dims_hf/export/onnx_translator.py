@@ -29,6 +29,8 @@ import numpy as np
 # The attention operator of 1.20 loses the mask of rows after the first.
 OLDEST_RUNTIME = (1, 21)
 
+_AGAIN = "Export the model again, or copy the whole folder."
+
 
 class OnnxTranslator:
     """
@@ -75,7 +77,11 @@ class OnnxTranslator:
         """The model's tokenizer, with neither padding nor truncation."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        path = self.folder / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise ValueError(f"{path} is damaged: {error}. {_AGAIN}") from None
         tokenizer.no_padding()
         tokenizer.no_truncation()
         # "<s>" in a text is text.
@@ -90,7 +96,11 @@ class OnnxTranslator:
         options.log_severity_level = 3
         if threads is not None:
             options.intra_op_num_threads = threads
-        return onnxruntime.InferenceSession(str(self.folder / file), options, providers=["CPUExecutionProvider"])
+        path = self.folder / file
+        try:
+            return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # onnxruntime has a class for every kind of damage
+            raise ValueError(f"{path} cannot be opened: {' '.join(str(error).split())[:200]}. {_AGAIN}") from None
 
     def translate(
         self,
@@ -309,7 +319,6 @@ def read_description(folder: Path) -> dict[str, Any]:
     path = folder / "export.json"
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no export.json. Give a folder that `dims-hf export` wrote.")
-    again = "Export the model again, or copy the whole folder."
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         checksums = dict(description["sha256"])
@@ -318,16 +327,16 @@ def read_description(folder: Path) -> dict[str, Any]:
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         complete = False
     if not complete:
-        raise ValueError(f"{path} is damaged: it is no description of an export. {again}")
+        raise ValueError(f"{path} is damaged: it is no description of an export. {_AGAIN}")
     if description["model_type"] not in _STRATEGIES:
         raise ValueError(f"{path} is of a {description['model_type']!r} model, which this translator does not know.")
     for name, expected in checksums.items():
         file = folder / name
         if not file.is_file():
-            raise ValueError(f"{file} is missing. {again}")
+            raise ValueError(f"{file} is missing. {_AGAIN}")
         # What is only read by people may be changed by people.
         if file.suffix != ".md" and hashlib.sha256(file.read_bytes()).hexdigest() != expected:
-            raise ValueError(f"{file} is not the file that was exported (its checksum differs). {again}")
+            raise ValueError(f"{file} is not the file that was exported (its checksum differs). {_AGAIN}")
     return description
 
 

@@ -29,6 +29,10 @@ class DecodingStep(NamedTuple):
     state: torch.Tensor
 
 
+# Weights beyond it are accidents; what shall never be is worth infinity.
+_LARGEST_WEIGHT = 1e9
+
+
 @dataclass
 class NATGenerateOutput(ModelOutput):
     """
@@ -99,7 +103,7 @@ class DecodingSettings:
         for name in names:
             value = getattr(self, name)
             is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-            if not is_number or not value >= 0 or (math.isinf(value) and not infinite):
+            if not is_number or not (0 <= value <= _LARGEST_WEIGHT or (infinite and value == math.inf)):
                 raise ValueError(f"{name} must be a number >= 0, got {value!r}. Use 0 to turn it off.")
 
     @classmethod

@@ -113,6 +113,7 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
         )
     _check_output(folder, corpus_args)
     check_split(args.split)
+    resolve_model(args.teacher)  # a mistyped path is told before the corpus is read
     state = _processes(args)
     follow_launcher()
     with saying_how_to_go_on(lambda: _describe_progress(folder)):

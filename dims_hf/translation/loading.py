@@ -54,7 +54,9 @@ def load_model(
     # half precision is for transport; processors without such units decode it slowly or not at all
     dtype = dtype or ("float32" if target.type == "cpu" else "auto")
     model = load_checkpoint(name, dtype=dtype, trust_remote_code=trust_remote_code).to(target).eval()
-    return model, load_tokenizer(name, trust_remote_code=trust_remote_code)
+    tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
+    _check_special_tokens(name, model, tokenizer)
+    return model, tokenizer
 
 
 def load_checkpoint(
@@ -98,6 +100,20 @@ def load_tokenizer(name: str | os.PathLike[str], *, trust_remote_code: bool = Fa
     from transformers import AutoTokenizer
 
     return _from_pretrained(AutoTokenizer, resolve_model(name), trust_remote_code)
+
+
+def _check_special_tokens(
+    name: str | os.PathLike[str], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> None:
+    """Refuses a tokenizer that writes other special tokens than the model reads, as one without its config does."""
+    for token in ("bos", "eos", "pad"):
+        ours, theirs = (getattr(each, f"{token}_token_id", None) for each in (tokenizer, model.config))
+        # of the models of transformers, only what batches are made with is needed
+        if ours is None if not hasattr(model.config, "mask_token_id") and token != "bos" else ours != theirs:
+            raise ValueError(
+                f"{name}: the tokenizer's {token}_token_id is {ours}, the model's {theirs}. Its tokenizer_config.json "
+                "is missing, damaged or of another model: copy or export the checkpoint again."
+            )
 
 
 def check_finite(model: torch.nn.Module, name: str | os.PathLike[str]) -> None:

@@ -108,7 +108,7 @@ def exported_runtime(folder: Path) -> str:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}. Export the model again.") from None
     name = description.get("runtime", "onnx") if isinstance(description, dict) else None
-    if name not in RUNTIMES:
+    if not isinstance(name, str) or name not in RUNTIMES:
         raise ValueError(f"{path} names the runtime {name!r}. This version knows {', '.join(RUNTIMES)}.")
     return name
 

@@ -11,6 +11,18 @@ from transformers.configuration_utils import PreTrainedConfig
 PIPELINE_IMPL = "pipeline_translation.NATTranslationPipeline"
 
 
+# What no model has is an accident, and building it would fill the memory or never end.
+_BOUNDS = {
+    "vocab_size": (1, 2**24),
+    "d_model": (1, 2**16),
+    "encoder_layers": (0, 1000),
+    "decoder_layers": (1, 1000),
+    "encoder_ffn_dim": (1, 2**20),
+    "decoder_ffn_dim": (1, 2**20),
+    "max_position_embeddings": (1, 2**20),
+}
+
+
 @strict
 class NATConfig(PreTrainedConfig):
     r"""
@@ -93,6 +105,10 @@ class NATConfig(PreTrainedConfig):
         self._check_values()
 
     def _check_values(self) -> None:
+        for name, (least, most) in _BOUNDS.items():
+            value = getattr(self, name)
+            if not least <= value <= most:
+                raise ValueError(f"{name}={value} is not between {least} and {most}. Correct config.json.")
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
             if heads < 1 or self.d_model % heads:

@@ -588,9 +588,9 @@ def test_import_leaves_the_list_of_trusted_classes_as_it_was(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "is not a readable torch checkpoint|cannot be read as plain data"),
-        (b"not a checkpoint at all", "cannot be read as plain data"),
-        (b"PK\x03\x04 cut short", "is not a readable torch checkpoint|cannot be read as plain data"),
+        (b"", "is empty"),
+        (b"not a checkpoint at all", "is text, not a torch checkpoint. Give the checkpoint"),
+        (b"PK\x03\x04 cut short", "is not a readable torch checkpoint"),
     ],
     ids=["empty", "text", "truncated"],
 )
@@ -605,6 +605,42 @@ def test_import_of_bare_state_dict_is_refused(tmp_path: Path, dictionary: Path, 
     torch.save(state_dict, tmp_path / "c.pt")
     with pytest.raises(ValueError, match="no entry 'model'"):
         import_fairseq_checkpoint(tmp_path / "c.pt", dictionary)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_import_of_weights_that_are_not_finite_names_them(
+    tmp_path: Path, dictionary: Path, state_dict: dict[str, torch.Tensor], value: float
+):
+    state_dict["decoder.layers.0.fc1.bias"][3] = value
+    path = _save(tmp_path / "c.pt", state_dict, args=_arguments())
+    with pytest.raises(ValueError, match=r"^decoder\.layers\.0\.fc1\.bias holds NaN or infinite numbers"):
+        import_fairseq_checkpoint(path, dictionary)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("encoder.layers.0.fc1.weight", [1.0], r"fc1\.weight'?: list"),
+        (7, torch.zeros(2), "holds 7: Tensor"),
+        ("decoder.embed_length.weight", torch.zeros(256), r"has the shape \(256,\)"),
+        ("encoder.embed_positions.weight", torch.zeros(2, WIDTH), r"has the shape \(2, 8\)"),
+        ("encoder.layers.0.fc1.weight", torch.tensor(1.0), r"has the shape \(\)"),
+        ("decoder.layers.999999999.fc1.bias", torch.zeros(INNER), "unexpected: decoder.layers.999999999.fc1.bias"),
+        ("decoder.embed_tokens.weight", torch.zeros(1).expand(10**9, WIDTH), "claims the shape"),
+        ("encoder.layers.0.fc1.bias", torch.zeros(INNER, dtype=torch.complex64), "no plain tensor"),
+    ],
+)
+def test_state_dict_that_no_training_wrote_is_refused(
+    state_dict: dict[str, torch.Tensor], name: Any, value: Any, message: str
+):
+    with pytest.raises(ValueError, match=message):
+        model_from_fairseq_state_dict({**state_dict, name: value}, attention_heads=HEADS)
+
+
+@pytest.mark.parametrize("heads", [0, -2, True, (2,), (2, 2, 2), "2", 2.0])
+def test_attention_heads_that_cannot_be_are_refused(state_dict: dict[str, torch.Tensor], heads: Any):
+    with pytest.raises(ValueError, match="attention_heads must be a number >= 1, or two"):
+        model_from_fairseq_state_dict(state_dict, attention_heads=heads)
 
 
 def test_import_of_missing_files_names_them(tmp_path: Path, dictionary: Path):
@@ -661,8 +697,14 @@ def test_dictionary_with_a_bad_line_is_refused_with_its_number(tmp_path: Path, t
 def test_dictionary_that_is_not_utf8_is_refused(tmp_path: Path):
     path = tmp_path / "dict.txt"
     path.write_bytes("Größe 5\n".encode("latin-1"))
-    with pytest.raises(ValueError, match="is not UTF-8"):
+    with pytest.raises(ValueError, match=r"dict.txt:1: not valid UTF-8 .*Give the dict.txt that fairseq wrote"):
         read_fairseq_dictionary(path)
+
+
+def test_dictionary_with_a_byte_order_mark_and_windows_lines_reads_the_same(tmp_path: Path, dictionary: Path):
+    path = tmp_path / "windows.txt"
+    path.write_text(DICTIONARY.replace("\n", "\r\n"), encoding="utf-8-sig", newline="")
+    assert read_fairseq_dictionary(path) == read_fairseq_dictionary(dictionary)
 
 
 @pytest.mark.parametrize(

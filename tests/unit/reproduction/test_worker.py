@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,11 @@ def test_worker_when_training_collapses_writes_the_outcome(tmp_path: Path, monke
     outcome = Outcome(Run("student", "student"), tmp_path)
     assert outcome.is_finished and outcome.collapsed["step"] == 40
     assert [(entry["step"], entry["eval_bleu_1"]) for entry in outcome.log()] == [(30, 20.0), (40, 0.5)]
+
+
+def test_every_kind_of_run_has_its_command():
+    for module, function in worker._COMMANDS.values():
+        assert callable(getattr(import_module(module), function))
 
 
 def test_worker_error_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.CaptureFixture):
