@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 
-pytest_plugins = ["tests.fixtures.evaluation", "tests.fixtures.training"]
+pytest_plugins = ["tests.fixtures.evaluation", "tests.fixtures.teachers", "tests.fixtures.training"]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -18,6 +18,7 @@ import torch
 
 from dims_hf.benchmark.weights import Weights
 from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID, Batch
+from dims_hf.data.beam_search_ctranslate2 import convert_marian
 from dims_hf.export.shortlist import FREQUENT, PER_TOKEN, Shortlist
 from dims_hf.translation.sentences import collapse
 from dims_hf.translation.torch_runtime import pad_batch
@@ -257,28 +258,14 @@ def open_ctranslate2(
 
 def _convert(weights: Weights, folder: Path, compute_type: str, has_shortlist: bool) -> Path:
     """Converts unless the process that measures time has."""
-    from ctranslate2.converters import transformers as loaders
-    from ctranslate2.converters.converter import Converter
-
     place = folder / f"ctranslate2-{weights.name}-{compute_type}{'-shortlist' if has_shortlist else ''}"
     if place.exists():
         return place
-    model = weights.make(None)
-    starts_with_pad = model.config.decoder_start_token_id == model.config.pad_token_id
-    # Marian's own loader expects the padding token, which it drops, at the end of the vocabulary and the first step
-    loader = loaders.MarianMTLoader() if starts_with_pad else loaders.BartLoader()
-    model.config.normalize_before = model.config.normalize_embedding = False
-
-    class Loaded(Converter):
-        def _load(self) -> Any:
-            with torch.no_grad():
-                return loader(model, weights.tokenizer)
-
     with TemporaryDirectory(dir=folder) as scratch:
-        mapping = Path(scratch) / "vmap.txt"
-        if has_shortlist:
+        mapping = Path(scratch) / "vmap.txt" if has_shortlist else None
+        if mapping is not None:
             mapping.write_text(vocabulary_mapping(random_shortlist(weights.config.vocab_size), weights.tokens))
-        Loaded().convert(str(place), vmap=str(mapping) if has_shortlist else None, quantization=compute_type)
+        convert_marian(weights.make(None), weights.tokenizer, place, compute_type, vocabulary_mapping=mapping)
     return place
 
 

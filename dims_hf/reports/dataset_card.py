@@ -101,7 +101,7 @@ def _metadata(report: Mapping[str, Any], title: str) -> str:
         # Named, so that the shards are not taken for more rows.
         configs=[{"config_name": "default", "data_files": [_data_file(split) for split in task["num_pairs"]]}],
         # Declared, as the splits need not have the same columns.
-        dataset_info={"features": _features(task)},
+        dataset_info={"features": _features(task, report["settings"].get("num_return_sequences") or 1)},
     )
     return data.to_yaml().rstrip("\n")
 
@@ -111,9 +111,11 @@ def _data_file(split: str) -> dict[str, str]:
     return {"split": {"valid": "validation"}.get(split, split), "path": f"{split}.jsonl"}
 
 
-def _features(task: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _features(task: Mapping[str, Any], num_hypotheses: int) -> list[dict[str, Any]]:
     languages = {"languages": [task["source_lang"], task["target_lang"]]}
     columns = [{"name": name, "dtype": "int64"} for name in task["side_columns"]]
+    if num_hypotheses > 1:
+        columns.append({"name": "alternatives", "list": "string"})
     return [{"name": "translation", "dtype": {"translation": languages}}, *columns]
 
 

@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from dims_hf.data import TranslationCollator
-from dims_hf.data.distilled import BeamTranslator
+from dims_hf.data.beam_search import BeamTranslator
 from dims_hf.evaluation import score
 from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
 from dims_hf.trainers.precision import settle_precision

@@ -19,7 +19,8 @@ import torch
 
 from dims_hf.cli.main import main
 from dims_hf.data import load_corpus, save_tokenizer
-from dims_hf.data.distilled import DROP_REASONS, BeamTranslator
+from dims_hf.data.beam_search import BeamTranslator, TorchBeamSearch
+from dims_hf.data.distilled import DROP_REASONS
 from dims_hf.evaluation import score
 from dims_hf.recipes.autoregressive import AutoregressiveModelArguments, make_autoregressive_model
 from dims_hf.recipes.distilled_data import DistilledDataArguments, make_distilled_data
@@ -191,12 +192,29 @@ def test_other_filters_need_no_other_translations(
     place: SimpleNamespace, make: Callable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     folder = make(tmp_path / "filters")
-    monkeypatch.delattr(BeamTranslator, "_generate")
+    monkeypatch.delattr(TorchBeamSearch, "_generate")
     make(folder, "--max_length_ratio", "1.2")
     report = report_of(folder)
     assert report["filter"]["max_length_ratio"] == 1.2
     assert report["train"]["dropped"]["length_ratio"] > report_of(place.made)["train"]["dropped"]["length_ratio"]
     assert len(load_corpus(folder, "en", "de")["train"]) == report["train"]["kept"]
+
+
+def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
+    place: SimpleNamespace, make: Callable, tmp_path: Path
+):
+    from datasets import load_dataset
+
+    pytest.importorskip("ctranslate2", reason='needs pip install "dims-hf[ctranslate2]"')
+    folder = make(tmp_path / "several", "--runtime", "ctranslate2", "--num_hypotheses", "2")
+    splits = load_dataset(str(folder), cache_dir=str(tmp_path / "cache"))
+    best = [pair["de"] for pair in splits["train"]["translation"]]
+    assert best == load_corpus(folder, "en", "de")["train"]["target"]
+    assert {len(others) for others in splits["train"]["alternatives"]} == {0, 1}
+    assert all(text not in others for text, others in zip(best, splits["train"]["alternatives"]))
+    assert splits["test"]["alternatives"][0] is None
+    again = make(tmp_path / "again", "--runtime", "ctranslate2", "--num_hypotheses", "2")
+    assert contents(again) == contents(folder)
 
 
 @pytest.mark.parametrize(
@@ -211,7 +229,10 @@ def test_other_filters_need_no_other_translations(
         (["--split", "test"], "The test split is not distilled"),
         (["--teacher_target_lang", "de"], "has no language codes, got 'de'"),
         (["--max_length_ratio", "0"], "max_length_ratio must be >= 1, got 0"),
-        (["--dtype", "int8"], "dtype must be one of float32, bfloat16, float16"),
+        (["--dtype", "int4"], "dtype must be one of float32, bfloat16, float16, int8"),
+        (["--dtype", "int8"], "dtype int8 is one of the ctranslate2 runtime. Set runtime: ctranslate2"),
+        (["--num_hypotheses", "3"], "num_hypotheses=3 needs a beam at least as wide, got num_beams=2"),
+        (["--runtime", "ctranslate2"], "holds translations with runtime=torch, this recipe says runtime=ctranslate2"),
         (["--teacher", "./absent"], "Model folder ./absent does not exist"),
         (["--monolingual", "x.txt"], "Leave it out: the sources of data are distilled"),
     ],
