@@ -320,7 +320,9 @@ def _add_cards(app: FastAPI, viewer: Viewer) -> None:
 
     for system in _cards(viewer):
         folder = viewer.models[system].folder
-        pages = {"": HTMLResponse(_card_page(system, (folder / "README.md").read_text(encoding="utf-8")))}
+        pages: dict[str, Response] = {
+            "": HTMLResponse(_card_page(system, (folder / "README.md").read_text(encoding="utf-8")))
+        }
         for figure in folder.glob("*.png"):
             pages[f"/{figure.name}"] = Response(figure.read_bytes(), media_type="image/png")
         for path, answer in pages.items():

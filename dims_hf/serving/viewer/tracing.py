@@ -131,7 +131,9 @@ class TracedModel:
                 f"{folder} writes from left to right and has no passes to watch. Give a model of dims_hf."
             )
         self.runtime, self.folder, self.name = runtime, Path(folder), name or Path(folder).name
-        self.model, self.tokenizer = runtime.model, runtime.text_tokenizer
+        # torch and transformers annotate these too loosely to check calls of them
+        self.model: Any = runtime.model
+        self.tokenizer: Any = runtime.text_tokenizer
 
     @property
     def default_iterations(self) -> int:
