@@ -14,24 +14,29 @@ from dims_hf.serving.settings import ServerSettings, parse_pair
 
 # Seconds that requests at hand have when the server is told to end.
 _GRACE = 8
+# Seconds without a sign of life after which a worker is taken for dead.
+_HEALTH = 30
 
 
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     args = vars(_parser().parse_words(argv))
     host, port, workers = (args.pop(name) for name in ("host", "port", "workers"))
+    if workers < 1:
+        raise ValueError(f"--workers must be >= 1, got {workers}.")
     pairs = tuple(parse_pair(text) for text in args.pop("model"))
     settings = ServerSettings(pairs, **{name: value for name, value in args.items() if value is not None})
     try:
         import fastapi  # noqa: F401
         import uvicorn
+        from uvicorn.supervisors import Multiprocess
     except ModuleNotFoundError as error:
         raise ValueError(f'The server needs {error.name}. Install it: pip install "dims-hf[serve]"') from None
     os.environ["DIMS_HF_SERVER"] = settings.to_json()
     with tempfile.TemporaryDirectory(prefix="dims_hf_metrics.") as folder:
         if workers > 1:
             os.environ["PROMETHEUS_MULTIPROC_DIR"] = folder
-        uvicorn.run(
+        config = uvicorn.Config(
             "dims_hf.serving.app:create_app",
             factory=True,
             host=host,
@@ -40,6 +45,10 @@ def main(argv: Sequence[str]) -> None:
             timeout_graceful_shutdown=_GRACE,
             access_log=False,
         )
+        # A worker that loads a model on a busy machine is slow to answer, not dead.
+        config.timeout_worker_healthcheck = _HEALTH
+        # Supervised, also where there is one: a worker that dies is started again.
+        Multiprocess(config, [config.bind_socket()]).run()
 
 
 def _parser() -> CommandParser:
@@ -63,4 +72,7 @@ def _parser() -> CommandParser:
     parser.add_argument("--max-batch", type=int, help="sentences translated together")
     parser.add_argument("--max-wait", type=float, help="seconds that a sentence waits for others")
     parser.add_argument("--max-waiting", type=int, help="sentences that may wait")
+    parser.add_argument("--threshold", type=float, help="confidence, 0 to 1, below which a sentence is done again")
+    parser.add_argument("--fallback-iterations", type=int, help="decoder passes of the second try")
+    parser.add_argument("--fallback-model", metavar="FOLDER", help="another model for the second try")
     return parser

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -45,7 +46,9 @@ def main(argv: Sequence[str]) -> None:
     translate = _make_translate(runtime, arguments)
     with _open_output(arguments.output) as output:
         if kind != "text":
-            _translate_document(source, kind, translate, output)
+            if arguments.on_long is None:
+                translate = functools.partial(translate, on_long="split")
+            _translate_document(source, kind, translate, arguments.format, output)
         elif arguments.show_steps:
             _write(_show_steps(runtime, _groups(arguments, source), arguments), output)
         else:
@@ -64,7 +67,8 @@ def _make_parser() -> CommandParser:
     files.add_argument(
         "--input-format",
         choices=("text", "paragraphs", "markdown", "html", "srt", "po"),
-        help="text is one sentence per line; when not given, the suffix of --input decides",
+        help="text is one sentence per line, paragraphs are split into sentences; when not given, the suffix of "
+        "--input decides: .md, .html, .srt, .po, and text for any other",
     )
     files.add_argument(
         "--format", choices=("text", "jsonl"), default="text", help="jsonl: with scores and what looks wrong"
@@ -123,6 +127,8 @@ def _check(arguments: argparse.Namespace) -> None:
         given = [name for name in ("rerank", "threshold") if getattr(arguments, name) is not None]
         if given or arguments.format != "text":
             raise ValueError("--show-steps shows the passes of one model as text. Leave out the other options.")
+        if _document_kind(arguments) != "text":
+            raise ValueError("--show-steps is for sentences. Pass --input-format text, or leave it out.")
 
 
 # ---- in ----------------------------------------------------------------------------------------------------------
@@ -221,14 +227,22 @@ def _translate_group(
 
 
 def _translate_document(
-    source: tuple[Any, str] | None, kind: str, translate: Callable[..., list[Translation]], output: TextIO
+    source: tuple[Any, str], kind: str, translate: Callable[..., list[Translation]], form: str, output: TextIO
 ) -> None:
+    """Writes the translated document, or as JSON lines its sentences, each once, in their order."""
     from dims_hf.translation.documents import translate_document
 
+    pairs: list[tuple[str, Translation]] = []
+
+    def translate_sentences(texts: list[str]) -> list[str]:
+        pairs.extend(zip(texts, translate(texts), strict=True))
+        return [translation.text for _, translation in pairs]
+
     stream, name = source
-    written = translate_document(
-        stream.read(), kind, lambda texts: [each.text for each in translate(texts, on_long="split")], name=name
-    )
+    written = translate_document(stream.read(), kind, translate_sentences, name=name)
+    if form == "jsonl":
+        _write([[_as_json(*pair) for pair in pairs]], output)
+        return
     output.flush()
     output.buffer.write(written)
     output.buffer.flush()

@@ -23,7 +23,7 @@ from dims_hf.serving.batching import Batcher, QueueFull
 from dims_hf.serving.detection import LanguageDetector
 from dims_hf.serving.metrics import ServerMetrics
 from dims_hf.serving.settings import ServerSettings
-from dims_hf.serving.texts import open_translator, translate_text
+from dims_hf.serving.texts import Sentence, TranslatedText, open_translator, translate_text
 
 
 SETTINGS_VARIABLE = "DIMS_HF_SERVER"
@@ -41,6 +41,7 @@ _TRANSLATE_SCHEMA = {
         "target": {"type": "string"},
         "format": {"type": "string", "enum": ["text", "html"], "default": "text"},
         "alternatives": {"type": "integer", "minimum": 0, "default": 0},
+        "quality": {"type": "boolean", "default": False, "description": "whether to say how sure it is"},
         "api_key": {"type": "string"},
     },
 }
@@ -68,6 +69,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     app.exception_handler(Refused)(_answer_refusal)
     app.exception_handler(404)(_answer_status)
     app.exception_handler(405)(_answer_status)
+    app.exception_handler(Exception)(_answer_failure)
     app.post("/translate", openapi_extra=_body(_TRANSLATE_SCHEMA), responses=_RESPONSES)(server.translate)
     app.post("/detect", openapi_extra=_body(_DETECT_SCHEMA), responses=_RESPONSES)(server.detect)
     app.get("/languages")(server.languages)
@@ -81,9 +83,9 @@ class Server:
 
     def __init__(self, settings: ServerSettings) -> None:
         self.settings = settings
-        limits = {name: getattr(settings, name) for name in ("max_batch", "max_wait", "max_waiting")}
-        self.batchers = {
-            (pair.source, pair.target): Batcher(open_translator(pair.model, threads=settings.threads), **limits)
+        limits: dict[str, Any] = {name: getattr(settings, name) for name in ("max_batch", "max_wait", "max_waiting")}
+        self.batchers: dict[tuple[str, str], Batcher[Sentence]] = {
+            (pair.source, pair.target): Batcher(open_translator(pair.model, settings), **limits)
             for pair in settings.pairs
         }
         self.codes = sorted({code for pair in self.batchers for code in pair})
@@ -114,7 +116,11 @@ class Server:
         sources = [str(each["language"]) for each in detected] if detected else [source] * len(texts)
         jobs = [self._translate_one(text, code, target, markup) for text, code in zip(texts, sources, strict=True)]
         translated = await self._in_time(asyncio.gather(*jobs))
-        answer: dict[str, Any] = {"translatedText": translated if is_list else translated[0]}
+        written = [each.text for each in translated]
+        answer: dict[str, Any] = {"translatedText": written if is_list else written[0]}
+        if _is_true(values, "quality"):
+            judged = [each.quality() for each in translated]
+            answer["quality"] = judged if is_list else judged[0]
         if detected:
             answer["detectedLanguage"] = detected if is_list else detected[0]
         if int(_word(values, "alternatives", "0") or 0):
@@ -122,9 +128,9 @@ class Server:
         self.metrics.observe(len(texts), sum(map(len, texts)), time.perf_counter() - start)
         return JSONResponse(answer)
 
-    async def _translate_one(self, text: str, source: str, target: str, markup: str) -> str:
+    async def _translate_one(self, text: str, source: str, target: str, markup: str) -> TranslatedText:
         if source == target and source in self.codes:
-            return text
+            return TranslatedText(text, [])
         batcher = self.batchers.get((source, target))
         if batcher is None:
             known = source in self.codes
@@ -137,7 +143,7 @@ class Server:
         except ValueError as error:
             raise Refused(str(error)) from None
 
-    async def _in_time(self, work: asyncio.Future[list[str]]) -> list[str]:
+    async def _in_time(self, work: asyncio.Future[list[TranslatedText]]) -> list[TranslatedText]:
         try:
             return await asyncio.wait_for(work, self.settings.timeout)
         except asyncio.TimeoutError:
@@ -254,6 +260,16 @@ def _word(values: dict[str, Any], name: str, default: str | None = None) -> str:
     return value
 
 
+def _is_true(values: dict[str, Any], name: str) -> bool:
+    """A yes or no of JSON or of a form."""
+    value = values.get(name, False)
+    if isinstance(value, str) and value.lower() in ("true", "false", "1", "0", ""):
+        return value.lower() in ("true", "1")
+    if not isinstance(value, bool):
+        raise Refused(f"Invalid request: {name} must be true or false")
+    return value
+
+
 def _body(schema: dict[str, Any]) -> dict[str, Any]:
     kinds = ("application/json", "application/x-www-form-urlencoded")
     return {"requestBody": {"required": True, "content": {kind: {"schema": schema} for kind in kinds}}}
@@ -274,6 +290,11 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 
 async def _answer_refusal(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"error": str(error)}, status_code=getattr(error, "status", 400))
+
+
+async def _answer_failure(_: Request, error: Exception) -> JSONResponse:
+    """Whatever was not foreseen: an answer in the form of the others, and the trace in the server's log."""
+    return JSONResponse({"error": f"The server failed: {type(error).__name__}"}, status_code=500)
 
 
 async def _answer_status(_: Request, error: Any) -> JSONResponse:

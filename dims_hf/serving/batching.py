@@ -7,7 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from typing import Generic, NamedTuple, TypeVar
+
+
+Translated = TypeVar("Translated")
 
 
 class QueueFull(Exception):
@@ -16,10 +19,10 @@ class QueueFull(Exception):
 
 class _Waiting(NamedTuple):
     texts: list[str]
-    result: asyncio.Future[list[str]]
+    result: asyncio.Future[list]
 
 
-class Batcher:
+class Batcher(Generic[Translated]):
     """
     Translates texts of concurrent requests in common batches, in the order they came.
 
@@ -34,7 +37,7 @@ class Batcher:
     """
 
     def __init__(
-        self, translate: Callable[[list[str]], list[str]], *, max_batch: int, max_wait: float, max_waiting: int
+        self, translate: Callable[[list[str]], list[Translated]], *, max_batch: int, max_wait: float, max_waiting: int
     ) -> None:
         self._translate, self._max_batch, self._max_wait, self._max_waiting = (
             translate,
@@ -64,7 +67,7 @@ class Batcher:
             request.result.cancel()
         self._executor.shutdown(wait=True)
 
-    async def translate(self, texts: Sequence[str]) -> list[str]:
+    async def translate(self, texts: Sequence[str]) -> list[Translated]:
         """
         Translations of `texts`, in their order.
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 
 class ServerMetrics:
@@ -39,6 +40,27 @@ class ServerMetrics:
         self._waiting.set(num_waiting)
         if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
             return generate_latest(self._registry)
+        _forget_dead_processes(os.environ["PROMETHEUS_MULTIPROC_DIR"])
         together = CollectorRegistry()
         MultiProcessCollector(together)
         return generate_latest(together)
+
+
+def _forget_dead_processes(folder: str) -> None:
+    """What a killed worker said of its present state holds no longer; its counts stay."""
+    from prometheus_client.multiprocess import mark_process_dead
+
+    for name in os.listdir(folder):
+        match = re.fullmatch(r"gauge_live\w+_(\d+)\.db", name)
+        if match and not _is_alive(int(match[1])):
+            mark_process_dead(int(match[1]), folder)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # alive, and somebody else's by now
+        return True
+    return True

@@ -41,9 +41,13 @@ class ServerSettings:
         max_batch (`int`): sentences that are translated together, from however many requests.
         max_wait (`float`): seconds that the first sentence of a batch waits for others.
         max_waiting (`int`): sentences that may wait; requests beyond are turned away at once.
+        threshold (`float`, *optional*): confidence below which a sentence is translated again.
+        fallback_iterations (`int`, *optional*): decoder passes of the second try.
+        fallback_model (`str`, *optional*): folder of another model for the second try, of the only pair.
 
     Raises:
-        ValueError: no model, two models for one pair, or a limit below its least value.
+        ValueError: no model, two models for one pair, a limit below its least value, or a threshold without one way of
+            trying again.
     """
 
     pairs: tuple[LanguagePair, ...]
@@ -56,6 +60,9 @@ class ServerSettings:
     max_batch: int = 64
     max_wait: float = 0.005
     max_waiting: int = 10_000
+    threshold: float | None = None
+    fallback_iterations: int | None = None
+    fallback_model: str | None = None
 
     def __post_init__(self) -> None:
         if not self.pairs:
@@ -64,11 +71,24 @@ class ServerSettings:
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"There are two models for {'-'.join(name)}. Keep one of them.")
-        least = {"requests_per_minute": 0, "max_wait": 0.0, "timeout": 0.001}
-        for field in fields(self)[2:]:
+        least = {"requests_per_minute": 0, "max_wait": 0.0, "timeout": 0.001, "threshold": 0.0}
+        for field in fields(self)[1:]:
             value, bound = getattr(self, field.name), least.get(field.name, 1)
-            if value < bound:
+            if isinstance(value, (int, float)) and not value >= bound:
                 raise ValueError(f"{field.name} must be >= {bound}, got {value}.")
+        self._check_second_try()
+
+    def _check_second_try(self) -> None:
+        ways = [way for way in (self.fallback_iterations, self.fallback_model) if way is not None]
+        if len(ways) != (self.threshold is not None):
+            raise ValueError(
+                "A second try needs --threshold and one of --fallback-iterations and --fallback-model. Give both or "
+                "neither."
+            )
+        if self.threshold is not None and self.threshold > 1:
+            raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}. It is a mean probability.")
+        if self.fallback_model is not None and len(self.pairs) > 1:
+            raise ValueError("One fallback model cannot serve several language pairs. Use --fallback-iterations.")
 
     def to_json(self) -> str:
         """For a worker process."""

@@ -4,24 +4,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dims_hf.models.quality_flags import find_flags
+
 from .runtimes import Runtime
 from .sentences import Translation, translate_texts
-
-
-# A pair of words that comes this often in a row, or a word that does, is a loop.
-_LOOP = re.compile(r"\b(\w+(?:\W+\w+)?)(?:\W+\1\b){2,}", re.IGNORECASE)
-# Share of decoded tokens that equal their left neighbour, before repeats are collapsed.
-_MOST_REPEATS = 0.2
-# UTF-8 bytes of a translation over those of its source: few pairs of human translations lie outside, in any script.
-_LENGTH_RATIOS = (0.4, 2.5)
-# Shorter texts say nothing by their length, and names are rightly copied.
-_SHORT_BYTES, _SHORT_WORDS = 20, 4
-_COPIED_SHARE = 0.8
 
 
 @dataclass(frozen=True)
@@ -69,11 +59,7 @@ def quality_flags(source: str, translation: Translation) -> list[str]:
     """
     if translation.left_out is not None:
         return []
-    if not translation.text:
-        return ["empty"]
-    checks = {"repeats": _repeats(translation), "length": _odd_length(source, translation.text)}
-    checks["copied"] = _copied(source, translation.text)
-    return [name for name, is_wrong in checks.items() if is_wrong]
+    return find_flags(source, translation.text, translation.raw_token_ids)
 
 
 def translate_adaptively(
@@ -108,23 +94,3 @@ def translate_adaptively(
     for row, translation in zip(rows, again, strict=True):
         translations[row] = replace(translation, is_fallback=True)
     return translations
-
-
-def _repeats(translation: Translation) -> bool:
-    ids = translation.raw_token_ids
-    repeated = sum(left == right for left, right in zip(ids, ids[1:], strict=False))
-    return repeated > _MOST_REPEATS * max(5, len(ids)) or _LOOP.search(translation.text) is not None
-
-
-def _odd_length(source: str, text: str) -> bool:
-    ours, theirs = len(text.encode()), len(source.strip().encode())
-    if max(ours, theirs) < _SHORT_BYTES:
-        return False
-    return not _LENGTH_RATIOS[0] <= ours / max(1, theirs) <= _LENGTH_RATIOS[1]
-
-
-def _copied(source: str, text: str) -> bool:
-    given, written = (re.findall(r"\w+", each.lower()) for each in (source, text))
-    if len(written) < _SHORT_WORDS:
-        return False
-    return sum(word in set(given) for word in written) >= _COPIED_SHARE * len(written)

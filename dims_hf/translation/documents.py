@@ -16,7 +16,7 @@ from html import escape, unescape
 from pathlib import PurePath
 
 from dims_hf._files import check_kind
-from dims_hf.models.source_text import split_sentences
+from dims_hf.models.paragraphs import cut_sentences, find_paragraphs, is_worded
 
 
 _SUFFIXES = {
@@ -29,14 +29,6 @@ _SUFFIXES = {
     ".po": "po",
     ".pot": "po",
 }
-
-# What stays as it is inside any text: tags, entities, addresses, format directives, names in braces.
-_PLACEHOLDER = re.compile(
-    r"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:https?|ftp)://[^\s<>"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+
-    |%(?:\([\w.]+\)|\d+\$)?[-+\#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%
-    |\$?\{\{?[^{}\n]*\}?\}|\\[nrt]|[\udc80-\udcff]+""",
-    re.VERBOSE,
-)
 
 
 @dataclass(frozen=True)
@@ -102,7 +94,7 @@ def translate_document(
     """
     check_kind(raw, name)
     document = read_document(raw.decode("utf-8", "surrogateescape"), kind)
-    cut = [list(_cut(slot)) for slot in document.slots]
+    cut = [list(cut_sentences(slot.text, slot.is_wrapped)) for slot in document.slots]
     sentences = list(dict.fromkeys(text for parts in cut for text, is_sentence in parts if is_sentence))
     translated = dict(zip(sentences, translate(sentences) if sentences else [], strict=True))
     filled = ["".join(translated[text] if is_sentence else text for text, is_sentence in parts) for parts in cut]
@@ -118,46 +110,16 @@ def read_document(source: str, kind: str) -> Document:
     """
     if kind not in _READERS:
         raise ValueError(f"Unknown kind of document {kind!r}. Use {', '.join(_READERS)}.")
-    return Document(source, [slot for slot in _READERS[kind](source) if _is_worded(slot.text)])
-
-
-def _is_worded(text: str) -> bool:
-    return any(character.isalpha() for character in text)
-
-
-def _cut(slot: Slot) -> Iterator[tuple[str, bool]]:
-    """Parts of a slot's text and whether each is a sentence to translate; joined, they are the text."""
-    end = 0
-    for placeholder in _PLACEHOLDER.finditer(slot.text):
-        yield from _cut_sentences(slot.text[end : placeholder.start()], slot.is_wrapped)
-        yield placeholder[0], False
-        end = placeholder.end()
-    yield from _cut_sentences(slot.text[end:], slot.is_wrapped)
-
-
-def _cut_sentences(text: str, is_wrapped: bool) -> Iterator[tuple[str, bool]]:
-    flat = re.sub(r"[\r\n]", " ", text) if is_wrapped else text
-    end = 0
-    for sentence in split_sentences(flat):
-        start = flat.index(sentence, end)
-        yield text[end:start], False
-        end = start + len(sentence)
-        yield sentence if _is_worded(sentence) else text[start:end], _is_worded(sentence)
-    yield text[end:], False
+    return Document(source, [slot for slot in _READERS[kind](source) if is_worded(slot.text)])
 
 
 # ---- paragraphs and HTML -----------------------------------------------------------------------------------------
 
 
 def _read_paragraphs(source: str) -> Iterator[Slot]:
-    """Paragraphs end at blank lines; where lines are long, a sentence may run over their breaks."""
-    for match in re.finditer(r"\S(?:.|\n(?!\s*\n)|\r(?!\n?\s*\n))*", source):
-        is_wrapped = max(map(len, match[0].splitlines())) >= _WRAPPED_WIDTH
-        yield Slot(match.start(), match.end(), match[0], is_wrapped=is_wrapped)
+    for start, end, is_wrapped in find_paragraphs(source):
+        yield Slot(start, end, source[start:end], is_wrapped=is_wrapped)
 
-
-# A line at least this long was broken because it was full, and not because something ended.
-_WRAPPED_WIDTH = 50
 
 _HTML_MARKUP = re.compile(
     r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<[!?][^>]*>
@@ -196,9 +158,7 @@ _LETTER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;")
 
 def _html_slot(source: str, start: int, end: int) -> Slot:
     # Entities of markup signs are placeholders; others are letters ("&uuml;") and read as such.
-    text = re.sub(
-        r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;", lambda entity: unescape(entity[0]), source[start:end]
-    )
+    text = _LETTER_ENTITY.sub(lambda entity: unescape(entity[0]), source[start:end])
     return Slot(start, end, text, _escape_html, is_wrapped=True)
 
 

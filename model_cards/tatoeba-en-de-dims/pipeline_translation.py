@@ -2,8 +2,10 @@
 # Copyright 2026 The dims_hf authors
 """`pipeline("translation")` for non-autoregressive models; this file travels with every checkpoint."""
 
+import math
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -12,7 +14,9 @@ from transformers.pipelines.base import ChunkPipeline
 
 from .copied_text import show_copied
 from .generation_nat import NATGenerationMixin
-from .source_text import check_policies, prepare_sources
+from .paragraphs import cut_paragraphs
+from .quality_flags import find_flags
+from .source_text import PreparedSources, check_policies, is_blank, prepare_sources
 
 
 # Arguments of `generate()` whose value or result belongs to one batch, while a pipeline makes its batches itself.
@@ -34,6 +38,30 @@ class NumberedText(NamedTuple):
 
     number: int
     text: Any
+
+
+@dataclass(frozen=True)
+class Layout:
+    """
+    How a text was taken apart.
+
+    Args:
+        parts (`list[tuple[str, bool]]`): its stretches, and whether each is a sentence that is translated.
+        prepared ([`PreparedSources`]): what became of these sentences.
+    """
+
+    parts: list[tuple[str, bool]]
+    prepared: PreparedSources
+
+    @property
+    def sentences(self) -> list[str]:
+        """The sentences, in order."""
+        return [part for part, is_sentence in self.parts if is_sentence]
+
+    def join(self, translations: Iterable[str]) -> str:
+        """The text with the translation of each sentence in its place."""
+        left = iter(translations)
+        return "".join(next(left) if is_sentence else part for part, is_sentence in self.parts)
 
 
 class Pieces(Iterator):
@@ -61,6 +89,12 @@ class NATTranslationPipeline(ChunkPipeline):
     the pipeline is made or when it is called, and so may `on_blank` and `on_long`, which say what becomes of blank and
     overlong texts (see `prepare_sources`); `truncation=True` cuts sources at the tokenizer's `model_max_length`.
     `return_tensors=True` returns `translation_token_ids` instead of text.
+
+    A text with line breaks in it is taken for paragraphs: its sentences are translated one by one, and what is between
+    them (white space, blank lines, addresses, `%s`, `{name}`, tags) stays as it is. `paragraphs=True` does this with
+    every text, `paragraphs=False` with none.
+
+    `return_confidence=True` adds how sure a translation is and what looks wrong with it, sentence by sentence too.
     """
 
     # transformers annotates what it leaves to subclasses by its own values, `None`.
@@ -83,6 +117,8 @@ class NATTranslationPipeline(ChunkPipeline):
         truncation: bool | str | None = None,
         on_blank: str | None = None,
         on_long: str | None = None,
+        paragraphs: bool | None = None,
+        return_confidence: bool | None = None,
         src_lang: str | None = None,
         tgt_lang: str | None = None,
         **generate_kwargs: Any,
@@ -96,7 +132,7 @@ class NATTranslationPipeline(ChunkPipeline):
                 "batch for that."
             )
         check_policies(on_blank or "keep", on_long or "error")
-        given = {"truncation": truncation, "on_blank": on_blank, "on_long": on_long}
+        given = {"truncation": truncation, "on_blank": on_blank, "on_long": on_long, "paragraphs": paragraphs}
         preprocess = {name: value for name, value in given.items() if value is not None}
         postprocess: dict[str, Any] = {}
         if return_tensors is not None or return_text is not None:
@@ -104,6 +140,8 @@ class NATTranslationPipeline(ChunkPipeline):
             postprocess["return_tensors"] = bool(return_tensors) and not return_text
         if clean_up_tokenization_spaces is not None:
             postprocess["clean_up_tokenization_spaces"] = clean_up_tokenization_spaces
+        if return_confidence is not None:
+            postprocess["return_confidence"] = generate_kwargs["keep_repeats"] = return_confidence
         return preprocess, generate_kwargs, postprocess
 
     def __call__(self, inputs: Any, **kwargs: Any) -> Any:  # type: ignore[override]
@@ -113,15 +151,17 @@ class NATTranslationPipeline(ChunkPipeline):
 
         Args:
             inputs (`str`, `Sequence[str]` or `Iterable[str]`): source text(s).
-            kwargs: `batch_size`, `return_tensors`, `truncation`, `on_blank`, `on_long`, and keyword arguments of
-                `generate()`.
+            kwargs: `batch_size`, `return_tensors`, `truncation`, `on_blank`, `on_long`, `paragraphs`,
+                `return_confidence`, and keyword arguments of `generate()`.
 
         Returns:
             `list[dict]`: one `{"translation_text": str, "score": float}` per text, in order. For one text with
             `num_return_sequences=n`, its n candidates, best first; for texts, one such list per text. A stream gives
             an iterator over such lists. A score is the model's mean log-probability (the mean over the pieces of a
             text that was split), to four digits, and `None` for a text that was not translated: a blank one, or one
-            that `on_long="skip"` leaves out; its translation is empty.
+            that `on_long="skip"` leaves out; its translation is empty. With `return_confidence=True` each has also
+            `confidence` (geometric mean of the token probabilities, or `None`), `flags` (what looks wrong, see
+            `find_flags`) and `sentences`: `source`, `translation`, `score`, `confidence` and `flags` of each.
 
         Raises:
             ValueError: for a text that the policies refuse, something that is not text, or an argument that
@@ -146,7 +186,8 @@ class NATTranslationPipeline(ChunkPipeline):
         inputs: NumberedText | str,
         truncation: bool | str = False,
         on_blank: str = "keep",
-        on_long: str = "error",
+        on_long: str | None = None,
+        paragraphs: bool | None = None,
     ) -> "Pieces":
         """Token ids and mask (1, S) of each piece of one text."""
         number, text = inputs if isinstance(inputs, NumberedText) else (0, inputs)
@@ -155,10 +196,14 @@ class NATTranslationPipeline(ChunkPipeline):
                 f"The translation pipeline takes text, got {type(text).__name__} as text {number}. Pass str or a list."
             )
         max_length = self.model.config.max_source_length
+        parts = _parts(text, paragraphs)
         if truncation:
             on_long, max_length = "truncate", min(max_length, self.tokenizer.model_max_length)
+        elif on_long is None:
+            on_long = "error" if parts == [(text, True)] else "split"
+        sentences = [part for part, is_sentence in parts if is_sentence]
         prepared = prepare_sources(
-            [text], self.tokenizer, max_length, on_blank, on_long, name=lambda _: f"Text {number}"
+            sentences, self.tokenizer, max_length, on_blank, on_long, name=lambda _: f"Text {number}"
         )
         # What is left out takes a row of its batch all the same, whose result is dropped.
         pieces = prepared.pieces or self.tokenizer([""])["input_ids"]
@@ -166,17 +211,22 @@ class NATTranslationPipeline(ChunkPipeline):
             {
                 "input_ids": torch.tensor([ids]),
                 "attention_mask": torch.ones(1, len(ids), dtype=torch.long),
-                "is_left_out": not prepared.pieces,
-                "copied": prepared.copied.get(0, []),
+                "layout": Layout(parts, prepared),
                 "is_last": index == len(pieces) - 1,
             }
             for index, ids in enumerate(pieces)
         )
 
-    def _forward(self, model_inputs: dict, **generate_kwargs: Any) -> dict:  # type: ignore[override]
-        kept = {name: model_inputs.pop(name) for name in ("is_left_out", "copied", "is_last")}
+    def _forward(self, model_inputs: dict, keep_repeats: bool = False, **generate_kwargs: Any) -> dict:  # type: ignore[override]
+        kept = {name: model_inputs.pop(name) for name in ("layout", "is_last")}
         batch_size = model_inputs["input_ids"].shape[0]
         model = cast(NATGenerationMixin, self.model)
+        if keep_repeats:
+            # Repeats tell of a bad translation; they are collapsed afterwards.
+            asked = {name: generate_kwargs.get(name) for name in ("generation_config", "collapse_repeats")}
+            collapses = model.decoding_settings(**asked).collapse_repeats
+            generate_kwargs["collapse_repeats"] = False
+            kept["collapses"] = collapses if isinstance(kept["is_last"], bool) else [collapses] * batch_size
         output = model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
         return {
@@ -186,28 +236,90 @@ class NATTranslationPipeline(ChunkPipeline):
         }
 
     def postprocess(  # type: ignore[override]
-        self, model_outputs: list[dict], return_tensors: bool = False, **decode_kwargs: Any
+        self,
+        model_outputs: list[dict],
+        return_tensors: bool = False,
+        return_confidence: bool = False,
+        **decode_kwargs: Any,
     ) -> list[dict]:
         """One entry per candidate of one text, whose pieces' candidates of the same rank belong together."""
-        pieces = [piece["output_ids"].flatten(0, -2) for piece in model_outputs]
-        scores = torch.stack([piece["scores"].flatten() for piece in model_outputs]).mean(dim=0).tolist()
-        # Beyond these digits, a score depends on the order of additions and thus on the batch.
-        scores = [round(score, _SCORE_DIGITS) for score in scores]
-        is_left_out, copied = model_outputs[0]["is_left_out"], model_outputs[0]["copied"]
-        if is_left_out:
-            ids = self.tokenizer([""], return_tensors="pt")["input_ids"]
-            pieces, scores = [ids.expand(len(scores), -1)], [None] * len(scores)
+        layout: Layout = model_outputs[0]["layout"]
+        raw = [piece["output_ids"].flatten(0, -2) for piece in model_outputs]
+        scores = torch.stack([piece["scores"].flatten() for piece in model_outputs])  # (pieces, candidates)
+        if not layout.prepared.pieces:
+            raw = [self.tokenizer([""], return_tensors="pt")["input_ids"].expand(scores.shape[1], -1)]
+        ids = raw
+        if return_confidence and model_outputs[0]["collapses"]:
+            ids = [self._collapse(rows) for rows in raw]
+        entries = [{"score": score} for score in _mean_scores(scores, layout)]
         if return_tensors:
-            rows = zip(*pieces, strict=True)
             return [
-                {"translation_token_ids": torch.cat(ids), "score": score}
-                for ids, score in zip(rows, scores, strict=True)
+                {"translation_token_ids": torch.cat(rows)} | entry for *rows, entry in zip(*ids, entries, strict=True)
             ]
-        texts = [self.tokenizer.batch_decode(ids, skip_special_tokens=True, **decode_kwargs) for ids in pieces]
-        return [
-            {"translation_text": show_copied(" ".join(parts), copied) if copied else " ".join(parts), "score": score}
-            for parts, score in zip(zip(*texts, strict=True), scores, strict=True)
-        ]
+        texts = [self.tokenizer.batch_decode(each, skip_special_tokens=True, **decode_kwargs) for each in ids]
+        results = []
+        for rank, entry in enumerate(entries):
+            sentences = _join_pieces([candidates[rank] for candidates in texts], layout)
+            results.append({"translation_text": layout.join(sentences), **entry})
+            if return_confidence:
+                candidate = [(piece[rank], float(score)) for piece, score in zip(raw, scores[:, rank], strict=False)]
+                results[-1] |= self._confidence(sentences, candidate, layout, entry["score"])
+        return results
+
+    def _confidence(
+        self, translations: list[str], pieces: list[tuple[torch.Tensor, float]], layout: Layout, score: float | None
+    ) -> dict[str, Any]:
+        """How sure one candidate of a text is, and what looks wrong with it."""
+        owned: list[list[tuple[torch.Tensor, float]]] = [[] for _ in translations]
+        for owner, piece in zip(layout.prepared.owners, pieces, strict=False):
+            owned[owner].append(piece)
+        sentences = []
+        for source, translation, group in zip(layout.sentences, translations, owned, strict=True):
+            own = round(sum(score for _, score in group) / len(group), _SCORE_DIGITS) if group else None
+            raw = [token for ids, _ in group for token in self._content(ids.tolist())]
+            flags = find_flags(source, translation, raw) if group else []
+            sentences.append(
+                {"source": source, "translation": translation, "score": own, "confidence": _as_confidence(own)}
+                | {"flags": flags}
+            )
+        flags = list(dict.fromkeys(flag for sentence in sentences for flag in sentence["flags"]))
+        return {"confidence": _as_confidence(score), "flags": flags, "sentences": sentences}
+
+    def _collapse(self, rows: torch.Tensor) -> torch.Tensor:
+        """Rows (n, T) without tokens that equal their right neighbour."""
+        collapsed = [row.unique_consecutive() for row in rows]
+        return torch.nn.utils.rnn.pad_sequence(collapsed, True, self.tokenizer.pad_token_id)
+
+    def _content(self, ids: list[int]) -> list[int]:
+        outside = (self.tokenizer.bos_token_id, self.tokenizer.eos_token_id, self.tokenizer.pad_token_id)
+        return [token for token in ids if token not in outside]
+
+
+def _parts(text: str, paragraphs: bool | None) -> list[tuple[str, bool]]:
+    """Stretches of a text and whether each is translated; one, unless there are paragraphs in it."""
+    if paragraphs is None:
+        paragraphs = any(sign in text.strip() for sign in "\r\n")
+    return cut_paragraphs(text) if paragraphs and not is_blank(text) else [(text, True)]
+
+
+def _mean_scores(scores: torch.Tensor, layout: Layout) -> list[float | None]:
+    """Of the candidates, over the pieces of a text. Beyond these digits, they depend on the batch."""
+    means = [round(score, _SCORE_DIGITS) for score in scores.mean(dim=0).tolist()]
+    return means if layout.prepared.pieces else [None] * len(means)
+
+
+def _join_pieces(texts: list[str], layout: Layout) -> list[str]:
+    """A translation for each sentence from those of its pieces; empty where it was left out."""
+    owned: list[list[str]] = [[] for _ in layout.sentences]
+    for owner, text in zip(layout.prepared.owners, texts, strict=False):
+        owned[owner].append(text)
+    joined = map(" ".join, owned)
+    copied = layout.prepared.copied
+    return [show_copied(text, copied[row]) if row in copied else text for row, text in enumerate(joined)]
+
+
+def _as_confidence(score: float | None) -> float | None:
+    return None if score is None else round(min(1.0, math.exp(score)), _SCORE_DIGITS)
 
 
 __all__ = ["NATTranslationPipeline"]

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
@@ -13,6 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -29,6 +31,7 @@ from dims_hf.serving import (  # noqa: E402
     parse_pair,
 )
 from dims_hf.serving.batching import Batcher, QueueFull  # noqa: E402
+from dims_hf.serving.texts import Sentence  # noqa: E402
 
 
 MODEL = Path(__file__).resolve().parents[3] / "model_cards" / "tatoeba-en-de-dims"
@@ -38,9 +41,16 @@ def _reverse(texts: list[str]) -> list[str]:
     return [text[::-1] for text in texts]
 
 
+def _reversed_sentences(texts: list[str]) -> list[Sentence]:
+    return [
+        Sentence(text, text[::-1], -0.1 * len(text), 1 / (1 + len(text)), ["repeats"] if "!" in text else [])
+        for text in texts
+    ]
+
+
 def _ask(monkeypatch: pytest.MonkeyPatch, *requests: tuple, **limits: object) -> list[httpx.Response]:
     """Answers of a server whose model turns texts round."""
-    monkeypatch.setattr(app_module, "open_translator", lambda model, threads: _reverse)
+    monkeypatch.setattr(app_module, "open_translator", lambda model, settings: _reversed_sentences)
     settings = ServerSettings((LanguagePair("en", "de", "x"),), **limits)
 
     async def run() -> list[httpx.Response]:
@@ -80,6 +90,67 @@ def test_markup_of_html_stays(monkeypatch):
     (answer,) = _ask(monkeypatch, _post(json={"q": text, "source": "en", "target": "de", "format": "html"}))
     translated = answer.json()["translatedText"]
     assert translated == '<p class="x">olleH <b>uoy</b></p><!-- no --><br/>'
+
+
+def test_quality_is_told_when_asked_for(monkeypatch):
+    pair = {"source": "en", "target": "de"}
+    plain, one, form, many, wrong = _ask(
+        monkeypatch,
+        _post(json={"q": "Ab!", **pair}),
+        _post(json={"q": "Ab! Cde.", "quality": True, **pair}),
+        _post(data={"q": "Ab!", "quality": "true", **pair}),
+        _post(json={"q": ["Ab", ""], "quality": True, **pair}),
+        _post(json={"q": "a", "quality": "perhaps", **pair}),
+    )
+    assert set(plain.json()) == {"translatedText"}
+    assert one.json()["translatedText"] == "!bA .edC"
+    quality = one.json()["quality"]
+    assert (quality["confidence"], quality["flags"]) == (0.2, ["repeats"])
+    assert [(each["source"], each["translation"]) for each in quality["sentences"]] == [
+        ("Ab!", "!bA"),
+        ("Cde.", ".edC"),
+    ]
+    assert form.json()["quality"]["flags"] == ["repeats"]
+    assert len(many.json()["quality"]) == 2
+    assert wrong.status_code == 400 and "quality must be true or false" in wrong.json()["error"]
+
+
+def test_failure_of_a_model_is_an_error_in_the_usual_form(monkeypatch):
+    def fail(texts: list[str]) -> list[Sentence]:
+        raise RuntimeError("out of memory, at /secret/path")
+
+    monkeypatch.setattr(f"{__name__}._reversed_sentences", fail)
+    (answer,) = _ask(monkeypatch, _post(json={"q": "a", "source": "en", "target": "de"}))
+    assert answer.status_code == 500 and answer.json() == {"error": "The server failed: RuntimeError"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"threshold": 0.5}, "needs --threshold and one of"),
+        ({"fallback_iterations": 4}, "needs --threshold and one of"),
+        ({"threshold": 1.5, "fallback_iterations": 4}, "between 0 and 1"),
+        ({"threshold": 0.5, "fallback_iterations": 0}, "fallback_iterations must be >= 1"),
+        ({"timeout": float("nan")}, "timeout must be >="),
+        ({"threads": 0}, "threads must be >= 1"),
+    ],
+)
+def test_impossible_settings_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        ServerSettings((LanguagePair("en", "de", "a"),), **settings)
+
+
+@pytest.mark.slow
+def test_unsure_sentences_are_translated_again():
+    from dims_hf.serving.texts import open_translator
+
+    texts = ["Thank you.", "Where did you buy that book?"]
+    pair = (LanguagePair("en", "de", str(MODEL)),)
+    once = open_translator(str(MODEL), ServerSettings(pair))(texts)
+    again = open_translator(str(MODEL), ServerSettings(pair, threshold=0.8, fallback_iterations=4))(texts)
+    assert [each.is_fallback for each in once] == [False, False]
+    assert [each.is_fallback for each in again] == [True, False]
+    assert again[1] == once[1] and again[0].translation != once[0].translation
 
 
 def test_language_is_detected(monkeypatch):
@@ -212,27 +283,93 @@ def test_models_are_named_by_folder_and_languages(tmp_path):
     assert ServerSettings.from_json(settings.to_json()) == settings
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[str, subprocess.Popen]]:
-    """A real server over the shipped student, on a free port of this machine."""
+def _free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "dims_hf.cli.main", "serve", "--model", MODEL, "--port", port, "--workers", 1]
+        return free.getsockname()[1]
+
+
+@contextmanager
+def _serving(*words: object) -> Iterator[tuple[str, subprocess.Popen]]:
+    """A real server over the shipped student, on a free port of this machine."""
+    port = _free_port()
+    command = [sys.executable, "-m", "dims_hf.cli.main", "serve", "--model", MODEL, "--port", port, *words]
     environment = {**os.environ, "PYTHONPATH": str(MODEL.parents[1])}
     process = subprocess.Popen([str(word) for word in command], env=environment, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    deadline = time.monotonic() + 90
+    try:
+        _wait_for_answer(f"http://127.0.0.1:{port}", process)
+        yield f"http://127.0.0.1:{port}", process
+    finally:
+        process.terminate()
+        try:
+            process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _wait_for_answer(address: str, process: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 120
     while True:
         try:
-            urllib.request.urlopen(f"{address}/health", timeout=1).close()
-            break
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            return
         except OSError:
-            assert process.poll() is None and time.monotonic() < deadline, "the server did not start"
+            assert process.poll() is None and time.monotonic() < deadline, "the server did not answer"
             time.sleep(0.2)
-    yield address, process
-    process.kill()
-    process.wait()
+
+
+def _children(process: int) -> set[int]:
+    """Live child processes that serve, not Python's tracker of resources."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, parent = path.read_text().rpartition(")")[2].split()[:2]
+            command = (path.parent / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(parent) == process and state != "Z" and b"resource_tracker" not in command:
+            found.add(int(path.parent.name))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@pytest.mark.parametrize("workers", [1, 2])
+def test_killed_worker_comes_back(workers):
+    with _serving("--workers", workers) as (address, process):
+        first = _children(process.pid)
+        assert len(first) == workers
+        victim = min(first)
+        os.kill(victim, signal.SIGKILL)
+        deadline = time.monotonic() + 120
+        while victim in _children(process.pid) or len(_children(process.pid)) < workers:
+            assert time.monotonic() < deadline, "no worker came back"
+            time.sleep(0.2)
+        _wait_for_answer(address, process)
+        body = json.dumps({"q": "Where did you buy that book?", "source": "en", "target": "de"}).encode()
+        request = urllib.request.Request(f"{address}/translate", body, {"content-type": "application/json"})
+        answer = json.load(urllib.request.urlopen(request, timeout=60))
+        assert answer["translatedText"] == "Wo hast du dieses Buch gekauft?"
+        children = _children(process.pid)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+        assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+@pytest.fixture(scope="module")
+def served() -> Iterator[tuple[str, subprocess.Popen]]:
+    """A running server."""
+    with _serving() as running:
+        yield running
+
+
+@pytest.mark.slow
+def test_other_client_from_the_package_index(served):
+    translators = pytest.importorskip("deep_translator", reason="needs deep-translator")
+    client = translators.LibreTranslator("any", "en", "de", custom_url=f"{served[0]}/")
+    assert client.translate("Where did you buy that book?") == "Wo hast du dieses Buch gekauft?"
+    assert client.translate_batch(["Where are you?", "I am here."]) == ["Wo bist du?", "Ich bin hier."]
 
 
 @pytest.mark.slow

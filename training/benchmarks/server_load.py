@@ -1,0 +1,162 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Many clients at once against a server of this machine: latencies, nothing lost or mixed up, memory.
+
+    python training/benchmarks/server_load.py MODEL --clients 200 --requests 20 --output load.json
+
+Starts `dims-hf serve` itself, on 127.0.0.1, and ends it again. Every answer is compared with the translation that the
+library gives; the exit status says whether the bounds were kept.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+
+HERE = Path(__file__).resolve().parents[2]
+SENTENCES = HERE / "tests" / "data" / "everyday.en"
+# Fractions of a second that the slowest percent may take per waiting client, and growth of memory once warm.
+SECONDS_PER_CLIENT, MOST_GROWTH = 0.05, 0.10
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+    parser.add_argument("model", type=Path, help="model folder, of a checkpoint or an export")
+    parser.add_argument("--clients", type=int, default=200, help="clients at once, each with one request at a time")
+    parser.add_argument("--requests", type=int, default=20, help="requests of each client")
+    parser.add_argument("--workers", type=int, default=1, help="processes of the server")
+    parser.add_argument("--pair", default="en-de", help="languages of the model")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    args = parser.parse_args(argv)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "dims_hf.cli.main", "serve", "--model", f"{args.pair}={args.model}"]
+    command += ["--port", str(port), "--workers", str(args.workers), "--threads", "1", "--timeout", "120"]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    try:
+        report = asyncio.run(measure(args, f"http://127.0.0.1:{port}", server))
+    finally:
+        server.terminate()
+        ended = time.perf_counter()
+        server.wait(timeout=30)
+    report["seconds_to_end"] = round(time.perf_counter() - ended, 2)
+    text = json.dumps(report, indent=1)
+    sys.stdout.write(text + "\n")
+    if args.output is not None:
+        args.output.write_text(text + "\n", encoding="utf-8")
+    return 0 if report["kept_bounds"] else 1
+
+
+async def measure(args: argparse.Namespace, address: str, server: subprocess.Popen) -> dict[str, Any]:
+    """The whole run against a server that is starting."""
+    sentences = SENTENCES.read_text(encoding="utf-8").splitlines()
+    source, target = args.pair.split("-")
+    limits = httpx.Limits(max_connections=args.clients, max_keepalive_connections=args.clients)
+    async with httpx.AsyncClient(base_url=address, timeout=180, limits=limits) as client:
+        await wait_until_up(client, server)
+
+        async def ask(text: str) -> str:
+            answer = await client.post("/translate", json={"q": text, "source": source, "target": target})
+            answer.raise_for_status()
+            return answer.json()["translatedText"]
+
+        # one by one, for warming up and as what the answers under load must be
+        expected = {sentence: await ask(sentence) for sentence in dict.fromkeys(sentences)}
+        warm = await load(args.clients, 2, sentences, ask, expected)
+        before = memory_of(server.pid)
+        start = time.perf_counter()
+        result = await load(args.clients, args.requests, sentences, ask, expected)
+        seconds = time.perf_counter() - start
+        after = memory_of(server.pid)
+    times = sorted(result["seconds"])
+    p99 = percentile(times, 0.99)
+    growth = after / before - 1 if before else 0.0
+    lost = result["lost"] + warm["lost"]
+    return {
+        "clients": args.clients,
+        "requests": args.clients * args.requests,
+        "workers": args.workers,
+        "answers_per_second": round(len(times) / seconds, 1),
+        "milliseconds": {
+            name: round(1000 * percentile(times, share), 1)
+            for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+        },
+        "lost": lost,
+        "wrong": result["wrong"] + warm["wrong"],
+        "memory_mib": {"warm": round(before / 2**20, 1), "end": round(after / 2**20, 1)},
+        "bounds": {"p99_seconds": SECONDS_PER_CLIENT * args.clients, "lost": 0, "wrong": 0, "growth": MOST_GROWTH},
+        "kept_bounds": not lost
+        and not result["wrong"]
+        and p99 <= SECONDS_PER_CLIENT * args.clients
+        and growth <= MOST_GROWTH,
+    }
+
+
+async def load(
+    clients: int, requests: int, sentences: list[str], ask: Any, expected: dict[str, str]
+) -> dict[str, Any]:
+    """So many clients, each asking for one sentence after the other."""
+    result: dict[str, Any] = {"seconds": [], "lost": 0, "wrong": 0}
+
+    async def one(number: int) -> None:
+        draw = random.Random(number)
+        for _ in range(requests):
+            sentence, start = draw.choice(sentences), time.perf_counter()
+            try:
+                answer = await ask(sentence)
+            except httpx.HTTPError:
+                result["lost"] += 1
+                continue
+            result["seconds"].append(time.perf_counter() - start)
+            result["wrong"] += answer != expected[sentence]
+
+    await asyncio.gather(*(one(number) for number in range(clients)))
+    return result
+
+
+async def wait_until_up(client: httpx.AsyncClient, server: subprocess.Popen) -> None:
+    deadline = time.monotonic() + 180
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            (await client.get("/health")).raise_for_status()
+            return
+        except httpx.HTTPError:
+            await asyncio.sleep(0.3)
+    sys.exit("error: the server did not start.")
+
+
+def percentile(ordered: list[float], share: float) -> float:
+    """Smallest value that at least this share of the values do not exceed."""
+    return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")
+
+
+def memory_of(process: int) -> int:
+    """Resident bytes of a process and its children; 0 where there is no `/proc`."""
+    total = 0
+    for status in Path("/proc").glob("[0-9]*/status"):
+        try:
+            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+        except OSError:
+            continue
+        if process in (int(lines["PPid"]), int(lines["Pid"])):
+            total += 1024 * int(lines.get("VmRSS", "0 kB").split()[0])
+    return total
+
+
+if __name__ == "__main__":
+    sys.exit(main())
