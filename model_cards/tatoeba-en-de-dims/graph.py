@@ -224,7 +224,7 @@ class _Graph(NamedTuple):
 
 
 def _close(values: torch.Tensor, is_open: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
-    return torch.where(is_open, values, float("-inf")).to(dtype)
+    return torch.empty_like(values, dtype=dtype).copy_(values).masked_fill_(~is_open, float("-inf"))
 
 
 def _find_open_words(
@@ -433,16 +433,17 @@ def _scan_both(
     num_rows = emissions.shape[1]
     position = torch.arange(len(emissions), device=words.device).unsqueeze(1)
     # Images of padding may be anything: what is -inf in `emissions` stays so in `joint`.
-    mirror = (target_lengths - 1 - position).clamp(min=0).unsqueeze(2).expand_as(emissions)
-    rows = torch.cat([emissions, emissions.gather(0, mirror)], dim=1)
+    mirror = (target_lengths - 1 - position).clamp(min=0), torch.arange(num_rows, device=words.device)
+    rows = torch.cat([emissions, emissions[mirror]], dim=1)
     scores = torch.empty_like(rows)
     scores[0] = rows[0]
-    for previous, here, row in zip(scores[:-1], scores[1:], rows[1:]):
+    each = scores.unbind()
+    for previous, here, row in zip(each, each[1:], rows.unbind()[1:]):
         torch.add(advance(previous), row, out=here)
-    alpha, beta = scores[:, :num_rows], scores[:, num_rows:].gather(0, mirror)
+    alpha, beta = scores[:, :num_rows], scores[:, num_rows:][mirror]
     joint = torch.where(emissions == float("-inf"), emissions, alpha + beta - emissions)
     ahead, back = _relative_sums(scores, rows).split(num_rows, dim=1)
-    return _Scores(alpha, beta, joint, torch.minimum(ahead, back.gather(0, mirror)))
+    return _Scores(alpha, beta, joint, torch.minimum(ahead, back[mirror]))
 
 
 def _multiply(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -450,7 +451,7 @@ def _multiply(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
     top = _zero_infinity(scores.amax(dim=1, keepdim=True))
     ahead, back = _to_weights(scores - top).unsqueeze(1).chunk(2)
     sums = torch.cat([torch.bmm(ahead, weights), torch.bmm(back, weights.transpose(1, 2))]).squeeze(1)
-    return sums.log_() + top
+    return sums.log_().add_(top)
 
 
 def _to_weights(logs: torch.Tensor) -> torch.Tensor:
@@ -468,7 +469,7 @@ def _relative_sums(scores: torch.Tensor, emissions: torch.Tensor) -> torch.Tenso
 
 def _zero_infinity(values: torch.Tensor) -> torch.Tensor:
     """0 in place of -inf, which cannot be subtracted."""
-    return values.masked_fill(values == float("-inf"), 0.0)
+    return values.nan_to_num(nan=float("nan"), posinf=float("inf"), neginf=0.0)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
