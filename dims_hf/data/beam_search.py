@@ -273,7 +273,9 @@ class TorchBeamSearch:
         generation_config: GenerationConfig,
         precision: str | None = None,
     ):
-        self.model, self.pad_token_id, self.generation_config = model, tokenizer.pad_token_id, generation_config
+        # transformers types `generate` as a tensor, which torch's modules return for what they do not know
+        self.model: Any = model
+        self.pad_token_id, self.generation_config = tokenizer.pad_token_id, generation_config
         self.precision = str(model.dtype).removeprefix("torch.")
         if precision not in (None, self.precision):
             raise ValueError(
@@ -380,18 +382,19 @@ def set_languages(
                 "teacher_source_lang and teacher_target_lang; a prefix such as '>>deu<< ' goes into source_prefix."
             )
         return None
-    for name, code in (("teacher_source_lang", source_code), ("teacher_target_lang", target_code)):
+    codes = {"teacher_source_lang": source_code or "", "teacher_target_lang": target_code or ""}
+    for name, code in codes.items():
         if not code:
             raise ValueError(
                 f"The teacher translates between many languages. Set {name} to the code its tokenizer uses: eng_Latn, "
                 "deu_Latn (NLLB), en_XX, de_DE (mBART), en, de (M2M-100)."
             )
         _language_id(tokenizer, code, name)
-    tokenizer.src_lang, tokenizer.tgt_lang = source_code, target_code
-    return source_code, target_code
+    tokenizer.src_lang, tokenizer.tgt_lang = source, target = tuple(codes.values())
+    return source, target
 
 
-def _language_id(tokenizer: PreTrainedTokenizerBase, code: str, name: str) -> int:
+def _language_id(tokenizer: Any, code: str, name: str) -> int:
     try:
         # M2M-100 writes its codes as __en__; the others have a token of the code's own name.
         index = tokenizer.get_lang_id(code) if hasattr(tokenizer, "get_lang_id") else None

@@ -127,7 +127,7 @@ def convert_marian(
         raise ValueError(
             f"The ctranslate2 runtime takes Marian models, and {type(model).__name__} is none. Use runtime: torch."
         )
-    model = copy.deepcopy(model).to("cpu", torch.float32)
+    model = copy.deepcopy(model).cpu().float()
     # Marian's own loader expects the padding token, which it drops, at the end of the vocabulary and the first step
     loader = loaders.MarianMTLoader() if _starts_with_pad(model) else loaders.BartLoader()
     model.config.normalize_before = model.config.normalize_embedding = False
@@ -169,7 +169,7 @@ def open_translator(folder: Path, device: torch.device, precision: str) -> Any:
 
 def vocabulary(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[str]:
     """Names of all tokens, by id: what CTranslate2 takes and gives."""
-    return tokenizer.convert_ids_to_tokens(list(range(model.config.vocab_size)))
+    return list(tokenizer.convert_ids_to_tokens(list(range(model.config.vocab_size))))
 
 
 def _starts_with_pad(model: PreTrainedModel) -> bool:
