@@ -15,6 +15,7 @@ import torch
 from dims_hf.benchmark.settings import DEEP, SIZES, BenchmarkSettings, Size
 from dims_hf.benchmark.work import Dimensions
 from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
+from dims_hf.models.capabilities import predicts_length
 from dims_hf.reports.provenance import public_name
 from dims_hf.translation.loading import load_model, resolve_model
 from dims_hf.translation.sentences import collapses_repeats
@@ -95,7 +96,7 @@ class Weights:
     @property
     def predicts_length(self) -> bool:
         """Whether it predicts target lengths; Imputers do not, and have one candidate per sentence."""
-        return getattr(self.config, "predicts_length", False)
+        return predicts_length(self.config)
 
     @property
     def collapses_repeats(self) -> bool:

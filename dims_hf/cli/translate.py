@@ -271,9 +271,9 @@ def _one_line(text: str) -> str:
 def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.Namespace) -> Iterator[list[str]]:
     """One block per sentence: a line for each pass, with the tokens it will predict again in square brackets."""
     from dims_hf.models.source_text import is_blank
-    from dims_hf.translation.torch_runtime import AutoregressiveRuntime, TorchRuntime
+    from dims_hf.translation.torch_runtime import TorchRuntime
 
-    if not isinstance(runtime, TorchRuntime) or isinstance(runtime, AutoregressiveRuntime):
+    if not isinstance(runtime, TorchRuntime):
         raise ValueError("--show-steps needs a checkpoint of this package: an export keeps no history of its passes.")
     model, tokenizer = runtime.model, runtime.text_tokenizer
     given = {name: getattr(arguments, name) for name in _DECODING}

@@ -8,7 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-from dims_hf.translation.sentences import Translation, collapses_repeats, translate, translate_timed
+from dims_hf.models.capabilities import predicts_length
+from dims_hf.translation.results import Translation
+from dims_hf.translation.sentences import collapses_repeats, translate, translate_timed
 
 from .length import (
     Bucket,
@@ -145,7 +147,7 @@ def measure_length(
     max_tokens_per_batch: int = 4096,
 ) -> dict[str, float] | None:
     """Length accuracies against reference lengths N, or `None` for a model that predicts no length."""
-    if not hasattr(model, "predict_length"):
+    if not predicts_length(model.config):
         return None
     ranked = predict_lengths(
         model, tokenizer, sources, top_k=max(_LENGTH_KS), max_tokens_per_batch=max_tokens_per_batch
@@ -174,7 +176,7 @@ def _buckets(lengths: Sequence[int], edges: Sequence[int] | None, count: int | N
 
 
 def _check_length_settings(model: PreTrainedModel, length_beams: Sequence[int], oracle_length: bool) -> None:
-    if hasattr(model.config, "max_target_length"):
+    if predicts_length(model.config):
         return
     asked = [f"length_beams={list(length_beams)}"] if any(beam != 1 for beam in length_beams) else []
     asked += ["oracle_length"] if oracle_length else []

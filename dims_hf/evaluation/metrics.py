@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
-from dims_hf.translation.sentences import Translation
+from dims_hf.translation.results import Translation
 
 from .bleu import bleu, chrf, legacy_bleu
 from .repetition import repetition_rate

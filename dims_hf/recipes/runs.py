@@ -31,6 +31,7 @@ from dims_hf.data.distilled import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
+from dims_hf.models.capabilities import longest_source, predicts_length
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
     TRAINING_SUMMARY as TRAINING_SUMMARY,
@@ -406,13 +407,12 @@ def encode_splits(
     """The trainer's data arguments."""
     config, longest = model.config, model.config.max_position_embeddings
     # Only some families have length classes, and only alignments may be longer than their sources.
-    predicts_length = getattr(config, "predicts_length", False)  # models of transformers declare nothing
-    num_length_classes = config.max_target_length if predicts_length else longest + 1
+    num_length_classes = config.max_target_length if predicts_length(config) else longest + 1
     encoded = {
         split: encode_corpus(
             corpus[split],
             tokenizer,
-            max_source_length=getattr(config, "max_source_length", longest),
+            max_source_length=longest_source(config) or longest,
             max_target_length=min(longest, num_length_classes - 1),
             vocab_size=config.vocab_size,
             drop_too_long=args.drop_too_long,

@@ -19,7 +19,7 @@ from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
 from dims_hf.evaluation.evaluator import evaluate_model
 from dims_hf.evaluation.validity import Judge
 from dims_hf.translation.loading import load_model, resolve_model
-from dims_hf.translation.sentences import Translation
+from dims_hf.translation.results import Translation
 
 from .figures import plot_quality_versus_iterations
 from .files import write_text

@@ -20,10 +20,9 @@ if TYPE_CHECKING:
     )
     from .loading import load_checkpoint as load_checkpoint, load_model as load_model
     from .reranking import Reranker as Reranker
+    from .results import Timing as Timing, Translation as Translation
     from .runtimes import RUNTIMES as RUNTIMES, Runtime as Runtime, open_runtime as open_runtime
     from .sentences import (
-        Timing as Timing,
-        Translation as Translation,
         translate as translate,
         translate_texts as translate_texts,
         translate_texts_timed as translate_texts_timed,
@@ -39,9 +38,8 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "loading": ("load_checkpoint", "load_model"),
         "reranking": ("Reranker",),
         "runtimes": ("RUNTIMES", "Runtime", "open_runtime"),
+        "results": ("Timing", "Translation"),
         "sentences": (
-            "Timing",
-            "Translation",
             "translate",
             "translate_texts",
             "translate_texts_timed",

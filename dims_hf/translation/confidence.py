@@ -10,8 +10,9 @@ from typing import Any
 
 from dims_hf.models.quality_flags import find_flags
 
+from .results import Translation
 from .runtimes import Runtime
-from .sentences import Translation, translate_texts
+from .sentences import translate_texts
 
 
 @dataclass(frozen=True)

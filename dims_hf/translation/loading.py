@@ -53,10 +53,11 @@ def load_model(
     target = _find_device(device)
     # half precision is for transport; processors without such units decode it slowly or not at all
     dtype = dtype or ("float32" if target.type == "cpu" else "auto")
-    model = load_checkpoint(name, dtype=dtype, trust_remote_code=trust_remote_code).to(target).eval()
+    model = load_checkpoint(name, dtype=dtype, trust_remote_code=trust_remote_code)
+    model.to(target)  # type: ignore[arg-type]  # a decorator of transformers hides what the method takes
     tokenizer = load_tokenizer(name, trust_remote_code=trust_remote_code)
     _check_special_tokens(name, model, tokenizer)
-    return model, tokenizer
+    return model.eval(), tokenizer
 
 
 def load_checkpoint(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from dims_hf.models.capabilities import is_non_autoregressive
 from dims_hf.models.modes import evaluation_mode
 
 from .batching import batches_by_budget
@@ -18,7 +19,7 @@ from .loading import load_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .sentences import Translation
+    from .results import Translation
 
 
 class Reranker:
@@ -47,7 +48,7 @@ class Reranker:
     ) -> None:
         if num_candidates < 2:
             raise ValueError(f"num_candidates must be >= 2 to have something to choose from, got {num_candidates}.")
-        if hasattr(model.config, "mask_token_id"):
+        if is_non_autoregressive(model.config):
             raise ValueError(
                 f"{type(model).__name__} is not autoregressive, so it cannot rerank. Give a Marian model, or one of "
                 "`dims-hf train-autoregressive`."
@@ -95,7 +96,7 @@ class Reranker:
     def _score_batch(
         self, given: Sequence[Sequence[int]], written: Sequence[Sequence[int]], batch: Sequence[int]
     ) -> Iterator[float]:
-        inputs = self.tokenizer.pad({"input_ids": [given[index] for index in batch]}, return_tensors="pt")
+        inputs = self.tokenizer.pad({"input_ids": [list(given[index]) for index in batch]}, return_tensors="pt")
         width = max(len(written[index]) for index in batch)
         labels = torch.tensor([[*written[index], *[-100] * (width - len(written[index]))] for index in batch])
         labels = labels.to(self.model.device)

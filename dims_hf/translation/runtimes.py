@@ -17,8 +17,8 @@ from dims_hf._files import expand_home
 # name -> "module:class", imported when a model of that kind is opened. A new runtime is one file and one line.
 RUNTIMES: dict[str, str] = {
     "torch": "dims_hf.translation.torch_runtime:TorchRuntime",
-    "onnx": "dims_hf.translation.exported_runtime:OnnxRuntime",
-    "native": "dims_hf.translation.exported_runtime:NativeRuntime",
+    "onnx": "dims_hf.export.runtimes:OnnxRuntime",
+    "native": "dims_hf.export.runtimes:NativeRuntime",
 }
 
 EXPORT_FILE = "export.json"
@@ -32,17 +32,21 @@ class Runtime(Protocol):
     Token ids are plain lists; a row begins with `<s>` and ends with `</s>` where the tokenizer writes them.
     """
 
-    max_source_length: int
-    """Most token ids of a row."""
+    @property
+    def max_source_length(self) -> int:
+        """Most token ids of a row."""
 
-    max_tokens_per_batch: int
-    """Padded tokens of a batch that suit the device when nothing is said."""
+    @property
+    def max_tokens_per_batch(self) -> int:
+        """Padded tokens of a batch that suit the device when nothing is said."""
 
-    length_beam_size: int
-    """Length candidates that are decoded when nothing is said."""
+    @property
+    def length_beam_size(self) -> int:
+        """Length candidates that are decoded when nothing is said."""
 
-    collapses_repeats: bool
-    """Whether a token that equals its right neighbour is dropped when nothing is said."""
+    @property
+    def collapses_repeats(self) -> bool:
+        """Whether a token that equals its right neighbour is dropped when nothing is said."""
 
     def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
         """`{"input_ids": rows}` of texts; takes `truncation`, `max_length` and `verbose` as transformers' do."""
@@ -81,11 +85,9 @@ def open_runtime(
     """
     folder = expand_home(model)
     if not (folder / EXPORT_FILE).is_file():
-        from dims_hf.translation.torch_runtime import TorchRuntime
+        from .torch_runtime import open_checkpoint
 
-        return TorchRuntime.open(
-            model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code
-        )
+        return open_checkpoint(model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code)
     name = exported_runtime(folder)
     for option, value in (("device", device), ("dtype", dtype)):
         if value not in (None, "cpu", "float32"):

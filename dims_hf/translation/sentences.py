@@ -4,80 +4,25 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import PreparedSources, prepare_sources
 
 from .batching import batches_by_budget
+from .reranking import Reranker
+from .results import Timing, Translation
 from .runtimes import Runtime
 
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .reranking import Reranker
-
-
-@dataclass(frozen=True)
-class Translation:
-    """One translated text, with what the diagnostics need beside it.
-
-    Args:
-        text (`str`): the detokenised translation.
-        raw_text (`str`): the same before repeats were collapsed (equal to `text` with `collapse_repeats=False`).
-        token_ids (`tuple[int, ...]`): content token ids behind `text`, without `<s>`, `</s>` and padding.
-        raw_token_ids (`tuple[int, ...]`): content token ids behind `raw_text`.
-        score (`float`): sum of log-probabilities / (N+2), taken before repeats are collapsed; over all pieces of a
-            source that was split; 0 of an empty translation.
-        num_pieces (`int`): pieces that the source was translated in; 0 where it was left out.
-        left_out (`str`, *optional*): "blank" or "long" where a policy left the source out.
-        is_fallback (`bool`): whether it was made by more passes or another model, the first being unsure.
-    """
-
-    text: str
-    raw_text: str
-    token_ids: tuple[int, ...]
-    raw_token_ids: tuple[int, ...]
-    score: float
-    num_pieces: int = 1
-    left_out: str | None = None
-    is_fallback: bool = False
-
-    @property
-    def confidence(self) -> float:
-        """Geometric mean of the token probabilities, between 0 and 1."""
-        return min(1.0, math.exp(self.score))
-
-
-@dataclass(frozen=True)
-class Timing:
-    """What a `translate_timed` call cost: wall time inside `generate` only, tokenisation excluded.
-
-    Args:
-        seconds (`float`): wall-clock seconds, accelerator synchronised.
-        num_sentences (`int`): sentences translated.
-        num_batches (`int`): calls of `generate`.
-    """
-
-    seconds: float
-    num_sentences: int
-    num_batches: int
-
-    @property
-    def milliseconds_per_sentence(self) -> float:
-        """Batch throughput seen from one sentence, in ms; not the latency of a sentence translated alone."""
-        return 1000.0 * self.seconds / max(1, self.num_sentences)
-
-    @property
-    def sentences_per_batch(self) -> float:
-        """Mean number of sentences per `generate` call."""
-        return self.num_sentences / max(1, self.num_batches)
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 def translate(
@@ -222,8 +167,8 @@ def encode_sources(
 
 
 def collapses_repeats(model: PreTrainedModel) -> bool:
-    """Whether the model drops a token equal to its right neighbour where nothing else is said."""
-    return model.decoding_settings().collapse_repeats if hasattr(model, "decoding_settings") else True
+    """Whether a model of this package drops a token equal to its right neighbour where nothing else is said."""
+    return cast("NATForConditionalGeneration", model).decoding_settings().collapse_repeats
 
 
 def collapse(token_ids: Sequence[int]) -> tuple[int, ...]:
@@ -254,8 +199,9 @@ def join_pieces(num_sources: int, prepared: PreparedSources, pieces: Sequence[Tr
     ]
     for row, copied in prepared.copied.items():
         if owned[row]:
-            texts = {name: show_copied(getattr(joined[row], name), copied) for name in ("text", "raw_text")}
-            joined[row] = replace(joined[row], **texts)
+            found = joined[row]
+            text, raw_text = (show_copied(written, copied) for written in (found.text, found.raw_text))
+            joined[row] = replace(found, text=text, raw_text=raw_text)
     return joined
 
 

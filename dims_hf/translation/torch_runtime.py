@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from dims_hf.models.capabilities import is_non_autoregressive, longest_source
 from dims_hf.models.modes import evaluation_mode
 
 from .loading import load_model
@@ -18,12 +19,39 @@ from .loading import load_model
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
+
 # Measured on sentences of a corpus: on a CPU, batches above it gain nothing and padding costs.
 CPU_TOKENS_PER_BATCH = 512
 GPU_TOKENS_PER_BATCH = 4096
 
 
-class TorchRuntime:
+class _ModelRuntime:
+    """What runtimes of torch share: tokenizer, text and the budget that suits the device."""
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
+        self._device, self.text_tokenizer = model.device, tokenizer
+        self.max_source_length: int = longest_source(model.config) or tokenizer.model_max_length
+
+    @property
+    def max_tokens_per_batch(self) -> int:
+        """Padded tokens that suit the device."""
+        return CPU_TOKENS_PER_BATCH if self._device.type == "cpu" else GPU_TOKENS_PER_BATCH
+
+    def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
+        """Rows of token ids."""
+        return self.text_tokenizer(list(texts), **options)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """Text of content token ids."""
+        return str(self.text_tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
+        """`input_ids` and `attention_mask` (B,S) of rows, on the model's device."""
+        return pad_batch(rows, self.text_tokenizer.pad_token_id, self._device)
+
+
+class TorchRuntime(_ModelRuntime):
     """
     A model of this package with its tokenizer.
 
@@ -33,57 +61,20 @@ class TorchRuntime:
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model, self.text_tokenizer = model, tokenizer
-        settings = model.decoding_settings() if hasattr(model, "decoding_settings") else None
-        self.length_beam_size = getattr(settings, "length_beam_size", 1) or 1
-        self.collapses_repeats = settings.collapse_repeats if settings is not None else True
-
-    @classmethod
-    def open(
-        cls,
-        model: str | os.PathLike[str],
-        *,
-        device: str | None = None,
-        dtype: str | None = None,
-        threads: int | None = None,
-        trust_remote_code: bool = False,
-    ) -> TorchRuntime:
-        """Loads a checkpoint; a model of another kind than ours becomes an [`AutoregressiveRuntime`]."""
-        if threads is not None:
-            torch.set_num_threads(threads)
-        loaded, tokenizer = load_model(model, device, dtype, trust_remote_code=trust_remote_code)
-        kind = cls if hasattr(loaded.config, "mask_token_id") else AutoregressiveRuntime
-        return kind(loaded, tokenizer)
-
-    @property
-    def max_source_length(self) -> int:
-        """Most token ids of a source, `<s>` and `</s>` counted."""
-        config = self.model.config
-        limit = getattr(config, "max_source_length", None) or getattr(config, "max_position_embeddings", None)
-        return limit or self.text_tokenizer.model_max_length
-
-    @property
-    def max_tokens_per_batch(self) -> int:
-        """Padded tokens that suit the device."""
-        return CPU_TOKENS_PER_BATCH if self.model.device.type == "cpu" else GPU_TOKENS_PER_BATCH
-
-    def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
-        """Rows of token ids."""
-        return self.text_tokenizer(list(texts), **options)
+        super().__init__(model, tokenizer)
+        self.model = cast("NATForConditionalGeneration", model)
+        settings = self.model.decoding_settings()
+        self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row, or `num_return_sequences` of them, best first."""
         if "target_lengths" in options:
-            options["target_lengths"] = torch.tensor(options["target_lengths"], device=self.model.device)
-        inputs = pad_batch(rows, self.text_tokenizer.pad_token_id, self.model.device)
+            options["target_lengths"] = torch.tensor(options["target_lengths"], device=self._device)
+        inputs = self.pad(rows)
         with evaluation_mode(self.model), torch.inference_mode():
             output = self.model.generate(**inputs, **options, collapse_repeats=False, return_dict_in_generate=True)
             # plain lists, so that no tensor outlives its batch; on a GPU they also wait for the work to be done
             return list(map(self._content, output.sequences.tolist())), output.sequences_scores.tolist()
-
-    def decode(self, token_ids: Sequence[int]) -> str:
-        """Text of content token ids."""
-        return self.text_tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
     def _content(self, sequence: list[int]) -> list[int]:
         """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
@@ -95,13 +86,14 @@ class TorchRuntime:
         return sequence[1 if end and sequence[0] == self.text_tokenizer.bos_token_id else 0 : end]
 
 
-class AutoregressiveRuntime(TorchRuntime):
+class AutoregressiveRuntime(_ModelRuntime):
     """Any `AutoModelForSeq2SeqLM`, such as Marian, decoded by beam search: a fallback, or a model to compare with."""
 
     NUM_BEAMS = 4
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-        self.model, self.text_tokenizer = model, tokenizer
+        super().__init__(model, tokenizer)
+        self.model = model
         self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
@@ -110,9 +102,10 @@ class AutoregressiveRuntime(TorchRuntime):
             raise ValueError(
                 f"{type(self.model).__name__} is decoded autoregressively, without {', '.join(sorted(options))}."
             )
-        inputs = pad_batch(rows, self.text_tokenizer.pad_token_id, self.model.device)
+        inputs = self.pad(rows)
+        model: Any = self.model  # with a `generate` that its annotation does not have
         with evaluation_mode(self.model), torch.inference_mode():
-            output = self.model.generate(
+            output = model.generate(
                 **inputs,
                 num_beams=self.NUM_BEAMS,
                 max_new_tokens=min(self.max_source_length - 1, 2 * inputs["input_ids"].shape[1] + 32),
@@ -122,6 +115,22 @@ class AutoregressiveRuntime(TorchRuntime):
         outside = set(self.text_tokenizer.all_special_ids)
         rows_out = [[token for token in row if token not in outside] for row in output.sequences.tolist()]
         return rows_out, output.sequences_scores.tolist()
+
+
+def open_checkpoint(
+    name: str | os.PathLike[str],
+    *,
+    device: str | None = None,
+    dtype: str | None = None,
+    threads: int | None = None,
+    trust_remote_code: bool = False,
+) -> TorchRuntime | AutoregressiveRuntime:
+    """Loads a checkpoint: a [`TorchRuntime`] of one of ours, an [`AutoregressiveRuntime`] of any other."""
+    if threads is not None:
+        torch.set_num_threads(threads)
+    model, tokenizer = load_model(name, device, dtype, trust_remote_code=trust_remote_code)
+    kind = TorchRuntime if is_non_autoregressive(model.config) else AutoregressiveRuntime
+    return kind(model, tokenizer)
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:

@@ -27,7 +27,7 @@ ALLOWED = {
     "objectives": {"models"},
     "distillation": {"models", "objectives"},
     "methods": _CORE | {"data"},
-    "translation": {"models", "export", "native"},
+    "translation": {"models"},
     "evaluation": {"models", "phrasebook", "data", "translation"},
     "reports": {"evaluation", "models", "phrasebook", "data", "translation"},
     "trainers": _CORE | _TEXT | {"methods"},
@@ -157,14 +157,8 @@ def _circles(arrows: dict[str, set[str]]) -> set[frozenset[str]]:
     }
 
 
-# `translate` takes a reranker, and a reranker translates.
-KNOWN_CIRCLES = {frozenset({"translation/reranking.py", "translation/sentences.py"})}
-# Runtimes of exported folders are opened where one is met, through the protocol of runtimes.
-PROTOCOLS = {("translation", "export")}
-
-
 def test_files_do_not_import_in_a_circle():
-    assert _circles(_arrows()) <= KNOWN_CIRCLES
+    assert _circles(_arrows()) == set()
 
 
 def test_rooms_do_not_import_in_a_circle():
@@ -172,7 +166,7 @@ def test_rooms_do_not_import_in_a_circle():
     for source, targets in _arrows().items():
         room = source.partition("/")[0]
         found = {target.partition("/")[0] for target in targets if "/" in target}
-        rooms.setdefault(room, set()).update(each for each in found - {room} if (room, each) not in PROTOCOLS)
+        rooms.setdefault(room, set()).update(found - {room})
     assert _circles(rooms) == set()
 
 

@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What may be asked of the configuration of any model, one of ours or of transformers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+
+def is_non_autoregressive(config: PreTrainedConfig) -> bool:
+    """Whether it is a configuration of this package, also of one whose code came with a checkpoint."""
+    # Configurations of transformers declare nothing.
+    return bool(getattr(config, "decoding_strategy", ""))
+
+
+def predicts_length(config: PreTrainedConfig) -> bool:
+    """Whether the model fixes the length of a translation before it decodes: `predict_length`, `max_target_length`."""
+    return is_non_autoregressive(config) and config.predicts_length
+
+
+def longest_source(config: PreTrainedConfig) -> int | None:
+    """Most tokens of a source, `<s>` and `</s>` counted; `None` for a model without a table of positions."""
+    if is_non_autoregressive(config):
+        return config.max_source_length
+    return getattr(config, "max_position_embeddings", None)
+
+
+__all__ = ["is_non_autoregressive", "longest_source", "predicts_length"]
