@@ -83,6 +83,10 @@ class Method:
         paper (`str`): who published it, and where.
         families (`tuple[str, ...]`): model types it trains; a family whose default it is need not stand here.
         one_pass (`bool`): whether it leaves a model that decodes in one pass, with nothing to refine.
+        masks_alone (`bool`): whether targets that are partly shown are foreign to the model it leaves, so that it can
+            teach from full masks alone.
+        empty_token (`bool`): whether it needs a token that stands for nothing (`config.empty_token_id`).
+        uses_references (`bool`): whether it looks at several targets of a source (`references` of a batch).
         has_accuracy (`bool`): whether its loss reports one.
         items (`tuple[str, ...]`): names of what its means are over.
         Options (`type`): frozen dataclass of its own settings, with help, ranges and defaults.
@@ -101,6 +105,9 @@ class Method:
     paper: ClassVar[str] = ""
     families: ClassVar[tuple[str, ...]] = ()
     one_pass: ClassVar[bool] = False
+    masks_alone: ClassVar[bool] = False
+    empty_token: ClassVar[bool] = False
+    uses_references: ClassVar[bool] = False
     has_accuracy: ClassVar[bool] = True
     items: ClassVar[tuple[str, ...]] = ("tokens", "sentences")
     Options: ClassVar[type[MethodOptions]] = MethodOptions
@@ -108,6 +115,20 @@ class Method:
 
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         self.options, self.config, self.num_updates = options, config, num_updates
+
+    def configure(self, model: PreTrainedModel) -> None:
+        """
+        Writes into a model's configuration, once before training, what the method makes of it.
+
+        Args:
+            model (`PreTrainedModel`): the model in training.
+
+        Raises:
+            ValueError: for a model whose layers cannot give what the loss needs.
+        """
+        if self.one_pass:
+            model.generation_config.num_iterations = 1
+        model.config.masks_alone = self.masks_alone
 
     def check(self, dataset: Dataset) -> None:
         """

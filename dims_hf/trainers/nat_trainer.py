@@ -104,8 +104,7 @@ class NATTrainer(TokenBudgetTrainer):
             **kwargs,
         )
         self.method = choice.method(choice.options, model.config, num_updates=args.max_steps)
-        if self.method.one_pass:
-            model.generation_config.num_iterations = 1
+        self.method.configure(model)
         if train_dataset is not None:
             self.check_corpus(train_dataset)
         if eval_dataset is not None:

@@ -37,6 +37,7 @@ class TorchRuntime:
         settings = model.decoding_settings() if hasattr(model, "decoding_settings") else None
         self.length_beam_size = getattr(settings, "length_beam_size", 1) or 1
         self.collapses_repeats = settings.collapse_repeats if settings is not None else True
+        self.empty_token_id: int | None = getattr(model.config, "empty_token_id", None)
 
     @classmethod
     def open(
@@ -102,7 +103,7 @@ class AutoregressiveRuntime(TorchRuntime):
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         self.model, self.text_tokenizer = model, tokenizer
-        self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
+        self.length_beam_size, self.collapses_repeats, self.empty_token_id = self.NUM_BEAMS, False, None
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """Translations by beam search; takes no options."""
