@@ -24,6 +24,7 @@ from dims_hf.objectives.dims import HIDDEN_NORMALIZATIONS
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 # name -> how many there are in an optimiser update, over all its batches and processes
 Items = Mapping[str, torch.Tensor | int]
@@ -138,6 +139,14 @@ class Method:
 
         Raises:
             ValueError: for a corpus that the method cannot learn from.
+        """
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """
+        Looks at the tokenizer of the training pairs; nothing to refuse here.
+
+        Raises:
+            ValueError: for one that another model, which the method learns from, does not share.
         """
 
     def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> Batch:

@@ -52,8 +52,15 @@ class MaskedTargets(Method):
         """Masked tokens, and sentences."""
         return {"tokens": int((batch["labels"] != -100).sum()), "sentences": batch["labels"].shape[0]}
 
-    def forward(self, run: Run, batch: MaskedBatch) -> tuple[MaskedOutput, torch.Tensor]:
-        """Forward pass without any logits, for losses that project hidden states, and the mask (B, T)."""
+    def forward(self, run: Run, batch: MaskedBatch, **options: bool) -> tuple[MaskedOutput, torch.Tensor]:
+        """
+        Forward pass without any logits, for losses that project hidden states, and the mask (B, T).
+
+        Args:
+            run ([`Run`]): where it is computed.
+            batch ([`MaskedBatch`]): from [`prepare`].
+            options: what else the model is to return, such as `output_attentions`.
+        """
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(
             input_ids=batch["input_ids"],
@@ -62,6 +69,7 @@ class MaskedTargets(Method):
             decoder_attention_mask=batch["decoder_attention_mask"],
             logits_positions=torch.zeros_like(is_masked),
             return_length_logits=True,
+            **options,
         )
         return outputs, is_masked
 

@@ -29,6 +29,8 @@ METHODS: dict[str, str] = {
     "oaxe": "dims_hf.methods.oaxe:OAXE",
     "bag_of_ngrams": "dims_hf.methods.bag_of_ngrams:BagOfNgrams",
     "similarity": "dims_hf.methods.similarity:Similarity",
+    "hints": "dims_hf.methods.hints:Hints",
+    "engine": "dims_hf.methods.engine:ENGINE",
     "dat": "dims_hf.methods.dat:DAT",
     "fadat": "dims_hf.methods.fadat:FADAT",
     "dims": "dims_hf.methods.dims:DiMS",

@@ -105,6 +105,8 @@ class NATTrainer(TokenBudgetTrainer):
         )
         self.method = choice.method(choice.options, model.config, num_updates=args.max_steps)
         self.method.configure(model)
+        if processing_class is not None:
+            self.method.check_tokenizer(processing_class)
         if train_dataset is not None:
             self.check_corpus(train_dataset)
         if eval_dataset is not None:

