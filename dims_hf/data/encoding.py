@@ -64,10 +64,16 @@ def encode_corpus(
         _log_unknown_rate(side, rows, tokenizer)
         if not drop_too_long:
             _check_lengths(side, rows, limit)
+    references: list[list[list[int]]] | None = None
     if "references" in dataset.column_names:
-        limits = {"limit": max_target_length, "drop_too_long": drop_too_long, "vocab_size": vocab_size}
-        encoded["references"] = _encode_references(list(dataset["references"]), tokenizer, **limits)
-        encoded["labels"] = [several[0] for several in encoded["references"]]
+        references = _encode_references(
+            list(dataset["references"]),
+            tokenizer,
+            limit=max_target_length,
+            drop_too_long=drop_too_long,
+            vocab_size=vocab_size,
+        )
+        encoded["labels"] = [several[0] for several in references]
     num_rows, noun = len(dataset), "pairs" if len(sides) == 2 else "sentences"
     kept = [row for row in range(num_rows) if all(len(encoded[column][row]) <= limit for _, column, limit in sides)]
     if not kept:
@@ -84,7 +90,9 @@ def encode_corpus(
             max_source_length,
             max_target_length,
         )
-    columns = {column: [rows[row] for row in kept] for column, rows in encoded.items()}
+    columns: dict[str, list] = {column: [rows[row] for row in kept] for column, rows in encoded.items()}
+    if references is not None:
+        columns["references"] = [references[row] for row in kept]
     return Dataset.from_dict({"index": kept, **columns})
 
 

@@ -17,6 +17,7 @@ from dims_hf.data import check_same_tokenizer
 from dims_hf.methods.full_masks import FullMaskOptions, FullMasks
 from dims_hf.methods.options import option
 from dims_hf.models import NATConfig
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
 
 
@@ -46,7 +47,7 @@ class FromAutoregressive(FullMasks):
         super().__init__(options, config, num_updates=num_updates)
         self.teacher: AutoregressiveTeacher | None = None
 
-    def configure(self, model: PreTrainedModel) -> None:
+    def configure(self, model: NATForConditionalGeneration) -> None:
         """As [`Method`]; loads the autoregressive model."""
         super().configure(model)
         if self.options.autoregressive_teacher is None:

@@ -119,12 +119,12 @@ class Method:
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         self.options, self.config, self.num_updates = options, config, num_updates
 
-    def configure(self, model: PreTrainedModel) -> None:
+    def configure(self, model: NATForConditionalGeneration) -> None:
         """
         Writes into a model's configuration, once before training, what the method makes of it.
 
         Args:
-            model (`PreTrainedModel`): the model in training.
+            model (`NATForConditionalGeneration`): the model in training.
 
         Raises:
             ValueError: for a model whose layers cannot give what the loss needs.

@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.methods.autoregressive import AutoregressiveOptions, FromAutoregressive
 from dims_hf.methods.base import Batch, Items, Run, Sourced
 from dims_hf.methods.options import option
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, attention_hint_loss, cmlm_loss, hidden_hint_loss
 
 
@@ -66,7 +67,7 @@ class Hints(FromAutoregressive):
         }
     }
 
-    def configure(self, model: PreTrainedModel) -> None:
+    def configure(self, model: NATForConditionalGeneration) -> None:
         """As [`FromAutoregressive`]; compares layers, heads and attention of both models."""
         super().configure(model)
         assert self.teacher is not None
@@ -108,7 +109,7 @@ class Hints(FromAutoregressive):
         parts = {**token.parts, **hidden.parts, **attention.parts}
         return self.add_length_loss(Loss(total, parts), outputs.length_logits, batch, items)
 
-    def hints(self, outputs: object, batch: Batch, items: Items) -> tuple[Loss, Loss]:
+    def hints(self, outputs: Any, batch: Batch, items: Items) -> tuple[Loss, Loss]:
         """The hint from hidden states and the one from attention to the source, each before its weight."""
         theirs = self.read_targets(batch)
         # the state that has read `<s>` … y_{t−1} predicts y_t
@@ -132,16 +133,17 @@ class Hints(FromAutoregressive):
         return hidden, attention
 
     @torch.no_grad()
-    def read_targets(self, batch: Batch) -> object:
+    def read_targets(self, batch: Batch) -> Any:
         """What the autoregressive model makes of the targets, `<s>` … but their last tokens."""
-        teacher, config = self.read_teacher(batch["input_ids"].device), self.config
+        teacher = self.read_teacher(batch["input_ids"].device)
         labels, tokens = batch["labels"], batch["decoder_input_ids"]
+        # a target token that is the mask itself, which imported models may have, stays one
         targets = torch.where(labels != -100, labels, tokens)[:, :-1].clone()
         targets[:, 0] = teacher.start_id
         return teacher.read(
             batch["input_ids"],
             batch["attention_mask"],
-            targets.masked_fill(targets == config.mask_token_id, config.unk_token_id),
+            targets,
             output_hidden_states=True,
             output_attentions=True,
         )

@@ -74,7 +74,7 @@ class MaskedTargets(Method):
         return outputs, is_masked
 
     @torch.no_grad()
-    def fill_masks(self, run: Run, batch: MaskedBatch) -> torch.LongTensor:
+    def fill_masks(self, run: Run, batch: MaskedBatch) -> torch.Tensor:
         """The batch's targets (B, T), masks replaced by what the model predicts there without dropout."""
         with evaluation_mode(run.network), run.autocast():
             outputs, is_masked = self.forward(replace(run, model=run.network), batch)

@@ -65,8 +65,8 @@ class Similarity(FullMasks):
                 label_smoothing=self.options.label_smoothing,
                 num_items=items["tokens"],
             )
-            # A view of the table alone: no gradient goes there.
-            embeddings = run.network.get_input_embeddings().weight.detach()[labels.masked_fill(~is_token, 0)]
+            # The table gets no gradient from here.
+            embeddings = run.network.lm_head.weight.detach()[labels.masked_fill(~is_token, 0)]
             similar = similarity_loss(hidden_states, embeddings, is_token, num_items=items["pairs"])
         total = token.total + self.options.similarity_weight * similar.total
         return self.add_length_loss(Loss(total, {**token.parts, **similar.parts}), outputs.length_logits, batch, items)

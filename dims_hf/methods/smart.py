@@ -7,7 +7,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.methods.base import Batch, Items, MethodOptions, Run, Sourced
 from dims_hf.methods.masked_targets import MaskedTargets
@@ -21,6 +20,7 @@ from dims_hf.methods.masks import (
 )
 from dims_hf.methods.options import option
 from dims_hf.models.masking import find_content
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, make_smart_inputs, smart_loss
 
 
@@ -80,7 +80,7 @@ class SMART(MaskedTargets):
         }
     }
 
-    def configure(self, model: PreTrainedModel) -> None:
+    def configure(self, model: NATForConditionalGeneration) -> None:
         """The model corrects what it sees, so that decoding asks it for every position."""
         super().configure(model)
         model.config.update_all_positions = True
@@ -95,10 +95,8 @@ class SMART(MaskedTargets):
             was_masked = sample_uniform_mask(is_content, keys)
         else:
             was_masked = sample_fraction(is_content, keys, fraction)
-        return SMARTBatch(
-            **{**full, "decoder_input_ids": targets.masked_fill(was_masked, config.mask_token_id)},
-            is_remasked=sample_uniform_mask(is_content, second_keys(keys)),
-        )
+        full["decoder_input_ids"] = targets.masked_fill(was_masked, config.mask_token_id)
+        return SMARTBatch(**full, is_remasked=sample_uniform_mask(is_content, second_keys(keys)))
 
     def count(self, batch: Batch) -> dict[str, int]:
         """Tokens, sentences, and tokens that the second pass does not see."""
@@ -115,7 +113,8 @@ class SMART(MaskedTargets):
             is_masked,
             mask_token_id=self.config.mask_token_id,
         )
-        outputs, _ = self.forward(run, {**batch, "decoder_input_ids": second})
+        inputs: Batch = {**batch, "decoder_input_ids": second}
+        outputs, _ = self.forward(run, inputs)
         with run.autocast():
             token = smart_loss(
                 run.vocabulary(outputs.decoder_last_hidden_state),

@@ -126,6 +126,7 @@ def anneal_references(
     tokens = lengths.sum() if num_items is None else num_items
     # each sentence counts with the mean length of its references
     mean_lengths = lengths.sum(dim=1) / is_usable.sum(dim=1).clamp(min=1)
+    mean_tokens: torch.Tensor | float
     if num_sentence_items is not None:
         mean_tokens = num_sentence_items
     else:
