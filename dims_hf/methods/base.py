@@ -12,13 +12,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import torch
 
 from dims_hf.distillation import TeacherRollout, roll_out_teacher
-from dims_hf.distillation.rollout import LABEL_MODES, REVEAL_ORDERS
+from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.methods.masks import sample_reveal_scores
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.models import NATConfig
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss, ProjectedVocabulary
-from dims_hf.objectives.dims import HIDDEN_NORMALIZATIONS
 
 
 if TYPE_CHECKING:
@@ -186,31 +185,7 @@ class DistillationOptions(MethodOptions):
         0.7, ge=0, le=float("inf"), help="Weight λ of the hidden-state loss (Table 8).", advice="The paper uses 0.7."
     )
     hidden_squared: bool = option(False, help="Squared hidden-state distance.")
-    hidden_normalization: str = option(
-        "none",
-        choices=HIDDEN_NORMALIZATIONS,
-        help="none: the hidden-state distance as it is; dimension: its root mean square, which no width enlarges.",
-    )
     label_mode: str = option("auto", choices=LABEL_MODES, help=f"One of {', '.join(LABEL_MODES)}.")
-    reveal_order: str = option(
-        "confidence",
-        choices=REVEAL_ORDERS,
-        help="What the teacher reveals first: its most probable tokens, or any.",
-    )
-    steps_ahead: int | None = option(
-        None,
-        ge=1,
-        help="Of the teacher's passes, how many are made; what they leave masked is labelled by the last. none = all.",
-        advice="SDTT uses 2.",
-    )
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.steps_ahead is not None and self.steps_ahead > self.teacher_iterations:
-            raise ValueError(
-                f"steps_ahead={self.steps_ahead} exceeds teacher_iterations={self.teacher_iterations}, the passes "
-                "there are. Lower it, or leave it out for all of them."
-            )
 
 
 class Distillation(Method):

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dims_hf.distillation.rollout import REVEAL_ORDERS
 from dims_hf.methods.base import Distillation, DistillationOptions, Items, Run, Sourced
 from dims_hf.methods.ctc_glancing import GlancingSchedule
 from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
@@ -16,6 +17,7 @@ from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.methods.published import ADAM
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import DIVERGENCES, Loss, dims_loss
+from dims_hf.objectives.dims import HIDDEN_NORMALIZATIONS
 
 
 _TABLE_8 = "Table 8 of Norouzi et al. 2023 (arXiv 2206.02999)"
@@ -100,15 +102,45 @@ class TemperatureOptions(DistillationOptions):
     student_temperature: float = option(
         1.0, gt=0, help="Student temperature.", advice="The paper uses 0.5 for the teacher."
     )
+
+
+@dataclass(frozen=True)
+class RolloutOptions(TemperatureOptions):
+    """Settings of a distillation whose teacher reveals position after position; the paper's values are defaults."""
+
     divergence: str = option(
         "kl",
         choices=tuple(DIVERGENCES),
         help="How far the student is from the teacher's labels: kl (DiMS), reverse_kl, jeffreys or total_variation.",
     )
+    hidden_normalization: str = option(
+        "none",
+        choices=HIDDEN_NORMALIZATIONS,
+        help="none: the hidden-state distance as it is; dimension: its root mean square, which no width enlarges.",
+    )
+    reveal_order: str = option(
+        "confidence",
+        choices=REVEAL_ORDERS,
+        help="What the teacher reveals first: its most probable tokens, or any.",
+    )
+    steps_ahead: int | None = option(
+        None,
+        ge=1,
+        help="Of the teacher's passes, how many are made; what they leave masked is labelled by the last. none = all.",
+        advice="SDTT uses 2.",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.steps_ahead is not None and self.steps_ahead > self.teacher_iterations:
+            raise ValueError(
+                f"steps_ahead={self.steps_ahead} exceeds teacher_iterations={self.teacher_iterations}, the passes "
+                "there are. Lower it, or leave it out for all of them."
+            )
 
 
 @dataclass(frozen=True)
-class DiMSOptions(GlancingSchedule, TemperatureOptions, MaskedTargetOptions):
+class DiMSOptions(GlancingSchedule, RolloutOptions, MaskedTargetOptions):
     """Settings of DiMS for models of masked targets."""
 
     mask_policy: str = option(

@@ -13,7 +13,7 @@ import torch
 from dims_hf.distillation import TeacherRollout
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, forward_alignment
 from dims_hf.methods.base import Distillation, Items, Run, Sourced
-from dims_hf.methods.dims import PAPER_DIMS, TemperatureOptions
+from dims_hf.methods.dims import PAPER_DIMS, RolloutOptions
 from dims_hf.methods.imputer import RevealsUnmasked
 from dims_hf.methods.masks import MASK_POLICIES, sample_block_mask, sample_block_sizes
 from dims_hf.methods.options import is_default, option, unstated
@@ -31,7 +31,7 @@ _APPENDIX_F = "Appendix F of Norouzi et al. 2023"
 
 
 @dataclass(frozen=True)
-class DiMSImputerOptions(TemperatureOptions, AlignmentOptions):
+class DiMSImputerOptions(RolloutOptions, AlignmentOptions):
     """Settings of DiMS for Imputers; defaults as in Appendix F of Norouzi et al. 2023."""
 
     ema_decay: float | None = option(
