@@ -29,7 +29,8 @@ class TranslationCollator:
 
     Returns:
         `dict[str, Tensor]`, all int64: `input_ids` (B,S), `attention_mask` (B,S; 1 = real token), `index` (B,), the
-        row of each pair in the corpus, and `labels` (B,T) where the pairs have a target.
+        row of each pair in the corpus, and `labels` (B,T) where the pairs have a target; where sources have several,
+        `references` (B,K,T), filled up with empty ones of -100, the first of which are the labels.
     """
 
     pad_token_id: int
@@ -43,7 +44,16 @@ class TranslationCollator:
         batch = {"input_ids": input_ids, "attention_mask": attention_mask.long(), "index": index}
         if "labels" in features[0]:
             batch["labels"], _ = _pad_right([row["labels"] for row in features], IGNORED_LABEL)
+        if "references" in features[0]:
+            batch["references"] = _pad_references([row["references"] for row in features])
         return batch
+
+
+def _pad_references(rows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
+    """Several targets of each source as one tensor (B,K,T) filled up with -100."""
+    most = max(map(len, rows))
+    flat = [ids for several in rows for ids in (*several, *[[]] * (most - len(several)))]
+    return _pad_right(flat, IGNORED_LABEL)[0].view(len(rows), most, -1)
 
 
 def _pad_right(rows: Sequence[Sequence[int]], fill: int) -> tuple[Tensor, Tensor]:

@@ -69,6 +69,7 @@ def load_corpus(
     max_examples: Mapping[str, int] | None = None,
     data_config: str | None = None,
     drop_bad_rows: bool = False,
+    max_references: int | None = None,
 ) -> DatasetDict:
     """
     Reads and checks a parallel corpus.
@@ -77,7 +78,8 @@ def load_corpus(
         data (`str`, `Path`, list or dict):
             One of: `"phrasebook"`, the embedded English-German corpus; a folder with `train.en`, `train.de`,
             `valid.*`, `test.*` (one sentence per line, UTF-8); a folder with `train.jsonl`, `valid.jsonl`,
-            `test.jsonl`, one `{"translation": {"en": …, "de": …}}` per line; such files themselves, as a list whose
+            `test.jsonl`, one `{"translation": {"en": …, "de": …}}` per line, where the target may be a list of several
+            (each makes a pair); such files themselves, as a list whose
             names start with the split or a dict from split to file (a single file is the one split asked for, or
             `train`); a `DatasetDict` with the column `translation`, or `source` and `target`; the id of a Hub data
             set with a `translation` column (`"name"` or `"name:config"`).
@@ -97,15 +99,22 @@ def load_corpus(
             Leave out rows that are empty, null, damaged or hold a special token (their number is logged) instead of
             refusing them.
             For data sets one cannot edit.
+        max_references (`int`, *optional*):
+            Training pairs of the same source become one row with so many different targets at most, the first ones.
 
     Returns:
         `datasets.DatasetDict`: per split the columns `source` and `target` (str, without blanks at either end), and
-        `near` (int, 0 or 1) where the corpus has it.
+        `near` (int, 0 or 1) where the corpus has it; of the training split, with `max_references`, `references` (list
+        of str), the first of which is the target.
 
     Raises:
         `ValueError`: naming file, line, reason and fix.
     """
     _check_request(source_lang, target_lang, splits, max_examples or {})
+    if max_references is not None and max_references < 1:
+        raise ValueError(
+            f"max_references is {max_references}. Use 1 or more, or leave it out to keep pairs as they are."
+        )
     limits = dict(max_examples or {})
     required = _default_required(splits) if required is None else required
     found: dict[str, _Split] = {}
@@ -119,7 +128,34 @@ def load_corpus(
                 f"{_show(data)} has no split {split!r}; it has {_listed(found)}. Add the missing files, or ask for "
                 f"other splits."
             )
-    return _as_datasets({split: found[split] for split in splits if split in found})
+    datasets = _as_datasets({split: found[split] for split in splits if split in found})
+    if max_references is not None and "train" in datasets:
+        datasets["train"] = join_references(datasets["train"], max_references)
+    return datasets
+
+
+def join_references(pairs: Dataset, max_references: int) -> Dataset:
+    """
+    One row for each source, where its first pair is, with its different targets.
+
+    Args:
+        pairs (`datasets.Dataset`): columns `source` and `target`; others keep the value of a source's first pair.
+        max_references (`int`): targets of a source that are kept, at most.
+
+    Returns:
+        `datasets.Dataset` with one more column, `references` (list of str).
+    """
+    first: dict[str, int] = {}
+    targets: dict[str, list[str]] = {}
+    for row, (source, target) in enumerate(zip(pairs["source"], pairs["target"], strict=True)):
+        first.setdefault(source, row)
+        found = targets.setdefault(source, [])
+        if len(found) < max_references and target not in found:
+            found.append(target)
+    joined = pairs.select(list(first.values())).add_column("references", [targets[source] for source in first])
+    several = sum(len(found) > 1 for found in targets.values())
+    logger.info("%d of %d sources have several targets, at most %d each.", several, len(joined), max_references)
+    return joined
 
 
 def load_sentences(path: str | Path, language: str, *, max_examples: int | None = None) -> Dataset:
@@ -154,8 +190,8 @@ def corpus_fingerprint(dataset: Dataset | Mapping[str, Dataset]) -> str:
     parts = dataset.items() if isinstance(dataset, Mapping) else [("", dataset)]
     for split, rows in parts:
         digest.update(f"\0{split}\0{len(rows)}\0".encode())
-        for column in ("source", "target"):
-            if column not in rows.column_names:  # sources alone
+        for column in ("source", "target", "references"):
+            if column not in rows.column_names:  # sources alone, or one target each
                 continue
             # JSON keeps apart what joining would mix up, such as a line break inside a sentence.
             digest.update(json.dumps(list(rows[column])).encode())
@@ -492,17 +528,34 @@ def _split_from_records(
     name: str,
     locate: Callable[[int], str],
 ) -> _Split:
-    """A split from rows with a `translation` dict, as JSONL files and Hub data sets have them."""
-    sides = []
-    for language in (source_lang, target_lang):
-        texts = [_translation(record, language, locate(row)) for row, record in enumerate(records)]
-        sides.append(_Side(texts, f"{name} ({language!r})", lambda row, key=language: f"{locate(row)} ({key!r})"))
+    """A split from rows with a `translation` dict, as JSONL files and Hub data sets have them; a pair per target."""
+    targets = [_targets(record, target_lang, locate(row)) for row, record in enumerate(records)]
+    owners = [row for row, several in enumerate(targets) for _ in several]
+    records = [records[row] for row in owners]
+    sources = [_translation(record, source_lang, locate(row)) for row, record in zip(owners, records, strict=True)]
+    sides = [
+        _Side(texts, f"{name} ({language!r})", lambda row, key=language: f"{locate(owners[row])} ({key!r})")
+        for language, texts in (
+            (source_lang, sources),
+            (target_lang, [text for several in targets for text in several]),
+        )
+    ]
     extra = {}
     for column in SIDE_COLUMNS:
         # Data sets fill up a column that only some of their splits have.
         if any(record.get(column) is not None for record in records):
-            extra[column] = [_flag(record, column, locate(row)) for row, record in enumerate(records)]
+            extra[column] = [_flag(record, column, locate(row)) for row, record in zip(owners, records, strict=True)]
     return _Split(sides[0], sides[1], extra)
+
+
+def _targets(record: Mapping[str, Any], language: str, where: str) -> list[str | None]:
+    """The sentence of a row, or its several ones."""
+    several = record["translation"].get(language)
+    if not isinstance(several, list):
+        return [_translation(record, language, where)]
+    if not several:
+        raise ValueError(f"{where}: the list of {language!r} sentences is empty. Remove the row, or add one.")
+    return [_translation({"translation": {language: text}}, language, where) for text in several]
 
 
 def _translation(record: Mapping[str, Any], language: str, where: str) -> str | None:
@@ -566,8 +619,10 @@ def _read_tables(
         rows, label = loaded[theirs], f"{name} [{theirs}]"
         if {"source", "target"} <= set(rows.column_names):  # as load_corpus itself gives them
             rows = rows.map(
-                lambda row: {"translation": {source_lang: row["source"], target_lang: row["target"]}},
-                remove_columns=["source", "target"],
+                lambda row: {
+                    "translation": {source_lang: row["source"], target_lang: row.get("references") or row["target"]}
+                },
+                remove_columns=[name for name in ("source", "target", "references") if name in rows.column_names],
             )
         if "translation" not in rows.column_names:
             raise ValueError(

@@ -31,7 +31,8 @@ def encode_corpus(
 
     Args:
         dataset (`datasets.Dataset`):
-            Columns `source` and `target` (str); without `target`, sources alone are encoded (for U-DiMS).
+            Columns `source` and `target` (str); without `target`, sources alone are encoded (for U-DiMS). With
+            `references` (lists of str), every target of a source is encoded.
         tokenizer (`PreTrainedTokenizerBase`):
             Adds `<s>` and `</s>` on both sides.
         max_source_length, max_target_length (`int`):
@@ -43,7 +44,8 @@ def encode_corpus(
 
     Returns:
         `datasets.Dataset`: `index` (int, the row of `dataset`), `input_ids` and, with targets, `labels` (lists of
-            int).
+            int); with references, `references` (lists of such lists), those that are too long left out, and `labels`
+            the first of them.
 
     Raises:
         `ValueError`: naming the row of a sentence that is too long, is no text, has an id the model has no row for,
@@ -62,6 +64,16 @@ def encode_corpus(
         _log_unknown_rate(side, rows, tokenizer)
         if not drop_too_long:
             _check_lengths(side, rows, limit)
+    references: list[list[list[int]]] | None = None
+    if "references" in dataset.column_names:
+        references = _encode_references(
+            list(dataset["references"]),
+            tokenizer,
+            limit=max_target_length,
+            drop_too_long=drop_too_long,
+            vocab_size=vocab_size,
+        )
+        encoded["labels"] = [several[0] for several in references]
     num_rows, noun = len(dataset), "pairs" if len(sides) == 2 else "sentences"
     kept = [row for row in range(num_rows) if all(len(encoded[column][row]) <= limit for _, column, limit in sides)]
     if not kept:
@@ -78,7 +90,9 @@ def encode_corpus(
             max_source_length,
             max_target_length,
         )
-    columns = {column: [rows[row] for row in kept] for column, rows in encoded.items()}
+    columns: dict[str, list] = {column: [rows[row] for row in kept] for column, rows in encoded.items()}
+    if references is not None:
+        columns["references"] = [references[row] for row in kept]
     return Dataset.from_dict({"index": kept, **columns})
 
 
@@ -98,6 +112,24 @@ def _encode(texts: list[str], tokenizer: PreTrainedTokenizerBase, *, as_target: 
         encoded = tokenizer(**side, truncation=False, return_attention_mask=False, verbose=False)
         rows.extend(encoded["input_ids"])
     return rows
+
+
+def _encode_references(
+    references: list[list[str]],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    limit: int,
+    drop_too_long: bool,
+    vocab_size: int,
+) -> list[list[list[int]]]:
+    """Token ids of several targets of each source; of those that are too long, one where there is no other."""
+    rows = iter(_encode([text for several in references for text in several], tokenizer, as_target=True))
+    encoded = [[next(rows) for _ in several] for several in references]
+    for several in encoded:
+        _check_ids("target", several, tokenizer, vocab_size)
+        if not drop_too_long:
+            _check_lengths("target", several, limit)
+    return [[ids for ids in several if len(ids) <= limit] or several[:1] for several in encoded]
 
 
 def _check_ids(side: str, rows: list[list[int]], tokenizer: PreTrainedTokenizerBase, vocab_size: int) -> None:

@@ -18,6 +18,9 @@ from dims_hf.objectives.projection import computing_dtype
 
 LABEL_MODES = ("auto", "frozen", "last")
 
+# What a teacher reveals first: its most confident predictions, or any.
+REVEAL_ORDERS = ("confidence", "random")
+
 
 @dataclass
 class TeacherRollout:
@@ -93,6 +96,8 @@ def roll_out_teacher(
     *,
     num_iterations: int = 2,
     label_mode: str = "auto",
+    steps_ahead: int | None = None,
+    reveal_scores: torch.Tensor | None = None,
     block_sizes: torch.Tensor | None = None,
 ) -> TeacherRollout:
     """
@@ -112,6 +117,10 @@ def roll_out_teacher(
         masked_target_ids (`torch.LongTensor` of shape `(B, T)`): reference with masks, padded with `pad_token_id`.
         num_iterations (`int`): n, at least 1.
         label_mode (`str`): `auto`, `frozen` or `last`.
+        steps_ahead (`int`, *optional*): passes that are made, of the n that are planned: a token that none of them
+            reveals is labelled by the last (SDTT, Deschenaux and Gulcehre 2024, arXiv 2410.21035); default n.
+        reveal_scores (`torch.Tensor` of shape `(B, T)`, *optional*): order in which predictions are revealed, the
+            highest first, in place of their log-probabilities; below 0.
         block_sizes (`torch.LongTensor` of shape `(B,)`, *optional*): of an Imputer, positions of each sentence's
             blocks; default: the sentence is one block of which no position comes first.
 
@@ -119,10 +128,13 @@ def roll_out_teacher(
         [`TeacherRollout`].
 
     Raises:
-        ValueError: for an unknown mode or fewer than one iteration.
+        ValueError: for an unknown mode, fewer than one iteration, or more steps than iterations.
     """
     if num_iterations < 1:
         raise ValueError(f"teacher_iterations must be >= 1, got {num_iterations}. The paper uses 2.")
+    last_pass = num_iterations if steps_ahead is None else steps_ahead
+    if not 1 <= last_pass <= num_iterations:
+        raise ValueError(f"steps_ahead must be in 1 … {num_iterations} (teacher_iterations), got {steps_ahead}.")
     config = teacher.config
     freezes = resolve_label_mode(label_mode, config.update_all_positions) == "frozen"
     is_target = masked_target_ids.ne(config.pad_token_id)
@@ -149,11 +161,11 @@ def roll_out_teacher(
             label_hidden = hidden
         else:
             label_hidden[is_open[is_masked]] = hidden
-        if num_passes == num_iterations:
+        if num_passes == last_pass:
             break  # what it reveals follows from the labels
         predictions, log_probs = _choose_tokens(teacher, hidden)
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
-        scores = scores.masked_scatter(is_open, log_probs)
+        scores = scores.masked_scatter(is_open, log_probs) if reveal_scores is None else reveal_scores
         if block_sizes is None:
             is_left = select_lowest(scores, is_open, remaining_teacher_masks(num_masked, num_passes, num_iterations))
         else:

@@ -32,6 +32,7 @@ class ExportedRuntime:
         self.max_source_length: int = translator.max_source_length
         self.length_beam_size: int = self.settings.get("length_beam_size") or 1
         self.collapses_repeats = bool(self.settings["collapse_repeats"])
+        self.empty_token_id: int | None = self.settings.get("empty_token_id")
         parameters = inspect.signature(translator.generate).parameters.values()
         self._options = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
 

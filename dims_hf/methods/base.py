@@ -13,6 +13,7 @@ import torch
 
 from dims_hf.distillation import TeacherRollout, roll_out_teacher
 from dims_hf.distillation.rollout import LABEL_MODES
+from dims_hf.methods.masks import sample_reveal_scores
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.models import NATConfig
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
@@ -22,6 +23,7 @@ from dims_hf.objectives import Loss, ProjectedVocabulary
 if TYPE_CHECKING:
     from accelerate import Accelerator
     from datasets import Dataset
+    from transformers import PreTrainedTokenizerBase
 
 # name -> how many there are in an optimiser update, over all its batches and processes
 Items = Mapping[str, torch.Tensor | int]
@@ -83,6 +85,10 @@ class Method:
         paper (`str`): who published it, and where.
         families (`tuple[str, ...]`): model types it trains; a family whose default it is need not stand here.
         one_pass (`bool`): whether it leaves a model that decodes in one pass, with nothing to refine.
+        masks_alone (`bool`): whether targets that are partly shown are foreign to the model it leaves, so that it can
+            teach from full masks alone.
+        empty_token (`bool`): whether it needs a token that stands for nothing (`config.empty_token_id`).
+        uses_references (`bool`): whether it looks at several targets of a source (`references` of a batch).
         has_accuracy (`bool`): whether its loss reports one.
         items (`tuple[str, ...]`): names of what its means are over.
         Options (`type`): frozen dataclass of its own settings, with help, ranges and defaults.
@@ -101,6 +107,9 @@ class Method:
     paper: ClassVar[str] = ""
     families: ClassVar[tuple[str, ...]] = ()
     one_pass: ClassVar[bool] = False
+    masks_alone: ClassVar[bool] = False
+    empty_token: ClassVar[bool] = False
+    uses_references: ClassVar[bool] = False
     has_accuracy: ClassVar[bool] = True
     items: ClassVar[tuple[str, ...]] = ("tokens", "sentences")
     Options: ClassVar[type[MethodOptions]] = MethodOptions
@@ -109,12 +118,34 @@ class Method:
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         self.options, self.config, self.num_updates = options, config, num_updates
 
+    def configure(self, model: NATForConditionalGeneration) -> None:
+        """
+        Writes into a model's configuration, once before training, what the method makes of it.
+
+        Args:
+            model (`NATForConditionalGeneration`): the model in training.
+
+        Raises:
+            ValueError: for a model whose layers cannot give what the loss needs.
+        """
+        if self.one_pass:
+            model.generation_config.num_iterations = 1
+        model.config.masks_alone = self.masks_alone
+
     def check(self, dataset: Dataset) -> None:
         """
         Looks at encoded training pairs before hours are spent on them; nothing to refuse here.
 
         Raises:
             ValueError: for a corpus that the method cannot learn from.
+        """
+
+    def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
+        """
+        Looks at the tokenizer of the training pairs; nothing to refuse here.
+
+        Raises:
+            ValueError: for one that another model, which the method learns from, does not share.
         """
 
     def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> Batch:
@@ -183,6 +214,9 @@ class Distillation(Method):
         self, run: Run, batch: Batch, teacher: NATForConditionalGeneration, tokens: torch.Tensor, **options: Any
     ) -> TeacherRollout:
         """The teacher's passes over partially masked `tokens` (B, T), in the run's precision."""
+        if self.options.reveal_order == "random":
+            is_masked = tokens == self.config.mask_token_id
+            options["reveal_scores"] = sample_reveal_scores(is_masked, batch["keys"])
         with run.autocast():
             return roll_out_teacher(
                 teacher,
@@ -190,6 +224,7 @@ class Distillation(Method):
                 batch["attention_mask"],
                 tokens,
                 num_iterations=self.options.teacher_iterations,
+                steps_ahead=self.options.steps_ahead,
                 label_mode=self.options.label_mode,
                 **options,
             )

@@ -17,4 +17,5 @@ class CTC(Alignments):
     paper = "Libovický and Helcl 2018 (arXiv 1811.04719)"
     families = ("imputer",)
     one_pass = True
+    masks_alone = True
     Options = AlignmentOptions

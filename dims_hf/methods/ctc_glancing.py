@@ -11,11 +11,12 @@ import torch
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, Revealed
 from dims_hf.methods.base import Run, Sourced
 from dims_hf.methods.ctc import CTC
-from dims_hf.methods.masks import EVALUATION_STEP, sample_glanced
+from dims_hf.methods.masks import EVALUATION_STEP, read_ratio, sample_glanced
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, GLAT_RECIPE
 from dims_hf.models.alignment import FREE_STATE
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
+from dims_hf.objectives import count_glances
 
 
 _DSLP_RECIPE = "released DSLP code, nat_ctc with glancing"
@@ -106,5 +107,5 @@ class GlancingCTC(CTC):
         alignment, predictions = self.align(run, batch, aligner, predict=True)
         has_state = alignment.states != FREE_STATE
         distance = (has_state & (predictions != alignment.tokens)).sum(dim=1)
-        is_revealed = sample_glanced(has_state, batch["keys"], (distance * ratio).long())
+        is_revealed = sample_glanced(has_state, batch["keys"], count_glances(distance, read_ratio(ratio)))
         return Revealed(torch.where(is_revealed, alignment.tokens, template), None)

@@ -14,7 +14,7 @@ import torch
 
 from dims_hf.methods.base import Items, Method, MethodOptions, Run, Sourced
 from dims_hf.methods.ctc_glancing import GlancingSchedule
-from dims_hf.methods.masks import sample_glanced, special_ids
+from dims_hf.methods.masks import read_ratio, sample_glanced, special_ids
 from dims_hf.methods.options import option
 from dims_hf.models import DATConfig
 from dims_hf.models.alignment import lengths_from_mask
@@ -181,7 +181,7 @@ class DAT(Method):
     @torch.no_grad()
     def reveal(self, run: Run, batch: GraphBatch) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Graphs (B, A) with some tokens shown on the likeliest path, and what is forced (B, A), if anything is."""
-        template, ratio = batch["decoder_input_ids"], float(batch["glancing_ratio"].max())
+        template, ratio = batch["decoder_input_ids"], read_ratio(batch["glancing_ratio"])
         if ratio == 0:
             return template, None
         targets, vertex_lengths, lengths = self.targets_of(batch)

@@ -13,13 +13,13 @@ import torch
 from dims_hf.distillation import TeacherRollout
 from dims_hf.methods.alignments import AlignmentBatch, AlignmentOptions, forward_alignment
 from dims_hf.methods.base import Distillation, Items, Run, Sourced
-from dims_hf.methods.dims import PAPER_DIMS, TemperatureOptions
+from dims_hf.methods.dims import PAPER_DIMS, RolloutOptions
 from dims_hf.methods.imputer import RevealsUnmasked
 from dims_hf.methods.masks import MASK_POLICIES, sample_block_mask, sample_block_sizes
 from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.models.alignment import collapse_alignment
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
-from dims_hf.objectives import Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
+from dims_hf.objectives import DIVERGENCES, Loss, ProjectedVocabulary, dims_loss, imputer_dims_loss
 
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _APPENDIX_F = "Appendix F of Norouzi et al. 2023"
 
 
 @dataclass(frozen=True)
-class DiMSImputerOptions(TemperatureOptions, AlignmentOptions):
+class DiMSImputerOptions(RolloutOptions, AlignmentOptions):
     """Settings of DiMS for Imputers; defaults as in Appendix F of Norouzi et al. 2023."""
 
     ema_decay: float | None = option(
@@ -54,10 +54,15 @@ class DiMSImputerOptions(TemperatureOptions, AlignmentOptions):
     )
     temperature: float = option(unstated(0.5), gt=0, help="Teacher temperature of soft labels.")
     student_temperature: float = option(unstated(1.0), gt=0, help="Student temperature of soft labels.")
+    divergence: str = option(
+        unstated("kl"),
+        choices=tuple(DIVERGENCES),
+        help="How far the student is from soft labels: kl (DiMS), reverse_kl, jeffreys or total_variation.",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("temperature", "student_temperature"):
+        for name in ("temperature", "student_temperature", "divergence"):
             if self.imputer_labels == "hard" and not is_default(getattr(self, name)):
                 raise ValueError(f"{name} has no effect on hard labels. Set imputer_labels: soft, or leave it out.")
 
@@ -167,6 +172,7 @@ class DiMSImputer(RevealsUnmasked, Distillation):
             blank_token_id=ids.blank_token_id,
             hidden_weight=self.options.hidden_weight,
             hidden_squared=self.options.hidden_squared,
+            hidden_normalization=self.options.hidden_normalization,
             num_items=(items["frames"], items["masked_frames"]),
         )
 
@@ -190,5 +196,7 @@ class DiMSImputer(RevealsUnmasked, Distillation):
             student_temperature=self.options.student_temperature,
             hidden_weight=self.options.hidden_weight,
             hidden_squared=self.options.hidden_squared,
+            hidden_normalization=self.options.hidden_normalization,
+            divergence=self.options.divergence,
             num_items=items["masked_frames"],
         )

@@ -4,18 +4,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 
 from dims_hf.methods.base import Items, MethodOptions, Run, Sourced
 from dims_hf.methods.ctc_glancing import GlancingSchedule
-from dims_hf.methods.masked_targets import MaskedTargets
-from dims_hf.methods.masks import MaskedBatch, mask_batch, sample_glanced
+from dims_hf.methods.masked_targets import GlancedBatch, MaskedTargets
+from dims_hf.methods.masks import mask_batch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import GLAT_RECIPE
-from dims_hf.models.modes import evaluation_mode
-from dims_hf.objectives import Loss, cmlm_loss, count_glances
+from dims_hf.objectives import Loss, cmlm_loss
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,6 @@ class GLATOptions(GlancingSchedule, MethodOptions):
     length_weight: float = option(
         0.1, ge=0, le=float("inf"), help="Weight of the length loss.", advice="The reference uses 0.1."
     )
-
-
-class GlancedBatch(MaskedBatch):
-    """[`MaskedBatch`], fully masked, with `keys` (B,) and `glancing_ratio` (B,)."""
-
-    keys: torch.Tensor
-    glancing_ratio: torch.Tensor
 
 
 class GLAT(MaskedTargets):
@@ -52,6 +44,7 @@ class GLAT(MaskedTargets):
     paper = "Qian et al. 2021 (arXiv 2008.07905)"
     families = ("cmlm",)
     one_pass = True
+    masks_alone = True
     has_accuracy = False
     Options = GLATOptions
     published = {
@@ -89,26 +82,3 @@ class GLAT(MaskedTargets):
             )
         shown = {"token": token.parts["token"]}
         return self.add_length_loss(Loss(token.total, shown), outputs.length_logits, batch, items)
-
-    @torch.no_grad()
-    def glance(self, run: Run, batch: GlancedBatch) -> GlancedBatch:
-        """The batch with some tokens shown, as the model's own predictions from masks alone ask for."""
-        ratio = float(batch["glancing_ratio"].max())
-        if ratio == 0:
-            return batch
-        with evaluation_mode(run.network), run.autocast():
-            outputs, is_masked = self.forward(replace(run, model=run.network), batch)
-            vocabulary = run.vocabulary(outputs.decoder_last_hidden_state[is_masked])
-            predictions = vocabulary.predict(run.network.suppressed_token_ids())
-        is_wrong = torch.zeros_like(is_masked).masked_scatter(is_masked, predictions != batch["labels"][is_masked])
-        # A reference token that is the mask itself has no label and cannot be shown.
-        may_show = is_masked & (batch["labels"] != -100)
-        num_shown = count_glances((is_wrong & may_show).sum(dim=1), ratio)
-        is_shown = sample_glanced(may_show, batch["keys"], num_shown)
-        return GlancedBatch(
-            **{
-                **batch,
-                "decoder_input_ids": torch.where(is_shown, batch["labels"], batch["decoder_input_ids"]),
-                "labels": batch["labels"].masked_fill(is_shown, -100),
-            }
-        )

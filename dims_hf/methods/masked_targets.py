@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
 
 from dims_hf.methods.base import Batch, Items, Method, MethodOptions, Run
-from dims_hf.methods.masks import MaskedBatch, mask_batch
+from dims_hf.methods.masks import MaskedBatch, mask_batch, read_ratio, sample_glanced
 from dims_hf.methods.options import option
-from dims_hf.objectives import Loss, length_classes, length_loss
+from dims_hf.models.modes import evaluation_mode
+from dims_hf.objectives import Loss, count_glances, length_classes, length_loss
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,13 @@ class MaskedOutput(Protocol):
     length_logits: torch.Tensor
 
 
+class GlancedBatch(MaskedBatch):
+    """[`MaskedBatch`], fully masked, with `keys` (B,) and `glancing_ratio` (B,)."""
+
+    keys: torch.Tensor
+    glancing_ratio: torch.Tensor
+
+
 class MaskedTargets(Method):
     """Methods whose model fills masks of a target of known length; `tokens` are masked ones, with a label."""
 
@@ -44,8 +52,15 @@ class MaskedTargets(Method):
         """Masked tokens, and sentences."""
         return {"tokens": int((batch["labels"] != -100).sum()), "sentences": batch["labels"].shape[0]}
 
-    def forward(self, run: Run, batch: MaskedBatch) -> tuple[MaskedOutput, torch.Tensor]:
-        """Forward pass without any logits, for losses that project hidden states, and the mask (B, T)."""
+    def forward(self, run: Run, batch: MaskedBatch, **options: bool) -> tuple[MaskedOutput, torch.Tensor]:
+        """
+        Forward pass without any logits, for losses that project hidden states, and the mask (B, T).
+
+        Args:
+            run ([`Run`]): where it is computed.
+            batch ([`MaskedBatch`]): from [`prepare`].
+            options: what else the model is to return, such as `output_attentions`.
+        """
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(
             input_ids=batch["input_ids"],
@@ -54,8 +69,36 @@ class MaskedTargets(Method):
             decoder_attention_mask=batch["decoder_attention_mask"],
             logits_positions=torch.zeros_like(is_masked),
             return_length_logits=True,
+            **options,
         )
         return outputs, is_masked
+
+    @torch.no_grad()
+    def fill_masks(self, run: Run, batch: MaskedBatch) -> torch.Tensor:
+        """The batch's targets (B, T), masks replaced by what the model predicts there without dropout."""
+        with evaluation_mode(run.network), run.autocast():
+            outputs, is_masked = self.forward(replace(run, model=run.network), batch)
+            vocabulary = run.vocabulary(outputs.decoder_last_hidden_state[is_masked])
+            predictions = vocabulary.predict(run.network.suppressed_token_ids())
+        return batch["decoder_input_ids"].masked_scatter(is_masked, predictions)
+
+    def glance(self, run: Run, batch: GlancedBatch) -> GlancedBatch:
+        """The batch with some tokens shown, as the model's own predictions from masks alone ask for."""
+        ratio = read_ratio(batch["glancing_ratio"])
+        if ratio == 0:
+            return batch
+        labels = batch["labels"]
+        # A reference token that is the mask itself has no label and cannot be shown.
+        may_show = labels != -100
+        is_wrong = may_show & (self.fill_masks(run, batch) != labels)
+        is_shown = sample_glanced(may_show, batch["keys"], count_glances(is_wrong.sum(dim=1), ratio))
+        return GlancedBatch(
+            **{
+                **batch,
+                "decoder_input_ids": torch.where(is_shown, labels, batch["decoder_input_ids"]),
+                "labels": labels.masked_fill(is_shown, -100),
+            }
+        )
 
     def add_length_loss(self, token: Loss, length_logits: torch.Tensor, batch: MaskedBatch, items: Items) -> Loss:
         """Adds the weighted cross-entropy of the length predictor."""

@@ -27,6 +27,7 @@ _SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 
 # One number for each independent draw from a sentence's key.
 _COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE_POSITION_STREAM = range(1, 6)
 _BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM = range(6, 10)
+_SECOND_MASK_STREAM, _REVEAL_STREAM = range(10, 12)
 
 # Blocks of the Imputer are 2, 4, 8 or 16 positions long.
 _LARGEST_BLOCK_EXPONENT = 4
@@ -126,6 +127,24 @@ def sample_source_mask(is_content: torch.Tensor, keys: torch.Tensor, fraction: f
     return _choose_randomly(is_content, keys, num_masked, _SOURCE_POSITION_STREAM)
 
 
+def second_keys(keys: torch.Tensor) -> torch.Tensor:
+    """Keys (B,) of a second mask that is independent of the first."""
+    return mix_keys(keys, _SECOND_MASK_STREAM)
+
+
+def sample_reveal_scores(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """
+    A random order in which a teacher reveals its predictions: scores (B, T), below 0 as log-probabilities are.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that have an order.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+    """
+    noise = mix_keys(keys.unsqueeze(1), _REVEAL_STREAM, is_content.long().cumsum(dim=1))
+    # 24 bits are whole numbers in fp32
+    return ((noise & (2**24 - 1)) - 2**24).float() / 2**24
+
+
 def sample_block_sizes(keys: torch.Tensor, *, fewest: int = 1) -> torch.Tensor:
     """
     Block size 2^k of each sentence, k uniform on {fewest, …, 4} ({4} where `fewest` is more).
@@ -184,6 +203,14 @@ def sample_glanced(is_content: torch.Tensor, keys: torch.Tensor, num_revealed: t
         `torch.BoolTensor` of shape `(B, A)`.
     """
     return _choose_randomly(is_content, keys, num_revealed, _GLANCE_STREAM)
+
+
+def read_ratio(ratios: torch.Tensor) -> float:
+    """
+    The decimal that a batch's ratios (B,), all of them equal, were given as: 0.7, not its nearest fp32 number, of
+    which 90 times would be less than 63.
+    """
+    return float(str(ratios.max().cpu().numpy()))
 
 
 def mask_everything(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:

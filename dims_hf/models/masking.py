@@ -120,5 +120,24 @@ def collapse_repeats(
     keep[:, :-1] = token_ids[:, :-1] != token_ids[:, 1:]
     if is_forced is not None:
         keep[:, :-1] |= is_forced[:, :-1] & is_forced[:, 1:]
+    return _close_gaps(token_ids, keep, pad_token_id)
+
+
+def drop_tokens(token_ids: torch.Tensor, dropped_id: int, pad_token_id: int) -> torch.Tensor:
+    """
+    Drops every token `dropped_id` and closes the gaps.
+
+    Args:
+        token_ids (`torch.Tensor` of shape `(B, T)`): sequences, right-padded.
+        dropped_id (`int`): the token.
+        pad_token_id (`int`): fills the freed positions at the end.
+
+    Returns:
+        `torch.Tensor` of shape `(B, T)`, still right-padded.
+    """
+    return _close_gaps(token_ids, token_ids != dropped_id, pad_token_id)
+
+
+def _close_gaps(token_ids: torch.Tensor, keep: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     order = (~keep).long().argsort(dim=1, stable=True)
     return token_ids.masked_fill(~keep, pad_token_id).gather(1, order)

@@ -54,7 +54,7 @@ def expected_embeddings(
     """
     vocabulary, relax = as_vocabulary(student, is_normalized=True), _find_relaxation(relaxation)
     rows = vocabulary.map_rows(lambda log_probs: relax(log_probs) @ embedding.to(log_probs.dtype))
-    return rows.view(*vocabulary.shape, -1)
+    return rows.view(*vocabulary.shape, embedding.shape[1])
 
 
 def engine_loss(

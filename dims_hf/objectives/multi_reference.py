@@ -25,6 +25,7 @@ def multi_reference_loss(
     progress: float,
     turning_point: float = 2 / 3,
     num_items: torch.Tensor | int | None = None,
+    num_sentence_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """
     CTC loss of several references, annealed by [`anneal_references`]. One decoder pass serves them all.
@@ -38,7 +39,7 @@ def multi_reference_loss(
         frame_lengths (`torch.LongTensor` of shape `(B,)`): frames of each sentence, 0 … A.
         target_lengths (`torch.LongTensor` of shape `(B, K)`): tokens of each reference; one of 0 tokens is none.
         blank_token_id (`int`): id of the blank.
-        progress, turning_point, num_items: as [`anneal_references`].
+        progress, turning_point, num_items, num_sentence_items: as [`anneal_references`].
 
     Returns:
         [`Loss`] with parts `ctc` (the loss) and `skipped` (number of references that no alignment fits).
@@ -70,7 +71,14 @@ def multi_reference_loss(
         blank_token_id=labels.blank,
     ).view(batch, num_references)
     skipped = (nll.detach() == torch.inf) & (target_lengths > 0)
-    total = anneal_references(nll, target_lengths, progress=progress, turning_point=turning_point, num_items=num_items)
+    total = anneal_references(
+        nll,
+        target_lengths,
+        progress=progress,
+        turning_point=turning_point,
+        num_items=num_items,
+        num_sentence_items=num_sentence_items,
+    )
     return Loss(total, {"ctc": total.detach(), "skipped": skipped.sum().to(total.dtype)})
 
 
@@ -81,6 +89,7 @@ def anneal_references(
     progress: float,
     turning_point: float = 2 / 3,
     num_items: torch.Tensor | int | None = None,
+    num_sentence_items: torch.Tensor | int | None = None,
 ) -> torch.Tensor:
     """
     From the sum over references to the likeliest one, by way of their joint likelihood. With τ the progress and λ the
@@ -98,8 +107,9 @@ def anneal_references(
         target_lengths (`torch.LongTensor` of shape `(B, K)`): |y|; 0 where there is no reference.
         progress (`float`): τ in [0, 1].
         turning_point (`float`): λ in (0, 1).
-        num_items (`int`, *optional*): Σ |y| over all references of the whole update. It then stands in SUM, and its
-            K-th part in MID and MIN, whose own lengths are known only after the forward pass.
+        num_items (`int`, *optional*): Σ |y| over all references of the whole update, for SUM.
+        num_sentence_items (`int`, *optional*): tokens of the whole update when each sentence counts once, for MID and
+            MIN, whose own lengths are known only after the forward pass; default the K-th part of `num_items`.
 
     Returns:
         `torch.Tensor`: the loss. References without a likelihood add nothing; none at all gives 0 with a gradient.
@@ -116,7 +126,11 @@ def anneal_references(
     tokens = lengths.sum() if num_items is None else num_items
     # each sentence counts with the mean length of its references
     mean_lengths = lengths.sum(dim=1) / is_usable.sum(dim=1).clamp(min=1)
-    mean_tokens = mean_lengths.sum() if num_items is None else num_items / nll.shape[1]
+    mean_tokens: torch.Tensor | float
+    if num_sentence_items is not None:
+        mean_tokens = num_sentence_items
+    else:
+        mean_tokens = mean_lengths.sum() if num_items is None else num_items / nll.shape[1]
     has_reference = is_usable.any(dim=1)
     kept = nll.masked_fill(~is_usable, 0.0)
     # the rows of sentences without a reference are left out before the logarithm
@@ -129,7 +143,8 @@ def anneal_references(
     middle = _divide(-likely.logsumexp(dim=1).sum(), mean_tokens)
     best = likely.max(dim=1)
     chosen = lengths[has_reference].gather(1, best.indices.unsqueeze(1)).sum()
-    return (1 - share) * middle + share * _divide(-best.values.sum(), chosen if num_items is None else mean_tokens)
+    has_items = num_items is not None or num_sentence_items is not None
+    return (1 - share) * middle + share * _divide(-best.values.sum(), mean_tokens if has_items else chosen)
 
 
 def _divide(summed: torch.Tensor, count: torch.Tensor | float) -> torch.Tensor:

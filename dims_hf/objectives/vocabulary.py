@@ -368,7 +368,7 @@ class ProjectedVocabulary(Vocabulary):
         picked = PickedLogProbs.apply(
             self.flat, table.weight, table.bias, ids.flatten(0, -2), table.fixed_logit, has_mean
         )
-        return picked.view(*self.shape, -1)
+        return picked.view(*self.shape, picked.shape[-1])
 
     @torch.no_grad()
     def score(

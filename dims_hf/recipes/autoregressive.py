@@ -18,6 +18,7 @@ from dims_hf.recipes.runs import (
     ModelArguments,
     encode_splits,
     read_corpus,
+    refuse_references,
     run_training,
     shared_tokenizer,
     start_logging,
@@ -61,6 +62,7 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("This model learns from translations. Leave out monolingual.")
+    refuse_references(corpus_args, "an autoregressive model")
     with holding_run(args, [corpus_args, model_args]) as parts:
         corpus = read_corpus(corpus_args)
         tokenizer = shared_tokenizer(model_args, corpus, args)

@@ -36,7 +36,7 @@ from dims_hf.data.distilled import (
 )
 from dims_hf.evaluation import score
 from dims_hf.recipes.parsing import parse_recipe
-from dims_hf.recipes.runs import CorpusArguments, read_corpus, start_logging
+from dims_hf.recipes.runs import CorpusArguments, read_corpus, refuse_references, start_logging
 from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.files import write_text
@@ -122,6 +122,7 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
         raise ValueError(
             "monolingual sentences are for train_dims.py. Leave it out: the sources of data are distilled."
         )
+    refuse_references(corpus_args, "this command")
     _check_output(folder, corpus_args)
     check_split(args.split)
     resolve_model(args.teacher)  # a mistyped path is told before the corpus is read

@@ -27,7 +27,7 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
-from dims_hf.data.distilled import model_fingerprint
+from dims_hf.data.beam_search import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
@@ -103,6 +103,11 @@ class CorpusArguments:
         metadata={"help": "Text file of source sentences to train on instead of the pairs (unsupervised: true)."},
     )
     max_valid_examples: int | None = option(None, ge=1, help="Use the first so many validation pairs.")
+    max_references: int | None = option(
+        None,
+        ge=1,
+        help="Join training pairs of one source, with so many targets at most (method: multi_reference, ctc_ngrams).",
+    )
     drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
     drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
 
@@ -220,16 +225,33 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None:
         raise ValueError("A teacher needs translations. Leave out monolingual; it is for train_dims.py.")
-    settled = args.settled(args.choose(model_args.model_type))
+    choice = args.choose(model_args.model_type)
+    if not choice.method.uses_references:
+        refuse_references(corpus_args, f"method={choice.name}")
+    settled, with_empty = args.settled(choice), choice.method.empty_token
     with holding_run(settled, [corpus_args, model_args]) as parts:
         corpus = read_corpus(corpus_args)
-        tokenizer = shared_tokenizer(model_args, corpus, args)
+        tokenizer = shared_tokenizer(model_args, corpus, args, with_empty=with_empty)
         if is_finished(settled, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
             return Path(args.output_dir)
         set_seed(args.seed)
-        model = make_model(model_args, tokenizer)
+        model = make_model(model_args, tokenizer, with_empty=with_empty)
         trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
         return run_training(trainer, parts)
+
+
+def refuse_references(args: CorpusArguments, reader: str) -> None:
+    """
+    Refuses to join pairs whose further targets nobody would look at.
+
+    Raises:
+        ValueError: naming who reads one target of each source.
+    """
+    if args.max_references is not None:
+        raise ValueError(
+            f"max_references={args.max_references} joins the pairs of a source, and {reader} looks at one target. "
+            "Leave it out, or use method: multi_reference or ctc_ngrams."
+        )
 
 
 def distill(argv: Sequence[str] | None = None) -> Path:
@@ -252,6 +274,7 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     start_logging(args.should_log)
     if corpus_args.monolingual is not None and not args.unsupervised:
         raise ValueError("monolingual sentences have no translations to learn from. Set unsupervised: true.")
+    refuse_references(corpus_args, "distillation")
     teacher = load_teacher(model_args.teacher)
     check_teacher(teacher)
     settled = args.settled(args.choose(teacher.config.model_type))
@@ -295,6 +318,7 @@ def read_corpus(args: CorpusArguments, splits: Sequence[str] = ("train", "valid"
         max_examples={split: limit for split, limit in limits.items() if limit is not None} or None,
         data_config=args.data_config,
         drop_bad_rows=args.drop_bad_rows,
+        max_references=args.max_references,
     )
     if args.monolingual is not None:
         corpus["train"] = sentences
@@ -302,16 +326,16 @@ def read_corpus(args: CorpusArguments, splits: Sequence[str] = ("train", "valid"
 
 
 def shared_tokenizer(
-    args: ModelArguments, corpus: DatasetDict, training: TrainingArguments
+    args: ModelArguments, corpus: DatasetDict, training: TrainingArguments, *, with_empty: bool = False
 ) -> PreTrainedTokenizerBase:
     """[`make_tokenizer`] in the output folder, by the main process, for all of them."""
     is_first = training.process_index == 0
     with training.main_process_first(local=False, desc="tokenizer"):
-        return make_tokenizer(args, corpus, Path(training.output_dir), is_first=is_first)
+        return make_tokenizer(args, corpus, Path(training.output_dir), is_first=is_first, with_empty=with_empty)
 
 
 def make_tokenizer(
-    args: ModelArguments, corpus: DatasetDict, output_dir: Path, *, is_first: bool = True
+    args: ModelArguments, corpus: DatasetDict, output_dir: Path, *, is_first: bool = True, with_empty: bool = False
 ) -> PreTrainedTokenizerBase:
     """
     Loads the tokenizer asked for, or that of the run in the output folder; else trains one and saves it there.
@@ -322,12 +346,14 @@ def make_tokenizer(
         output_dir (`Path`): folder of the run.
         is_first (`bool`): whether this process would train one; the others load what it has saved by then. Without a
             checkpoint the run starts anew, and so does its tokenizer.
+        with_empty (`bool`): whether it needs a token that stands for nothing, as that of alignments always does.
     """
+    with_blank = args.writes_alignments or with_empty
     is_there = (output_dir / "tokenizer.json").is_file()
     given = args.tokenizer or args.init
     if given or (is_there and (not is_first or has_work(output_dir))):
         tokenizer = AutoTokenizer.from_pretrained(given or output_dir, trust_remote_code=False)
-        if args.writes_alignments:
+        if with_blank:
             add_blank(tokenizer)
         return tokenizer
     texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
@@ -336,15 +362,20 @@ def make_tokenizer(
         args.vocab_size,
         kind=args.tokenizer_kind,
         max_length=args.max_position_embeddings,
-        with_blank=args.writes_alignments,
+        with_blank=with_blank,
     )
     save_tokenizer(tokenizer, output_dir)
     logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
     return tokenizer
 
 
-def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreTrainedModel:
-    """A model with the tokenizer's vocabulary, and fresh weights or those that training starts from."""
+def make_model(
+    args: ModelArguments, tokenizer: PreTrainedTokenizerBase, *, with_empty: bool = False
+) -> PreTrainedModel:
+    """
+    A model with the tokenizer's vocabulary, and fresh weights or those that training starts from; `with_empty`, the
+    blank is its empty token.
+    """
     config_class, _, model_class = MODELS[args.model_type]
     config = config_class(
         vocab_size=len(tokenizer),
@@ -363,6 +394,7 @@ def make_model(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> PreT
         unk_token_id=tokenizer.unk_token_id,
         mask_token_id=tokenizer.mask_token_id,
         **family_fields(args, tokenizer),
+        **({"empty_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN)} if with_empty else {}),
     )
     model = model_class(config)
     if args.init is not None:

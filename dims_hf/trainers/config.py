@@ -159,7 +159,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         method (`str`, *optional*): key of `METHODS`; default: that of the model's family.
         options (`dict`): settings of the method by name, where they are no fields here.
-        mask_policy (`str`): distribution of masks: `uniform`, `full` or, for Imputers (and their default), `block`.
+        mask_policy (`str`): distribution of masks: `uniform`, `full`, for Imputers (and their default) `block`, or in
+            distillation `glance`.
         label_smoothing (`float`): of the token loss; 0.1 for teachers, 0 in distillation and for Imputers.
         length_weight (`float`): weight of the length loss; 0.1 in the reference, 0 for Imputers.
 
@@ -207,7 +208,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     options: dict[str, Any] = field(
         default_factory=dict, metadata={"help": "Settings of the method that are no names here.", "of_method": True}
     )
-    mask_policy: str = of_method(CMLMOptions, "mask_policy", choices=tuple(MASK_POLICIES))
+    mask_policy: str = of_method(CMLMOptions, "mask_policy", choices=(*MASK_POLICIES, "glance"))
     label_smoothing: float = of_method(CMLMOptions, "label_smoothing")
     length_weight: float = of_method(CMLMOptions, "length_weight")
     max_tokens_per_batch: int | None = option(
@@ -403,8 +404,12 @@ class DiMSConfig(NATTrainingArguments):
         hidden_squared (`bool`): squared distance, as in the paper's formula, instead of the distance.
         temperature (`float`): divides the teacher's logits; 0.5 sharpens the labels.
         student_temperature (`float`): divides the student's logits.
+        divergence (`str`): `kl`, `reverse_kl`, `jeffreys` or `total_variation` between teacher and student.
+        hidden_normalization (`str`): `dimension` divides the hidden-state distance by the square root of the width.
         label_mode (`str`): `frozen` takes a token's label from the pass that reveals it, `last` from the last pass,
             `auto` what the teacher's own decoding does.
+        reveal_order (`str`): the teacher reveals its most confident tokens first (`confidence`), or `random` ones.
+        steps_ahead (`int`, *optional*): of the teacher's passes, how many are made; `None` makes all.
         disable_dropout (`bool`): no dropout in the student, as in the paper.
 
     > Parameters of Imputers, refused for others
@@ -424,6 +429,8 @@ class DiMSConfig(NATTrainingArguments):
         rounds (`int`): distil so many times in a row, the student of a round being the teacher of the next (§4.6.2,
             Fig. 4); each round has the full length, stops early on its own, and lives in `output_dir/round-K`. The
             paper does this without a moving average (`ema_decay=None`).
+        halve_iterations (`bool`): each round plans half as many teacher passes as the last, at least one or
+            `steps_ahead`, so that every one of them reveals twice as much (SDTT).
     """
 
     distils: ClassVar[bool] = True
@@ -437,7 +444,11 @@ class DiMSConfig(NATTrainingArguments):
     hidden_squared: bool = of_method(DiMSOptions, "hidden_squared")
     temperature: float = of_method(DiMSOptions, "temperature")
     student_temperature: float = of_method(DiMSOptions, "student_temperature")
+    divergence: str = of_method(DiMSOptions, "divergence")
+    hidden_normalization: str = of_method(DiMSOptions, "hidden_normalization")
     label_mode: str = of_method(DiMSOptions, "label_mode")
+    reveal_order: str = of_method(DiMSOptions, "reveal_order")
+    steps_ahead: int | None = of_method(DiMSOptions, "steps_ahead")
     disable_dropout: bool = option(True, help="Student without dropout (§4.1).")
     unsupervised: bool = option(False, help="U-DiMS: train on the teacher's own translations.")
     synthetic_iterations: int = option(
@@ -455,6 +466,8 @@ class DiMSConfig(NATTrainingArguments):
         advice="Leave it out for the default.",
     )
 
+    halve_iterations: bool = option(False, help="Half as many teacher passes in each round as in the last (SDTT).")
+
     @classmethod
     def model_type_in(cls, values: Mapping[str, Any]) -> str:
         """Family of the teacher that a recipe's values name; the default one where it cannot be looked at yet."""
@@ -469,6 +482,8 @@ class DiMSConfig(NATTrainingArguments):
         super()._check_values()
         if self.label_smoothing:
             raise ValueError("label_smoothing does not apply to the teacher's soft labels. Leave it out or set 0.")
+        if self.halve_iterations and self.rounds == 1:
+            raise ValueError("halve_iterations has no effect on a single round. Set rounds, or leave it out.")
         if not self.unsupervised:
             for each in fields(self):
                 if each.name.startswith("synthetic_") and getattr(self, each.name) != each.default:

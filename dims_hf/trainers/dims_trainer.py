@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, synthesize_targets
-from dims_hf.methods.base import Batch, Items, Run
+from dims_hf.methods.base import Batch, Items, MethodOptions, Run
 from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.objectives import Loss
 from dims_hf.trainers.checkpoints import load_weights
@@ -72,7 +72,9 @@ class DiMSTrainer(NATTrainer):
             teacher = load_teacher(teacher)
         teacher = model if teacher is None else teacher
         check_compatible(model, teacher)
-        ema_decay = args.choose(model.config.model_type).options.ema_decay
+        options = args.choose(model.config.model_type).options
+        check_reads_partial_targets(teacher, options)
+        ema_decay = options.ema_decay
         if args.rounds > 1 and any(kwargs.get("optimizers") or ()):
             raise ValueError("Every round makes an optimizer of its own. Leave out optimizers, or set rounds to 1.")
         train_dataset = kwargs.get("train_dataset")
@@ -229,6 +231,22 @@ def check_teacher(teacher: PreTrainedModel) -> None:
             f"The teacher ({type(teacher).__name__}) is no non-autoregressive model of this package. Train one with "
             "training/train_teacher.py, or import one with `dims-hf import-fairseq`."
         )
+
+
+def check_reads_partial_targets(teacher: PreTrainedModel, options: MethodOptions) -> None:
+    """
+    Refuses a teacher that was trained on masks alone where it would be shown parts of the references.
+
+    Raises:
+        ValueError: saying which masks such a teacher can start from.
+    """
+    if getattr(teacher.config, "masks_alone", False) and options.teacher_iterations > 1:
+        if options.mask_policy != "full":
+            raise ValueError(
+                f"The teacher was trained on masks alone and decodes in one pass; with mask_policy="
+                f"{options.mask_policy} it would have to refine parts of the references. Use mask_policy: full, or "
+                "the model that its last stage started from."
+            )
 
 
 def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -104,8 +104,9 @@ class NATTrainer(TokenBudgetTrainer):
             **kwargs,
         )
         self.method = choice.method(choice.options, model.config, num_updates=args.max_steps)
-        if self.method.one_pass:
-            model.generation_config.num_iterations = 1
+        self.method.configure(model)
+        if processing_class is not None:
+            self.method.check_tokenizer(processing_class)
         if train_dataset is not None:
             self.check_corpus(train_dataset)
         if eval_dataset is not None:

@@ -102,6 +102,8 @@ def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int,
     folder = round_folder(trainer.args.output_dir, number)
     args = copy.copy(trainer.args)
     args.output_dir, args.rounds = str(folder), 1
+    if args.halve_iterations:
+        args.teacher_iterations = max(args.teacher_iterations >> (number - 1), args.steps_ahead or 1)
     # Other masks and another order in every round.
     args.mask_seed = trainer.args.mask_seed + number - 1
     args.data_seed = (args.seed if args.data_seed is None else args.data_seed) + number - 1

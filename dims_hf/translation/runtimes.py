@@ -48,6 +48,9 @@ class Runtime(Protocol):
     def collapses_repeats(self) -> bool:
         """Whether a token that equals its right neighbour is dropped when nothing is said."""
 
+    empty_token_id: int | None
+    """A token that stands for nothing, and is dropped from translations; `None` where there is none."""
+
     def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
         """`{"input_ids": rows}` of texts; takes `truncation`, `max_length` and `verbose` as transformers' do."""
 

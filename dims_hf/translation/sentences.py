@@ -181,8 +181,12 @@ def collapse(token_ids: Sequence[int]) -> tuple[int, ...]:
 
 def to_translation(runtime: Runtime, token_ids: Sequence[int], score: float, collapse_repeats: bool) -> Translation:
     """Text of one decoded row, with and without its repeats."""
-    raw = tuple(token_ids)
-    kept = collapse(raw) if collapse_repeats else raw
+    written, empty = tuple(token_ids), runtime.empty_token_id
+    # Tokens that an empty one keeps apart are no repeat.
+    kept, raw = (
+        tuple(token_id for token_id in ids if token_id != empty)
+        for ids in (collapse(written) if collapse_repeats else written, written)
+    )
     raw_text = runtime.decode(raw)
     text = raw_text if kept == raw else runtime.decode(kept)
     return Translation(text.strip(), raw_text.strip(), kept, raw, score)

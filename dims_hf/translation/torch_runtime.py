@@ -65,6 +65,7 @@ class TorchRuntime(_ModelRuntime):
         self.model = cast("NATForConditionalGeneration", model)
         settings = self.model.decoding_settings()
         self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
+        self.empty_token_id: int | None = self.model.config.empty_token_id
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row, or `num_return_sequences` of them, best first."""
@@ -94,7 +95,7 @@ class AutoregressiveRuntime(_ModelRuntime):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(model, tokenizer)
         self.model = model
-        self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
+        self.length_beam_size, self.collapses_repeats, self.empty_token_id = self.NUM_BEAMS, False, None
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """Translations by beam search; takes no options."""

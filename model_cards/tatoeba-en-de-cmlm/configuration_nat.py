@@ -47,6 +47,8 @@ class NATConfig(PreTrainedConfig):
             the reference implementation (kept for imported checkpoints), `None` leaves the logits alone.
         update_all_positions (`bool`): whether every decoding pass re-predicts all content positions (models trained to
             correct themselves) or only the masked ones.
+        masks_alone (`bool`): whether the model was trained (last) on masks alone, so that targets that are partly
+            shown are foreign to it: it decodes in one pass.
     """
 
     keys_to_ignore_at_inference = ["encoder_last_hidden_state", "decoder_last_hidden_state", "length_logits"]
@@ -81,6 +83,7 @@ class NATConfig(PreTrainedConfig):
     suppress_special_tokens: bool = True
     legacy_mask_logit: float | int | None = None
     update_all_positions: bool = False
+    masks_alone: bool = False
     if TYPE_CHECKING:
         bos_token_id: int = 0
         pad_token_id: int = 1
@@ -154,6 +157,8 @@ class LengthPredictionConfig(NATConfig):
     Args:
         max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
         length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
+        empty_token_id (`int`, *optional*): id of a token that stands for nothing: decoding predicts it like others and
+            drops it as it collapses repeats; a special token of the tokenizer (AXE, Ghazvininejad et al. 2020).
     """
 
     predicts_length = True
@@ -161,6 +166,18 @@ class LengthPredictionConfig(NATConfig):
 
     max_target_length: int = 256
     length_loss_weight: float | int = 0.1
+    empty_token_id: int | None = None
+
+    def _check_values(self) -> None:
+        super()._check_values()
+        if self.empty_token_id is None:
+            return
+        self._check_token_id("empty_token_id")
+        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
+            if getattr(self, name) == self.empty_token_id:
+                raise ValueError(
+                    f"empty_token_id={self.empty_token_id} is also {name}. Give the empty token an id of its own."
+                )
 
 
 __all__ = ["LengthPredictionConfig", "NATConfig"]

@@ -25,10 +25,18 @@ from .decoding_grid import (
     GridStrategy,
     apply_pass,
     start_decoding,
+    trim_padding,
 )
 from .decoding_rules import NUM_BEST, penalize_repeats
-from .decoding_strategy import DecodingRequest, DecodingSettings, EncodedSources, TranslationModel
-from .masking import remaining_masks, select_lowest
+from .decoding_strategy import (
+    DecodingRequest,
+    DecodingSettings,
+    DecodingStep,
+    EncodedSources,
+    NATGenerateOutput,
+    TranslationModel,
+)
+from .masking import drop_tokens, remaining_masks, select_lowest
 
 
 @dataclass(frozen=True)
@@ -236,6 +244,17 @@ class MaskPredict(GridStrategy):
         log_probs: torch.Tensor,
     ) -> GridState:
         return step_mask_predict(state, is_updated, predictions, log_probs, mask_token_id=self.config.mask_token_id)
+
+    def finish(self, state: GridState, history: list[DecodingStep]) -> NATGenerateOutput:
+        """
+        Drops empty tokens once repeats are collapsed: what they keep apart is no repeat. Without collapsing, the
+        sequences are what was written, empty tokens included.
+        """
+        output, config = super().finish(state, history), self.config
+        if config.empty_token_id is not None and self.settings.collapse_repeats:
+            kept = drop_tokens(output.sequences, config.empty_token_id, config.pad_token_id)
+            output.sequences = trim_padding(kept, config.pad_token_id)
+        return output
 
     def settle(self, state: GridState) -> tuple[torch.Tensor, torch.Tensor]:
         if state.best is None:

@@ -56,3 +56,13 @@ def test_collator_sources_alone_have_no_labels():
     batch = TranslationCollator(pad_token_id=1)(sources)
     assert sorted(batch) == ["attention_mask", "index", "input_ids"]
     assert torch.equal(batch["input_ids"], TranslationCollator(pad_token_id=1)(FEATURES)["input_ids"])
+
+
+def test_collator_pads_several_targets_of_a_source():
+    rows = [{**FEATURES[0], "references": [[0, 5, 2], [0, 6, 7, 2]]}, {**FEATURES[1], "references": [[0, 8, 2]]}]
+    batch = TranslationCollator(pad_token_id=1)(rows)
+    assert batch["references"].tolist() == [
+        [[0, 5, 2, -100], [0, 6, 7, 2]],
+        [[0, 8, 2, -100], [-100, -100, -100, -100]],
+    ]
+    assert torch.equal(batch["labels"], TranslationCollator(pad_token_id=1)(FEATURES)["labels"])

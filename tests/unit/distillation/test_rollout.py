@@ -285,3 +285,40 @@ def test_rollout_refuses_impossible_settings_by_name(model, options, message):
     _, sources, attention_mask, targets = make_batch(SIZES)
     with pytest.raises(ValueError, match=message):
         roll_out_teacher(model, sources, attention_mask, targets, **options)
+
+
+@pytest.mark.parametrize("label_mode", ["frozen", "last"])
+def test_given_scores_take_the_place_of_confidence(model, label_mode):
+    _, sources, attention_mask, targets = make_batch(SIZES)
+    # the further to the left, the earlier
+    scores = -torch.arange(1.0, targets.shape[1] + 1).expand(targets.shape)
+    labels = roll_out_teacher(
+        model, sources, attention_mask, targets, num_iterations=3, label_mode=label_mode, reveal_scores=scores
+    )
+    for row in range(len(targets)):
+        masked = (targets[row] == MASK).nonzero().flatten().tolist()
+        for number, tokens in enumerate(labels.history, start=1):
+            num_left = len(masked) - number * len(masked) // 3
+            assert (tokens[row] == MASK).nonzero().flatten().tolist() == masked[len(masked) - num_left :]
+
+
+@pytest.mark.parametrize("label_mode", ["frozen", "last"])
+def test_fewer_steps_label_what_they_reveal_like_all_of_them_and_the_rest_by_their_last(model, label_mode):
+    _, sources, attention_mask, targets = make_batch(SIZES)
+    inputs = model, sources, attention_mask, targets
+    whole = roll_out_teacher(*inputs, num_iterations=4, label_mode=label_mode)
+    part = roll_out_teacher(*inputs, num_iterations=4, label_mode=label_mode, steps_ahead=2)
+    assert len(part.partial_tokens) == 1 and torch.equal(part.partial_tokens[0], whole.partial_tokens[0])
+    is_masked = targets == MASK
+    is_early = whole.partial_tokens[0][is_masked] != MASK
+    is_new = (whole.partial_tokens[1][is_masked] != MASK) & ~is_early
+    second = model(sources, attention_mask, whole.partial_tokens[0], targets.ne(PAD), logits_positions=is_masked)
+    torch.testing.assert_close(part.logits[~is_early], second.logits[~is_early])
+    if label_mode == "frozen":
+        assert torch.equal(part.logits[is_early], whole.logits[is_early])
+        torch.testing.assert_close(part.logits[is_new], whole.logits[is_new])
+    else:
+        torch.testing.assert_close(part.logits, second.logits)
+    for number in (0, 5):
+        with pytest.raises(ValueError, match=rf"steps_ahead must be in 1 … 4 \(teacher_iterations\), got {number}"):
+            roll_out_teacher(*inputs, num_iterations=4, steps_ahead=number)

@@ -24,20 +24,25 @@ from tests.fixtures.training import make_arguments, set_dropout
 
 PAIRS = [(name, family) for name in METHODS for family in MODELS if trains(name, family)]
 
-every_pair = pytest.mark.parametrize(("name", "family"), PAIRS, ids="-".join)
+every_pair = pytest.mark.parametrize(("name", "family"), PAIRS, ids=[f"{name}-{family}" for name, family in PAIRS])
 
 
 @pytest.fixture
-def make(toy: SimpleNamespace, tmp_path: Path) -> Callable[..., NATTrainer]:
+def make(toy: SimpleNamespace, tmp_path: Path, autoregressive_folder: Path) -> Callable[..., NATTrainer]:
     """A trainer of a method over a family, from the same weights every time; keyword arguments are settings."""
 
     def make_one(name: str, family: str, folder: str = "run", dropout: float = 0.0, **settings: Any) -> NATTrainer:
         distils = issubclass(find_method(name), Distillation)
+        if "autoregressive_teacher" in {declared.name for declared in fields(find_method(name).Options)}:
+            own = {"autoregressive_teacher": str(autoregressive_folder), "attn_implementation": "eager"}
+            settings = {**own, **settings}
         args = make_arguments(
             DiMSConfig if distils else NATTrainingArguments, tmp_path / folder, method=name, **settings
         )
         model = copy.deepcopy(toy.models[family])
         set_dropout(model, dropout)
+        if find_method(name).empty_token:
+            model.config.empty_token_id = model.config.unk_token_id  # no target of the toy corpus has it
         trainer = DiMSTrainer if distils else NATTrainer
         return trainer(model, args=args, train_dataset=toy.train, processing_class=toy.tokenizer)
 
@@ -90,8 +95,7 @@ def test_what_is_masked_depends_on_seed_step_and_sentence_alone(make, name: str,
     trainer = make(name, family)
     whole, alone = (trainer.mask(_batch(trainer, rows), 5) for rows in (range(12), range(4, 5)))
     for key, value in alone.items():
-        width = value.shape[1] if value.dim() > 1 else None
-        other = whole[key][4:5] if width is None else whole[key][4:5, :width]
+        other = whole[key][4:5][tuple(slice(size) for size in value.shape)]
         assert torch.equal(value, other), key
     keys = mix_keys(trainer.args.mask_seed, EVALUATION_STEP, torch.arange(12))
     first, again = (trainer.method.prepare(_batch(trainer, range(12)), keys, EVALUATION_STEP) for _ in range(2))
@@ -106,7 +110,7 @@ def test_losses_of_parts_add_up_to_the_loss_of_the_whole(make, name: str, family
     whole = trainer.mask(_batch(trainer, range(16)), 2)
     items = trainer.method.count(whole)
     total = _loss(trainer, whole, items).total
-    assert bool(torch.isfinite(total)) and float(total) > 0
+    assert bool(torch.isfinite(total)) and float(total.detach()) != 0  # what matches is rewarded: below 0
     summed = sum(_loss(trainer, part, items).total for part in parts)
     torch.testing.assert_close(summed, total, rtol=2e-5, atol=1e-6)
 
@@ -120,12 +124,15 @@ def test_nothing_to_learn_is_exactly_zero_with_a_gradient(make, name: str, famil
     )
     trainer = make(name, family, **weightless, **({"encoder_loss_weight": 0.0} if name == "cmlmc" else {}))
     batch, ids = _batch(trainer, range(3)), trainer.model.config
-    if not ids.predicts_length:  # targets that no alignment of these sources is long enough for
+    if name == "ctc_ngrams":  # learns what no alignment fits, too: a target of one token has no bigram
+        batch["labels"] = torch.tensor([[ids.bos_token_id, 7, ids.eos_token_id]]).expand(3, -1)
+    elif not ids.predicts_length:  # targets that no alignment of these sources is long enough for
         batch["labels"] = torch.full((3, 90), 7)
     else:  # sentences without a word
         batch["labels"] = torch.tensor([[ids.bos_token_id, ids.eos_token_id]]).expand(3, -1)
     loss = _loss(trainer, trainer.mask(batch, 0))
-    assert float(loss.total) == 0
+    # the end of an empty sentence has an energy, too, which nothing can change
+    assert float(loss.total.detach()) == 0 or name == "engine"
     loss.total.backward()
     gradients = [each.grad for each in trainer.model.parameters() if each.grad is not None]
     assert gradients and not any(bool(gradient.any()) for gradient in gradients)

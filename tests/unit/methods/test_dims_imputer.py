@@ -209,3 +209,22 @@ def test_labels_of_imputers_are_refused_for_other_families(make_dims_trainer):
         match="imputer_labels='soft' has no effect here: it belongs to the training of dims_imputer students",
     ):
         make_dims_trainer(imputer_labels="soft")
+
+
+def test_divergence_belongs_to_soft_labels():
+    from dims_hf.methods.dims_imputer import DiMSImputer
+
+    with pytest.raises(ValueError, match="divergence has no effect on hard labels"):
+        DiMSImputer.Options(divergence="jeffreys")
+    assert DiMSImputer.Options(divergence="jeffreys", imputer_labels="soft").divergence == "jeffreys"
+
+
+@pytest.mark.parametrize("mask_policy", ["block", "full"])
+def test_options_of_distillation_train_an_imputer(make_imputer_dims_trainer, mask_policy):
+    trainer = make_imputer_dims_trainer(
+        mask_policy=mask_policy, imputer_labels="soft", divergence="total_variation", reveal_order="random",
+        teacher_iterations=4, steps_ahead=2, hidden_weight=0.5, hidden_normalization="dimension", max_steps=2,
+    )  # fmt: skip
+    trainer.train()
+    (first, second) = (entry for entry in trainer.state.log_history if "loss" in entry)
+    assert 0 <= first["total_variation"] <= 1 and first["hidden"] > 0 and second["loss"] > 0

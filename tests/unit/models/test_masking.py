@@ -12,6 +12,7 @@ import torch
 
 from dims_hf.models.masking import (
     collapse_repeats,
+    drop_tokens,
     find_content,
     remaining_masks,
     remaining_teacher_masks,
@@ -130,3 +131,9 @@ def test_collapse_repeats_equals_groupby_on_random_rows():
 
 
 # N source tokens -> shares of the numbers of masks 1, 2, …
+
+
+def test_dropped_tokens_leave_no_gap():
+    tokens = torch.tensor([[0, 9, 7, 9, 9, 8, 2, 1], [0, 9, 9, 2, 1, 1, 1, 1], [0, 5, 6, 7, 8, 7, 6, 2]])
+    expected = [[0, 7, 8, 2, 1, 1, 1, 1], [0, 2, 1, 1, 1, 1, 1, 1], [0, 5, 6, 7, 8, 7, 6, 2]]
+    assert drop_tokens(tokens, 9, 1).tolist() == expected

@@ -75,7 +75,7 @@ def test_any_transformers_schedule_is_taken(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"mask_policy": "some"}, "mask_policy must be one of uniform, full, block, got 'some'"),
+        ({"mask_policy": "some"}, "mask_policy must be one of uniform, full, block, glance, got 'some'"),
         ({"loss_normalization": "mean"}, "loss_normalization must be update or micro_batch, got 'mean'"),
         ({"max_tokens_per_batch": 0}, "max_tokens_per_batch must be >= 1, got 0. Try 4096"),
         ({"eval_iterations": []}, r"eval_iterations must be integers >= 1, got \[\]"),
