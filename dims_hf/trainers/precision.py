@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Which precision a CPU can train in."""
+"""In which precision a run computes."""
 
 from __future__ import annotations
 
@@ -16,6 +16,18 @@ logger = logging.getLogger(__name__)
 def multiplies_bf16() -> bool:
     """Whether this CPU has matrix products in bf16; without, torch takes tens of times as long as in fp32."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def forget_precision(model: torch.nn.Module) -> None:
+    """
+    Lets a model that was trained before be trained in another precision.
+
+    accelerate wraps `forward` in the precision of the first run, and then leaves the model alone: a later run in bf16
+    or fp16 would compute in fp32, and none would say so.
+    """
+    prepared = model.__dict__.pop("_is_accelerate_prepared", False)
+    if prepared and model.__dict__.pop("_original_forward", None) is not None:
+        model.__dict__.pop("forward", None)
 
 
 def settle_precision(args: TrainingArguments) -> None:

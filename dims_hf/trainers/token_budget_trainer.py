@@ -44,6 +44,7 @@ from dims_hf.trainers.checkpoints import (
     rotate_checkpoints,
     staging_folder,
 )
+from dims_hf.trainers.precision import forget_precision
 from dims_hf.trainers.schedules import Shape, fit_shape
 from dims_hf.translation.batching import batches_by_budget
 
@@ -100,6 +101,7 @@ class TokenBudgetTrainer(Trainer):
             model.set_attn_implementation(args.attn_implementation)
         if args.use_cpu and args.bf16:
             limit_primitive_caches(os.environ)
+        forget_precision(model)
         self.run_record, self.loss_record = RunRecord(), LossRecord()
         self.gradient_scale = WatchGradientScale(self)
         self._num_nonfinite = 0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoModelForSeq2SeqLM
 
-from dims_hf import CMLMConfig, CMLMForConditionalGeneration
+from dims_hf import CMLMConfig, CMLMForConditionalGeneration, DiMSTrainer
 from dims_hf.data import save_tokenizer, train_tokenizer
 from dims_hf.recipes.runs import distill, read_training_summary
 
@@ -68,6 +68,45 @@ def test_rounds_leave_the_last_student_and_a_summary_over_all(run):
     # the same command again finds everything done
     assert run(*FOUR_STEPS, "--rounds", "2", "--ema_decay", "none") == folder
     assert json.loads((folder / "training_summary.json").read_text())["steps"] == 8
+
+
+def test_finished_run_is_not_trained_again(run, monkeypatch, caplog):
+    folder = run(*FOUR_STEPS)
+    before = {path.name: path.stat().st_mtime_ns for path in folder.iterdir()}
+    with monkeypatch.context() as patch, caplog.at_level("INFO"):
+        patch.setattr(DiMSTrainer, "train", lambda *_, **__: pytest.fail("trained again"))
+        assert run(*FOUR_STEPS) == folder
+    assert "holds this run, finished after 4 updates" in caplog.text
+    assert {path.name: path.stat().st_mtime_ns for path in folder.iterdir()} == before
+    # more updates are another goal
+    assert read_training_summary(run("--max_steps", "6", *FOUR_STEPS[2:]))["updates"] == 6
+
+
+@pytest.mark.parametrize("changed", ["corpus", "teacher"])
+def test_another_corpus_or_teacher_under_the_same_path_is_refused(run, tmp_path, monkeypatch, changed):
+    run(*FOUR_STEPS)
+    if changed == "teacher":
+        teacher = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "teacher")
+        teacher.model.shared.weight.data.mul_(1.01)
+        teacher.save_pretrained(tmp_path / "teacher")
+    else:
+        monkeypatch.setitem(ENGLISH, 0, "the dog is old .")
+    with pytest.raises(ValueError, match=f"holds a run on another {changed}.* than its path leads to now"):
+        run(*FOUR_STEPS)
+
+
+def test_run_that_saved_nothing_accepts_corrected_settings(run, tmp_path, monkeypatch):
+    """Its folder is nobody's: settings are corrected, debris is gone, and no lock is left."""
+    with monkeypatch.context() as patch:
+        patch.setattr(DiMSTrainer, "training_step", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt, match="There is no checkpoint yet: the same command starts anew."):
+            run(*FOUR_STEPS, "--learning_rate", "5")
+    student = tmp_path / "student"
+    assert [path.name for path in student.iterdir()] == ["run_settings.json"]
+    for name in (".tokenizer.abcd1234", ".tmpxyz", ".out.abcd1234.json", "checkpoint-2"):
+        (student / name).mkdir()
+    assert run(*FOUR_STEPS, "--learning_rate", "1e-3") == student
+    assert sorted(path.name for path in student.iterdir() if path.is_dir() or path.name[0] == ".") == ["best"]
 
 
 def test_home_folder_in_the_teachers_path_is_expanded(run, tmp_path, monkeypatch):

@@ -1,13 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Recipes with bf16 run on CPUs that cannot multiply in bf16."""
+"""The precision of a run: bf16 on CPUs that cannot multiply in it, and models from runs in another one."""
 
 from __future__ import annotations
 
 import logging
 
 import pytest
+import torch
 
+from dims_hf import NATTrainer
 from dims_hf.trainers import precision
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
@@ -31,3 +33,19 @@ def test_fp32_stays_fp32_without_a_word(monkeypatch, caplog, tmp_path):
 
 def test_this_cpu_is_asked():
     assert precision.multiplies_bf16() in (True, False)
+
+
+def test_model_trained_in_one_precision_is_trained_in_another(make_teacher_trainer, toy, monkeypatch):
+    """accelerate prepares a model once; what it was prepared for must not outlive the run."""
+    monkeypatch.setattr(precision, "multiplies_bf16", lambda: True)
+    first = make_teacher_trainer(folder="fp32", max_steps=1)
+    first.train()
+    seen = []
+    first.model.model.decoder.layers[0].fc1.register_forward_hook(lambda *call: seen.append(call[2].dtype))
+    for folder, bf16, dtype in (("bf16", True, torch.bfloat16), ("again", False, torch.float32)):
+        args = NATTrainingArguments(
+            output_dir=first.args.output_dir + folder, max_steps=1, bf16=bf16, report_to="none", save_strategy="no"
+        )
+        NATTrainer(first.model, args, train_dataset=toy.train, processing_class=toy.tokenizer).train()
+        assert set(seen) == {dtype}, folder
+        seen.clear()

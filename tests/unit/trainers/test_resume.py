@@ -4,8 +4,16 @@
 
 from __future__ import annotations
 
+import logging
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
+from torch.nn.modules.module import _IncompatibleKeys
+
+from dims_hf.trainers.checkpoints import last_complete_checkpoint
 
 
 ACCUMULATION = {"max_tokens_per_batch": 128, "gradient_accumulation_steps": 2, "dropout": 0.2}
@@ -158,3 +166,135 @@ def test_fixed_teacher_needs_no_copy_in_the_checkpoint(make_dims_trainer, tmp_pa
     assert not (tmp_path / "split" / "checkpoint-3" / "ema_teacher").exists()
     assert largest_difference(resumed.teacher, trained) == 0
     assert largest_difference(resumed.model, whole.model) == 0
+
+
+SAVING = {"max_steps": 6, "save_strategy": "steps", "save_steps": 2}
+
+
+@pytest.mark.parametrize(("kind", "logging_steps"), [("teacher", 1), ("dims", 4)])
+def test_mean_loss_of_a_resumed_run_is_that_of_all_its_updates(request, tmp_path, kind, logging_steps):
+    make_trainer = request.getfixturevalue(f"make_{kind}_trainer")
+    settings = {**SAVING, **ACCUMULATION, "logging_steps": logging_steps}
+    whole = make_trainer(folder="whole", **settings)
+    expected = whole.train()
+    resumed = make_trainer(folder="resumed", **settings)
+    output = resumed.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-4"))
+    assert output.training_loss == expected.training_loss == output.metrics["train_loss"]
+    assert resumed.state.log_history[-1]["train_loss"] == expected.training_loss
+    if logging_steps == 1:
+        losses = [entry["loss"] for entry in whole.state.log_history if "loss" in entry]
+        assert expected.training_loss == pytest.approx(sum(losses) / 6, abs=1e-3)  # the log rounds
+        assert abs(sum(losses[4:]) / 2 - expected.training_loss) > 1e-2  # what the updates since then alone would say
+    # a finished run, started again, has no update to tell of but those before
+    again = make_trainer(folder="again", **settings)
+    assert again.train(resume_from_checkpoint=str(tmp_path / "whole" / "checkpoint-6")) is not None
+    assert again.state.log_history[-1]["train_loss"] == expected.training_loss
+
+
+def test_run_whose_last_checkpoint_was_cut_goes_on_from_the_one_before(
+    make_dims_trainer, tmp_path, caplog, largest_difference
+):
+    whole = make_dims_trainer(folder="run", **SAVING)
+    whole.train()
+    path = tmp_path / "run" / "checkpoint-6" / "optimizer.pt"
+    path.write_bytes(path.read_bytes()[:100])
+    caplog.clear()
+    resumed = make_dims_trainer(folder="run", **SAVING)
+    resumed.train(resume_from_checkpoint=True)
+    assert "checkpoint-6 cannot be resumed from: optimizer.pt has 100 bytes" in caplog.text
+    assert "Going back to checkpoint-4." in caplog.text
+    assert largest_difference(resumed.model, whole.model) == 0
+    assert last_complete_checkpoint(tmp_path / "run") == str(tmp_path / "run" / "checkpoint-6")
+
+
+@pytest.mark.parametrize("name", ["optimizer.pt", "scheduler.pt", "rng_state.pth", "ema_teacher/model.safetensors"])
+def test_checkpoint_that_lacks_a_part_is_not_resumed_from(make_dims_trainer, tmp_path, name):
+    make_dims_trainer(folder="run", max_steps=2, save_strategy="steps", save_steps=2).train()
+    checkpoint = tmp_path / "run" / "checkpoint-2"
+    (checkpoint / name).unlink()
+    with pytest.raises(ValueError, match=f"{checkpoint} cannot be resumed from: {name} .*missing"):
+        make_dims_trainer(folder="run", max_steps=4).train(resume_from_checkpoint=str(checkpoint))
+    with pytest.raises(ValueError, match="has no checkpoint to go on from. checkpoint-2 cannot be resumed from"):
+        make_dims_trainer(folder="run", max_steps=4).train(resume_from_checkpoint=True)
+
+
+def test_checkpoint_of_weights_alone_is_refused_by_its_cause(make_teacher_trainer, tmp_path):
+    make_teacher_trainer(max_steps=2, save_strategy="steps", save_steps=2, save_only_model=True).train()
+    with pytest.raises(ValueError, match="optimizer.pt .* is missing; it was written with save_only_model"):
+        make_teacher_trainer(max_steps=4).train(resume_from_checkpoint=True)
+
+
+def test_resuming_where_there_is_nothing_is_refused(make_teacher_trainer, tmp_path):
+    with pytest.raises(ValueError, match="has no checkpoint. Leave out resume_from_checkpoint"):
+        make_teacher_trainer().train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match="There is no checkpoint .*checkpoint-7. Correct"):
+        make_teacher_trainer().train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-7"))
+
+
+def test_no_word_of_tied_weights_that_are_missing(make_teacher_trainer, tmp_path, caplog):
+    make_teacher_trainer(folder="run", **SAVING).train()
+    caplog.clear()
+    make_teacher_trainer(folder="run", **SAVING).train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
+    assert "missing keys" not in caplog.text
+
+
+def test_weights_that_are_missing_are_still_told(make_teacher_trainer, caplog):
+    result = _IncompatibleKeys(["lm_head.weight", "model.encoder.layers.0.fc1.weight"], [])
+    with caplog.at_level("WARNING"):
+        logging.getLogger("transformers").addHandler(caplog.handler)
+        try:
+            make_teacher_trainer()._issue_warnings_after_load(result)
+        finally:
+            logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "fc1.weight" in caplog.text and "lm_head" not in caplog.text
+
+
+def test_training_rotates_by_number_whatever_the_clock_says(make_teacher_trainer, tmp_path, monkeypatch):
+    trainer = make_teacher_trainer(max_steps=5, save_strategy="steps", save_steps=1, save_total_limit=2)
+    save, clock = trainer._save_checkpoint, [2e9]
+
+    def save_and_set_the_clock_back(*args, **kwargs):
+        save(*args, **kwargs)
+        clock[0] -= 1000
+        os.utime(tmp_path / "run" / f"checkpoint-{trainer.state.global_step}", (clock[0], clock[0]))
+
+    monkeypatch.setattr(trainer, "_save_checkpoint", save_and_set_the_clock_back)
+    trainer.train()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint-4", "checkpoint-5"]
+
+
+@pytest.mark.parametrize("writer", ["_save_optimizer_and_scheduler", "_save_rng_state", "_save_state"])
+def test_checkpoint_has_its_name_when_all_of_it_is_there(make_dims_trainer, tmp_path, monkeypatch, writer):
+    """A kill while one is written leaves those before, and debris that the next start removes."""
+    trainer = make_dims_trainer(folder="run", **SAVING)
+    write = getattr(trainer, writer)
+
+    def stop_in_the_second(*args):
+        if trainer.state.global_step == 4:
+            raise KeyboardInterrupt
+        write(*args)
+
+    monkeypatch.setattr(trainer, writer, stop_in_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".checkpoint-4", "checkpoint-2"]
+    make_dims_trainer(folder="run", **{**SAVING, "max_steps": 4}).train(resume_from_checkpoint=True)
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_two_trainings_do_not_share_a_folder(make_teacher_trainer, tmp_path, repository):
+    (tmp_path / "run").mkdir()
+    program = (
+        f"import sys; sys.path.insert(0, {str(repository)!r})\nfrom dims_hf._output import holding\n"
+        f"with holding({str(tmp_path / 'run')!r}):\n    print('held', flush=True)\n    sys.stdin.read()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(ValueError, match=f"is in use by process {process.pid} on "):
+            make_teacher_trainer(max_steps=1).train()
+    finally:
+        process.communicate()
+    make_teacher_trainer(max_steps=1).train()
