@@ -27,7 +27,7 @@ from dims_hf.data import (
     tokenizer_fingerprint,
     train_tokenizer,
 )
-from dims_hf.data.distilled import model_fingerprint
+from dims_hf.data.beam_search import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
