@@ -23,12 +23,16 @@ from typing import Any, Literal, NoReturn, Union
 
 import yaml
 
+from dims_hf._files import read_text
 from dims_hf.methods.registry import find_method, methods_with
 from dims_hf.recipes import LIBRARY
 
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
 _SCALARS = (bool, int, float, str)
+
+# More than any recipe has; a hostile one asks for billions of entries in a few lines.
+_MOST_NODES, _MOST_CHARACTERS = 10_000, 1_000_000
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -250,8 +254,9 @@ def _check_required(values: dict[str, Any], fields: dict[str, _Field]) -> None:
 
 
 def _load_recipe(path: Path) -> dict[str, Any]:
+    text = read_text(path)
     try:
-        recipe = yaml.load(path.read_text(encoding="utf-8"), Loader=_RecipeLoader)  # a SafeLoader
+        recipe = _read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
     except ValueError as error:
@@ -261,6 +266,32 @@ def _load_recipe(path: Path) -> dict[str, Any]:
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} holds a {type(recipe).__name__}. A recipe is a mapping of names to values.")
     return recipe
+
+
+def _read_yaml(text: str) -> Any:
+    """The value of a text that a person wrote; what would fill the memory or never end is refused before it can."""
+    if len(text) > _MOST_CHARACTERS:
+        raise ValueError(f"It has more than {_MOST_CHARACTERS:,} characters. Is it the right file?")
+    try:
+        for number, _ in enumerate(yaml.parse(text, Loader=_RecipeLoader)):
+            if number > _MOST_NODES:
+                raise ValueError(f"It has more than {_MOST_NODES:,} entries. Is it the right file?")
+        if _unfolded_size(yaml.compose(text, Loader=_RecipeLoader), {}) > _MOST_NODES:
+            raise ValueError(f"Its aliases unfold to more than {_MOST_NODES:,} entries. Write the values out.")
+        return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
+    except RecursionError:
+        raise ValueError("It nests more deeply than any setting does. Is it the right file?") from None
+
+
+def _unfolded_size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
+    """Nodes below one, aliases followed; infinite for one that is inside itself."""
+    if not isinstance(node, yaml.CollectionNode):
+        return 1
+    if id(node) not in sizes:
+        sizes[id(node)] = math.inf
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+        sizes[id(node)] = 1 + sum(_unfolded_size(child, sizes) for children in pairs for child in children)
+    return sizes[id(node)]
 
 
 def _read_recipe(recipe: Mapping[str, Any], path: Path | None, fields: dict[str, _Field]) -> dict[str, Any]:
@@ -457,7 +488,7 @@ def _coerce_scalar(hint: type, value: Any, from_text: bool) -> Any:
 
 def _yaml_value(text: str) -> Any:
     try:
-        return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
+        return _read_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from enum import Enum
 from pathlib import Path
@@ -288,3 +289,29 @@ def test_train_teacher_options_of_another_family_are_refused_before_any_work(tmp
         ValueError, match="Unknown name --replace_fraction .* It is a setting of cmlmc; the method here is cmlm."
     ):
         train_teacher([*words, "--output_dir", str(tmp_path / "run"), "--replace_fraction", "0.5"])
+
+
+_BOMB = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n" for before, after in zip("abcdefgh", "bcdefghi")
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (_BOMB, "aliases unfold to more than 10,000 entries. Write the values out"),
+        ("steps: &a [*a]\n", "aliases unfold to more than 10,000 entries"),
+        ("".join(f"key_{i}: 1\n" for i in range(30_000)), "has more than 10,000 entries. Is it the right file"),
+        ("k" * 2_000_000 + ": 1\n", "has more than 1,000,000 characters"),
+        ("steps: " + "[" * 3000 + "]" * 3000, "nests more deeply than any setting does"),
+        ("steps: 3\n".encode("utf-16"), "is UTF-16, not UTF-8"),
+    ],
+    ids=["aliases", "itself", "keys", "long", "deep", "utf-16"],
+)
+def test_recipe_that_no_person_wrote_is_refused_at_once(tmp_path: Path, text: str | bytes, message: str):
+    path = tmp_path / "recipe.yaml"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    start = time.process_time()
+    with pytest.raises(ValueError, match=message):
+        parse_recipe(Training, [str(path)])
+    assert time.process_time() - start < 5
