@@ -28,6 +28,9 @@ _EXTRAS = {
     "onnx": "onnx",
     "onnxruntime": "onnx",
     "ctranslate2": "benchmark",
+    "fastapi": "serve",
+    "gradio": "app",
+    "uvicorn": "serve",
 }
 
 # Errors whose message tells what to mend; any other is a fault of ours, and named by its class too.

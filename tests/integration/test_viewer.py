@@ -61,7 +61,7 @@ def address() -> Iterator[str]:
     with _running([*command, "--port", port], port) as process:
         yield f"http://127.0.0.1:{port}"
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=10) in (0, -signal.SIGTERM)
+        assert process.wait(timeout=10) in (0, 128 + signal.SIGTERM, -signal.SIGTERM)
 
 
 @pytest.fixture(scope="module")
