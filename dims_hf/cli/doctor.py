@@ -47,7 +47,8 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "app": ("dims-hf app", {"fastapi": "fastapi", "gradio": "gradio", "uvicorn": "uvicorn"}),
-    "benchmark": ("CTranslate2 as a peer, and for distilled corpora", {"ctranslate2": "ctranslate2"}),
+    "ctranslate2": ("distilling corpora faster", {"ctranslate2": "ctranslate2"}),
+    "benchmark": ("CTranslate2 as a peer of the benchmark", {}),
 }
 
 # Flags of /proc/cpuinfo that kernels here or below us make use of, by what they are good for.
