@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "reproduce": ("dims_hf.cli.reproduce", "regenerate the paper's tables and figures on a corpus"),
     "export": ("dims_hf.cli.export", "write a folder that translates without torch"),
     "import-fairseq": ("dims_hf.cli.import_fairseq", "convert a fairseq checkpoint"),
+    "doctor": ("dims_hf.cli.doctor", "say what this machine and this installation can do"),
     "phrasebook": ("dims_hf.cli.phrasebook", "show or write the embedded English-German corpus"),
 }
 

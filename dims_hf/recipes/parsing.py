@@ -26,6 +26,7 @@ import yaml
 from dims_hf._files import read_text
 from dims_hf.methods.registry import find_method, methods_with
 from dims_hf.recipes import LIBRARY
+from dims_hf.recipes.smoke import SMOKE, smoke_values
 
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
@@ -95,6 +96,8 @@ def parse_recipe(
     a `preset` that one of them names, which win over the defaults. Paths in a recipe are relative to the working
     directory. `RECIPE` may also be the name of a recipe that comes with the package; a file of that name wins.
 
+    `--smoke`, of commands that read a corpus, shrinks the run to a minute; see [`recipes.smoke`].
+
     A dataclass with `method_in` ([`NATTrainingArguments`]) has the settings of one training method among its names: of
     the one that recipe and command line choose.
 
@@ -130,6 +133,9 @@ def parse_recipe(
     words = list(sys.argv[1:] if argv is None else argv)
     wants_help = "--help" in words or "-h" in words
     words = [word for word in words if word not in ("--help", "-h")]
+    is_smoke = f"--{SMOKE}" in words and any("max_train_examples" in _names(owner) for owner in owners)
+    if is_smoke:
+        words.remove(f"--{SMOKE}")
     path = find_recipe(words.pop(0)) if words and not words[0].startswith("-") else None
     recipe = {} if path is None else _load_recipe(path)
     options = _split_options(words)
@@ -139,12 +145,19 @@ def parse_recipe(
     if wants_help:
         _show_help(owners, fields)
     values = _read_recipe(recipe, path, fields)
-    values.update(_read_overrides(options, fields))
+    said = _read_overrides(options, fields)
+    values.update(said)
     preset = values.pop("preset", None)
     if preset is not None:
         values = {**_check_preset(preset, preset_values(preset), fields), **values}
+    if is_smoke:
+        values.update(smoke_values(values, said, fields))
     _check_required(values, fields)
     return tuple(_build(owner, values, fields) for owner in owners)
+
+
+def _names(owner: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(owner)}
 
 
 class Presets:
@@ -512,7 +525,7 @@ def _describe_one(hint: Any) -> str:
 
 
 def _show_help(owners: Sequence[type], fields: dict[str, _Field]) -> NoReturn:
-    lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag]", ""]
+    lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag] [--smoke]", ""]
     for owner in dict.fromkeys((*owners, *(field.owner for field in fields.values()))):
         lines.append(f"{owner.__name__}:")
         for name, field in fields.items():

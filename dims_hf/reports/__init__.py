@@ -3,7 +3,7 @@
 """What is written: results files, tables, figures, model and dataset cards, provenance."""
 
 from dims_hf.reports.evaluation import run_evaluation, subsets_from_columns, write_evaluation
-from dims_hf.reports.figures import plot_quality_versus_iterations
+from dims_hf.reports.figures import plot_quality_versus_iterations, plot_training
 from dims_hf.reports.files import read_yaml, write_json, write_text
 from dims_hf.reports.model_card import create_model_card, save_model_card
 from dims_hf.reports.provenance import hardware, provenance, public, weights_checksum
@@ -19,6 +19,7 @@ __all__ = [
     "markdown_table",
     "plain_table",
     "plot_quality_versus_iterations",
+    "plot_training",
     "provenance",
     "public",
     "read_yaml",

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -64,6 +65,45 @@ def plot_quality_versus_iterations(
     task = results["task"]
     figure.suptitle(title or f"{task['data']} {task['source_lang']}→{task['target_lang']}, {task['split']} set")
     return save_figure(figure, Path(path))
+
+
+def plot_training(log: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
+    """
+    Loss and validation scores against updates, from what a trainer logged.
+
+    Args:
+        log (`Sequence[Mapping[str, Any]]`): entries of `trainer.state.log_history`, or of a summary's `log`.
+        path (`str` or `os.PathLike`): file to write; its suffix is the format.
+
+    Returns:
+        `Path`: the file.
+
+    Raises:
+        ValueError: nothing in the log that could be drawn.
+    """
+    losses = {name: _logged(log, name) for name in ("loss", "eval_loss")}
+    names = sorted({name for entry in log for name in entry if re.fullmatch(r"eval_(?:bleu|chrf)\w*", name)})
+    panels = {"loss": losses, "BLEU, chrF": {name: _logged(log, name) for name in names}}
+    panels = {label: {name: points for name, points in each.items() if points} for label, each in panels.items()}
+    panels = {label: each for label, each in panels.items() if each}
+    if not panels:
+        raise ValueError("The log holds neither a loss nor a score. Train with logging_steps, or evaluate.")
+    figure, grid = new_figure(1, len(panels))
+    for axes, (label, curves) in zip(grid[0], panels.items(), strict=True):
+        for index, (name, points) in enumerate(curves.items()):
+            color, marker = STYLES[index % len(STYLES)]
+            is_dense = len(points) > 40
+            axes.plot(*zip(*points, strict=True), color=color, marker="" if is_dense else marker, label=name)
+        axes.set(xlabel="update", ylabel=label)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False)
+    return save_figure(figure, Path(path))
+
+
+def _logged(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, float]]:
+    """Update and value wherever a log has a name; a resumed run's repeated updates once, as they were made last."""
+    return sorted({entry["step"]: float(entry[name]) for entry in log if name in entry and "step" in entry}.items())
 
 
 def _curves(results: Mapping[str, Any], length_beam_size: int | None) -> dict[str, list[dict[str, Any]]]:

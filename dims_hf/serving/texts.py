@@ -5,13 +5,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from dims_hf.models.source_text import split_sentences
 from dims_hf.serving.settings import ServerSettings
-from dims_hf.translation.documents import translate_document
+from dims_hf.translation.documents import cut_document
 
 
 @dataclass(frozen=True)
@@ -116,19 +116,9 @@ async def translate_text(text: str, kind: str, translate: Translate) -> Translat
     if kind == "text" and "\n" not in text and len(split_sentences(text)) <= 1:
         sentences = await translate([text])
         return TranslatedText(sentences[0].translation, sentences)
-    loop, sentences = asyncio.get_running_loop(), []
-
-    def wait(texts: list[str]) -> list[str]:
-        sentences.extend(asyncio.run_coroutine_threadsafe(_as_coroutine(translate(texts)), loop).result())
-        return [sentence.translation for sentence in sentences]
-
     name = "paragraphs" if kind == "text" else kind
-    document = await asyncio.to_thread(translate_document, text.encode("utf-8"), name, wait, name="q")
-    return TranslatedText(document.decode("utf-8"), sentences)
-
-
-def _as_coroutine(work: Awaitable[list[Sentence]]) -> Coroutine[Any, Any, list[Sentence]]:
-    async def run() -> list[Sentence]:
-        return await work
-
-    return run()
+    # in a thread of its own, since a large page takes a while; nothing waits in there
+    document = await asyncio.to_thread(cut_document, text.encode("utf-8"), name, name="q")
+    sentences = await translate(document.sentences) if document.sentences else []
+    written = document.join([sentence.translation for sentence in sentences])
+    return TranslatedText(written.decode("utf-8"), sentences)

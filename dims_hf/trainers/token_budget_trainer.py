@@ -45,6 +45,7 @@ from dims_hf.trainers.checkpoints import (
     staging_folder,
 )
 from dims_hf.trainers.precision import forget_precision
+from dims_hf.trainers.progress import show_progress
 from dims_hf.trainers.schedules import Shape, fit_shape
 from dims_hf.translation.batching import batches_by_budget
 
@@ -110,6 +111,7 @@ class TokenBudgetTrainer(Trainer):
             f"{args.output_dir}/best", args.num_best_checkpoints, greater_is_better=args.greater_is_better
         )
         super().__init__(model, args, **kwargs)
+        show_progress(self)
         self.add_callback(FollowProgress(self))
         for callback in (self.run_record, self.loss_record, self.gradient_scale):
             self.add_callback(callback)

@@ -92,13 +92,42 @@ def translate_document(
     Raises:
         ValueError: the document is in another encoding or binary, or no such kind is known.
     """
+    document = cut_document(raw, kind, name=name)
+    return document.join(translate(document.sentences) if document.sentences else [])
+
+
+@dataclass(frozen=True)
+class CutDocument:
+    """
+    A document cut into sentences.
+
+    Args:
+        document ([`Document`]): with its slots.
+        parts (`list[list[tuple[str, bool]]]`): of each slot, and whether each is a sentence.
+    """
+
+    document: Document
+    parts: list[list[tuple[str, bool]]]
+
+    @property
+    def sentences(self) -> list[str]:
+        """What is translated, each sentence once, in order."""
+        return list(dict.fromkeys(text for parts in self.parts for text, is_sentence in parts if is_sentence))
+
+    def join(self, translations: Sequence[str]) -> bytes:
+        """The document with the translations of `sentences`."""
+        known = dict(zip(self.sentences, translations, strict=True))
+        filled = ["".join(known[text] if is_sentence else text for text, is_sentence in parts) for parts in self.parts]
+        return self.document.fill(filled).encode("utf-8", "surrogateescape")
+
+
+def cut_document(raw: bytes, kind: str, *, name: str = "the document") -> CutDocument:
+    """
+    Cuts a document into sentences and what stays; arguments and errors of [`translate_document`].
+    """
     check_kind(raw, name)
     document = read_document(raw.decode("utf-8", "surrogateescape"), kind)
-    cut = [list(cut_sentences(slot.text, slot.is_wrapped)) for slot in document.slots]
-    sentences = list(dict.fromkeys(text for parts in cut for text, is_sentence in parts if is_sentence))
-    translated = dict(zip(sentences, translate(sentences) if sentences else [], strict=True))
-    filled = ["".join(translated[text] if is_sentence else text for text, is_sentence in parts) for parts in cut]
-    return document.fill(filled).encode("utf-8", "surrogateescape")
+    return CutDocument(document, [list(cut_sentences(slot.text, slot.is_wrapped)) for slot in document.slots])
 
 
 def read_document(source: str, kind: str) -> Document:
