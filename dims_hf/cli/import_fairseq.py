@@ -38,22 +38,23 @@ def main(argv: Sequence[str]) -> None:
     if heads is not None and len(heads) > 2:
         raise ValueError(f"--attention-heads takes one number or two (encoder, decoder), got {len(heads)}.")
     out_dir = expand_home(arguments.out_dir)
-    if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
-        raise ValueError(f"{out_dir} is not an empty folder. Name a new one, so that nothing is overwritten.")
 
     from dims_hf.data import save_tokenizer
     from dims_hf.export import import_fairseq_checkpoint
     from dims_hf.export.folders import making_folder, move_folder
 
-    model, tokenizer, _ = import_fairseq_checkpoint(
-        arguments.checkpoint,
-        arguments.dictionary,
-        attention_heads=heads and (heads[0], heads[-1]),
-        legacy=not arguments.no_legacy,
-    )
-    with holding(out_dir, beside=True), making_folder(out_dir) as partial:
-        folder = Path(partial, "imported")
-        model.save_pretrained(folder)
-        save_tokenizer(tokenizer, folder)
-        move_folder(folder, out_dir)
+    with holding(out_dir, beside=True):
+        if out_dir.exists() and (not out_dir.is_dir() or any(out_dir.iterdir())):
+            raise ValueError(f"{out_dir} is not an empty folder. Name a new one, so that nothing is overwritten.")
+        model, tokenizer, _ = import_fairseq_checkpoint(
+            arguments.checkpoint,
+            arguments.dictionary,
+            attention_heads=heads and (heads[0], heads[-1]),
+            legacy=not arguments.no_legacy,
+        )
+        with making_folder(out_dir) as partial:
+            folder = Path(partial, "imported")
+            model.save_pretrained(folder)
+            save_tokenizer(tokenizer, folder)
+            move_folder(folder, out_dir)
     sys.stdout.write(f"wrote {type(model).__name__} with {model.num_parameters():,} parameters to {out_dir}\n")

@@ -33,7 +33,7 @@ _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, 
 _SCALARS = (bool, int, float, str)
 
 # More than any recipe has; a hostile one asks for billions of entries in a few lines.
-_MOST_NODES, _MOST_CHARACTERS = 10_000, 1_000_000
+_MOST_NODES, _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 1_000_000, 50
 
 
 class _RecipeLoader(yaml.SafeLoader):
@@ -285,15 +285,16 @@ def _read_yaml(text: str) -> Any:
     """The value of a text that a person wrote; what would fill the memory or never end is refused before it can."""
     if len(text) > _MOST_CHARACTERS:
         raise ValueError(f"It has more than {_MOST_CHARACTERS:,} characters. Is it the right file?")
-    try:
-        for number, _ in enumerate(yaml.parse(text, Loader=_RecipeLoader)):
-            if number > _MOST_NODES:
-                raise ValueError(f"It has more than {_MOST_NODES:,} entries. Is it the right file?")
-        if _unfolded_size(yaml.compose(text, Loader=_RecipeLoader), {}) > _MOST_NODES:
-            raise ValueError(f"Its aliases unfold to more than {_MOST_NODES:,} entries. Write the values out.")
-        return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
-    except RecursionError:
-        raise ValueError("It nests more deeply than any setting does. Is it the right file?") from None
+    depth = 0
+    for number, event in enumerate(yaml.parse(text, Loader=_RecipeLoader)):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if number > _MOST_NODES:
+            raise ValueError(f"It has more than {_MOST_NODES:,} entries. Is it the right file?")
+        if depth > _MOST_LEVELS:
+            raise ValueError("It nests more deeply than any setting does. Is it the right file?")
+    if _unfolded_size(yaml.compose(text, Loader=_RecipeLoader), {}) > _MOST_NODES:
+        raise ValueError(f"Its aliases unfold to more than {_MOST_NODES:,} entries. Write the values out.")
+    return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
 
 
 def _unfolded_size(node: yaml.Node | None, sizes: dict[int, float]) -> float:

@@ -100,7 +100,15 @@ def load_tokenizer(name: str | os.PathLike[str], *, trust_remote_code: bool = Fa
     """
     from transformers import AutoTokenizer
 
-    return _from_pretrained(AutoTokenizer, resolve_model(name), trust_remote_code)
+    tokenizer = _from_pretrained(AutoTokenizer, resolve_model(name), trust_remote_code)
+    try:
+        tokenizer.decode(tokenizer(["a sentence"])["input_ids"][0], skip_special_tokens=True)
+    except Exception as error:  # whatever a setting of another type leads to
+        raise ValueError(
+            f"{name}: its tokenizer fails on two words ({type(error).__name__}: {str(error)[:200]}). Its files are "
+            "damaged: copy or export the checkpoint again."
+        ) from error
+    return tokenizer
 
 
 def _check_special_tokens(

@@ -65,7 +65,8 @@ class TorchRuntime(_ModelRuntime):
         self.model = cast("NATForConditionalGeneration", model)
         settings = self.model.decoding_settings()
         self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
-        self.empty_token_id: int | None = self.model.config.empty_token_id
+        # only models that predict a length may know the token
+        self.empty_token_id: int | None = getattr(self.model.config, "empty_token_id", None)
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row, or `num_return_sequences` of them, best first."""

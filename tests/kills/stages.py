@@ -137,11 +137,11 @@ def _evaluate(data: Path, model: Path) -> Callable[[Path], Any]:
 
 
 def _export(model: Path) -> Callable[[Path], Any]:
-    return command("export", model, "--to", "onnx", "--num-iterations", "1", "--output-dir", "OUT")
+    return command("export", model, "--to", "onnx", "--num-iterations", "1", "--overwrite", "--output-dir", "OUT")
 
 
 _benchmark = command(
-    "benchmark", "--quick", "--size", "tiny", "--systems", "torch", "--batches", "1", "2", "--lengths", "10",
+    "benchmark", "--quick", "--size", "tiny", "--systems", "torch-fp32", "--batches", "1", "2", "--lengths", "10",
     "--iterations", "1", "--length-beams", "1", "--threads", "1", "--device", "cpu", "--no-memory", "--output-dir",
     "OUT",
 )  # fmt: skip
