@@ -251,7 +251,7 @@ class NATTranslationPipeline(ChunkPipeline):
         ids = raw
         if return_confidence and model_outputs[0]["collapses"]:
             ids = [self._collapse(rows) for rows in raw]
-        entries = [{"score": score} for score in _mean_scores(scores, layout)]
+        entries: list[dict[str, Any]] = [{"score": score} for score in _mean_scores(scores, layout)]
         if return_tensors:
             return [
                 {"translation_token_ids": torch.cat(rows)} | entry for *rows, entry in zip(*ids, entries, strict=True)
@@ -273,7 +273,7 @@ class NATTranslationPipeline(ChunkPipeline):
         owned: list[list[tuple[torch.Tensor, float]]] = [[] for _ in translations]
         for owner, piece in zip(layout.prepared.owners, pieces, strict=False):
             owned[owner].append(piece)
-        sentences = []
+        sentences: list[dict[str, Any]] = []
         for source, translation, group in zip(layout.sentences, translations, owned, strict=True):
             own = round(sum(score for _, score in group) / len(group), _SCORE_DIGITS) if group else None
             raw = [token for ids, _ in group for token in self._content(ids.tolist())]
