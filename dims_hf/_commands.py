@@ -78,8 +78,8 @@ def run_command(command: Callable[[], int | None], *, debug: bool = False) -> in
 def describe_error(error: Exception) -> tuple[str, int]:
     """An error in one line, and the exit status that goes with it."""
     text = " ".join(str(error).split())
-    if isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] in _EXTRAS:
-        package = error.name.partition(".")[0]
+    package = (error.name or "").partition(".")[0] if isinstance(error, ModuleNotFoundError) else ""
+    if package in _EXTRAS:
         return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
     reason = why_disk_is_full(error)
     if reason is not None:

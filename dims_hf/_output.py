@@ -17,7 +17,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+
+if TYPE_CHECKING:
+    from filelock import BaseFileLock
 
 logger = logging.getLogger(__name__)
 
@@ -210,7 +214,7 @@ def _take_over(folder: Path, holder_path: Path, parent: Path | None) -> None:
     holder_path.write_text(json.dumps(record) + "\n", encoding="utf-8")
 
 
-def _let_go(lock: object, lock_path: Path, holder_path: Path) -> None:
+def _let_go(lock: BaseFileLock, lock_path: Path, holder_path: Path) -> None:
     if lock.lock_counter == 1:
         for path in (holder_path, lock_path):
             # Windows removes no file that is open; whoever waits on a removed one notices.

@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.models.decoding_dat import find_viterbi_paths, follow_transitions, read_paths, score_paths
 from dims_hf.models.masking import collapse_repeats, remaining_teacher_masks, select_lowest
+from dims_hf.models.modeling_dat import DATForConditionalGeneration
 from dims_hf.objectives import ProjectedVocabulary
 
 
@@ -41,7 +41,7 @@ class GraphRollout:
 
 @torch.no_grad()
 def roll_out_graphs(
-    teacher: PreTrainedModel,
+    teacher: DATForConditionalGeneration,
     input_ids: torch.Tensor,
     attention_mask: torch.Tensor,
     *,
@@ -55,7 +55,7 @@ def roll_out_graphs(
     A DA-Transformer as published makes one pass; this is its form of §3.1 of Norouzi et al. 2023 (arXiv 2206.02999).
 
     Args:
-        teacher (`PreTrainedModel`): a DA-Transformer in evaluation mode.
+        teacher (`DATForConditionalGeneration`): a DA-Transformer in evaluation mode.
         input_ids (`torch.LongTensor` of shape `(B, S)`): sources, encoded once.
         attention_mask (`torch.Tensor` of shape `(B, S)`): non-zero for tokens.
         num_iterations (`int`): n, at least 1.
@@ -100,7 +100,7 @@ def roll_out_graphs(
 
 
 def _choose_words(
-    teacher: PreTrainedModel,
+    teacher: DATForConditionalGeneration,
     hidden: torch.Tensor,
     shown: torch.Tensor,
     lengths: torch.Tensor,

@@ -129,7 +129,7 @@ class Method:
             ValueError: for a model whose layers cannot give what the loss needs.
         """
         if self.one_pass:
-            model.generation_config.num_iterations = 1
+            model.generation_config.num_iterations = 1  # type: ignore[attr-defined]  # a setting of ours
         model.config.masks_alone = self.masks_alone
 
     def check(self, dataset: Dataset) -> None:

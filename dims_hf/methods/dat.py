@@ -8,7 +8,7 @@ Shapes: B batch, S source length, A vertices, T target length (with `<s>` and `<
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Protocol, TypedDict
 
 import torch
 
@@ -20,7 +20,7 @@ from dims_hf.models import DATConfig
 from dims_hf.models.alignment import lengths_from_mask
 from dims_hf.models.graph import graph_best_path
 from dims_hf.models.masking import find_content
-from dims_hf.models.modeling_dat import DATSeq2SeqLMOutput
+from dims_hf.models.modeling_dat import make_graph_template
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.objectives import Loss, count_glances
 from dims_hf.objectives.graph import graph_loss, read_words
@@ -73,6 +73,13 @@ class GraphTargets(NamedTuple):
     targets: torch.Tensor
     vertex_lengths: torch.Tensor
     target_lengths: torch.Tensor
+
+
+class GraphOutput(Protocol):
+    """What [`forward_graph`] gives: last decoder states (B, A, D) and transitions (B, A, A)."""
+
+    decoder_last_hidden_state: torch.Tensor
+    transition_log_probs: torch.Tensor
 
 
 class DAT(Method):
@@ -129,17 +136,12 @@ class DAT(Method):
 
     def make_batch(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, *, glancing_ratio: float) -> GraphBatch:
         """Graphs of masks, of `upsample_ratio` vertices per source token."""
-        config = self.config
-        lengths = (batch["attention_mask"].ne(0).sum(dim=1) * config.upsample_ratio).clamp(min=2).unsqueeze(1)
-        position = torch.arange(int(lengths.max()), device=lengths.device)
-        tokens = torch.full((len(lengths), len(position)), config.mask_token_id, device=lengths.device)
-        tokens[:, 0] = config.bos_token_id
-        tokens = tokens.masked_fill(position == lengths - 1, config.eos_token_id)
+        template, is_vertex = make_graph_template(self.config, batch["attention_mask"])
         return GraphBatch(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
-            decoder_input_ids=tokens.masked_fill(position >= lengths, config.pad_token_id),
-            decoder_attention_mask=position < lengths,
+            decoder_input_ids=template,
+            decoder_attention_mask=is_vertex,
             labels=batch["labels"],
             keys=keys,
             glancing_ratio=torch.full(keys.shape, glancing_ratio, device=keys.device),
@@ -208,7 +210,7 @@ class DAT(Method):
         return self.options.glancing_forces
 
 
-def forward_graph(model: torch.nn.Module, batch: GraphBatch, tokens: torch.Tensor) -> DATSeq2SeqLMOutput:
+def forward_graph(model: torch.nn.Module, batch: GraphBatch, tokens: torch.Tensor) -> GraphOutput:
     """Last decoder states and transitions of graphs `tokens` (B, A) of the batch's sources, without any logits."""
     return model(
         input_ids=batch["input_ids"],

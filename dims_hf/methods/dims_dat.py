@@ -5,17 +5,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.distillation.graph_rollout import GRAPH_PATHS, GraphRollout, roll_out_graphs
 from dims_hf.methods.base import Distillation, Items, Run
-from dims_hf.methods.dat import DAT, GraphBatch, forward_graph
+from dims_hf.methods.dat import DAT, GraphBatch, GraphOutput, forward_graph
 from dims_hf.methods.dims import TemperatureOptions
 from dims_hf.methods.options import is_default, option, unstated
-from dims_hf.models.modeling_dat import DATSeq2SeqLMOutput
+from dims_hf.models.modeling_dat import DATForConditionalGeneration
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss
 from dims_hf.objectives.graph import graph_dims_loss, graph_loss
 
@@ -85,11 +85,13 @@ class DiMSDAT(DAT, Distillation):
         """Tokens of references, and sentences."""
         return {"tokens": self.num_target_tokens(batch), "sentences": len(batch["labels"])}
 
-    def loss(self, run: Run, batch: GraphBatch, items: Items, teacher: PreTrainedModel) -> Loss:  # type: ignore[override]
+    def loss(  # type: ignore[override]  # a student's, unlike that of other methods of graphs, takes a teacher
+        self, run: Run, batch: GraphBatch, items: Items, teacher: NATForConditionalGeneration
+    ) -> Loss:
         """Loss of one batch on the graphs of the teacher's last pass."""
         with run.autocast():
             labels = roll_out_graphs(
-                teacher,
+                cast(DATForConditionalGeneration, teacher),
                 batch["input_ids"],
                 batch["attention_mask"],
                 num_iterations=self.options.teacher_iterations,
@@ -105,9 +107,9 @@ class DiMSDAT(DAT, Distillation):
         run: Run,
         batch: GraphBatch,
         items: Items,
-        outputs: DATSeq2SeqLMOutput,
+        outputs: GraphOutput,
         labels: GraphRollout,
-        teacher: PreTrainedModel,
+        teacher: NATForConditionalGeneration,
     ) -> Loss:
         loss = graph_loss(
             run.vocabulary(outputs.decoder_last_hidden_state),
@@ -124,9 +126,9 @@ class DiMSDAT(DAT, Distillation):
         run: Run,
         batch: GraphBatch,
         items: Items,
-        outputs: DATSeq2SeqLMOutput,
+        outputs: GraphOutput,
         labels: GraphRollout,
-        teacher: PreTrainedModel,
+        teacher: NATForConditionalGeneration,
     ) -> Loss:
         hidden_states, options = outputs.decoder_last_hidden_state, self.options
         return graph_dims_loss(

@@ -31,7 +31,7 @@ class DATSeq2SeqLMOutput(NATSeq2SeqLMOutput):
             vertex v to w, at least in single precision; -inf unless w > v and w is within the sentence.
     """
 
-    transition_log_probs: torch.Tensor | None = None
+    transition_log_probs: torch.Tensor = None  # type: ignore[assignment]
 
 
 class DATModel(NATModel):
@@ -101,6 +101,43 @@ def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open:
     return (weights * gate.unsqueeze(2)).masked_fill(~is_open, 0.0)
 
 
+def graph_lengths(config: DATConfig, attention_mask: torch.Tensor) -> torch.Tensor:
+    """
+    Vertices (B,) of the graphs of sources, by their mask (B, S); see [`DATForConditionalGeneration.template_lengths`].
+
+    Raises:
+        ValueError: for a graph larger than the position table.
+    """
+    ratio, limit = config.upsample_ratio, config.max_position_embeddings
+    num_tokens = attention_mask.ne(0).sum(dim=1)
+    lengths = (num_tokens * ratio).clamp(min=2)
+    if int(lengths.max()) > limit:
+        row = int(lengths.argmax())
+        raise ValueError(
+            f"Row {row} has {int(num_tokens[row])} source tokens and a graph of {int(lengths[row])} vertices "
+            f"(upsample_ratio={ratio}), more than the position table of {limit}. Split the sentence, or use a "
+            "model with a larger max_position_embeddings."
+        )
+    return lengths
+
+
+def make_graph_template(config: DATConfig, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Ids (B, A) of the graphs of sources before anything is known, and their mask (B, A), by that of the sources (B, S);
+    see [`DATForConditionalGeneration.make_template`].
+
+    Raises:
+        ValueError: for a graph larger than the position table.
+    """
+    lengths = graph_lengths(config, attention_mask).unsqueeze(1)
+    position = torch.arange(int(lengths.max()), device=lengths.device)
+    is_vertex = position < lengths
+    tokens = torch.full(is_vertex.shape, config.mask_token_id, device=lengths.device)
+    tokens[:, 0] = config.bos_token_id
+    tokens = tokens.masked_fill(position == lengths - 1, config.eos_token_id)
+    return tokens.masked_fill(~is_vertex, config.pad_token_id), is_vertex
+
+
 class DATForConditionalGeneration(NATForConditionalGeneration):
     """
     DA-Transformer with tied vocabulary projection and transitions between vertices.
@@ -128,6 +165,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
 
     config_class = DATConfig
     model_class = DATModel
+    config: DATConfig
 
     def add_heads(self, config: DATConfig) -> None:
         self.links = DATLinks(config)
@@ -145,17 +183,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         Raises:
             ValueError: for a graph larger than the position table.
         """
-        ratio, limit = self.config.upsample_ratio, self.config.max_position_embeddings
-        num_tokens = attention_mask.ne(0).sum(dim=1)
-        lengths = (num_tokens * ratio).clamp(min=2)
-        if int(lengths.max()) > limit:
-            row = int(lengths.argmax())
-            raise ValueError(
-                f"Row {row} has {int(num_tokens[row])} source tokens and a graph of {int(lengths[row])} vertices "
-                f"(upsample_ratio={ratio}), more than the position table of {limit}. Split the sentence, or use a "
-                "model with a larger max_position_embeddings."
-            )
-        return lengths
+        return graph_lengths(self.config, attention_mask)
 
     def make_template(self, attention_mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """
@@ -170,13 +198,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         Raises:
             ValueError: for a graph larger than the position table.
         """
-        config, lengths = self.config, self.template_lengths(attention_mask).unsqueeze(1)
-        position = torch.arange(int(lengths.max()), device=lengths.device)
-        is_vertex = position < lengths
-        tokens = torch.full(is_vertex.shape, config.mask_token_id, device=lengths.device)
-        tokens[:, 0] = config.bos_token_id
-        tokens = tokens.masked_fill(position == lengths - 1, config.eos_token_id)
-        return tokens.masked_fill(~is_vertex, config.pad_token_id), is_vertex
+        return make_graph_template(self.config, attention_mask)
 
     @can_return_tuple
     def forward(
@@ -267,4 +289,4 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         return nll.masked_fill(~has_path, 0.0).sum() / num_items
 
 
-__all__ = ["DATForConditionalGeneration", "DATModel"]
+__all__ = ["DATForConditionalGeneration", "DATModel", "make_graph_template"]

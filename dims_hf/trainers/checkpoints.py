@@ -217,7 +217,7 @@ def last_complete_checkpoint(output_dir: str | Path, *, needs_scaler: bool = Fal
     Raises:
         ValueError: there are finished checkpoints, and a run can go on from none of them.
     """
-    faults = []
+    faults: list[str] = []
     for step in sorted(_checkpoints(output_dir), reverse=True):
         path = checkpoint_folder(output_dir, step)
         fault = checkpoint_fault(path, needs_scaler=needs_scaler)

@@ -48,8 +48,9 @@ class Runtime(Protocol):
     def collapses_repeats(self) -> bool:
         """Whether a token that equals its right neighbour is dropped when nothing is said."""
 
-    empty_token_id: int | None
-    """A token that stands for nothing, and is dropped from translations; `None` where there is none."""
+    @property
+    def empty_token_id(self) -> int | None:
+        """A token that stands for nothing, and is dropped from translations; `None` where there is none."""
 
     def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
         """`{"input_ids": rows}` of texts; takes `truncation`, `max_length` and `verbose` as transformers' do."""
@@ -88,9 +89,11 @@ def open_runtime(
     """
     folder = expand_home(model)
     if not (folder / EXPORT_FILE).is_file():
-        from .torch_runtime import open_checkpoint
+        from .torch_runtime import TorchRuntime
 
-        return open_checkpoint(model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code)
+        return TorchRuntime.open(
+            model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code
+        )
     name = exported_runtime(folder)
     for option, value in (("device", device), ("dtype", dtype)):
         if value not in (None, "cpu", "float32"):

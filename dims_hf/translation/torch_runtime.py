@@ -68,6 +68,22 @@ class TorchRuntime(_ModelRuntime):
         # only models that predict a length may know the token
         self.empty_token_id: int | None = getattr(self.model.config, "empty_token_id", None)
 
+    @staticmethod
+    def open(
+        model: str | os.PathLike[str],
+        *,
+        device: str | None = None,
+        dtype: str | None = None,
+        threads: int | None = None,
+        trust_remote_code: bool = False,
+    ) -> TorchRuntime | AutoregressiveRuntime:
+        """Loads a checkpoint; one of another kind than ours becomes an [`AutoregressiveRuntime`]."""
+        if threads is not None:
+            torch.set_num_threads(threads)
+        loaded, tokenizer = load_model(model, device, dtype, trust_remote_code=trust_remote_code)
+        kind = TorchRuntime if is_non_autoregressive(loaded.config) else AutoregressiveRuntime
+        return kind(loaded, tokenizer)
+
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row, or `num_return_sequences` of them, best first."""
         if "target_lengths" in options:
@@ -96,7 +112,8 @@ class AutoregressiveRuntime(_ModelRuntime):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(model, tokenizer)
         self.model = model
-        self.length_beam_size, self.collapses_repeats, self.empty_token_id = self.NUM_BEAMS, False, None
+        self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
+        self.empty_token_id: int | None = None
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """Translations by beam search; takes no options."""
@@ -117,22 +134,6 @@ class AutoregressiveRuntime(_ModelRuntime):
         outside = set(self.text_tokenizer.all_special_ids)
         rows_out = [[token for token in row if token not in outside] for row in output.sequences.tolist()]
         return rows_out, output.sequences_scores.tolist()
-
-
-def open_checkpoint(
-    name: str | os.PathLike[str],
-    *,
-    device: str | None = None,
-    dtype: str | None = None,
-    threads: int | None = None,
-    trust_remote_code: bool = False,
-) -> TorchRuntime | AutoregressiveRuntime:
-    """Loads a checkpoint: a [`TorchRuntime`] of one of ours, an [`AutoregressiveRuntime`] of any other."""
-    if threads is not None:
-        torch.set_num_threads(threads)
-    model, tokenizer = load_model(name, device, dtype, trust_remote_code=trust_remote_code)
-    kind = TorchRuntime if is_non_autoregressive(model.config) else AutoregressiveRuntime
-    return kind(model, tokenizer)
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:
