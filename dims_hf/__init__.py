@@ -14,6 +14,13 @@ from dims_hf._registration import register_when_imported
 
 
 if TYPE_CHECKING:
+    from dims_hf.bulk import (
+        BatchTranslator as BatchTranslator,
+        CorpusReport as CorpusReport,
+        CorpusSettings as CorpusSettings,
+        translate_corpus as translate_corpus,
+        translate_ray_dataset as translate_ray_dataset,
+    )
     from dims_hf.data import (
         BLANK_TOKEN as BLANK_TOKEN,
         SPECIAL_TOKENS as SPECIAL_TOKENS,
@@ -171,6 +178,7 @@ if TYPE_CHECKING:
         markdown_table as markdown_table,
         plain_table as plain_table,
         plot_quality_versus_iterations as plot_quality_versus_iterations,
+        plot_training as plot_training,
         provenance as provenance,
         public as public,
         read_yaml as read_yaml,
@@ -213,6 +221,7 @@ if TYPE_CHECKING:
         translate_texts as translate_texts,
         translate_texts_timed as translate_texts_timed,
         translate_timed as translate_timed,
+        translation_record as translation_record,
     )
 
 
@@ -346,6 +355,7 @@ _ROOMS = {
         "translate_texts",
         "translate_texts_timed",
         "translate_timed",
+        "translation_record",
     ),
     "evaluation": (
         "METRICS",
@@ -378,6 +388,7 @@ _ROOMS = {
         "markdown_table",
         "plain_table",
         "plot_quality_versus_iterations",
+        "plot_training",
         "provenance",
         "public",
         "read_yaml",
@@ -391,6 +402,13 @@ _ROOMS = {
         "write_json",
         "write_table",
         "write_text",
+    ),
+    "bulk": (
+        "BatchTranslator",
+        "CorpusReport",
+        "CorpusSettings",
+        "translate_corpus",
+        "translate_ray_dataset",
     ),
     "trainers": (
         "BestCheckpoints",

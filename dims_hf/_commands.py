@@ -31,6 +31,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "gradio": "app",
     "uvicorn": "serve",
+    "ray": "ray",
 }
 
 # Errors whose message tells what to mend; any other is a fault of ours, and named by its class too.
@@ -129,11 +130,25 @@ def follow_launcher() -> None:
     Launchers forward SIGTERM to their children at best while they live. Linux only; elsewhere nothing happens.
     """
     parent = Path(f"/proc/{os.getppid()}/cmdline")
-    if not parent.is_file() or not any(name in parent.read_bytes() for name in _LAUNCHERS):
+    if parent.is_file() and any(name in parent.read_bytes() for name in _LAUNCHERS):
+        end_with_parent(os.getppid(), signal.SIGTERM)
+
+
+def end_with_parent(parent: int, how: signal.Signals) -> None:
+    """
+    Sends this process a signal when its parent has ended, however that ended. Linux only; elsewhere nothing happens.
+
+    Args:
+        parent (`int`): process id of the parent; where it has ended already, so does this process.
+        how (`signal.Signals`): the signal.
+    """
+    if sys.platform != "linux":
         return
     import ctypes
 
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, how)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), how)
 
 
 def _say_once(line: str) -> None:

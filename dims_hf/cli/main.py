@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train-autoregressive": ("dims_hf.cli.train_autoregressive", "train a model to distil a corpus with"),
     "make-data": ("dims_hf.cli.make_data", "distil a corpus: an autoregressive model's translations as targets"),
     "translate": ("dims_hf.cli.translate", "translate arguments, a file or standard input"),
+    "translate-corpus": ("dims_hf.cli.translate_corpus", "translate millions of sentences into shards"),
     "app": ("dims_hf.cli.app", "watch translations in a browser, pass by pass"),
     "serve": ("dims_hf.cli.serve", "translate over HTTP, for clients of LibreTranslate"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),

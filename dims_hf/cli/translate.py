@@ -249,19 +249,9 @@ def _translate_document(
 
 
 def _as_json(source: str, translation: Translation) -> str:
-    from dims_hf.translation import quality_flags
+    from dims_hf.translation import translation_record
 
-    record = {
-        "source": source,
-        "translation": translation.text,
-        "score": round(translation.score, 6),
-        "confidence": round(translation.confidence, 6) if translation.left_out is None else None,
-        "flags": quality_flags(source, translation),
-        "pieces": translation.num_pieces,
-        "left_out": translation.left_out,
-        "is_fallback": translation.is_fallback,
-    }
-    return json.dumps(record, ensure_ascii=False)
+    return json.dumps(translation_record(source, translation), ensure_ascii=False)
 
 
 def _one_line(text: str) -> str:

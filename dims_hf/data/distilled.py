@@ -1,33 +1,25 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Sequence-level distilled corpora: beam search over training sources in shards, filters with counts, JSONL files.
-
-What a shard holds depends on its sources, the teacher and the settings alone, whichever process writes it, and when.
-"""
+"""Sequence-level distilled corpora: which translations are kept, with counts, and the JSONL files they go into."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers.utils import logging
+from dims_hf._output import replacing
 
-from dims_hf._output import remove_debris, replacing
-
-from .beam_search import BeamTranslator, TranslatedRow
+from .beam_search import TranslatedRow
 from .corpora import SIDE_COLUMNS
 from .tokenizer import SPECIAL_TOKENS
 
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-SHARD_SETTINGS = "settings.json"
 
 DROP_REASONS = ("too_long", "empty", "special_token", "length_ratio", "copy")
 """Why a pair is left out, in the order they are asked; a pair counts under the first one that holds."""
@@ -37,125 +29,6 @@ _RATIO_FROM = 10
 
 # A training set that shares more than this with a held-out set (of the smaller of the two) holds that set.
 _MOST_SHARED = 0.5
-
-
-# ---- shards -------------------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class TranslationShards:
-    """
-    The translations of one split as files of `shard_size` rows, each written whole or not at all.
-
-    Args:
-        folder (`Path`): where the files are.
-        split (`str`): first part of their names.
-        num_rows (`int`): sources of the split.
-        shard_size (`int`): rows of a file; the last may have fewer.
-
-    Raises:
-        ValueError: no rows, or `shard_size` < 1.
-    """
-
-    folder: Path
-    split: str
-    num_rows: int
-    shard_size: int
-
-    def __post_init__(self) -> None:
-        if self.shard_size < 1 or self.num_rows < 1:
-            raise ValueError(f"shard_size={self.shard_size} and {self.num_rows} rows: both must be >= 1.")
-
-    def __len__(self) -> int:
-        return math.ceil(self.num_rows / self.shard_size)
-
-    def path(self, shard: int) -> Path:
-        """File of a shard."""
-        return self.folder / f"{self.split}-{shard:05d}-of-{len(self):05d}.jsonl"
-
-    def rows(self, shard: int) -> range:
-        """Rows of the split that a shard holds."""
-        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.num_rows))
-
-    def missing(self) -> list[int]:
-        """Shards that are not there yet."""
-        return [shard for shard in range(len(self)) if not self.path(shard).is_file()]
-
-    def translate(
-        self, sources: Sequence[str], translator: BeamTranslator, shards: Iterable[int], *, progress: bool = False
-    ) -> None:
-        """
-        Writes some of the shards.
-
-        Args:
-            sources (`Sequence[str]`): the split's sources.
-            translator ([`BeamTranslator`]): the teacher.
-            shards (`Iterable[int]`): which; with several processes, each has its own.
-            progress (`bool`, *optional*, defaults to `False`): show a bar on standard error.
-        """
-        shards = list(shards)
-        total = sum(len(self.rows(shard)) for shard in shards)
-        with logging.tqdm(total=total, desc=f"translate {self.split}", unit=" sentences", disable=not progress) as bar:
-            for shard in shards:
-                rows = translator([sources[row] for row in self.rows(shard)], bar.update)
-                lines = (json.dumps(row.to_json(), ensure_ascii=False) for row in rows)
-                write_lines(self.path(shard), lines)
-
-    def read(self) -> list[TranslatedRow]:
-        """
-        All rows, in the order of the split.
-
-        Raises:
-            ValueError: a shard that is missing, or has other rows than it should.
-        """
-        found: list[TranslatedRow] = []
-        for shard in range(len(self)):
-            path = self.path(shard)
-            if not path.is_file():
-                raise ValueError(f"There is no {path}. Run the same command again to translate what is missing.")
-            lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
-            if len(lines) != len(self.rows(shard)):
-                raise ValueError(
-                    f"{path} has {len(lines)} rows and should have {len(self.rows(shard))}. Delete it, and run the "
-                    "same command again."
-                )
-            try:
-                found.extend(TranslatedRow.from_json(json.loads(line)) for line in lines)
-            except (ValueError, TypeError):
-                raise ValueError(f"{path} is damaged. Delete it, and run the same command again.") from None
-        return found
-
-
-def check_shard_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
-    """
-    Refuses a folder with translations made otherwise.
-
-    Raises:
-        ValueError: naming what differs.
-    """
-    path = Path(folder) / SHARD_SETTINGS
-    if not path.is_file():
-        return
-    theirs = json.loads(path.read_text(encoding="utf-8"))
-    # A setting that only one of them knows came with another release.
-    differing = [name for name in settings if name in theirs and theirs[name] != settings[name]]
-    if differing:
-        had, says = (", ".join(f"{name}={each[name]}" for name in differing) for each in (theirs, settings))
-        raise ValueError(
-            f"{folder} holds translations with {had}, this recipe says {says}. Choose another output_dir, or delete "
-            "it."
-        )
-
-
-def save_shard_settings(folder: str | Path, settings: Mapping[str, Any]) -> None:
-    """Writes the settings beside the shards, and removes what a killed process left half-written."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_debris(folder)
-    write_lines(folder / SHARD_SETTINGS, [json.dumps(settings, indent=1)])
-
-
-# ---- from shards to a corpus --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)

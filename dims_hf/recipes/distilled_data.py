@@ -6,31 +6,31 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from tqdm import tqdm
 from transformers import AutoTokenizer
 
 from dims_hf._commands import follow_launcher, saying_how_to_go_on
 from dims_hf._output import holding
+from dims_hf.bulk.shards import MANIFEST, Content, Job, Shards, check_settings, save_settings
+from dims_hf.bulk.workers import Place, Pool, Translate, places
 from dims_hf.data import corpus_fingerprint
 from dims_hf.data.beam_search import RUNTIMES, BeamTranslator, TranslatedRow
 from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
 from dims_hf.data.distilled import (
-    SHARD_SETTINGS,
     PairFilter,
-    TranslationShards,
     check_held_out,
-    check_shard_settings,
     check_split,
     columns_of,
     filter_rows,
-    save_shard_settings,
     sources_fingerprint,
     write_split,
 )
@@ -88,6 +88,9 @@ class DistilledDataArguments:
     )
     max_tokens_per_batch: int = field(default=16384, metadata={"help": "Padded source tokens, every beam counted."})
     shard_size: int = field(default=5000, metadata={"help": "Sentences per shard: what a kill may cost."})
+    processes: int = field(
+        default=1, metadata={"help": "Processes with a teacher each: one for a GPU, or with one thread for a core."}
+    )
     max_length_ratio: float | None = field(
         default=3.0, metadata={"help": "Drop pairs with more tokens on one side per token of the other; none = never."}
     )
@@ -144,12 +147,12 @@ def _distil(
     shared = check_held_out(corpus)
     translator = load_translator(args, state.device)
     settings = _settings(translator, args, corpus)
-    check_shard_settings(folder / SHARDS, settings)
+    check_settings(folder / SHARDS, settings)
     if not corpus_args.drop_too_long:
         _check_lengths(translator, corpus)
     state.wait_for_everyone()
     if state.is_main_process:
-        save_shard_settings(folder / SHARDS, settings)
+        save_settings(folder / SHARDS, settings)
     rows = {split: translate_split(corpus, split, translator, args, state) for split in ("valid", "train")}
     if state.is_main_process:
         report = {
@@ -202,16 +205,45 @@ def translate_split(
 ) -> list[TranslatedRow] | None:
     """Translations of a split, in its order, made by all processes together; `None` on all but the main one."""
     sources = list(corpus[split]["source"])
-    shards = TranslationShards(Path(args.output_dir) / SHARDS, split, len(sources), args.shard_size)
+    shards = Shards(Path(args.output_dir) / SHARDS, split, args.shard_size, len(sources))
     # Every process must see the same ones missing: nobody begins before all have looked.
     missing = shards.missing()
     state.wait_for_everyone()
     if state.is_main_process and 0 < len(missing) < len(shards):
         logger.info("%d of %d shards of %s are there already.", len(shards) - len(missing), len(shards), split)
     share = missing[state.process_index :: state.num_processes]
-    shards.translate(sources, translator, share, progress=state.is_main_process and not args.disable_tqdm)
+    total = sum(len(job.texts) for job in shards.jobs(sources, share))
+    is_silent = not state.is_main_process or args.disable_tqdm
+    with tqdm(total=total, desc=f"translate {split}", unit=" sentences", disable=is_silent) as bar:
+        where = _places(args, state)
+        # one process needs no second teacher
+        open_teacher = partial(_open_teacher, args) if len(where) > 1 else lambda place: _translating(translator)
+        for _ in Pool(shards, open_teacher, where, bar.update).run(shards.jobs(sources, share)):
+            pass
     state.wait_for_everyone()
-    return shards.read() if state.is_main_process else None
+    return [TranslatedRow.from_json(row) for row in shards.read()] if state.is_main_process else None
+
+
+def _places(args: DistilledDataArguments, state: PartialState) -> list[Place]:
+    if args.processes == 1:
+        return [Place()]
+    if state.num_processes > 1:
+        raise ValueError(f"A launcher started the processes. Leave out processes: {args.processes}.")
+    return places(args.processes, "cpu" if args.use_cpu else None, None, is_exported=False)
+
+
+def _open_teacher(args: DistilledDataArguments, place: Place) -> Translate:
+    """The teacher in a process of its own."""
+    if place.threads is not None:
+        torch.set_num_threads(place.threads)
+    return _translating(load_translator(args, torch.device(place.device or "cpu")))
+
+
+def _translating(translator: BeamTranslator) -> Translate:
+    def translate(job: Job, on_batch: Callable[[int], object]) -> Content:
+        return Content([row.to_json() for row in translator(job.texts, on_batch)])
+
+    return translate
 
 
 def summary_line(report: dict[str, Any], folder: Path) -> str:
@@ -241,7 +273,7 @@ def _check_output(folder: Path, corpus_args: CorpusArguments) -> None:
     """Refuses to write over a corpus that this command did not make."""
     if folder.resolve() == Path(corpus_args.data).expanduser().resolve():
         raise ValueError(f"output_dir is the corpus itself, {corpus_args.data}. Name another folder.")
-    if (folder / SHARDS / SHARD_SETTINGS).is_file():
+    if (folder / SHARDS / MANIFEST).is_file():
         return
     suffixes = (corpus_args.source_lang, corpus_args.target_lang, "jsonl")
     for name in (f"{split}.{suffix}" for split in ("train", "valid", "test") for suffix in suffixes):

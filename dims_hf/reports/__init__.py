@@ -2,35 +2,75 @@
 # Copyright 2026 The dims_hf authors
 """What is written: results files, tables, figures, model and dataset cards, provenance."""
 
-from dims_hf.reports.evaluation import run_evaluation, subsets_from_columns, write_evaluation
-from dims_hf.reports.figures import plot_quality_versus_iterations, plot_training
-from dims_hf.reports.files import read_yaml, write_json, write_text
-from dims_hf.reports.model_card import create_model_card, save_model_card
-from dims_hf.reports.provenance import hardware, provenance, public, weights_checksum
-from dims_hf.reports.results import load_results, make_results, save_results
-from dims_hf.reports.table import markdown_table, plain_table, results_table, write_table
+from typing import TYPE_CHECKING
+
+from dims_hf._lazy import lazy_exports
 
 
-__all__ = [
-    "create_model_card",
-    "hardware",
-    "load_results",
-    "make_results",
-    "markdown_table",
-    "plain_table",
-    "plot_quality_versus_iterations",
-    "plot_training",
-    "provenance",
-    "public",
-    "read_yaml",
-    "results_table",
-    "run_evaluation",
-    "save_model_card",
-    "save_results",
-    "subsets_from_columns",
-    "weights_checksum",
-    "write_evaluation",
-    "write_json",
-    "write_table",
-    "write_text",
-]
+if TYPE_CHECKING:
+    from .evaluation import (
+        run_evaluation as run_evaluation,
+        subsets_from_columns as subsets_from_columns,
+        write_evaluation as write_evaluation,
+    )
+    from .figures import (
+        plot_quality_versus_iterations as plot_quality_versus_iterations,
+        plot_training as plot_training,
+    )
+    from .files import read_yaml as read_yaml, write_json as write_json, write_text as write_text
+    from .model_card import create_model_card as create_model_card, save_model_card as save_model_card
+    from .provenance import (
+        hardware as hardware,
+        provenance as provenance,
+        public as public,
+        weights_checksum as weights_checksum,
+    )
+    from .results import load_results as load_results, make_results as make_results, save_results as save_results
+    from .table import (
+        markdown_table as markdown_table,
+        plain_table as plain_table,
+        results_table as results_table,
+        write_table as write_table,
+    )
+
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "evaluation": (
+            "run_evaluation",
+            "subsets_from_columns",
+            "write_evaluation",
+        ),
+        "figures": (
+            "plot_quality_versus_iterations",
+            "plot_training",
+        ),
+        "files": (
+            "read_yaml",
+            "write_json",
+            "write_text",
+        ),
+        "model_card": (
+            "create_model_card",
+            "save_model_card",
+        ),
+        "provenance": (
+            "hardware",
+            "provenance",
+            "public",
+            "weights_checksum",
+        ),
+        "results": (
+            "load_results",
+            "make_results",
+            "save_results",
+        ),
+        "table": (
+            "markdown_table",
+            "plain_table",
+            "results_table",
+            "write_table",
+        ),
+    },
+)

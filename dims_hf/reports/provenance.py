@@ -17,8 +17,6 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 _PACKAGES = ("dims_hf", "torch", "transformers", "tokenizers", "sacrebleu")
 
@@ -44,12 +42,13 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
         `dict[str, Any]`: `command`, `git_commit` (`None` outside a checkout; ends in `+changes` when files differ from
         it), `seed`, `hardware`, `num_threads`, `python`, `versions`, `created` (UTC).
     """
+    torch = _torch()
     return {
         "command": _command(sys.argv),
         "git_commit": git_commit(),
         "seed": seed,
         "hardware": hardware(),
-        "num_threads": torch.get_num_threads(),
+        "num_threads": _usable_cores() if torch is None else torch.get_num_threads(),
         "python": platform.python_version(),
         "versions": {name: version for name in _PACKAGES if (version := _version(name))},
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -116,10 +115,15 @@ def _cached_folder(model_id: str) -> Path | None:
 
 def hardware() -> str:
     """The processor, its core count, and the accelerators in one line."""
-    parts = [f"{_processor_name()}, {_usable_cores()} cores"]
-    if torch.cuda.is_available():
+    parts, torch = [f"{_processor_name()}, {_usable_cores()} cores"], _torch()
+    if torch is not None and torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return " + ".join(parts)
+
+
+def _torch() -> Any:
+    """torch where this process has it: exported models run without, and then it says nothing of a result."""
+    return sys.modules.get("torch")
 
 
 def git_commit() -> str | None:

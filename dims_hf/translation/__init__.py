@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         Adaptive as Adaptive,
         quality_flags as quality_flags,
         translate_adaptively as translate_adaptively,
+        translation_record as translation_record,
     )
     from .documents import (
         Document as Document,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "confidence": ("Adaptive", "quality_flags", "translate_adaptively"),
+        "confidence": ("Adaptive", "quality_flags", "translate_adaptively", "translation_record"),
         "documents": ("Document", "read_document", "translate_document"),
         "loading": ("load_checkpoint", "load_model"),
         "reranking": ("Reranker",),

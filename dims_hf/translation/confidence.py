@@ -95,3 +95,27 @@ def translate_adaptively(
     for row, translation in zip(rows, again, strict=True):
         translations[row] = replace(translation, is_fallback=True)
     return translations
+
+
+def translation_record(source: str, translation: Translation) -> dict[str, Any]:
+    """
+    A translation with its source as JSON lines have them.
+
+    Args:
+        source (`str`): the source text.
+        translation ([`Translation`]): its translation.
+
+    Returns:
+        `dict[str, Any]`: `source`, `translation`, `score`, `confidence` (`None` where the source was left out),
+        `flags`, `pieces`, `left_out`, `is_fallback`.
+    """
+    return {
+        "source": source,
+        "translation": translation.text,
+        "score": round(translation.score, 6),
+        "confidence": round(translation.confidence, 6) if translation.left_out is None else None,
+        "flags": quality_flags(source, translation),
+        "pieces": translation.num_pieces,
+        "left_out": translation.left_out,
+        "is_fallback": translation.is_fallback,
+    }

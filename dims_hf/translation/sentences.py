@@ -112,6 +112,7 @@ def translate_texts_timed(
     on_long: str = "error",
     name: Callable[[int], str] = "sources[{}]".format,
     reranker: Reranker | None = None,
+    on_batch: Callable[[int], object] | None = None,
     progress: bool = False,
     **generate_kwargs: Any,
 ) -> tuple[list[Translation], Timing]:
@@ -123,6 +124,7 @@ def translate_texts_timed(
             as for [`translate`].
         name (`Callable[[int], str]`, *optional*): how errors call the source of a row.
         reranker ([`Reranker`], *optional*): chooses among several candidates of each source.
+        on_batch (`Callable[[int], object]`, *optional*): called with the number of pieces of each batch done.
     """
     sources = sources if isinstance(sources, str) else list(sources)
     prepared = prepare_sources(sources, runtime.tokenizer, runtime.max_source_length, on_blank, on_long, name=name)
@@ -146,6 +148,8 @@ def translate_texts_timed(
             decoded = reranker.choose([runtime.decode(prepared.pieces[index]) for index in batch], decoded)
         for index, translation in zip(batch, decoded, strict=True):
             pieces[index] = translation
+        if on_batch is not None:
+            on_batch(len(batch))
     translations = join_pieces(len(sources), prepared, [piece for piece in pieces if piece is not None])
     return translations, Timing(seconds, len(prepared.pieces), len(batches))
 

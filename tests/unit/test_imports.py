@@ -30,18 +30,30 @@ ALLOWED = {
     "translation": {"models"},
     "evaluation": {"models", "phrasebook", "data", "translation"},
     "reports": {"evaluation", "models", "phrasebook", "data", "translation"},
+    "bulk": {"models", "translation", "reports"},
     "trainers": _CORE | _TEXT | {"methods"},
-    "recipes": _TRAINING,
+    "recipes": _TRAINING | {"bulk"},
     "export": {"models", "data", "translation", "evaluation", "reports", "native"},
     "benchmark": _TRAINING | {"recipes", "export", "native"},
     "reproduction": _TRAINING | {"recipes", "export", "native"},
     "serving": {"models", "translation", "export", "reports"},
-    "cli": _TRAINING | {"recipes", "export", "native", "benchmark", "reproduction", "serving"},
+    "cli": _TRAINING | {"recipes", "export", "native", "benchmark", "reproduction", "serving", "bulk"},
 }
 # modules that belong to no room
 PLUMBING = ("_lazy", "_files", "_output", "_commands")
 # needed by training, evaluation and figures; never by the core
-OPTIONAL = ("accelerate", "datasets", "evaluate", "gradio", "matplotlib", "onnx", "onnxruntime", "rich", "sacrebleu")
+OPTIONAL = (
+    "accelerate",
+    "datasets",
+    "evaluate",
+    "gradio",
+    "matplotlib",
+    "onnx",
+    "onnxruntime",
+    "ray",
+    "rich",
+    "sacrebleu",
+)
 # huggingface_hub is a hard requirement of transformers, whose configurations are written with its dataclasses
 TRAVELLING = {"torch", "transformers", "huggingface_hub"}
 

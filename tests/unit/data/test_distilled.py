@@ -5,100 +5,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from datasets import Dataset
-from transformers import MarianMTModel
 
 from dims_hf.data import load_corpus
-from dims_hf.data.beam_search import Alternative, BeamTranslator, TranslatedRow
+from dims_hf.data.beam_search import Alternative, TranslatedRow
 from dims_hf.data.distilled import (
     DROP_REASONS,
-    SHARD_SETTINGS,
     PairFilter,
-    TranslationShards,
     check_held_out,
-    check_shard_settings,
     check_split,
     columns_of,
     filter_rows,
-    save_shard_settings,
     sources_fingerprint,
     write_split,
 )
-from tests.fixtures.teachers import make_sources
-
-
-@pytest.fixture(scope="module")
-def translator(random_marian: MarianMTModel, tiny_tokenizer: Any) -> BeamTranslator:
-    return BeamTranslator(random_marian, tiny_tokenizer, num_beams=3, max_tokens_per_batch=200)
-
-
-# ---- shards -------------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("num_rows", "size", "expected"),
-    [
-        (7, 3, [range(0, 3), range(3, 6), range(6, 7)]),
-        (6, 3, [range(0, 3), range(3, 6)]),
-        (1, 3, [range(0, 1)]),
-    ],
-)
-def test_shards_cover_every_row_once(tmp_path: Path, num_rows: int, size: int, expected: list[range]):
-    shards = TranslationShards(tmp_path, "train", num_rows, size)
-    assert [shards.rows(shard) for shard in range(len(shards))] == expected
-    assert shards.path(0).name == f"train-00000-of-{len(expected):05d}.jsonl"
-    assert shards.missing() == list(range(len(expected)))
-
-
-def test_shards_of_three_processes_or_one_are_the_same_bytes(tmp_path: Path, translator: BeamTranslator):
-    sources = make_sources(13)
-    one = TranslationShards(tmp_path / "one", "train", 13, 3)
-    one.translate(sources, translator, one.missing())
-    three = TranslationShards(tmp_path / "three", "train", 13, 3)
-    missing = three.missing()
-    for process in (2, 0, 1):
-        three.translate(sources, translator, missing[process::3])
-    assert three.missing() == []
-    for shard in range(5):
-        assert three.path(shard).read_bytes() == one.path(shard).read_bytes()
-    assert three.read()[:3] == translator(sources[:3])
-    assert len(three.read()) == 13
-
-
-def test_shard_that_is_missing_or_short_is_named(tmp_path: Path, translator: BeamTranslator):
-    shards = TranslationShards(tmp_path, "train", 5, 2)
-    shards.translate(make_sources(5), translator, [0, 2])
-    with pytest.raises(ValueError, match="There is no .*train-00001-of-00003.jsonl. Run the same command again"):
-        shards.read()
-    shards.path(1).write_text(shards.path(2).read_text())
-    with pytest.raises(ValueError, match="00001-of-00003.jsonl has 1 rows and should have 2. Delete it"):
-        shards.read()
-
-
-@pytest.mark.parametrize(("num_rows", "size"), [(0, 3), (3, 0)])
-def test_shards_of_nothing_are_refused(tmp_path: Path, num_rows: int, size: int):
-    with pytest.raises(ValueError, match="both must be >= 1"):
-        TranslationShards(tmp_path, "train", num_rows, size)
-
-
-def test_folder_with_other_settings_is_refused_by_what_differs(tmp_path: Path):
-    check_shard_settings(tmp_path, {"num_beams": 5})
-    (tmp_path / ".train.9.tmp").touch()
-    save_shard_settings(tmp_path, {"num_beams": 5, "model": "abc", "dropped": 1})
-    assert [path.name for path in tmp_path.iterdir()] == [SHARD_SETTINGS]
-    check_shard_settings(tmp_path, {"num_beams": 5, "model": "abc", "added": 2})
-    with pytest.raises(ValueError) as refusal:
-        check_shard_settings(tmp_path, {"num_beams": 4, "model": "abc"})
-    assert str(refusal.value) == (
-        f"{tmp_path} holds translations with num_beams=5, this recipe says num_beams=4. Choose another output_dir, or "
-        "delete it."
-    )
-
-
-# ---- filters and files --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

@@ -220,11 +220,11 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--num_beams", "3"], "holds translations with num_beams=2, this recipe says num_beams=3. Choose another "),
-        (["--shard_size", "3"], "holds translations with shard_size=2, this recipe says shard_size=3."),
+        (["--num_beams", "3"], "holds translations with num_beams=2, this command says num_beams=3. Choose another "),
+        (["--shard_size", "3"], "holds translations with shard_size=2, this command says shard_size=3."),
         (
             ["--max_train_examples", "50"],
-            "holds translations with train_sources_fingerprint=.*, this recipe says train_s",
+            "holds translations with train_sources_fingerprint=.*, this command says train_s",
         ),
         (["--split", "test"], "The test split is not distilled"),
         (["--teacher_target_lang", "de"], "has no language codes, got 'de'"),
@@ -232,7 +232,7 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
         (["--dtype", "int4"], "dtype must be one of float32, bfloat16, float16, int8"),
         (["--dtype", "int8"], "dtype int8 is one of the ctranslate2 runtime. Set runtime: ctranslate2"),
         (["--num_hypotheses", "3"], "num_hypotheses=3 needs a beam at least as wide, got num_beams=2"),
-        (["--runtime", "ctranslate2"], "holds translations with runtime=torch, this recipe says runtime=ctranslate2"),
+        (["--runtime", "ctranslate2"], "holds translations with runtime=torch, this command says runtime=ctranslate2"),
         (["--teacher", "./absent"], "Model folder ./absent does not exist"),
         (["--monolingual", "x.txt"], "Leave it out: the sources of data are distilled"),
     ],
