@@ -14,6 +14,8 @@ from dims_hf.serving.settings import ServerSettings, parse_pair
 
 # Seconds that requests at hand have when the server is told to end.
 _GRACE = 8
+# Seconds that an idle connection stays open. Where a client's next request meets the closing of it, one is lost.
+_KEEP_ALIVE = 75
 # Seconds without a sign of life after which a worker is taken for dead.
 _HEALTH = 30
 
@@ -43,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
             port=port,
             workers=workers,
             timeout_graceful_shutdown=_GRACE,
+            timeout_keep_alive=_KEEP_ALIVE,
             access_log=False,
         )
         # A worker that loads a model on a busy machine is slow to answer, not dead.

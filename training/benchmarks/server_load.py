@@ -78,11 +78,12 @@ async def measure(args: argparse.Namespace, address: str, server: subprocess.Pop
         # one by one, for warming up and as what the answers under load must be
         expected = {sentence: await ask(sentence) for sentence in dict.fromkeys(sentences)}
         warm = await load(args.clients, 2, sentences, ask, expected)
-        before = memory_of(server.pid)
-        start = time.perf_counter()
+        before, worked = usage_of(server.pid)
+        start, ours = time.perf_counter(), time.process_time()
         result = await load(args.clients, args.requests, sentences, ask, expected)
         seconds = time.perf_counter() - start
-        after = memory_of(server.pid)
+        after, worked_then = usage_of(server.pid)
+        ours = time.process_time() - ours
     times = sorted(result["seconds"])
     p99 = percentile(times, 0.99)
     growth = after / before - 1 if before else 0.0
@@ -95,6 +96,10 @@ async def measure(args: argparse.Namespace, address: str, server: subprocess.Pop
         "milliseconds": {
             name: round(1000 * percentile(times, share), 1)
             for name, share in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99), ("max", 1.0))
+        },
+        "processor_milliseconds_per_request": {
+            "server": round(1000 * (worked_then - worked) / len(times), 2),
+            "clients": round(1000 * ours / len(times), 2),
         },
         "lost": lost,
         "wrong": result["wrong"] + warm["wrong"],
@@ -145,17 +150,18 @@ def percentile(ordered: list[float], share: float) -> float:
     return ordered[max(0, -int(-share * len(ordered) // 1) - 1)] if ordered else float("nan")
 
 
-def memory_of(process: int) -> int:
-    """Resident bytes of a process and its children; 0 where there is no `/proc`."""
-    total = 0
-    for status in Path("/proc").glob("[0-9]*/status"):
+def usage_of(process: int) -> tuple[int, float]:
+    """Resident bytes and processor seconds of a process and its children; zeros where there is no `/proc`."""
+    resident, ticks = 0, 0
+    for folder in Path("/proc").glob("[0-9]*"):
         try:
-            lines = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
         except OSError:
             continue
-        if process in (int(lines["PPid"]), int(lines["Pid"])):
-            total += 1024 * int(lines.get("VmRSS", "0 kB").split()[0])
-    return total
+        if process in (int(folder.name), int(fields[1])):
+            ticks += int(fields[11]) + int(fields[12])
+            resident += int(fields[21]) * os.sysconf("SC_PAGE_SIZE")
+    return resident, ticks / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":
