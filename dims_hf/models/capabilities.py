@@ -29,4 +29,10 @@ def longest_source(config: PreTrainedConfig) -> int | None:
     return getattr(config, "max_position_embeddings", None)
 
 
-__all__ = ["is_non_autoregressive", "longest_source", "predicts_length"]
+def empty_token_id(config: PreTrainedConfig) -> int | None:
+    """Id of a token that stands for nothing, in families that may have one; `None` where there is none."""
+    # Not declared by configurations whose older code came with a checkpoint.
+    return getattr(config, "empty_token_id", None)
+
+
+__all__ = ["empty_token_id", "is_non_autoregressive", "longest_source", "predicts_length"]

@@ -119,7 +119,7 @@ def _check_special_tokens(
     for token in ("bos", "eos", "pad"):
         ours, theirs = (getattr(each, f"{token}_token_id", None) for each in (tokenizer, model.config))
         # of the models of transformers, only what batches are made with is needed
-        if ours is None if not is_non_autoregressive(model.config) and token != "bos" else ours != theirs:
+        if ours != theirs if is_non_autoregressive(model.config) else ours is None and token != "bos":
             raise ValueError(
                 f"{name}: the tokenizer's {token}_token_id is {ours}, the model's {theirs}. Its tokenizer_config.json "
                 "is missing, damaged or of another model: copy or export the checkpoint again."

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
-from dims_hf.models.capabilities import is_non_autoregressive, longest_source
+from dims_hf.models.capabilities import empty_token_id, is_non_autoregressive, longest_source
 from dims_hf.models.modes import evaluation_mode
 
 from .loading import load_model
@@ -65,8 +65,7 @@ class TorchRuntime(_ModelRuntime):
         self.model = cast("NATForConditionalGeneration", model)
         settings = self.model.decoding_settings()
         self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
-        # only models that predict a length may know the token
-        self.empty_token_id: int | None = getattr(self.model.config, "empty_token_id", None)
+        self.empty_token_id = empty_token_id(model.config)
 
     @staticmethod
     def open(
