@@ -44,7 +44,9 @@ class ShowProgress(TrainerCallback):
     """
 
     def __init__(self, *, is_bar: bool) -> None:
-        self.is_bar, self._bar, self._task = is_bar, None, None
+        self.is_bar = is_bar
+        self._bar: Any = None  # a bar of rich, while one is shown
+        self._task: Any = None
         self._start, self._first = time.monotonic(), 0
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:

@@ -24,8 +24,7 @@ from dims_hf.data import load_corpus
 from dims_hf.evaluation import bleu, chrf
 from dims_hf.reports import provenance, write_json
 from dims_hf.reports.figures import STYLES, new_figure, save_figure
-from dims_hf.translation import Adaptive, Translation, translate_texts
-from dims_hf.translation.torch_runtime import TorchRuntime
+from dims_hf.translation import Adaptive, Runtime, Translation, open_runtime, translate_texts
 
 
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -43,7 +42,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output", type=Path, required=True, help="JSON file; the figure has its name")
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
-    runtime = TorchRuntime.open(args.model, threads=1)
+    runtime = open_runtime(args.model, threads=1)
     source, target = args.pair.split("-")
     corpora = {}
     for entry in args.data:
@@ -57,9 +56,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     draw(corpora, args.output.with_suffix(".png"))
 
 
-def measure(
-    runtime: TorchRuntime, sources: list[str], references: list[str], passes: int, language: str
-) -> dict[str, Any]:
+def measure(runtime: Runtime, sources: list[str], references: list[str], passes: int, language: str) -> dict[str, Any]:
     """Fixed and adaptive points of one corpus, and what they say."""
     translate_texts(runtime, sources[:64], on_long="split", num_iterations=1)  # warms up
     fixed, outputs, costs = [], {}, {}
@@ -84,7 +81,7 @@ def measure(
     return {"sentences": len(sources), "fixed": fixed, "adaptive": adaptive, "finding": conclude(fixed, adaptive)}
 
 
-def timed(runtime: TorchRuntime, sources: list[str], passes: int) -> tuple[list[Translation], float]:
+def timed(runtime: Runtime, sources: list[str], passes: int) -> tuple[list[Translation], float]:
     """Translations, and the processor seconds they took."""
     start = time.process_time()
     translations = translate_texts(runtime, sources, on_long="split", num_iterations=passes)

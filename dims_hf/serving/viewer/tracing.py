@@ -18,8 +18,9 @@ from dims_hf.models.decoding_grid import KEPT, REMASKED, REVEALED
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.models.quality_flags import find_flags
 from dims_hf.models.source_text import is_blank
+from dims_hf.translation.runtimes import open_runtime
 from dims_hf.translation.sentences import collapse
-from dims_hf.translation.torch_runtime import AutoregressiveRuntime, TorchRuntime
+from dims_hf.translation.torch_runtime import TorchRuntime
 
 
 MOST_CHARACTERS = 600
@@ -125,10 +126,10 @@ class TracedModel:
     """
 
     def __init__(self, folder: str, name: str | None = None, *, threads: int | None = None) -> None:
-        runtime = TorchRuntime.open(folder, threads=threads)
-        if isinstance(runtime, AutoregressiveRuntime):
+        runtime = open_runtime(folder, threads=threads)
+        if not isinstance(runtime, TorchRuntime):
             raise ValueError(
-                f"{folder} writes from left to right and has no passes to watch. Give a model of dims_hf."
+                f"{folder} shows no passes: it writes from left to right, or is an export. Give a checkpoint."
             )
         self.runtime, self.folder, self.name = runtime, Path(folder), name or Path(folder).name
         # torch and transformers annotate these too loosely to check calls of them

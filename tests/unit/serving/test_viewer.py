@@ -134,7 +134,7 @@ def test_models_of_another_kind_are_refused(tmp_path, echo_model, word_tokenizer
     from dims_hf.data import save_tokenizer
 
     save_tokenizer(word_tokenizer, tmp_path)
-    with pytest.raises(ValueError, match="from left to right"):
+    with pytest.raises(ValueError, match="shows no passes"):
         TracedModel(str(tmp_path))
 
 
