@@ -207,8 +207,8 @@ class NATTrainer(TokenBudgetTrainer):
         if self.args.lr_scheduler_type != REFERENCE_SCHEDULE:
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            warmup_steps = self.args.get_warmup_steps(num_training_steps)
-            self.lr_scheduler = FairseqInverseSqrt(optimizer or self.optimizer, warmup_steps)
+            fitted = self.fit_schedule(num_training_steps, falls_to_end=False)
+            self.lr_scheduler = FairseqInverseSqrt(optimizer or self.optimizer, fitted.warmup_steps)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
