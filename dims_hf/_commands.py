@@ -84,7 +84,7 @@ def describe_error(error: Exception) -> tuple[str, int]:
         return f'{package} is not installed. Install it: pip install "dims-hf[{_EXTRAS[package]}]"', 2
     reason = why_disk_is_full(error)
     if reason is not None:
-        name = getattr(error, "filename", None)
+        name = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, where it goes
         where = f" ({name})" if name else ""
         return f"The disk is full{where}: {reason}. Make room and run the command again.", 2
     if isinstance(error, _FORESEEN) and text:

@@ -7,6 +7,8 @@ import copy
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from .adapters import network_of
+
 
 class EMATeacher(TrainerCallback):
     """
@@ -14,7 +16,8 @@ class EMATeacher(TrainerCallback):
 
     The copy is held in fp32 whatever the student's dtype, receives no gradient, stays in evaluation mode, and is never
     part of the student's state dict or optimiser. Parameters that are tied count once. As a callback it updates after
-    every optimiser step, except those a gradient scaler skipped (fp16 overflow).
+    every optimiser step, except those a gradient scaler skipped (fp16 overflow). Where the student has an adapter
+    (peft), the average is over the adapter's weights: the others do not change.
 
     Source: §3.2 of Norouzi et al. 2023 (arXiv 2206.02999). The reference implementation updates in every forward pass
     instead, so that accumulation of k micro-batches decays by decay^k, and skipped updates count; we do not.
@@ -32,7 +35,7 @@ class EMATeacher(TrainerCallback):
         if not 0 <= decay <= 1:
             raise ValueError(f"ema_decay must lie in [0, 1], got {decay}. The paper uses 0.9992; 1 fixes the teacher.")
         self.decay = decay
-        self.model = copy.deepcopy(student).float().requires_grad_(False).eval()
+        self.model = copy.deepcopy(network_of(student)).float().requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, student: torch.nn.Module) -> None:
@@ -46,6 +49,7 @@ class EMATeacher(TrainerCallback):
             ValueError: if the student's parameters are not the teacher's.
         """
         teacher_parameters = dict(self.model.named_parameters())
+        student = network_of(student)
         student_parameters = dict(student.named_parameters())
         if teacher_parameters.keys() != student_parameters.keys():
             difference = sorted(teacher_parameters.keys() ^ student_parameters.keys())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, cast
 import torch
 
 from dims_hf.distillation import TeacherRollout, roll_out_teacher
+from dims_hf.distillation.adapters import network_of
 from dims_hf.distillation.rollout import LABEL_MODES
 from dims_hf.methods.masks import sample_reveal_scores
 from dims_hf.methods.options import check_ranges, option
@@ -46,7 +47,7 @@ class Run:
 
     Args:
         model (`torch.nn.Module`): model in training, possibly wrapped.
-        network (`NATForConditionalGeneration`): the same, unwrapped.
+        network (`NATForConditionalGeneration`): the same, unwrapped; an adapter's layers are in it.
         autocast (`Callable`): makes the context in which matrix multiplications have the run's precision.
     """
 
@@ -58,8 +59,8 @@ class Run:
     def of(cls, model: torch.nn.Module, accelerator: Accelerator | None = None) -> Run:
         """That of a model under an accelerator; without one, in the model's own precision."""
         if accelerator is None:
-            return cls(model, cast("NATForConditionalGeneration", model))
-        network = cast("NATForConditionalGeneration", accelerator.unwrap_model(model))
+            return cls(model, cast("NATForConditionalGeneration", network_of(model)))
+        network = cast("NATForConditionalGeneration", network_of(accelerator.unwrap_model(model)))
         return cls(model, network, accelerator.autocast)
 
     def vocabulary(
@@ -173,7 +174,7 @@ class Method:
 class DistillationOptions(MethodOptions):
     """Settings of every distillation; defaults are Table 8 of Norouzi et al. 2023 (arXiv 2206.02999)."""
 
-    teacher_iterations: int = option(2, ge=1, help="Teacher passes n (Table 8).", advice="The paper uses 2.")
+    teacher_iterations: int = option(2, ge=1, le=1000, help="Teacher passes n (Table 8).", advice="The paper uses 2.")
     ema_decay: float | None = option(
         0.9992,
         ge=0,

@@ -35,6 +35,7 @@ from dims_hf.data.distilled import (
     write_split,
 )
 from dims_hf.evaluation import score
+from dims_hf.methods.options import check_ranges, option
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, read_corpus, refuse_references, start_logging
 from dims_hf.reports import provenance
@@ -66,8 +67,8 @@ class DistilledDataArguments:
     teacher: str = field(metadata={"help": "Folder or Hub id of an autoregressive translation model."})
     output_dir: str = field(metadata={"help": "Folder of the new corpus; it may hold one that was begun."})
     split: str = field(default="train", metadata={"help": "What is distilled: train, and nothing else."})
-    num_beams: int = field(default=5, metadata={"help": "Width of the beam; 1 is greedy."})
-    length_penalty: float = field(default=1.0, metadata={"help": "Scores are divided by length to this power."})
+    num_beams: int = option(5, ge=1, le=1000, help="Width of the beam; 1 is greedy.")
+    length_penalty: float = option(1.0, ge=-1000, le=1000, help="Scores are divided by length to this power.")
     teacher_source_lang: str | None = field(
         default=None, metadata={"help": "Source language as a teacher of many languages calls it: eng_Latn, en_XX."}
     )
@@ -83,22 +84,25 @@ class DistilledDataArguments:
     dtype: str = field(
         default="float32", metadata={"help": "Precision of the teacher; int8: of ctranslate2.", "choices": _DTYPES}
     )
-    num_hypotheses: int = field(
-        default=1, metadata={"help": "Translations of each source; all but the best go into `alternatives`."}
+    num_hypotheses: int = option(
+        1, ge=1, le=1000, help="Translations of each source; all but the best go into `alternatives`."
     )
-    max_tokens_per_batch: int = field(default=16384, metadata={"help": "Padded source tokens, every beam counted."})
-    shard_size: int = field(default=5000, metadata={"help": "Sentences per shard: what a kill may cost."})
-    processes: int = field(
-        default=1, metadata={"help": "Processes with a teacher each: one for a GPU, or with one thread for a core."}
+    max_tokens_per_batch: int = option(16384, ge=1, help="Padded source tokens, every beam counted.")
+    shard_size: int = option(5000, ge=1, help="Sentences per shard: what a kill may cost.")
+    processes: int = option(
+        1, ge=1, le=1024, help="Processes with a teacher each: one for a GPU, or with one thread for a core."
     )
-    max_length_ratio: float | None = field(
-        default=3.0, metadata={"help": "Drop pairs with more tokens on one side per token of the other; none = never."}
+    max_length_ratio: float | None = option(
+        3.0, ge=1, help="Drop pairs with more tokens on one side per token of the other; none = never."
     )
     drop_copies: bool = field(default=True, metadata={"help": "Drop translations that equal their source."})
     license: str | None = field(default=None, metadata={"help": "Licence identifier of the result, for the card."})
     attribution: str | None = field(default=None, metadata={"help": "Whom the corpus wants named, for the card."})
     use_cpu: bool = field(default=False, metadata={"help": "Stay on the CPU where there is a GPU."})
     disable_tqdm: bool = field(default=False, metadata={"help": "No progress bar."})
+
+    def __post_init__(self) -> None:
+        check_ranges(self)
 
 
 def make_distilled_data(argv: Sequence[str] | None = None) -> Path:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -22,7 +22,9 @@ from transformers import (
 from dims_hf.data import TranslationCollator
 from dims_hf.data.beam_search import BeamTranslator
 from dims_hf.evaluation import score
+from dims_hf.methods.options import check_ranges, option
 from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
+from dims_hf.trainers.config import MOST_PASSES, check_bounds
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
@@ -52,23 +54,25 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
             `loss`) are averaged at the end; 0 keeps the last weights.
     """
 
-    learning_rate: float = field(default=1e-3, metadata={"help": "Peak learning rate."})
-    adam_beta2: float = field(default=0.98, metadata={"help": "Second Adam decay."})
-    adam_epsilon: float = field(default=1e-8, metadata={"help": "Adam epsilon."})
-    weight_decay: float = field(default=0.01, metadata={"help": "Decoupled weight decay."})
-    max_grad_norm: float = field(default=1.0, metadata={"help": "Clip gradients to this norm; 0 does not clip."})
-    warmup_steps: float = field(default=1000, metadata={"help": "Linear warm-up, in optimiser steps."})
-    lr_scheduler_type: str = field(default="inverse_sqrt", metadata={"help": "A transformers schedule."})
-    label_smoothing_factor: float = field(default=0.1, metadata={"help": "Smoothing of the token loss, in [0, 1)."})
-    remove_unused_columns: bool = field(default=False, metadata={"help": "Must stay False: pairs come encoded."})
-    ddp_find_unused_parameters: bool | None = field(default=False, metadata={"help": "All parameters are used."})
-    generation_num_beams: int = field(default=1, metadata={"help": "Beam of the validation BLEU; 1 is greedy."})
-    max_tokens_per_batch: int = field(default=8192, metadata={"help": "Padded tokens per device batch."})
-    attn_implementation: str | None = field(default=None, metadata={"help": "Attention backend: eager, sdpa, …"})
-    early_stopping_patience: int | None = field(
-        default=None, metadata={"help": "Evaluations without a better metric before training stops."}
+    learning_rate: float = option(1e-3, gt=0, help="Peak learning rate.", advice="Try 1e-3.")
+    adam_beta2: float = option(0.98, ge=0, le=1, help="Second Adam decay.")
+    adam_epsilon: float = option(1e-8, gt=0, help="Adam epsilon.")
+    weight_decay: float = option(0.01, ge=0, le=1, help="Decoupled weight decay.")
+    max_grad_norm: float = option(1.0, ge=0, help="Clip gradients to this norm; 0 does not clip.")
+    warmup_steps: float = option(1000, ge=0, le=1e9, help="Linear warm-up, in optimiser steps.")
+    lr_scheduler_type: str = option("inverse_sqrt", help="A transformers schedule.")
+    label_smoothing_factor: float = option(
+        0.1, ge=0, le=0.999, help="Smoothing of the token loss, in [0, 1).", advice="Try 0.1."
     )
-    num_best_checkpoints: int = field(default=5, metadata={"help": "Best checkpoints averaged; 0 = none."})
+    remove_unused_columns: bool = option(False, help="Must stay False: pairs come encoded.")
+    ddp_find_unused_parameters: bool | None = option(False, help="All parameters are used.")
+    generation_num_beams: int = option(1, ge=1, help="Beam of the validation BLEU; 1 is greedy.")
+    max_tokens_per_batch: int = option(8192, ge=1, help="Padded tokens per device batch.", advice="Try 4096.")
+    attn_implementation: str | None = option(None, help="Attention backend: eager, sdpa, …")
+    early_stopping_patience: int | None = option(
+        None, ge=1, help="Evaluations without a better metric before training stops."
+    )
+    num_best_checkpoints: int = option(5, ge=0, help="Best checkpoints averaged; 0 = none.")
 
     def __post_init__(self) -> None:
         self.metric_for_best_model = self.metric_for_best_model or "bleu"
@@ -80,11 +84,10 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
         super().__post_init__()
 
     def _check_values(self) -> None:
-        for name, least in (("max_tokens_per_batch", 1), ("generation_num_beams", 1), ("num_best_checkpoints", 0)):
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be >= {least}, got {getattr(self, name)}.")
-        if not 0 <= self.label_smoothing_factor < 1:
-            raise ValueError(f"label_smoothing_factor must lie in [0, 1), got {self.label_smoothing_factor}. Try 0.1.")
+        check_ranges(self)
+        check_bounds(self)
+        if self.generation_num_beams > MOST_PASSES:
+            raise ValueError(f"generation_num_beams must be <= {MOST_PASSES}, got {self.generation_num_beams}.")
         if self.metric_for_best_model not in _METRICS:
             raise ValueError(
                 f"metric_for_best_model must be one of {', '.join(_METRICS)}, got {self.metric_for_best_model!r}."

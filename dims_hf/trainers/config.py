@@ -58,7 +58,14 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
     "data_seed": {"ge": 0, "le": 2**32 - 1},
     "dataloader_num_workers": {"ge": 0, "le": 1024},
     "save_total_limit": {"ge": 1, "le": 1e6, "advice": "Leave it out to keep all."},
+    "eval_delay": {"ge": 0, "le": 1e9},
+    "neftune_noise_alpha": {"ge": 0, "le": 1e6},
+    "ddp_timeout": {"ge": 1, "le": 1e9},
+    "torch_empty_cache_steps": {"ge": 1, "le": 1e9},
 }
+
+# More decoder passes or candidates than this take days for a validation set, and are a slip.
+MOST_PASSES = 1000
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -130,6 +137,8 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
             check_value(bounds, getattr(args, declared.name))
     if args.max_steps == 0:
         raise ValueError("max_steps=0 would train nothing. Set -1 to count epochs, or the number of updates.")
+    if args.max_steps < 0 and args.num_train_epochs == 0:
+        raise ValueError("num_train_epochs=0 would train nothing. Set it, or max_steps.")
     check_schedule(str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)), args.lr_scheduler_kwargs)
     for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
         if getattr(args, name, None) or os.environ.get(variable, "").lower() in ("1", "true"):
@@ -217,13 +226,13 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         help="Padded tokens per device batch; none = per_device_train_batch_size sentences.",
         advice="Try 4096.",
     )
-    mask_seed: int | None = option(None, ge=0, help="Seed of the masks; default: seed.")
+    mask_seed: int | None = option(None, ge=0, le=2**32 - 1, help="Seed of the masks; default: seed.")
     attn_implementation: str | None = option(
         None, help="Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."
     )
     loss_normalization: str = option("update", help="`update` or `micro_batch`.")
     eval_iterations: list[int] = option([1], help="Decoder passes at which validation BLEU is computed.")
-    eval_length_beam_size: int = option(1, ge=1, help="Length candidates in validation.")
+    eval_length_beam_size: int = option(1, ge=1, le=MOST_PASSES, help="Length candidates in validation.")
     early_stopping_patience: int | None = option(
         None,
         ge=1,
@@ -370,8 +379,11 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError("fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out fp16.")
 
     def _check_evaluation(self) -> None:
-        if not self.eval_iterations or min(self.eval_iterations) < 1:
-            raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
+        if not self.eval_iterations or min(self.eval_iterations) < 1 or max(self.eval_iterations) > MOST_PASSES:
+            raise ValueError(
+                f"eval_iterations must be integers >= 1 (and at most {MOST_PASSES}), got {self.eval_iterations}. Try "
+                "[1, 4]."
+            )
         if self.metric_for_best_model is not None:
             self._check_metric(self.metric_for_best_model)
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
@@ -452,10 +464,14 @@ class DiMSConfig(NATTrainingArguments):
     disable_dropout: bool = option(True, help="Student without dropout (§4.1).")
     unsupervised: bool = option(False, help="U-DiMS: train on the teacher's own translations.")
     synthetic_iterations: int = option(
-        2, ge=1, help="Decoder passes of U-DiMS translations.", advice="Leave it out for the default."
+        2, ge=1, le=MOST_PASSES, help="Decoder passes of U-DiMS translations.", advice="Leave it out for the default."
     )
     synthetic_length_beam_size: int = option(
-        1, ge=1, help="Length candidates of U-DiMS translations.", advice="Leave it out for the default."
+        1,
+        ge=1,
+        le=MOST_PASSES,
+        help="Length candidates of U-DiMS translations.",
+        advice="Leave it out for the default.",
     )
     synthetic_collapse_repeats: bool = option(False, help="Drop immediate repeats from U-DiMS translations.")
     rounds: int = option(

@@ -7,11 +7,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file, save_file
 from torch.utils.data import Dataset
 from transformers import PreTrainedModel
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf.distillation import EMATeacher, synthesize_targets
+from dims_hf.distillation.adapters import check_adapter, is_adapted, network_of, set_parameters, trained_parameters
 from dims_hf.methods.base import Batch, Items, MethodOptions, Run
 from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.objectives import Loss
@@ -24,6 +26,7 @@ from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 EMA_FOLDER = "ema_teacher"
+ADAPTER_WEIGHTS = "adapter.safetensors"
 
 # Sentences by which a teacher is judged before its student's first update.
 _NUM_START_SENTENCES = 50
@@ -56,7 +59,8 @@ class DiMSTrainer(NATTrainer):
     `checkpoint-N/ema_teacher/` and restored on resume.
 
     Args:
-        model (`PreTrainedModel`): student; start it from the teacher's weights.
+        model (`PreTrainedModel`): student; start it from the teacher's weights. One with an adapter
+            (`peft.get_peft_model`) trains and saves the adapter alone, and the moving average is over it.
         teacher (`PreTrainedModel` or `str`, *optional*): model or path; default: a copy of the student.
         args ([`DiMSConfig`]): settings; `ema_decay=None` keeps the teacher fixed.
         kwargs: as [`NATTrainer`].
@@ -75,6 +79,8 @@ class DiMSTrainer(NATTrainer):
         options = args.choose(model.config.model_type).options
         check_reads_partial_targets(teacher, options)
         ema_decay = options.ema_decay
+        if is_adapted(model):
+            check_adapted_student(model, teacher, ema_decay, args.rounds)
         if args.rounds > 1 and any(kwargs.get("optimizers") or ()):
             raise ValueError("Every round makes an optimizer of its own. Leave out optimizers, or set rounds to 1.")
         train_dataset = kwargs.get("train_dataset")
@@ -186,7 +192,16 @@ class DiMSTrainer(NATTrainer):
     def _save_optimizer_and_scheduler(self, output_dir: str) -> None:
         super()._save_optimizer_and_scheduler(output_dir)
         if self.args.ema_decay is not None and self.args.should_save:
-            self.teacher.save_pretrained(Path(output_dir) / EMA_FOLDER)
+            self._save_teacher(Path(output_dir) / EMA_FOLDER)
+
+    def _save_teacher(self, folder: Path) -> None:
+        """The whole teacher, or what differs from the student's frozen weights."""
+        if not is_adapted(self.model):
+            self.teacher.save_pretrained(folder)
+            return
+        weights, names = dict(self.teacher.named_parameters()), trained_parameters(self.model)
+        folder.mkdir()
+        save_file({name: weights[name].detach().cpu() for name in names}, folder / ADAPTER_WEIGHTS)
 
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         super()._load_optimizer_and_scheduler(checkpoint)
@@ -198,7 +213,10 @@ class DiMSTrainer(NATTrainer):
                 f"{checkpoint} has no {EMA_FOLDER} folder, so the teacher cannot be resumed. It was written with "
                 "save_only_model=True or ema_decay=none; start a new run from its weights instead."
             )
-        load_weights(self.teacher, folder)
+        if is_adapted(self.model):
+            set_parameters(self.teacher, load_file(folder / ADAPTER_WEIGHTS))
+        else:
+            load_weights(self.teacher, folder)
 
 
 def load_teacher(path: str | Path) -> PreTrainedModel:
@@ -247,6 +265,28 @@ def check_reads_partial_targets(teacher: PreTrainedModel, options: MethodOptions
                 f"{options.mask_policy} it would have to refine parts of the references. Use mask_policy: full, or "
                 "the model that its last stage started from."
             )
+
+
+def check_adapted_student(
+    student: torch.nn.Module, teacher: torch.nn.Module, ema_decay: float | None, rounds: int
+) -> None:
+    """
+    Refuses a teacher that cannot follow a student's adapter.
+
+    Raises:
+        ValueError: saying what to leave out.
+    """
+    check_adapter(student)
+    ours, theirs = (dict(network_of(each).named_parameters()).keys() for each in (student, teacher))
+    if ema_decay is not None and ours != theirs:
+        raise ValueError(
+            "The student has an adapter and the teacher none, so the teacher cannot follow it. Leave out teacher, "
+            "which then is a copy of the student, or set ema_decay: none."
+        )
+    if rounds > 1:
+        raise ValueError(
+            "Rounds train whole students. Set rounds to 1, or merge the adapter first: model.merge_and_unload()."
+        )
 
 
 def check_compatible(student: PreTrainedModel, teacher: PreTrainedModel) -> None:

@@ -15,6 +15,7 @@ from torch.utils.data import Dataset
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dims_hf.data import TranslationCollator
+from dims_hf.distillation.adapters import check_adapter, is_adapted, network_of
 from dims_hf.evaluation import score
 from dims_hf.methods.base import Batch, Items, Run
 from dims_hf.methods.masks import EVALUATION_STEP, mix_keys
@@ -206,8 +207,8 @@ class NATTrainer(TokenBudgetTrainer):
         if self.args.lr_scheduler_type != REFERENCE_SCHEDULE:
             return super().create_scheduler(num_training_steps, optimizer)
         if self.lr_scheduler is None:
-            warmup_steps = self.args.get_warmup_steps(num_training_steps)
-            self.lr_scheduler = FairseqInverseSqrt(optimizer or self.optimizer, warmup_steps)
+            fitted = self.fit_schedule(num_training_steps, falls_to_end=False)
+            self.lr_scheduler = FairseqInverseSqrt(optimizer or self.optimizer, fitted.warmup_steps)
             self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -299,7 +300,7 @@ class NATTrainer(TokenBudgetTrainer):
     @torch.no_grad()
     def _evaluate_loss(self, dataset: Dataset) -> dict[str, float]:
         """Loss and parts over the data, every sentence once; every process computes its share of the batches."""
-        model = self.accelerator.unwrap_model(self.model)
+        model = network_of(self.accelerator.unwrap_model(self.model))
         was_training = model.training
         model.eval()
         share = self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]
@@ -318,7 +319,7 @@ class NATTrainer(TokenBudgetTrainer):
     ) -> dict[str, float]:
         """BLEU and chrF at each number of passes; every process translates its share."""
         sources, references = self._texts(dataset, corpus)
-        model = self.accelerator.unwrap_model(self.model)
+        model = network_of(self.accelerator.unwrap_model(self.model))
         was_training = model.training
         model.eval()
         metrics: dict[str, float] = {}
@@ -368,11 +369,8 @@ def check_trainer_arguments(model: object, options: Mapping[str, object]) -> Non
     """
     if model is None or options.get("model_init") is not None:
         raise ValueError("model_init is not supported: a run starts from one model. Pass model.")
-    if hasattr(model, "peft_config"):
-        raise ValueError(
-            "Adapters (peft) are not supported: the teacher's moving average follows whole models. Train the model "
-            "itself, or merge its adapter first: model.merge_and_unload()."
-        )
+    if is_adapted(model):
+        check_adapter(model)
     for name in ("compute_metrics", "compute_loss_func", "preprocess_logits_for_metrics"):
         if options.get(name) is not None:
             raise ValueError(

@@ -20,16 +20,21 @@ class Shape(NamedTuple):
     decay_steps: int | None = None
 
 
-def fit_shape(shape: Shape, num_steps: int) -> Shape:
+def fit_shape(shape: Shape, num_steps: int, *, falls_to_end: bool = True) -> Shape:
     """
     Warm-up and decay of a run of `num_steps` updates: as they are where they fit, else shortened alike.
 
-    A schedule without a decay of its own length falls from the end of its warm-up on; a warm-up that would take the
-    whole run becomes a tenth of it.
+    A warm-up that would take the whole run becomes a tenth of it.
+
+    Args:
+        shape ([`Shape`]): what was asked for.
+        num_steps (`int`): updates of the run.
+        falls_to_end (`bool`): whether the rate falls from the end of the warm-up to that of the run, and so needs at
+            least one update after it; that of inverse square root goes its own way however long the run is.
     """
     warmup, decay = shape
     if decay is None:
-        return shape if warmup < num_steps else Shape(num_steps // 10)
+        return shape if warmup < num_steps + (not falls_to_end) else Shape(num_steps // 10)
     if warmup + decay <= num_steps:
         return shape
     warmup = num_steps * warmup // (warmup + decay)

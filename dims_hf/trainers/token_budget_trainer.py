@@ -218,15 +218,11 @@ class TokenBudgetTrainer(Trainer):
         if args.should_save:
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
-        self.store_flos()
-        self.save_model(str(staging), _internal_call=True)
-        if not args.save_only_model:
-            self._save_optimizer_and_scheduler(str(staging))
-            self._save_scaler(str(staging))
-            self._save_rng_state(str(staging))
-        self.loss_record.total = self._sum_of_losses()
-        if args.should_save:
-            self._save_state(staging)
+        try:
+            self._write_checkpoint(staging)
+        except Exception:  # such as a full disk, which it would keep full
+            shutil.rmtree(staging, ignore_errors=True)
+            raise
         self.accelerator.wait_for_everyone()
         if args.should_save:
             commit_checkpoint(staging, place)
@@ -235,6 +231,18 @@ class TokenBudgetTrainer(Trainer):
         if args.should_save:
             best = self.state.best_model_checkpoint
             rotate_checkpoints(args.output_dir, newest=step, limit=args.save_total_limit, keep=best)
+
+    def _write_checkpoint(self, folder: Path) -> None:
+        """All that a run goes on from; every process its part."""
+        self.store_flos()
+        self.save_model(str(folder), _internal_call=True)
+        if not self.args.save_only_model:
+            self._save_optimizer_and_scheduler(str(folder))
+            self._save_scaler(str(folder))
+            self._save_rng_state(str(folder))
+        self.loss_record.total = self._sum_of_losses()
+        if self.args.should_save:
+            self._save_state(folder)
 
     def _save_state(self, folder: Path) -> None:
         """The trainer's own state and that of its callbacks, last of all."""
@@ -276,27 +284,16 @@ class TokenBudgetTrainer(Trainer):
         self, num_training_steps: int, optimizer: torch.optim.Optimizer | None = None
     ) -> torch.optim.lr_scheduler.LRScheduler:
         """As transformers'; warm-up and decay that do not fit in the run are shortened alike, and it says so."""
-        settings = dict(self.args.lr_scheduler_kwargs or {})
-        shape = Shape(self.args.get_warmup_steps(num_training_steps), settings.get("num_decay_steps"))
-        fitted = fit_shape(shape, num_training_steps)
-        decays = (
-            "num_training_steps"
-            in inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[SchedulerType(self.args.lr_scheduler_type)]).parameters
-        )
-        if self.lr_scheduler is not None or fitted == shape or not decays:
+        kind = SchedulerType(self.args.lr_scheduler_type)
+        parameters = inspect.signature(TYPE_TO_SCHEDULER_FUNCTION[kind]).parameters
+        if self.lr_scheduler is not None or "num_warmup_steps" not in parameters:
             return super().create_scheduler(num_training_steps, optimizer)
+        settings = dict(self.args.lr_scheduler_kwargs or {})
+        fitted = self.fit_schedule(num_training_steps, falls_to_end="num_training_steps" in parameters)
         if fitted.decay_steps is not None:
             settings["num_decay_steps"] = fitted.decay_steps
-        logger.warning(
-            "warmup_steps=%d%s do not fit in a run of %d updates: warm-up takes %d%s.",
-            shape.warmup_steps,
-            "" if shape.decay_steps is None else f" and num_decay_steps={shape.decay_steps}",
-            num_training_steps,
-            fitted.warmup_steps,
-            "" if fitted.decay_steps is None else f", the decay {fitted.decay_steps}",
-        )
         self.lr_scheduler = get_scheduler(
-            self.args.lr_scheduler_type,
+            kind,
             optimizer=self.optimizer if optimizer is None else optimizer,
             num_warmup_steps=fitted.warmup_steps,
             num_training_steps=num_training_steps,
@@ -304,6 +301,22 @@ class TokenBudgetTrainer(Trainer):
         )
         self._created_lr_scheduler = True
         return self.lr_scheduler
+
+    def fit_schedule(self, num_training_steps: int, *, falls_to_end: bool) -> Shape:
+        """Warm-up and decay as they fit into the run; says so where that is not what was asked for."""
+        decay_steps = (self.args.lr_scheduler_kwargs or {}).get("num_decay_steps")
+        shape = Shape(self.args.get_warmup_steps(num_training_steps), decay_steps)
+        fitted = fit_shape(shape, num_training_steps, falls_to_end=falls_to_end)
+        if fitted != shape:
+            logger.warning(
+                "warmup_steps=%d%s do not fit in a run of %d updates: warm-up takes %d%s.",
+                shape.warmup_steps,
+                "" if shape.decay_steps is None else f" and num_decay_steps={shape.decay_steps}",
+                num_training_steps,
+                fitted.warmup_steps,
+                "" if fitted.decay_steps is None else f", the decay {fitted.decay_steps}",
+            )
+        return fitted
 
     def start_report(self) -> None:
         """Called where a run starts, a resumed one too; reports count from here on."""

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_another_corpus_or_teacher_under_the_same_path_is_refused(run, tmp_path,
         teacher.model.shared.weight.data.mul_(1.01)
         teacher.save_pretrained(tmp_path / "teacher")
     else:
-        monkeypatch.setitem(ENGLISH, 0, "the dog is old .")
+        monkeypatch.setattr(sys.modules[__name__], "ENGLISH", ["the dog is old .", *ENGLISH[1:]])
     with pytest.raises(ValueError, match=f"holds a run on another {changed}.* than its path leads to now"):
         run(*FOUR_STEPS)
 

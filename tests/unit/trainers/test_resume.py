@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import subprocess
@@ -280,6 +281,21 @@ def test_checkpoint_has_its_name_when_all_of_it_is_there(make_dims_trainer, tmp_
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".checkpoint-4", "checkpoint-2"]
     make_dims_trainer(folder="run", **{**SAVING, "max_steps": 4}).train(resume_from_checkpoint=True)
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["checkpoint-2", "checkpoint-4"]
+
+
+def test_full_disk_leaves_no_half_checkpoint(make_teacher_trainer, tmp_path, monkeypatch):
+    trainer = make_teacher_trainer(**SAVING)
+    save = torch.save
+
+    def fill_the_disk(value, path, *args, **kwargs):
+        if trainer.state.global_step == 4 and "optimizer" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        save(value, path, *args, **kwargs)
+
+    monkeypatch.setattr(torch, "save", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        trainer.train()
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["checkpoint-2"]
 
 
 def test_two_trainings_do_not_share_a_folder(make_teacher_trainer, tmp_path, repository):
