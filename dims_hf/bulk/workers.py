@@ -103,7 +103,7 @@ class Pool:
             for place in self.places:
                 job = next(jobs, None)
                 if job is not None:
-                    workers.append(self._start(place, job))
+                    workers.append(_Worker(self.shards, self.open_model, place, job))
             while workers:
                 ready = wait([worker.connection for worker in workers])
                 for worker in [each for each in workers if each.connection in ready]:
@@ -125,9 +125,6 @@ class Pool:
             for worker in workers:
                 worker.kill()
 
-    def _start(self, place: Place, job: Job) -> _Worker:
-        return _Worker(self.shards, self.open_model, place, job)
-
     def _replace(self, worker: _Worker, deaths: dict[int, int]) -> _Worker:
         """A new process for the job of one that died."""
         worker.progress.forget()
@@ -141,7 +138,7 @@ class Pool:
             )
         self.replaced += 1
         logger.warning("A process died (%s) at shard %d; another one does it again.", reason, shard)
-        return self._start(worker.place, worker.job)
+        return _Worker(self.shards, self.open_model, worker.place, worker.job)
 
 
 class _Worker:
@@ -231,7 +228,7 @@ def _serve(connection: Connection, shards: Shards, open_model: OpenModel, place:
     """Does jobs until the connection ends."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C in a terminal is for the one that started us
     end_with_parent(parent, signal.SIGKILL)
-    _limit_threads(place.threads)
+    _prepare_libraries(place.threads)
     try:
         translate = open_model(place)
         connection.send(("ready", None))
@@ -260,8 +257,10 @@ def _teller(connection: Connection) -> Callable[[int], None]:
     return tell
 
 
-def _limit_threads(threads: int | None) -> None:
-    """Before the libraries that read it are imported."""
+def _prepare_libraries(threads: int | None) -> None:
+    """What they read when they are imported."""
+    # one bar for each process would hide the one that counts
+    os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
