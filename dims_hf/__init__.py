@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         TeacherRollout as TeacherRollout,
         roll_out_graphs as roll_out_graphs,
         roll_out_teacher as roll_out_teacher,
+        score_targets as score_targets,
         synthesize_targets as synthesize_targets,
     )
     from dims_hf.evaluation import (
@@ -310,6 +311,7 @@ _ROOMS = {
         "TeacherRollout",
         "roll_out_graphs",
         "roll_out_teacher",
+        "score_targets",
         "synthesize_targets",
     ),
     "methods": (

@@ -37,6 +37,9 @@ PHRASEBOOK_HELD_OUT = 500
 SIDE_COLUMNS = ("near",)
 """Extra 0/1 columns taken along when a corpus has them (`test.near`, or the same name as a key or column)."""
 
+ALTERNATIVES = "alternatives"
+"""Column of further translations of a source, which a distilled corpus may have."""
+
 # Names under which other people's files and data sets keep our splits; the first is ours.
 _SPLIT_NAMES = {"train": ("train",), "valid": ("valid", "validation", "dev"), "test": ("test",)}
 
@@ -100,7 +103,8 @@ def load_corpus(
             refusing them.
             For data sets one cannot edit.
         max_references (`int`, *optional*):
-            Training pairs of the same source become one row with so many different targets at most, the first ones.
+            Training pairs of the same source become one row with so many different targets at most, the first ones;
+            `alternatives` of a distilled corpus are among them.
 
     Returns:
         `datasets.DatasetDict`: per split the columns `source` and `target` (str, without blanks at either end), and
@@ -131,6 +135,8 @@ def load_corpus(
     datasets = _as_datasets({split: found[split] for split in splits if split in found})
     if max_references is not None and "train" in datasets:
         datasets["train"] = join_references(datasets["train"], max_references)
+    for split, rows in datasets.items():
+        datasets[split] = rows.select_columns([name for name in rows.column_names if name != ALTERNATIVES])
     return datasets
 
 
@@ -139,7 +145,8 @@ def join_references(pairs: Dataset, max_references: int) -> Dataset:
     One row for each source, where its first pair is, with its different targets.
 
     Args:
-        pairs (`datasets.Dataset`): columns `source` and `target`; others keep the value of a source's first pair.
+        pairs (`datasets.Dataset`): columns `source` and `target`, and `alternatives` (lists of str) where there are
+            more; other columns keep the value of a source's first pair.
         max_references (`int`): targets of a source that are kept, at most.
 
     Returns:
@@ -147,11 +154,12 @@ def join_references(pairs: Dataset, max_references: int) -> Dataset:
     """
     first: dict[str, int] = {}
     targets: dict[str, list[str]] = {}
-    for row, (source, target) in enumerate(zip(pairs["source"], pairs["target"], strict=True)):
+    others = pairs[ALTERNATIVES] if ALTERNATIVES in pairs.column_names else [[]] * len(pairs)
+    for row, (source, target, more) in enumerate(zip(pairs["source"], pairs["target"], others, strict=True)):
         first.setdefault(source, row)
         found = targets.setdefault(source, [])
-        if len(found) < max_references and target not in found:
-            found.append(target)
+        found.extend(text for text in dict.fromkeys((target, *more)) if text not in found)
+    targets = {source: found[:max_references] for source, found in targets.items()}
     joined = pairs.select(list(first.values())).add_column("references", [targets[source] for source in first])
     several = sum(len(found) > 1 for found in targets.values())
     logger.info("%d of %d sources have several targets, at most %d each.", several, len(joined), max_references)
@@ -216,7 +224,7 @@ class _Split:
 
     source: _Side
     target: _Side
-    extra: dict[str, list[int]] = field(default_factory=dict)
+    extra: dict[str, list] = field(default_factory=dict)
 
     def rows(self, keep: Sequence[int]) -> _Split:
         """The split with these rows only. Error locations are those of the full split: check before."""
@@ -545,7 +553,17 @@ def _split_from_records(
         # Data sets fill up a column that only some of their splits have.
         if any(record.get(column) is not None for record in records):
             extra[column] = [_flag(record, column, locate(row)) for row, record in zip(owners, records, strict=True)]
+    if any(record.get(ALTERNATIVES) for record in records):
+        extra[ALTERNATIVES] = [_alternatives(record, locate(row)) for row, record in zip(owners, records, strict=True)]
     return _Split(sides[0], sides[1], extra)
+
+
+def _alternatives(record: Mapping[str, Any], where: str) -> list[str]:
+    """Further targets of a row; those that no corpus may have are left out."""
+    texts = record.get(ALTERNATIVES) or []
+    if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+        raise ValueError(f"{where}: {ALTERNATIVES!r} is {texts!r}, no list of sentences. Correct it, or remove it.")
+    return [text.strip() for text in texts if _problem(text) is None]
 
 
 def _targets(record: Mapping[str, Any], language: str, where: str) -> list[str | None]:
@@ -630,7 +648,7 @@ def _read_tables(
                 f"set of pairs, or convert it to JSONL."
             )
         rows = rows.select(range(min(limits.get(split, len(rows)), len(rows))))
-        wanted = ("translation", *SIDE_COLUMNS)
+        wanted = ("translation", *SIDE_COLUMNS, ALTERNATIVES)
         rows = rows.select_columns([column for column in rows.column_names if column in wanted])
         found[split] = _split_from_records(
             list(rows), source_lang, target_lang, label, lambda row, label=label: f"{label} row {row}"

@@ -5,6 +5,7 @@
 from dims_hf.distillation.ema import EMATeacher
 from dims_hf.distillation.graph_rollout import GraphRollout, roll_out_graphs
 from dims_hf.distillation.rollout import TeacherRollout, roll_out_teacher
+from dims_hf.distillation.selection import score_targets
 from dims_hf.distillation.synthesis import synthesize_targets
 
 
@@ -14,5 +15,6 @@ __all__ = [
     "TeacherRollout",
     "roll_out_graphs",
     "roll_out_teacher",
+    "score_targets",
     "synthesize_targets",
 ]

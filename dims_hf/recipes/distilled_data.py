@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tqdm import tqdm
@@ -38,16 +38,19 @@ from dims_hf.evaluation import score
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, read_corpus, refuse_references, start_logging
+from dims_hf.recipes.selection import SelectingTranslator
 from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import public_name
-from dims_hf.translation.loading import load_checkpoint, resolve_model
+from dims_hf.translation.loading import load_checkpoint, load_model, resolve_model
 
 
 if TYPE_CHECKING:
     from accelerate import PartialState
     from datasets import DatasetDict
+
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 logger = logging.getLogger(__name__)
 
@@ -86,6 +89,10 @@ class DistilledDataArguments:
     )
     num_hypotheses: int = option(
         1, ge=1, le=1000, help="Translations of each source; all but the best go into `alternatives`."
+    )
+    selector: str | None = field(
+        default=None,
+        metadata={"help": "Folder or Hub id of a one-pass model that chooses among the hypotheses (EM)."},
     )
     max_tokens_per_batch: int = option(16384, ge=1, help="Padded source tokens, every beam counted.")
     shard_size: int = option(5000, ge=1, help="Sentences per shard: what a kill may cost.")
@@ -150,14 +157,17 @@ def _distil(
     corpus = read_corpus(corpus_args, SPLITS)
     shared = check_held_out(corpus)
     translator = load_translator(args, state.device)
-    settings = _settings(translator, args, corpus)
+    selecting = load_selector(args, translator)
+    settings = {**_settings(translator, args, corpus), **({} if selecting is None else selecting.settings())}
     check_settings(folder / SHARDS, settings)
     if not corpus_args.drop_too_long:
         _check_lengths(translator, corpus)
     state.wait_for_everyone()
     if state.is_main_process:
         save_settings(folder / SHARDS, settings)
-    rows = {split: translate_split(corpus, split, translator, args, state) for split in ("valid", "train")}
+    # What the report says of the teacher's quality, it says of the teacher alone.
+    translators = {"valid": translator, "train": selecting or translator}
+    rows = {split: translate_split(corpus, split, each, args, state) for split, each in translators.items()}
     if state.is_main_process:
         report = {
             **_describe(corpus_args, args, translator, corpus),
@@ -204,8 +214,25 @@ def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamT
     )
 
 
+def load_selector(args: DistilledDataArguments, translator: BeamTranslator) -> SelectingTranslator | None:
+    """The translator with the model that chooses among its hypotheses; `None` where nobody does."""
+    if args.selector is None:
+        return None
+    model, tokenizer = load_model(args.selector, str(translator.model.device), "float32")
+    if getattr(model.config, "mask_token_id", None) is None:
+        raise ValueError(
+            f"selector={args.selector} is not a non-autoregressive model of this package. Name one, such as a CMLM "
+            "trained on the best translations, or leave it out."
+        )
+    return SelectingTranslator(translator, cast("NATForConditionalGeneration", model), tokenizer)
+
+
 def translate_split(
-    corpus: DatasetDict, split: str, translator: BeamTranslator, args: DistilledDataArguments, state: PartialState
+    corpus: DatasetDict,
+    split: str,
+    translator: BeamTranslator | SelectingTranslator,
+    args: DistilledDataArguments,
+    state: PartialState,
 ) -> list[TranslatedRow] | None:
     """Translations of a split, in its order, made by all processes together; `None` on all but the main one."""
     sources = list(corpus[split]["source"])
@@ -221,7 +248,10 @@ def translate_split(
     with tqdm(total=total, desc=f"translate {split}", unit=" sentences", disable=is_silent) as bar:
         where = _places(args, state)
         # one process needs no second teacher
-        open_teacher = partial(_open_teacher, args) if len(where) > 1 else lambda place: _translating(translator)
+        selects = isinstance(translator, SelectingTranslator)
+        open_teacher = (
+            partial(_open_teacher, args, selects) if len(where) > 1 else lambda place: _translating(translator)
+        )
         for _ in Pool(shards, open_teacher, where, bar.update).run(shards.jobs(sources, share)):
             pass
     state.wait_for_everyone()
@@ -236,14 +266,15 @@ def _places(args: DistilledDataArguments, state: PartialState) -> list[Place]:
     return places(args.processes, "cpu" if args.use_cpu else None, None, is_exported=False)
 
 
-def _open_teacher(args: DistilledDataArguments, place: Place) -> Translate:
-    """The teacher in a process of its own."""
+def _open_teacher(args: DistilledDataArguments, selects: bool, place: Place) -> Translate:
+    """The teacher in a process of its own and, where it selects, the model that chooses."""
     if place.threads is not None:
         torch.set_num_threads(place.threads)
-    return _translating(load_translator(args, torch.device(place.device or "cpu")))
+    translator = load_translator(args, torch.device(place.device or "cpu"))
+    return _translating((load_selector(args, translator) if selects else None) or translator)
 
 
-def _translating(translator: BeamTranslator) -> Translate:
+def _translating(translator: BeamTranslator | SelectingTranslator) -> Translate:
     def translate(job: Job, on_batch: Callable[[int], object]) -> Content:
         return Content([row.to_json() for row in translator(job.texts, on_batch)])
 
@@ -317,6 +348,7 @@ def _describe(
             "model_type": config.model_type,
             "num_parameters": sum(parameter.numel() for parameter in translator.model.parameters()),
         },
+        "selector": None if args.selector is None else public_name(args.selector),
         "corpus": {
             "data": public_name(corpus_args.data),
             "source_lang": corpus_args.source_lang,

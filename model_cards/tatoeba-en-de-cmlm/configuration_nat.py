@@ -49,6 +49,9 @@ class NATConfig(PreTrainedConfig):
             correct themselves) or only the masked ones.
         masks_alone (`bool`): whether the model was trained (last) on masks alone, so that targets that are partly
             shown are foreign to it: it decodes in one pass.
+        empty_token_id (`int`, *optional*): id of a token that stands for nothing: decoding predicts it like others and
+            drops it as it collapses repeats; a special token of the tokenizer. Of families that predict a length (AXE,
+            Ghazvininejad et al. 2020).
     """
 
     keys_to_ignore_at_inference = ["encoder_last_hidden_state", "decoder_last_hidden_state", "length_logits"]
@@ -84,6 +87,7 @@ class NATConfig(PreTrainedConfig):
     legacy_mask_logit: float | int | None = None
     update_all_positions: bool = False
     masks_alone: bool = False
+    empty_token_id: int | None = None
     if TYPE_CHECKING:
         bos_token_id: int = 0
         pad_token_id: int = 1
@@ -125,6 +129,22 @@ class NATConfig(PreTrainedConfig):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name}={getattr(self, name)} is not a probability. Choose a value in [0, 1].")
 
+        if self.empty_token_id is not None:
+            self._check_empty_token()
+
+    def _check_empty_token(self) -> None:
+        if not self.predicts_length:
+            raise ValueError(
+                f"empty_token_id={self.empty_token_id} has no effect on models of type {self.model_type}, which "
+                "predict no length. Leave it out."
+            )
+        self._check_token_id("empty_token_id")
+        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
+            if getattr(self, name) == self.empty_token_id:
+                raise ValueError(
+                    f"empty_token_id={self.empty_token_id} is also {name}. Give the empty token an id of its own."
+                )
+
     def _check_token_id(self, name: str) -> None:
         token_id = getattr(self, name)
         if not isinstance(token_id, int) or not 0 <= token_id < self.vocab_size:
@@ -157,8 +177,6 @@ class LengthPredictionConfig(NATConfig):
     Args:
         max_target_length (`int`): number of length classes; class c means c target tokens with `<s>` and `</s>`.
         length_loss_weight (`float`): weight of the length cross-entropy in the loss that `forward` returns.
-        empty_token_id (`int`, *optional*): id of a token that stands for nothing: decoding predicts it like others and
-            drops it as it collapses repeats; a special token of the tokenizer (AXE, Ghazvininejad et al. 2020).
     """
 
     predicts_length = True
@@ -166,18 +184,6 @@ class LengthPredictionConfig(NATConfig):
 
     max_target_length: int = 256
     length_loss_weight: float | int = 0.1
-    empty_token_id: int | None = None
-
-    def _check_values(self) -> None:
-        super()._check_values()
-        if self.empty_token_id is None:
-            return
-        self._check_token_id("empty_token_id")
-        for name in ("bos_token_id", "pad_token_id", "eos_token_id", "mask_token_id"):
-            if getattr(self, name) == self.empty_token_id:
-                raise ValueError(
-                    f"empty_token_id={self.empty_token_id} is also {name}. Give the empty token an id of its own."
-                )
 
 
 __all__ = ["LengthPredictionConfig", "NATConfig"]

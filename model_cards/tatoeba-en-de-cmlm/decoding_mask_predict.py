@@ -250,10 +250,10 @@ class MaskPredict(GridStrategy):
         Drops empty tokens once repeats are collapsed: what they keep apart is no repeat. Without collapsing, the
         sequences are what was written, empty tokens included.
         """
-        output, config = super().finish(state, history), self.config
-        if config.empty_token_id is not None and self.settings.collapse_repeats:
-            kept = drop_tokens(output.sequences, config.empty_token_id, config.pad_token_id)
-            output.sequences = trim_padding(kept, config.pad_token_id)
+        output, pad = super().finish(state, history), self.config.pad_token_id
+        empty = getattr(self.config, "empty_token_id", None)  # families without a length predictor have none
+        if empty is not None and self.settings.collapse_repeats:
+            output.sequences = trim_padding(drop_tokens(output.sequences, empty, pad), pad)
         return output
 
     def settle(self, state: GridState) -> tuple[torch.Tensor, torch.Tensor]:

@@ -336,3 +336,32 @@ def test_shipped_recipe_is_read(repository: Path, name: str):
     )
     assert (corpus.source_lang, corpus.target_lang, args.num_beams, args.split) == ("en", "de", 5, "train")
     assert f"output_dir: {args.teacher}\n" in (recipes / f"{name}_autoregressive.yaml").read_text()
+
+
+def test_selector_chooses_the_targets_and_the_rest_are_references(
+    place: SimpleNamespace, make: Callable, tmp_path: Path, tiny_model: object
+):
+    tiny_model.save_pretrained(tmp_path / "selector")
+    save_tokenizer(place.tokenizer, tmp_path / "selector")
+    plain = make(tmp_path / "plain", "--num_hypotheses", "2")
+    words = ["--num_hypotheses", "2", "--selector", str(tmp_path / "selector")]
+    chosen = make(tmp_path / "chosen", *words)
+    best, other = (
+        [json.loads(line) for line in (folder / "train.jsonl").read_text().splitlines()] for folder in (plain, chosen)
+    )
+    before, after = ({row["translation"]["en"]: row for row in rows} for rows in (best, other))
+    # where the best one is empty, another may be none: such sources are there again
+    assert set(before) < set(after)
+    for source, row in before.items():
+        old, new = ({each["translation"]["de"], *each["alternatives"]} for each in (row, after[source]))
+        assert old == new
+    changed = sum(row["translation"] != after[source]["translation"] for source, row in before.items())
+    assert 0 < changed < len(before)
+    assert report_of(chosen)["validation"] == report_of(plain)["validation"]
+    assert report_of(chosen)["selector"] == "selector"
+    several = load_corpus(chosen, "en", "de", max_references=2)["train"]
+    assert [len(targets) for targets in several["references"]].count(2) > 0
+    assert "alternatives" not in load_corpus(chosen, "en", "de")["train"].column_names
+    assert contents(make(tmp_path / "chosen", *words)) == contents(chosen)
+    with pytest.raises(ValueError, match="selector=.*teacher is not a non-autoregressive model"):
+        make(tmp_path / "third", "--num_hypotheses", "2", "--selector", str(place.teacher))
