@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import PreTrainedModel
 
 from dims_hf.distillation.graph_rollout import GRAPH_PATHS, GraphRollout, roll_out_graphs
 from dims_hf.methods.base import Distillation, Items, Run
@@ -16,6 +15,7 @@ from dims_hf.methods.dat import DAT, GraphBatch, forward_graph
 from dims_hf.methods.dims import TemperatureOptions
 from dims_hf.methods.options import is_default, option, unstated
 from dims_hf.models.modeling_dat import DATSeq2SeqLMOutput
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import Loss
 from dims_hf.objectives.graph import graph_dims_loss, graph_loss
 
@@ -85,7 +85,9 @@ class DiMSDAT(DAT, Distillation):
         """Tokens of references, and sentences."""
         return {"tokens": self.num_target_tokens(batch), "sentences": len(batch["labels"])}
 
-    def loss(self, run: Run, batch: GraphBatch, items: Items, teacher: PreTrainedModel) -> Loss:  # type: ignore[override]
+    def loss(  # type: ignore[override]
+        self, run: Run, batch: GraphBatch, items: Items, teacher: NATForConditionalGeneration
+    ) -> Loss:
         """Loss of one batch on the graphs of the teacher's last pass."""
         with run.autocast():
             labels = roll_out_graphs(
@@ -107,7 +109,7 @@ class DiMSDAT(DAT, Distillation):
         items: Items,
         outputs: DATSeq2SeqLMOutput,
         labels: GraphRollout,
-        teacher: PreTrainedModel,
+        teacher: NATForConditionalGeneration,
     ) -> Loss:
         loss = graph_loss(
             run.vocabulary(outputs.decoder_last_hidden_state),
@@ -126,7 +128,7 @@ class DiMSDAT(DAT, Distillation):
         items: Items,
         outputs: DATSeq2SeqLMOutput,
         labels: GraphRollout,
-        teacher: PreTrainedModel,
+        teacher: NATForConditionalGeneration,
     ) -> Loss:
         hidden_states, options = outputs.decoder_last_hidden_state, self.options
         return graph_dims_loss(

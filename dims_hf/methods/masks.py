@@ -26,6 +26,8 @@ _SPLITMIX_INCREMENT = 0x9E3779B97F4A7C15 - (1 << 64)
 _SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 # One number for each independent draw from a sentence's key.
 _COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE_POSITION_STREAM = range(1, 6)
+# (numbers from 20 on, of draws that some families alone make)
+_CONTEXT_STREAM = 20
 _BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM = range(6, 10)
 
 # Blocks of the Imputer are 2, 4, 8 or 16 positions long.
@@ -83,6 +85,30 @@ def _choose_randomly(
     position = is_eligible.long().cumsum(dim=1)
     noise = mix_keys(keys.unsqueeze(1), stream, position)
     return select_lowest(noise, is_eligible, num_chosen)
+
+
+def sample_contexts(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """
+    A random context of each content position: k of the N − 1 other ones, k uniform on {0, …, N − 1}, all choices
+    equally likely, independently for each position.
+
+    Source: training of DisCo (Kasai et al. 2020, arXiv 2001.05136), §2.3.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): content, padded on the right.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T, T)`: [b, i, j] where i's context has j; never i itself.
+    """
+    position = is_content.long().cumsum(dim=1)
+    own_keys = mix_keys(keys.unsqueeze(1), _CONTEXT_STREAM, position)
+    others = is_content.unsqueeze(1) & is_content.unsqueeze(2)
+    others &= ~torch.eye(is_content.shape[1], dtype=torch.bool, device=keys.device)
+    num_seen = mix_keys(own_keys, _COUNT_STREAM).remainder(is_content.sum(dim=1, keepdim=True).clamp(min=1))
+    noise = mix_keys(own_keys.unsqueeze(2), _POSITION_STREAM, position.unsqueeze(1))
+    seen = select_lowest(noise.flatten(0, 1), others.flatten(0, 1), num_seen.flatten())
+    return seen.view_as(others)
 
 
 def sample_fraction(is_eligible: torch.Tensor, keys: torch.Tensor, fraction: float) -> torch.Tensor:

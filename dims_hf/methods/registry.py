@@ -22,16 +22,21 @@ METHODS: dict[str, str] = {
     "ctc": "dims_hf.methods.ctc:CTC",
     "ctc_glancing": "dims_hf.methods.ctc_glancing:GlancingCTC",
     "glat": "dims_hf.methods.glat:GLAT",
+    "disco": "dims_hf.methods.disco:DisCo",
+    "crf": "dims_hf.methods.crf:CRF",
     "dat": "dims_hf.methods.dat:DAT",
     "fadat": "dims_hf.methods.fadat:FADAT",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
+    "dims_crf": "dims_hf.methods.dims_crf:DiMSCRF",
     "dims_dat": "dims_hf.methods.dims_dat:DiMSDAT",
 }
 
 # model_type -> method of its teachers, and of its students (`None`: not distilled); one line per new family.
 DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "cmlm": ("cmlm", "dims"),
+    "cmlm_crf": ("crf", "dims_crf"),
+    "disco": ("disco", "dims"),
     "cmlmc": ("cmlmc", "dims"),
     "imputer": ("imputer", "dims_imputer"),
     "dat": ("dat", "dims_dat"),

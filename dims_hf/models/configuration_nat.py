@@ -62,6 +62,8 @@ class NATConfig(PreTrainedConfig):
     predicts_length = False
     writes_alignments = False
     decoding_strategy = ""
+    # Whether passes show a position what is surer than it, instead of masking what is unsure.
+    shows_in_order = False
 
     vocab_size: int = 32000
     d_model: int = 512
