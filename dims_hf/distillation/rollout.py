@@ -116,6 +116,7 @@ def roll_out_teacher(
 
     A DisCo reveals nothing: after the first pass, every open position sees what is not open and the tokens of those
     open ones that were surer in the first pass (its own decoding); all passes predict all, and labels are the last's.
+    So do those of iterative refinement, whose positions see all.
 
     Args:
         teacher (`NATForConditionalGeneration`): in evaluation mode.
@@ -141,7 +142,7 @@ def roll_out_teacher(
     is_target = masked_target_ids.ne(config.pad_token_id)
     # open in the reference: the M positions to label
     is_masked = masked_target_ids == config.mask_token_id if is_open is None else is_open
-    if freezes and config.shows_in_order:
+    if freezes and config.fills_all:
         raise ValueError(f"label_mode={label_mode!r} does not exist here: every pass predicts all. Use last.")
     num_masked = is_masked.sum(dim=1)
     encoder_hidden = teacher.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
@@ -173,8 +174,8 @@ def roll_out_teacher(
         predictions, log_probs = _choose_tokens(teacher, hidden)
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
         scores = scores.masked_scatter(is_open, log_probs)
-        if config.shows_in_order:
-            if num_passes == 1:
+        if config.fills_all:
+            if config.shows_in_order and num_passes == 1:
                 sights = {"visibility": see_surer(rank_by_score(scores, is_masked))}
             is_left = torch.zeros_like(is_masked)
         elif block_sizes is None:

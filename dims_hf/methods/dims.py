@@ -102,7 +102,7 @@ class DiMS(MaskedTargets, Distillation):
     """
 
     paper = "Norouzi et al. 2023 (arXiv 2206.02999)"
-    families = ("cmlm", "cmlmc", "disco")
+    families = ("cmlm", "cmlmc", "disco", "refine")
     one_pass = True
     Options = DiMSOptions
     published = {

@@ -26,6 +26,9 @@ METHODS: dict[str, str] = {
     "crf": "dims_hf.methods.crf:CRF",
     "dat": "dims_hf.methods.dat:DAT",
     "fadat": "dims_hf.methods.fadat:FADAT",
+    "refine": "dims_hf.methods.refine:Refinement",
+    "levenshtein": "dims_hf.methods.levenshtein:Levenshtein",
+    "insertion": "dims_hf.methods.insertion:Insertion",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
     "dims_crf": "dims_hf.methods.dims_crf:DiMSCRF",
@@ -40,6 +43,9 @@ DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "cmlmc": ("cmlmc", "dims"),
     "imputer": ("imputer", "dims_imputer"),
     "dat": ("dat", "dims_dat"),
+    "refine": ("refine", "dims"),
+    "levenshtein": ("levenshtein", None),
+    "insertion": ("insertion", None),
 }
 
 

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
     from .configuration_dat import DATConfig as DATConfig
     from .configuration_disco import DisCoConfig as DisCoConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
+    from .configuration_insertion import InsertionConfig as InsertionConfig
+    from .configuration_levenshtein import LevenshteinConfig as LevenshteinConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
+    from .configuration_refine import RefineConfig as RefineConfig
     from .crf import crf_marginals as crf_marginals, crf_nll as crf_nll, crf_viterbi as crf_viterbi
     from .edits import edit_oracle as edit_oracle
     from .generation_nat import (
@@ -50,7 +53,19 @@ if TYPE_CHECKING:
         ImputerForConditionalGeneration as ImputerForConditionalGeneration,
         ImputerModel as ImputerModel,
     )
+    from .modeling_insertion import (
+        InsertionForConditionalGeneration as InsertionForConditionalGeneration,
+        InsertionModel as InsertionModel,
+    )
+    from .modeling_levenshtein import (
+        LevenshteinForConditionalGeneration as LevenshteinForConditionalGeneration,
+        LevenshteinModel as LevenshteinModel,
+    )
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
+    from .modeling_refine import (
+        RefineForConditionalGeneration as RefineForConditionalGeneration,
+        RefineModel as RefineModel,
+    )
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
 
     MODELS: dict[str, tuple[type, type, type]]
@@ -63,6 +78,9 @@ _FAMILIES = {
     "dat": ("DATConfig", "DATModel", "DATForConditionalGeneration"),
     "disco": ("DisCoConfig", "DisCoModel", "DisCoForConditionalGeneration"),
     "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
+    "insertion": ("InsertionConfig", "InsertionModel", "InsertionForConditionalGeneration"),
+    "levenshtein": ("LevenshteinConfig", "LevenshteinModel", "LevenshteinForConditionalGeneration"),
+    "refine": ("RefineConfig", "RefineModel", "RefineForConditionalGeneration"),
 }
 
 _NAMES = {
@@ -73,7 +91,10 @@ _NAMES = {
     "configuration_dat": ("DATConfig",),
     "configuration_disco": ("DisCoConfig",),
     "configuration_imputer": ("ImputerConfig",),
+    "configuration_insertion": ("InsertionConfig",),
+    "configuration_levenshtein": ("LevenshteinConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
+    "configuration_refine": ("RefineConfig",),
     "crf": ("crf_marginals", "crf_nll", "crf_viterbi"),
     "decoding_strategies": ("STRATEGIES",),
     "decoding_strategy": ("DecodingRequest", "DecodingSettings", "DecodingStrategy", "EncodedSources"),
@@ -86,7 +107,10 @@ _NAMES = {
     "modeling_dat": ("DATForConditionalGeneration", "DATModel"),
     "modeling_disco": ("DisCoForConditionalGeneration", "DisCoModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
+    "modeling_insertion": ("InsertionForConditionalGeneration", "InsertionModel"),
+    "modeling_levenshtein": ("LevenshteinForConditionalGeneration", "LevenshteinModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
+    "modeling_refine": ("RefineForConditionalGeneration", "RefineModel"),
     "pipeline_translation": ("NATTranslationPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -31,7 +31,7 @@ class DisCoConfig(LengthPredictionConfig):
     }
 
     decoding_strategy = "easy_first"
-    # A pass shows each position the tokens that are surer, instead of masking what is unsure.
+    fills_all = True
     shows_in_order = True
 
     activation_function: str = "gelu"

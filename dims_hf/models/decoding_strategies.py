@@ -5,8 +5,10 @@
 from .decoding_crf import ChainMaskPredict
 from .decoding_ctc import CTCDecoding
 from .decoding_easy_first import EasyFirst
+from .decoding_edits import InsertionDecoding, LevenshteinEditing
 from .decoding_imputer import BlockUnmasking
 from .decoding_mask_predict import MaskPredict
+from .decoding_refine import Refine
 from .decoding_strategy import DecodingStrategy
 from .strategy_dat import GraphDecoding
 
@@ -17,6 +19,9 @@ STRATEGIES: dict[str, type[DecodingStrategy]] = {
     "crf": ChainMaskPredict,
     "ctc": CTCDecoding,
     "easy_first": EasyFirst,
+    "refine": Refine,
+    "levenshtein": LevenshteinEditing,
+    "insertion": InsertionDecoding,
     "imputer": BlockUnmasking,
     "dat": GraphDecoding,
 }

@@ -108,12 +108,7 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
         """
         One decoder pass; as for the other families that predict lengths, but `loss` also has the field's −log
         likelihood of the labels, over the same number of tokens.
-
-        Raises:
-            ValueError: for `labels` together with `logits_positions`, whose neighbours are missing.
         """
-        if labels is not None and logits_positions is not None:
-            raise ValueError("labels need the logits of their neighbours. Leave out logits_positions, or labels.")
         return_dict = kwargs.pop("return_dict", None)
         outputs = super().forward(
             input_ids,
@@ -128,24 +123,31 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
             **kwargs,
         )
         if labels is not None:
-            is_target = self.model.decoder.token_mask(
-                decoder_input_ids, kwargs.get("decoder_inputs_embeds"), decoder_attention_mask
-            ).ne(0)
-            blank = torch.full_like(labels, self.config.pad_token_id)
+            decoder, embeds = self.model.decoder, kwargs.get("decoder_inputs_embeds")
+            is_target = decoder.token_mask(decoder_input_ids, embeds, decoder_attention_mask).ne(0)
+            shown = decoder.nearest_ids(embeds) if decoder_input_ids is None else decoder_input_ids
+            if logits_positions is not None:
+                labels = labels.masked_fill(~logits_positions, -100)
+            is_learnt = labels.ne(-100)
+            logits = outputs.logits[is_learnt if logits_positions is None else is_learnt[logits_positions]]
+            targets = torch.where(is_learnt, labels, shown)
             chain = self._chain_nll(
-                outputs, labels, blank if decoder_input_ids is None else decoder_input_ids, is_target.sum(dim=1)
+                logits, outputs.decoder_last_hidden_state, targets, is_learnt, is_target.sum(dim=1)
             )
             num_items = labels.ne(-100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
             outputs.loss = outputs.loss + chain / num_items
         return outputs if (self.config.return_dict if return_dict is None else return_dict) else outputs.to_tuple()
 
     def _chain_nll(
-        self, outputs: NATSeq2SeqLMOutput, labels: torch.Tensor, shown: torch.Tensor, lengths: torch.Tensor
+        self,
+        logits: torch.Tensor,
+        hidden_states: torch.Tensor,
+        targets: torch.Tensor,
+        is_learnt: torch.Tensor,
+        lengths: torch.Tensor,
     ) -> torch.Tensor:
         """Sum of the field's −log likelihood over sentences; candidates are the target and the likeliest others."""
-        is_learnt = labels.ne(-100)
-        targets = torch.where(is_learnt, labels, shown)
-        logits = outputs.logits[is_learnt].to(torch.promote_types(outputs.logits.dtype, torch.float32))
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         closed = torch.tensor(self.suppressed_token_ids(), device=logits.device)
         ranked = logits.detach().index_fill(1, closed, -torch.inf)
         ranked = ranked.scatter(1, targets[is_learnt].unsqueeze(1), torch.inf)
@@ -156,7 +158,7 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
         emissions = emissions.index_put((is_learnt,), picked)
         candidates = targets.unsqueeze(2).repeat(1, 1, ids.shape[1])
         candidates[is_learnt] = ids
-        transitions = self.crf_head(candidates, outputs.decoder_last_hidden_state)
+        transitions = self.crf_head(candidates, hidden_states)
         return crf_nll(emissions, transitions, torch.zeros_like(targets), lengths).sum()
 
     def _resize_token_embeddings(self, new_num_tokens: int, *args: Any, **kwargs: Any) -> nn.Module:

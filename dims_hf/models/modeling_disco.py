@@ -50,11 +50,11 @@ class DisCoDecoderLayer(NATDecoderLayer):
         self,
         hidden_states: torch.Tensor,
         encoder_hidden_states: torch.Tensor | None,
+        context: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
         cross_key_values: tuple[torch.Tensor, torch.Tensor] | None = None,
         output_positions: torch.Tensor | None = None,
-        context: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(
@@ -95,10 +95,10 @@ class DisCoDecoder(NATDecoder):
         queries = self.embed_positions(position_ids_from_mask(token_mask)) * self.embed_tokens.scale
         queries = nn.functional.dropout(queries, p=self.config.dropout, training=self.training)
         is_token = token_mask.ne(0)
-        is_anchor = is_mask = torch.zeros_like(is_token)
-        if input_ids is not None:
-            is_mask = input_ids == self.config.mask_token_id
-            is_anchor = (input_ids == self.config.bos_token_id) | (input_ids == self.config.eos_token_id)
+        if input_ids is None:
+            input_ids = self.nearest_ids(inputs_embeds)
+        is_mask = input_ids == self.config.mask_token_id
+        is_anchor = (input_ids == self.config.bos_token_id) | (input_ids == self.config.eos_token_id)
         sights = find_sights(visibility, is_token, is_anchor, is_mask).unsqueeze(1)
         if self.config._attn_implementation == "eager":
             lowest = torch.finfo(queries.dtype).min

@@ -310,6 +310,12 @@ class NATEmbeddedStack(NATPreTrainedModel):
         assert inputs_embeds is not None  # one of the two is given
         return torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
 
+    @torch.no_grad()
+    def nearest_ids(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        """Ids (B, L) of the tokens whose embeddings these (B, L, D) are, or come closest to."""
+        table = self.embed_tokens(torch.arange(self.embed_tokens.num_embeddings, device=inputs_embeds.device))
+        return torch.cdist(inputs_embeds.to(table.dtype), table.expand(len(inputs_embeds), -1, -1)).argmin(dim=-1)
+
     def embed(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
     ) -> torch.Tensor:
@@ -444,10 +450,13 @@ class NATDecoder(NATEmbeddedStack):
             attention_mask=encoder_attention_mask,
             encoder_hidden_states=encoder_hidden_states,
         )
+        # by position: reentrant checkpointing passes no gradient to keyword arguments
+        context = (self_masks.pop("context"),) if "context" in self_masks else ()
         for index, layer in enumerate(self.layers):
             hidden_states = layer(
                 hidden_states,
                 encoder_hidden_states,
+                *context,
                 encoder_attention_mask=cross_mask,
                 cross_key_values=None if cross_key_values is None else cross_key_values[index],
                 output_positions=output_positions if layer is self.layers[-1] else None,
