@@ -10,7 +10,14 @@ from functools import cached_property
 
 import torch
 
-from dims_hf.models.masking import find_blocks, rank_in_blocks, remaining_teacher_masks, select_lowest
+from dims_hf.models.masking import (
+    find_blocks,
+    rank_by_score,
+    rank_in_blocks,
+    remaining_teacher_masks,
+    see_surer,
+    select_lowest,
+)
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import ProjectedVocabulary
 from dims_hf.objectives.projection import computing_dtype
@@ -25,7 +32,7 @@ REVEAL_ORDERS = ("confidence", "random")
 @dataclass
 class TeacherRollout:
     """
-    Labels of a rollout; packed rows follow `masked_target_ids == mask` in row-major order.
+    Labels of a rollout; packed rows follow `is_open` in row-major order.
 
     What training may not need is computed when it is first asked for; ask before the teacher's weights change.
 
@@ -33,6 +40,7 @@ class TeacherRollout:
         hidden_states (`torch.Tensor` of shape `(M, D)`): teacher's last decoder layer where the labels were taken.
         teacher (`NATForConditionalGeneration`): whose labels these are.
         masked_target_ids (`torch.LongTensor` of shape `(B, T)`): the reference with masks.
+        is_open (`torch.BoolTensor` of shape `(B, T)`): the M positions that have labels.
         partial_tokens (`list[torch.LongTensor]`): tokens (B, T) after each pass but the last.
         dtype (`torch.dtype`): precision of the vocabulary projection.
     """
@@ -40,6 +48,7 @@ class TeacherRollout:
     hidden_states: torch.Tensor
     teacher: NATForConditionalGeneration
     masked_target_ids: torch.Tensor
+    is_open: torch.Tensor
     partial_tokens: list[torch.Tensor]
     dtype: torch.dtype
 
@@ -54,8 +63,7 @@ class TeacherRollout:
         """The reference with all masks filled in, each by its label's most likely token: (B, T)."""
         with torch.no_grad(), _precision(self.hidden_states, self.dtype):
             predictions, _ = _choose_tokens(self.teacher, self.hidden_states)
-        is_masked = self.masked_target_ids == self.teacher.config.mask_token_id
-        return self.masked_target_ids.masked_scatter(is_masked, predictions)
+        return self.masked_target_ids.masked_scatter(self.is_open, predictions)
 
     @property
     def history(self) -> list[torch.Tensor]:
@@ -99,6 +107,7 @@ def roll_out_teacher(
     steps_ahead: int | None = None,
     reveal_scores: torch.Tensor | None = None,
     block_sizes: torch.Tensor | None = None,
+    is_open: torch.Tensor | None = None,
 ) -> TeacherRollout:
     """
     Runs n teacher passes over the masked tokens of the reference and collects one soft label for each.
@@ -109,6 +118,10 @@ def roll_out_teacher(
 
     An Imputer's reference is a partially masked alignment, revealed block by block (released code): the rule above
     holds in each block, except that the last position of a block is revealed first.
+
+    A DisCo reveals nothing: after the first pass, every open position sees what is not open and the tokens of those
+    open ones that were surer in the first pass (its own decoding); all passes predict all, and labels are the last's.
+    So do those of iterative refinement, whose positions see all.
 
     Args:
         teacher (`NATForConditionalGeneration`): in evaluation mode.
@@ -123,6 +136,7 @@ def roll_out_teacher(
             highest first, in place of their log-probabilities; below 0.
         block_sizes (`torch.LongTensor` of shape `(B,)`, *optional*): of an Imputer, positions of each sentence's
             blocks; default: the sentence is one block of which no position comes first.
+        is_open (`torch.BoolTensor` of shape `(B, T)`, *optional*): positions to predict; default: the masks.
 
     Returns:
         [`TeacherRollout`].
@@ -138,12 +152,17 @@ def roll_out_teacher(
     config = teacher.config
     freezes = resolve_label_mode(label_mode, config.update_all_positions) == "frozen"
     is_target = masked_target_ids.ne(config.pad_token_id)
-    is_masked = masked_target_ids == config.mask_token_id  # masked in the reference: the M positions to label
+    # open in the reference: the M positions to label
+    is_masked = masked_target_ids == config.mask_token_id if is_open is None else is_open
+    if freezes and config.fills_all:
+        raise ValueError(f"label_mode={label_mode!r} does not exist here: every pass predicts all. Use last.")
     num_masked = is_masked.sum(dim=1)
     encoder_hidden = teacher.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
     cross_key_values = teacher.model.decoder.project_cross_key_values(encoder_hidden)
 
-    tokens, is_open = masked_target_ids, is_masked  # open: to be predicted by the next pass
+    # open: to be predicted by the next pass
+    tokens, is_open = masked_target_ids.masked_fill(is_masked, config.mask_token_id), is_masked
+    sights: dict[str, torch.Tensor] = {}
     scores = torch.zeros(tokens.shape, device=tokens.device)
     hypotheses, partial_tokens = tokens, []
     label_hidden: torch.Tensor | None = None
@@ -155,6 +174,7 @@ def roll_out_teacher(
             encoder_attention_mask=attention_mask,
             cross_key_values=cross_key_values,
             return_dict=True,
+            **sights,
         ).last_hidden_state[is_open]
         # Labels of positions still open are overwritten by a later pass; those revealed earlier keep them when frozen.
         if label_hidden is None:
@@ -166,7 +186,11 @@ def roll_out_teacher(
         predictions, log_probs = _choose_tokens(teacher, hidden)
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
         scores = scores.masked_scatter(is_open, log_probs) if reveal_scores is None else reveal_scores
-        if block_sizes is None:
+        if config.fills_all:
+            if config.shows_in_order and num_passes == 1:
+                sights = {"visibility": see_surer(rank_by_score(scores, is_masked))}
+            is_left = torch.zeros_like(is_masked)
+        elif block_sizes is None:
             is_left = select_lowest(scores, is_open, remaining_teacher_masks(num_masked, num_passes, num_iterations))
         else:
             is_left = _lowest_in_blocks(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
@@ -174,7 +198,9 @@ def roll_out_teacher(
         partial_tokens.append(tokens)
         is_open = is_left if freezes else is_masked
     assert label_hidden is not None  # there is at least one pass
-    return TeacherRollout(label_hidden, teacher, masked_target_ids, partial_tokens, computing_dtype(label_hidden))
+    return TeacherRollout(
+        label_hidden, teacher, masked_target_ids, is_masked, partial_tokens, computing_dtype(label_hidden)
+    )
 
 
 def _lowest_in_blocks(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
+from dims_hf.distillation import TeacherRollout
 from dims_hf.distillation.rollout import REVEAL_ORDERS
 from dims_hf.methods.base import Distillation, DistillationOptions, Items, Run, Sourced
 from dims_hf.methods.ctc_glancing import GlancingSchedule
@@ -184,7 +185,7 @@ class DiMS(MaskedTargets, Distillation):
     """
 
     paper = "Norouzi et al. 2023 (arXiv 2206.02999)"
-    families = ("cmlm", "cmlmc")
+    families = ("cmlm", "cmlmc", "disco", "refine")
     one_pass = True
     Options = DiMSOptions
     published = {
@@ -203,12 +204,26 @@ class DiMS(MaskedTargets, Distillation):
 
     def loss(self, run: Run, batch: DiMSBatch, items: Items, teacher: NATForConditionalGeneration) -> Loss:
         """DiMS loss and length loss of one batch, after the student's glance if masks ask for one."""
-        options, batch = self.options, self.glance(run, batch)
+        batch = self.glance(run, batch)
         labels = self.roll_out(run, batch, teacher, batch["decoder_input_ids"])
         outputs, is_masked = self.forward(run, batch)
-        hidden_states = outputs.decoder_last_hidden_state[is_masked]
+        token = self.label_loss(run, batch, items, teacher, labels, outputs.decoder_last_hidden_state[is_masked])
+        return self.add_length_loss(token, outputs.length_logits, batch, items)
+
+    def label_loss(
+        self,
+        run: Run,
+        batch: MaskedBatch,
+        items: Items,
+        teacher: NATForConditionalGeneration,
+        labels: TeacherRollout,
+        hidden_states: torch.Tensor,
+    ) -> Loss:
+        """Distance of the student's states (M, D) at masked tokens, and what they predict, from the labels."""
+        options = self.options
+        is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         with run.autocast():
-            token = dims_loss(
+            return dims_loss(
                 run.vocabulary(hidden_states),
                 run.vocabulary(labels.hidden_states, teacher),
                 hidden_states,
@@ -223,4 +238,3 @@ class DiMS(MaskedTargets, Distillation):
                 divergence=options.divergence,
                 num_items=items["tokens"],
             )
-        return self.add_length_loss(token, outputs.length_logits, batch, items)

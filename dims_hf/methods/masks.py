@@ -8,7 +8,7 @@ content, True = masked.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypedDict
 
@@ -26,6 +26,8 @@ _SPLITMIX_INCREMENT = 0x9E3779B97F4A7C15 - (1 << 64)
 _SPLITMIX_FACTORS = (0xBF58476D1CE4E5B9 - (1 << 64), 0x94D049BB133111EB - (1 << 64))
 # One number for each independent draw from a sentence's key.
 _COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE_POSITION_STREAM = range(1, 6)
+# (numbers from 20 on, of draws that some families alone make)
+_CONTEXT_STREAM, _KEPT_COUNT_STREAM, _KEPT_POSITION_STREAM, _EVENT_STREAM, _CORRUPTION_STREAM = range(20, 25)
 _BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM = range(6, 10)
 _SECOND_MASK_STREAM, _REVEAL_STREAM = range(10, 12)
 
@@ -84,6 +86,103 @@ def _choose_randomly(
     position = is_eligible.long().cumsum(dim=1)
     noise = mix_keys(keys.unsqueeze(1), stream, position)
     return select_lowest(noise, is_eligible, num_chosen)
+
+
+def draw_events(keys: torch.Tensor, probability: float, step: int) -> torch.Tensor:
+    """Whether something happens to each sentence (B,) at a pass of an update, with this probability."""
+    thousandths = mix_keys(keys, _EVENT_STREAM, step).remainder(1_000_000)
+    return thousandths < round(probability * 1_000_000)
+
+
+def corrupt_tokens(
+    tokens: torch.Tensor,
+    is_content: torch.Tensor,
+    keys: torch.Tensor,
+    *,
+    rate: float,
+    step: int,
+    vocab_size: int,
+    closed_ids: Sequence[int] = (),
+) -> torch.Tensor:
+    """
+    Corrupts ⌊rate · N⌋ of the N content tokens of each row, each in one of three equally likely ways: it is written
+    over the next one, replaced by a random word, or swapped with the next one; from left to right, and never across
+    `<s>`, `</s>` or padding.
+
+    Source: Lee et al. 2018 (arXiv 1802.06901), §4.2 (denoising).
+
+    Args:
+        tokens (`torch.LongTensor` of shape `(B, T)`): targets, padded on the right.
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that may change.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        rate (`float`): in [0, 1].
+        step (`int`): number of the draw: another one, other places.
+        vocab_size (`int`): ids below are words ...
+        closed_ids (`Sequence[int]`): ... except these.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`.
+    """
+    keys = mix_keys(keys, _CORRUPTION_STREAM, step)
+    exact = Fraction(str(rate))
+    num_chosen = is_content.sum(dim=1) * exact.numerator // exact.denominator
+    is_chosen = _choose_randomly(is_content, keys, num_chosen, _POSITION_STREAM)
+    position = is_content.long().cumsum(dim=1)
+    way = mix_keys(keys.unsqueeze(1), _COUNT_STREAM, position).remainder(3)
+    words = torch.tensor([each for each in range(vocab_size) if each not in closed_ids], device=tokens.device)
+    random = words[mix_keys(keys.unsqueeze(1), _CORRUPTION_STREAM, position).remainder(len(words))]
+    columns = list(torch.where(is_chosen & (way == 1), random, tokens).unbind(dim=1))
+    for here in range(len(columns) - 1):
+        may = is_chosen[:, here] & is_content[:, here + 1]
+        left, right = columns[here], columns[here + 1]
+        is_swapped, is_copied = may & (way[:, here] == 2), may & (way[:, here] == 0)
+        columns[here] = torch.where(is_swapped, right, left)
+        columns[here + 1] = torch.where(is_swapped | is_copied, left, right)
+    return torch.stack(columns, dim=1)
+
+
+def sample_kept(is_content: torch.Tensor, keys: torch.Tensor, *, keeps_all: bool = False) -> torch.Tensor:
+    """
+    Keeps k of the N content positions of each row, k uniform on {0, …, N − 1}, or to N with `keeps_all`; all choices
+    equally likely.
+
+    Source: `random_delete` of fairseq (Levenshtein Transformer); Stern et al. 2019 (arXiv 1902.03249), §4.1.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that may be left out.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        keeps_all (`bool`): all may stay.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T)`.
+    """
+    num_values = is_content.sum(dim=1).clamp(min=1) + int(keeps_all)
+    num_kept = mix_keys(keys, _KEPT_COUNT_STREAM).remainder(num_values)
+    return _choose_randomly(is_content, keys, num_kept, _KEPT_POSITION_STREAM)
+
+
+def sample_contexts(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tensor:
+    """
+    A random context of each content position: k of the N − 1 other ones, k uniform on {0, …, N − 1}, all choices
+    equally likely, independently for each position.
+
+    Source: training of DisCo (Kasai et al. 2020, arXiv 2001.05136), §2.3.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): content, padded on the right.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T, T)`: [b, i, j] where i's context has j; never i itself.
+    """
+    position = is_content.long().cumsum(dim=1)
+    own_keys = mix_keys(keys.unsqueeze(1), _CONTEXT_STREAM, position)
+    others = is_content.unsqueeze(1) & is_content.unsqueeze(2)
+    others &= ~torch.eye(is_content.shape[1], dtype=torch.bool, device=keys.device)
+    num_seen = mix_keys(own_keys, _COUNT_STREAM).remainder(is_content.sum(dim=1, keepdim=True).clamp(min=1))
+    noise = mix_keys(own_keys.unsqueeze(2), _POSITION_STREAM, position.unsqueeze(1))
+    seen = select_lowest(noise.flatten(0, 1), others.flatten(0, 1), num_seen.flatten())
+    return seen.view_as(others)
 
 
 def sample_fraction(is_eligible: torch.Tensor, keys: torch.Tensor, fraction: float) -> torch.Tensor:

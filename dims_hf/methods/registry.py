@@ -31,19 +31,30 @@ METHODS: dict[str, str] = {
     "similarity": "dims_hf.methods.similarity:Similarity",
     "hints": "dims_hf.methods.hints:Hints",
     "engine": "dims_hf.methods.engine:ENGINE",
+    "disco": "dims_hf.methods.disco:DisCo",
+    "crf": "dims_hf.methods.crf:CRF",
     "dat": "dims_hf.methods.dat:DAT",
     "fadat": "dims_hf.methods.fadat:FADAT",
+    "refine": "dims_hf.methods.refine:Refinement",
+    "levenshtein": "dims_hf.methods.levenshtein:Levenshtein",
+    "insertion": "dims_hf.methods.insertion:Insertion",
     "dims": "dims_hf.methods.dims:DiMS",
     "dims_imputer": "dims_hf.methods.dims_imputer:DiMSImputer",
+    "dims_crf": "dims_hf.methods.dims_crf:DiMSCRF",
     "dims_dat": "dims_hf.methods.dims_dat:DiMSDAT",
 }
 
 # model_type -> method of its teachers, and of its students (`None`: not distilled); one line per new family.
 DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "cmlm": ("cmlm", "dims"),
+    "cmlm_crf": ("crf", "dims_crf"),
+    "disco": ("disco", "dims"),
     "cmlmc": ("cmlmc", "dims"),
     "imputer": ("imputer", "dims_imputer"),
     "dat": ("dat", "dims_dat"),
+    "refine": ("refine", "dims"),
+    "levenshtein": ("levenshtein", None),
+    "insertion": ("insertion", None),
 }
 
 

@@ -18,11 +18,16 @@ if TYPE_CHECKING:
         prefix_beam_search as prefix_beam_search,
     )
     from .configuration_cmlm import CMLMConfig as CMLMConfig
+    from .configuration_cmlm_crf import CMLMCRFConfig as CMLMCRFConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
     from .configuration_dat import DATConfig as DATConfig
+    from .configuration_disco import DisCoConfig as DisCoConfig
     from .configuration_imputer import ImputerConfig as ImputerConfig
+    from .configuration_insertion import InsertionConfig as InsertionConfig
+    from .configuration_levenshtein import LevenshteinConfig as LevenshteinConfig
     from .configuration_nat import LengthPredictionConfig as LengthPredictionConfig, NATConfig as NATConfig
-    from .crf import crf_nll as crf_nll, crf_viterbi as crf_viterbi
+    from .configuration_refine import RefineConfig as RefineConfig
+    from .crf import crf_marginals as crf_marginals, crf_nll as crf_nll, crf_viterbi as crf_viterbi
     from .edits import edit_oracle as edit_oracle
     from .generation_nat import (
         DecodingStep as DecodingStep,
@@ -31,16 +36,36 @@ if TYPE_CHECKING:
     )
     from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
     from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
+    from .modeling_cmlm_crf import (
+        CMLMCRFForConditionalGeneration as CMLMCRFForConditionalGeneration,
+        CMLMCRFModel as CMLMCRFModel,
+    )
     from .modeling_cmlmc import (
         CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
         CMLMCModel as CMLMCModel,
     )
     from .modeling_dat import DATForConditionalGeneration as DATForConditionalGeneration, DATModel as DATModel
+    from .modeling_disco import (
+        DisCoForConditionalGeneration as DisCoForConditionalGeneration,
+        DisCoModel as DisCoModel,
+    )
     from .modeling_imputer import (
         ImputerForConditionalGeneration as ImputerForConditionalGeneration,
         ImputerModel as ImputerModel,
     )
+    from .modeling_insertion import (
+        InsertionForConditionalGeneration as InsertionForConditionalGeneration,
+        InsertionModel as InsertionModel,
+    )
+    from .modeling_levenshtein import (
+        LevenshteinForConditionalGeneration as LevenshteinForConditionalGeneration,
+        LevenshteinModel as LevenshteinModel,
+    )
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
+    from .modeling_refine import (
+        RefineForConditionalGeneration as RefineForConditionalGeneration,
+        RefineModel as RefineModel,
+    )
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
 
     MODELS: dict[str, tuple[type, type, type]]
@@ -48,29 +73,44 @@ if TYPE_CHECKING:
 # model_type -> configuration, base model and translation model, the classes of `MODELS`; one line per new family.
 _FAMILIES = {
     "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
+    "cmlm_crf": ("CMLMCRFConfig", "CMLMCRFModel", "CMLMCRFForConditionalGeneration"),
     "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
     "dat": ("DATConfig", "DATModel", "DATForConditionalGeneration"),
+    "disco": ("DisCoConfig", "DisCoModel", "DisCoForConditionalGeneration"),
     "imputer": ("ImputerConfig", "ImputerModel", "ImputerForConditionalGeneration"),
+    "insertion": ("InsertionConfig", "InsertionModel", "InsertionForConditionalGeneration"),
+    "levenshtein": ("LevenshteinConfig", "LevenshteinModel", "LevenshteinForConditionalGeneration"),
+    "refine": ("RefineConfig", "RefineModel", "RefineForConditionalGeneration"),
 }
 
 _NAMES = {
     "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
     "configuration_cmlm": ("CMLMConfig",),
+    "configuration_cmlm_crf": ("CMLMCRFConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
     "configuration_dat": ("DATConfig",),
+    "configuration_disco": ("DisCoConfig",),
     "configuration_imputer": ("ImputerConfig",),
+    "configuration_insertion": ("InsertionConfig",),
+    "configuration_levenshtein": ("LevenshteinConfig",),
     "configuration_nat": ("LengthPredictionConfig", "NATConfig"),
-    "crf": ("crf_nll", "crf_viterbi"),
+    "configuration_refine": ("RefineConfig",),
+    "crf": ("crf_marginals", "crf_nll", "crf_viterbi"),
     "decoding_strategies": ("STRATEGIES",),
     "decoding_strategy": ("DecodingRequest", "DecodingSettings", "DecodingStrategy", "EncodedSources"),
     "edits": ("edit_oracle",),
     "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
     "graph": ("graph_best_path", "graph_nll"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
+    "modeling_cmlm_crf": ("CMLMCRFForConditionalGeneration", "CMLMCRFModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
     "modeling_dat": ("DATForConditionalGeneration", "DATModel"),
+    "modeling_disco": ("DisCoForConditionalGeneration", "DisCoModel"),
     "modeling_imputer": ("ImputerForConditionalGeneration", "ImputerModel"),
+    "modeling_insertion": ("InsertionForConditionalGeneration", "InsertionModel"),
+    "modeling_levenshtein": ("LevenshteinForConditionalGeneration", "LevenshteinModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
+    "modeling_refine": ("RefineForConditionalGeneration", "RefineModel"),
     "pipeline_translation": ("NATTranslationPipeline",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}

@@ -88,6 +88,30 @@ def crf_viterbi(emissions: torch.Tensor, transitions: torch.Tensor, lengths: tor
     return best.masked_fill(~find_real(lengths, width), 0)
 
 
+@torch.no_grad()
+def crf_marginals(
+    emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    Probabilities of candidates and of neighbouring candidates under exp(score) / Z.
+
+    Args:
+        emissions, transitions, lengths: as for [`crf_nll`].
+
+    Returns:
+        p(y_t = j) (B, T, C) and p(y_t = i, y_{t+1} = j) (B, T − 1, C, C), 0 at padding, in single precision or better.
+
+    Raises:
+        ValueError: for shapes that do not fit or lengths out of range.
+    """
+    _check_chain(emissions, transitions, lengths)
+    dtype = working_dtype(torch.promote_types(emissions.dtype, transitions.dtype))
+    emissions = _remove_peaks(_close_padding(emissions.to(dtype), lengths), dims=(2,))
+    transitions = _remove_peaks(_close_padding(transitions.to(dtype), lengths - 1), dims=(2, 3))
+    nodes, edges, _ = _find_marginals(emissions, transitions, lengths)
+    return nodes, edges
+
+
 class _NegativeLogLikelihood(torch.autograd.Function):
     """NLL (B,) of targets; the gradients are marginals less the target, from α and β instead of a tape."""
 

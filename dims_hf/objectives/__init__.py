@@ -5,6 +5,7 @@
 from dims_hf.objectives.axe import axe_loss
 from dims_hf.objectives.cmlm import cmlm_loss
 from dims_hf.objectives.cmlmc import cmlmc_loss, encoder_prediction_loss
+from dims_hf.objectives.crf import crf_loss
 from dims_hf.objectives.dims import dims_loss, hidden_distance, soft_label_loss
 from dims_hf.objectives.divergences import DIVERGENCES
 from dims_hf.objectives.engine import RELAXATIONS, engine_loss, expected_embeddings
@@ -38,6 +39,7 @@ __all__ = [
     "cmlm_loss",
     "cmlmc_loss",
     "count_glances",
+    "crf_loss",
     "ctc_ngram_loss",
     "dims_loss",
     "encoder_prediction_loss",

@@ -134,6 +134,31 @@ class Vocabulary(ABC):
         """Likeliest id of each row (…), suppressed ids left out."""
         return self.choose(suppressed_ids)[0]
 
+    @torch.no_grad()
+    def top(
+        self, count: int, suppressed_ids: Sequence[int] = (), *, first: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """
+        The `count` likeliest ids of each row (…, count), the likeliest first; no gradient.
+
+        Args:
+            count (`int`): at most V.
+            suppressed_ids (`Sequence[int]`): ids that come last.
+            first (`torch.LongTensor` of the leading shape, *optional*): an id of each row that comes first, likely or
+                not.
+        """
+        read, ids = self.read(), []
+        wanted = None if first is None else first.reshape(-1, 1)
+        for rows in chunk_rows(self.shape.numel(), self.vocab_size, self.device.type):
+            logits = read(rows)
+            logits[:, list(suppressed_ids)] = -torch.inf
+            if wanted is not None:
+                logits.scatter_(1, wanted[rows], torch.inf)
+            ids.append(logits.topk(count, dim=-1).indices)
+        if not ids:
+            return torch.zeros(*self.shape, count, dtype=torch.long, device=self.device)
+        return torch.cat(ids).view(*self.shape, count)
+
     @abstractmethod
     def map_rows(self, function: RowFunction, *others: Vocabulary) -> torch.Tensor:
         """

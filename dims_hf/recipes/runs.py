@@ -404,21 +404,28 @@ def make_model(
 
 def start_from(model: PreTrainedModel, place: str) -> None:
     """
-    Gives a model the weights of a trained one.
+    Gives a model the weights of a trained one: of its own family, or of one that lacks some heads beside the encoder
+    and the decoder, which stay fresh then (a CMLM's, for a CMLM with a field).
 
     Raises:
         ValueError: for a model of another family or size, naming what differs.
     """
     given = load_checkpoint(resolve_model(place), dtype=torch.float32)
-    names = type(model.config).__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
-    for name in ("model_type", *sorted(names - _MAY_DIFFER)):
-        ours, theirs = getattr(model.config, name), getattr(given.config, name, None)
+    names = type(given.config).__dataclass_fields__.keys() & type(model.config).__dataclass_fields__.keys()
+    for name in sorted(names - PreTrainedConfig.__dataclass_fields__.keys() - _MAY_DIFFER):
+        ours, theirs = getattr(model.config, name), getattr(given.config, name)
         if ours != theirs:
             raise ValueError(
                 f"init={place} has {name}={theirs}, this recipe says {ours}. Give the recipe the sizes of the model "
                 "it starts from."
             )
-    model.load_state_dict(given.state_dict())
+    missing, unknown = model.load_state_dict(given.state_dict(), strict=False)
+    unfit = [*unknown, *(name for name in missing if name.startswith("model."))]
+    if unfit:
+        raise ValueError(
+            f"init={place} is a {given.config.model_type} model, whose weights do not fit a {model.config.model_type} "
+            f"model, such as {unfit[0]}. Start from a model of the same family."
+        )
 
 
 def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -92,13 +92,12 @@ def test_first_pass_of_a_rollout_is_decoding_and_later_ones_see_the_surest_words
     decoded = trained_dat.generate(
         source, mask, graph_search=search, path_length_penalty=1.0, min_passing_probability=0.0
     )
-    assert (
-        torch.equal(first.tokens[:, : decoded.shape[1]], decoded) and (first.tokens[:, decoded.shape[1] :] == 1).all()
-    )
+    width = decoded.shape[1]
+    assert torch.equal(first.tokens[:, :width], decoded) and (first.tokens[:, width:] == 1).all()
     more = roll_out_graphs(trained_dat, source, mask, num_iterations=3, graph_search=search)
     shown = [(tokens != more.history[0]).sum(1) for tokens in more.history]
     assert len(shown) == 3 and not shown[0].any()
-    assert (shown[1] <= shown[2]).all() and shown[2].all()
+    assert shown[1].any() and int(shown[1].sum()) < int(shown[2].sum())
     ends = more.tokens.ne(1).sum(1) - 1
     assert (more.tokens[:, 0] == 0).all() and (more.tokens.gather(1, ends[:, None]) == 2).all()
 

@@ -13,13 +13,13 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM, GenerationConfig
 
-from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig, NATGenerateOutput
+from dims_hf import MODELS, CMLMForConditionalGeneration, NATGenerateOutput
 from dims_hf.models.decoding_mask_predict import KEPT, REMASKED, REVEALED, MaskPredict
 
 
 PAD, MASK = 1, 4
 
-LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if issubclass(config, LengthPredictionConfig))
+LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if config.decoding_strategy == "mask_predict")
 for_every_length_family = pytest.mark.parametrize("family", LENGTH_FAMILIES, indirect=True)
 
 

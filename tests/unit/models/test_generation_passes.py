@@ -9,14 +9,17 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from dims_hf import MODELS, STRATEGIES, CMLMForConditionalGeneration, LengthPredictionConfig
+from dims_hf import MODELS, STRATEGIES, CMLMForConditionalGeneration
 from dims_hf.models import DecodingRequest
 from dims_hf.models.decoding_mask_predict import DecodingState
 from dims_hf.models.generation_nat import choose_tokens, rank_candidates
 
 
-FAMILIES = sorted(set(MODELS) - {"dat"})  # which makes one pass, without masks
-LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if issubclass(config, LengthPredictionConfig))
+# Those that fill masks, each position by itself.
+FAMILIES = sorted(
+    name for name, (config, *_) in MODELS.items() if config.decoding_strategy in ("mask_predict", "imputer")
+)
+LENGTH_FAMILIES = sorted(name for name, (config, *_) in MODELS.items() if config.decoding_strategy == "mask_predict")
 for_every_length_family = pytest.mark.parametrize("family", LENGTH_FAMILIES, indirect=True)
 for_cmlm = pytest.mark.parametrize("family", ["cmlm"], indirect=True)
 
