@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -282,20 +282,35 @@ class GridStrategy(DecodingStrategy[GridState]):
     def step(self, state: GridState) -> GridState:
         return self.advance(state, self.compute_logits(state))
 
+    def decoder_options(self, state: GridState) -> dict[str, Any]:
+        """More arguments of the decoder in the next pass, for the rows that it computes; here none."""
+        return {}
+
     def compute_logits(self, state: GridState) -> torch.Tensor:
         """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
         inputs = state.inputs
         hidden = self.run_decoder(
-            state.tokens[inputs.rows], inputs.is_target, inputs.sources, state.is_updated[inputs.rows]
+            state.tokens[inputs.rows],
+            inputs.is_target,
+            inputs.sources,
+            state.is_updated[inputs.rows],
+            **self.decoder_options(state),
         )
         return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
 
     def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         """State after a pass that gave `logits` (M, V)."""
-        settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
+        settings = self.settings
         tokens, log_probs = choose_tokens(
             logits, [], do_sample=settings.do_sample, temperature=settings.temperature, generator=self.generator
         )
+        return self.write(state, logits, tokens, log_probs)
+
+    def write(
+        self, state: GridState, logits: torch.Tensor, tokens: torch.Tensor, log_probs: torch.Tensor
+    ) -> GridState:
+        """State after a pass that gave `logits` (M, V), of which these tokens (M,) and log-probabilities (M,) came."""
+        is_updated, rows = state.is_updated, state.inputs.rows
         is_new = is_updated
         if not isinstance(rows, slice):
             # Rows that are not computed keep what they have.
@@ -307,7 +322,7 @@ class GridStrategy(DecodingStrategy[GridState]):
         if state.best is not None:
             after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))
         # A sample may differ from the last one even where its input does not.
-        return self.plan(after, None if settings.do_sample else state)
+        return self.plan(after, None if self.settings.do_sample else state)
 
     def plan(self, state: GridState, before: GridState | None) -> GridState:
         """The state with what its next pass computes; `before` is the state before the last pass."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from transformers.utils import ModelOutput
@@ -262,6 +262,7 @@ class DecodingStrategy(Generic[State]):
         is_target: torch.Tensor,
         sources: EncodedSources,
         output_positions: torch.Tensor | None = None,
+        **options: Any,
     ) -> torch.Tensor:
         """
         Last decoder states of one pass.
@@ -271,6 +272,7 @@ class DecodingStrategy(Generic[State]):
             is_target (`torch.BoolTensor` of shape `(R, T)`): True = token, False = padding.
             sources ([`EncodedSources`]): the rows' sources, each of which serves the same number of adjacent rows.
             output_positions (`torch.BoolTensor` of shape `(R, T)`, *optional*): the M positions that are needed.
+            options: more arguments of the family's decoder.
 
         Returns:
             `torch.FloatTensor` of shape `(R, T, D)`, or `(M, D)`.
@@ -283,6 +285,7 @@ class DecodingStrategy(Generic[State]):
             cross_key_values=sources.cross_key_values,
             output_positions=output_positions,
             return_dict=True,
+            **options,
         ).last_hidden_state
 
 

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Parallel easy-first decoding: all positions in every pass, each seeing those that were surer in the first.
+
+Shapes: R rows, T positions, M updated positions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from .decoding_grid import GridState, apply_pass
+from .decoding_mask_predict import MaskPredict
+from .decoding_strategy import DecodingRequest, EncodedSources
+from .masking import rank_by_score, see_surer
+
+
+@dataclass(frozen=True)
+class EasyFirstState(GridState):
+    """
+    [`GridState`] with the order in which positions see each other.
+
+    Args:
+        ranks (`torch.LongTensor` of shape `(R, T)`, *optional*): of the first pass' predictions, 0 the surest; -1 for
+            what is no content. `None` before that pass, which sees no predictions.
+    """
+
+    ranks: torch.Tensor | None = None
+
+
+class EasyFirst(MaskPredict):
+    """
+    Parallel easy-first (Kasai et al. 2020, arXiv 2001.05136, §3.2). The first pass sees `<s>` and `</s>` alone; its
+    probabilities rank the positions once and for all. In later passes a position sees the latest tokens of those that
+    rank before it, and all are predicted again, until nothing changes. A sentence's score is that of its last pass.
+    """
+
+    def init(self, sources: EncodedSources, request: DecodingRequest) -> EasyFirstState:
+        return EasyFirstState(**vars(super().init(sources, request)))
+
+    def decoder_options(self, state: GridState) -> dict[str, Any]:
+        """Who sees whom, once positions are ranked."""
+        if not isinstance(state, EasyFirstState) or state.ranks is None:
+            return {}
+        return {"visibility": see_surer(state.ranks[state.inputs.rows])}
+
+    def reveal(
+        self,
+        state: GridState,
+        is_updated: torch.Tensor,
+        predictions: torch.Tensor,
+        log_probs: torch.Tensor,
+    ) -> GridState:
+        after = apply_pass(
+            state,
+            is_updated,
+            predictions,
+            log_probs,
+            lambda scores, num_passes: torch.zeros_like(is_updated),
+            mask_token_id=self.config.mask_token_id,
+        )
+        if state.num_passes or not isinstance(after, EasyFirstState):
+            return after
+        return replace(after, ranks=rank_by_score(after.scores, after.is_content))
+
+
+__all__ = ["EasyFirst", "EasyFirstState"]

@@ -1,0 +1,100 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Tensor operations on sequences that grow and shrink in their middle: deletions, gaps, insertions.
+
+Shapes: B batch, T length (with `<s>` and `</s>`), L length afterwards. Sequences are padded on the right; gap i lies
+between token i and token i + 1.
+"""
+
+import torch
+
+from .ragged import find_real
+
+
+def delete_tokens(is_deleted: torch.Tensor, *parts: tuple[torch.Tensor, int | float]) -> tuple[torch.Tensor, ...]:
+    """
+    Takes positions out and closes ranks.
+
+    Args:
+        is_deleted (`torch.BoolTensor` of shape `(B, T)`): positions to take out.
+        parts (`tuple`): tensors (B, T), each with what fills the end of its rows.
+
+    Returns:
+        `tuple[torch.Tensor, ...]`: the tensors (B, T).
+    """
+    order = is_deleted.long().argsort(dim=1, stable=True)
+    return tuple(values.masked_fill(is_deleted, fill).gather(1, order) for values, fill in parts)
+
+
+def find_places(counts: torch.Tensor) -> torch.Tensor:
+    """
+    Where tokens are once gaps have been filled.
+
+    Args:
+        counts (`torch.LongTensor` of shape `(B, T - 1)`): how many are inserted into each gap.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`.
+    """
+    before = torch.nn.functional.pad(counts, (1, 0)).cumsum(dim=1)
+    return before + torch.arange(before.shape[1], device=counts.device)
+
+
+def open_gaps(counts: torch.Tensor, lengths: torch.Tensor, *parts: tuple[torch.Tensor, int | float]) -> tuple:
+    """
+    Makes room in gaps.
+
+    Args:
+        counts (`torch.LongTensor` of shape `(B, T - 1)`): how many are inserted into each gap; 0 after the last token.
+        lengths (`torch.LongTensor` of shape `(B,)`): tokens of each row.
+        parts (`tuple`): tensors (B, T), each with what fills gaps and the end of rows.
+
+    Returns:
+        The tensors (B, L), where gaps are (B, L; True), and new lengths (B,).
+    """
+    new_lengths = lengths + counts.sum(dim=1)
+    width = int(new_lengths.max())
+    is_token = find_real(lengths, counts.shape[1] + 1)
+    # what is no token goes to a column that is cut off
+    places = find_places(counts).masked_fill(~is_token, width)
+    is_new = find_real(new_lengths, width + 1).scatter(1, places, False)[:, :width]
+    moved = tuple(
+        torch.full((len(values), width + 1), fill, dtype=values.dtype, device=values.device).scatter_(
+            1, places, values
+        )[:, :width]
+        for values, fill in parts
+    )
+    return *moved, is_new, new_lengths
+
+
+def limit_counts(counts: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
+    """
+    As many insertions as there is room for, the leftmost gaps first.
+
+    Args:
+        counts (`torch.LongTensor` of shape `(B, T - 1)`): wanted insertions.
+        allowed (`torch.LongTensor` of shape `(B,)`): most insertions of each row.
+    """
+    total = counts.cumsum(dim=1).clamp(max=allowed.clamp(min=0).unsqueeze(1))
+    return total.diff(dim=1, prepend=torch.zeros_like(total[:, :1]))
+
+
+def count_gaps(is_kept: torch.Tensor, is_token: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    What is missing where some tokens are left out.
+
+    Args:
+        is_kept (`torch.BoolTensor` of shape `(B, T)`): tokens that stay, the first and the last of a row among them.
+        is_token (`torch.BoolTensor` of shape `(B, T)`): all tokens.
+
+    Returns:
+        missing tokens in each gap of what is kept (B, T - 1; 0 beyond), and the gap (B, T) that each token falls into:
+        of those that stay, the one after them.
+    """
+    gap = is_kept.long().cumsum(dim=1) - 1
+    is_missing = is_token & ~is_kept
+    counts = torch.zeros_like(gap).scatter_add_(1, gap.clamp(min=0), is_missing.long())
+    return counts[:, :-1], gap
+
+
+__all__ = ["count_gaps", "delete_tokens", "find_places", "limit_counts", "open_gaps"]
