@@ -65,7 +65,7 @@ class BatchTranslator:
     ) -> None:
         self.model, self.column, self.output_column = str(model), column, output_column
         self.with_quality, self.options = with_quality, options
-        self.place = {
+        self.place: dict[str, Any] = {
             "device": device, "dtype": dtype, "threads": threads, "trust_remote_code": trust_remote_code,
         }  # fmt: skip
         self._runtime: Runtime | None = None

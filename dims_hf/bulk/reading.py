@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -309,7 +309,7 @@ def _memory_corpus(data: Any, split: str | None) -> Corpus:
         raise ValueError(
             f"{type(data).__name__} cannot be translated. Give files, a data set, or an iterable of texts."
         )
-    num_rows = len(data) if hasattr(data, "__len__") else None
+    num_rows = len(data) if isinstance(data, Sized) else None
     if num_rows is not None and hasattr(data, "select"):
         return Corpus("data set", lambda: _read_table(data), num_rows)
     return Corpus("data set", lambda: _read_iterable(data), num_rows)
@@ -353,7 +353,7 @@ def _named_dataset(name: str, path: Path, split: str | None, config: str | None,
 def _choose_split(splits: Mapping[str, Any], split: str | None) -> Any:
     if split is None and len(splits) == 1:
         return next(iter(splits.values()))
-    if split not in splits:
+    if split is None or split not in splits:
         what = "has several splits" if split is None else f"has no split {split!r}"
         raise ValueError(f"The data set {what}: {', '.join(map(str, splits))}. Name one with split.")
     return splits[split]

@@ -9,13 +9,16 @@ import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 
 from dims_hf.reports.figures import plot_training
 
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
 
 logger = logging.getLogger(__name__)
 
@@ -44,10 +47,9 @@ class ShowProgress(TrainerCallback):
     """
 
     def __init__(self, *, is_bar: bool) -> None:
-        self.is_bar = is_bar
-        self._bar: Any = None  # a bar of rich, while one is shown
-        self._task: Any = None
-        self._start, self._first = time.monotonic(), 0
+        self.is_bar, self._start, self._first = is_bar, time.monotonic(), 0
+        self._bar: Progress | None = None
+        self._task: TaskID  # in the bar
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """Time left is told by the updates of this start; a resumed run's earlier ones took theirs elsewhere."""
