@@ -385,6 +385,7 @@ def _assemble(
     same = sum(target == references[row] for target, row in zip(targets, kept, strict=True))
     # A source that the teacher does not take counts as translated by nothing.
     hypotheses = [row.text or "" for row in rows["valid"]]
+    scores = score(hypotheses, list(corpus["valid"]["target"]), target_lang=languages[1])
     return {
         "train": {
             "sources": len(sources),
@@ -397,7 +398,7 @@ def _assemble(
                 "reference": _num_distinct_words([references[row] for row in kept]),
             },
         },
-        "validation": {"num_sentences": len(hypotheses), **score(hypotheses, list(corpus["valid"]["target"]))},
+        "validation": {"num_sentences": len(hypotheses), **scores},
     }
 
 

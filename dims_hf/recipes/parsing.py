@@ -12,7 +12,6 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
-import re
 import sys
 import types
 import typing
@@ -24,6 +23,7 @@ from typing import Any, Literal, NoReturn, Union
 import yaml
 
 from dims_hf._files import read_text
+from dims_hf._yaml import parse_yaml, parse_yaml_file
 from dims_hf.methods.registry import find_method, methods_with
 from dims_hf.recipes import LIBRARY
 from dims_hf.recipes.smoke import SMOKE, smoke_values
@@ -31,31 +31,6 @@ from dims_hf.recipes.smoke import SMOKE, smoke_values
 
 _WORDS = {"true": True, "yes": True, "false": False, "no": False, "none": None, "null": None}
 _SCALARS = (bool, int, float, str)
-
-# More than any recipe has; a hostile one asks for billions of entries in a few lines.
-_MOST_NODES, _MOST_CHARACTERS, _MOST_LEVELS = 10_000, 1_000_000, 50
-
-
-class _RecipeLoader(yaml.SafeLoader):
-    """YAML as people write it in recipes: `1e-3` is a number, and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = []
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":  # `<<: *defaults` may stand more than once
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if key in seen:
-                line = key_node.start_mark.line + 1
-                raise ValueError(f"{key!r} is set twice (again in line {line}). Keep one of the two.")
-            seen.append(key)
-        return super().construct_mapping(node, deep)
-
-
-# YAML 1.1, which PyYAML reads, wants a dot and a signed exponent in a float: it takes 1e-3 for text.
-_RecipeLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -267,45 +242,12 @@ def _check_required(values: dict[str, Any], fields: dict[str, _Field]) -> None:
 
 
 def _load_recipe(path: Path) -> dict[str, Any]:
-    text = read_text(path)
-    try:
-        recipe = _read_yaml(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    recipe = parse_yaml_file(read_text(path), path)
     if recipe is None:
         return {}
     if not isinstance(recipe, dict):
         raise ValueError(f"{path} holds a {type(recipe).__name__}. A recipe is a mapping of names to values.")
     return recipe
-
-
-def _read_yaml(text: str) -> Any:
-    """The value of a text that a person wrote; what would fill the memory or never end is refused before it can."""
-    if len(text) > _MOST_CHARACTERS:
-        raise ValueError(f"It has more than {_MOST_CHARACTERS:,} characters. Is it the right file?")
-    depth = 0
-    for number, event in enumerate(yaml.parse(text, Loader=_RecipeLoader)):
-        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-        if number > _MOST_NODES:
-            raise ValueError(f"It has more than {_MOST_NODES:,} entries. Is it the right file?")
-        if depth > _MOST_LEVELS:
-            raise ValueError("It nests more deeply than any setting does. Is it the right file?")
-    if _unfolded_size(yaml.compose(text, Loader=_RecipeLoader), {}) > _MOST_NODES:
-        raise ValueError(f"Its aliases unfold to more than {_MOST_NODES:,} entries. Write the values out.")
-    return yaml.load(text, Loader=_RecipeLoader)  # a SafeLoader
-
-
-def _unfolded_size(node: yaml.Node | None, sizes: dict[int, float]) -> float:
-    """Nodes below one, aliases followed; infinite for one that is inside itself."""
-    if not isinstance(node, yaml.CollectionNode):
-        return 1
-    if id(node) not in sizes:
-        sizes[id(node)] = math.inf
-        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
-        sizes[id(node)] = 1 + sum(_unfolded_size(child, sizes) for children in pairs for child in children)
-    return sizes[id(node)]
 
 
 def _read_recipe(recipe: Mapping[str, Any], path: Path | None, fields: dict[str, _Field]) -> dict[str, Any]:
@@ -502,7 +444,7 @@ def _coerce_scalar(hint: type, value: Any, from_text: bool) -> Any:
 
 def _yaml_value(text: str) -> Any:
     try:
-        return _read_yaml(text)
+        return parse_yaml(text)
     except yaml.YAMLError as error:
         raise ValueError(str(error)) from None
 

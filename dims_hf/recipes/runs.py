@@ -50,7 +50,7 @@ from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
 if TYPE_CHECKING:
-    from datasets import Dataset, DatasetDict
+    from datasets import DatasetDict
     from transformers import TrainingArguments
 
     from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
@@ -442,7 +442,7 @@ def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> d
 
 def encode_splits(
     corpus: DatasetDict, args: CorpusArguments, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
-) -> dict[str, Dataset | PreTrainedTokenizerBase]:
+) -> dict[str, Any]:
     """The trainer's data arguments."""
     config, longest = model.config, model.config.max_position_embeddings
     # Only some families have length classes, and only alignments may be longer than their sources.
@@ -463,6 +463,7 @@ def encode_splits(
         "eval_dataset": encoded["valid"],
         # Pairs that were too long for the model cannot be translated either.
         "eval_corpus": corpus["valid"].select(encoded["valid"]["index"]),
+        "target_lang": args.target_lang,
         "processing_class": tokenizer,
     }
 

@@ -6,16 +6,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
-from functools import cache
 from pathlib import Path
 from typing import Any
 
 from dims_hf._output import replacing as replacing
-
-
-# More than any file a person writes for this package; a hostile one can ask for billions of nodes in a few lines.
-_MAX_YAML_NODES = 10_000
 
 
 def write_text(text: str, path: str | os.PathLike[str]) -> Path:
@@ -40,29 +34,8 @@ def read_yaml(path: str | os.PathLike[str]) -> Any:
     Reads a YAML file that a person wrote; `1e-3` is a number, as in YAML 1.2.
 
     Raises:
-        ValueError: invalid YAML, an alias (which can unfold into any size), or more nodes than a person writes.
+        ValueError: invalid YAML, a key that is set twice, or more than a person writes, aliases unfolded.
     """
-    import yaml
+    from dims_hf._yaml import parse_yaml_file
 
-    text = Path(path).read_text(encoding="utf-8-sig")
-    try:
-        for number, event in enumerate(yaml.parse(text, Loader=yaml.SafeLoader)):
-            if isinstance(event, yaml.AliasEvent):
-                raise ValueError(f"{path} has the alias *{event.anchor}. Write its value out.")
-            if number > _MAX_YAML_NODES:
-                raise ValueError(f"{path} has more than {_MAX_YAML_NODES} entries. Is it the right file?")
-        return yaml.load(text, Loader=_yaml_loader())  # a SafeLoader
-    except yaml.YAMLError as error:
-        raise ValueError(f"{path} is not valid YAML: {' '.join(str(error).split())}. Correct that line.") from None
-
-
-@cache
-def _yaml_loader() -> type:
-    import yaml
-
-    class Loader(yaml.SafeLoader):
-        """YAML 1.1 takes a number with an exponent and no point for text."""
-
-    exponent = re.compile(r"^[-+]?(\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
-    Loader.add_implicit_resolver("tag:yaml.org,2002:float", exponent, list("-+.0123456789"))
-    return Loader
+    return parse_yaml_file(Path(path).read_text(encoding="utf-8-sig"), path)

@@ -131,6 +131,8 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         args ([`AutoregressiveTrainingArguments`]): settings.
         train_dataset, eval_dataset (`Dataset`): encoded pairs from [`encode_corpus`].
         eval_corpus (`Dataset`): text pairs (`source`, `target`) that validation BLEU is computed on.
+        target_lang (`str`, *optional*): language of the targets, by which BLEU's tokenizer is chosen; default: by
+            their script.
         processing_class (`PreTrainedTokenizerBase`): tokenizer of both languages.
 
     Raises:
@@ -146,8 +148,9 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         eval_dataset: Dataset,
         eval_corpus: Dataset,
         processing_class: PreTrainedTokenizerBase,
+        target_lang: str | None = None,
     ):
-        self.eval_corpus = eval_corpus
+        self.eval_corpus, self.target_lang = eval_corpus, target_lang
         super().__init__(
             model,
             args,
@@ -232,7 +235,7 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         translator = BeamTranslator(model, self.processing_class, num_beams=self.args.generation_num_beams)
         sources = list(self.eval_corpus["source"])[self.args.process_index :: self.args.world_size]
         hypotheses = self._gather_texts([row.text or "" for row in translator(sources)])
-        scores = score(hypotheses, list(self.eval_corpus["target"]))
+        scores = score(hypotheses, list(self.eval_corpus["target"]), target_lang=self.target_lang)
         return {name: round(scores[name], 3) for name in ("bleu", "chrf")}
 
 

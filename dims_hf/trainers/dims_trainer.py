@@ -38,7 +38,7 @@ _MUST_AGREE = (
 )  # fmt: skip
 
 # Arguments of the trainer that it keeps as attributes.
-_DATA_ARGUMENTS = ("train_dataset", "eval_dataset", "processing_class", "eval_corpus")
+_DATA_ARGUMENTS = ("train_dataset", "eval_dataset", "processing_class", "eval_corpus", "target_lang")
 
 
 class DiMSTrainer(NATTrainer):
@@ -158,6 +158,7 @@ class DiMSTrainer(NATTrainer):
             eval_dataset=self.eval_dataset,
             processing_class=self.processing_class,
             eval_corpus=self.eval_corpus,
+            target_lang=self.target_lang,
             **{name: value for name, value in self._extras.items() if name not in _DATA_ARGUMENTS},
         )
 

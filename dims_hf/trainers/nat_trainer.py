@@ -67,6 +67,8 @@ class NATTrainer(TokenBudgetTrainer):
         processing_class (`PreTrainedTokenizerBase`): tokenizer of both languages.
         eval_corpus (`Dataset`, *optional*): text pairs (`source`, `target`) that validation BLEU is computed on;
             default: `eval_dataset`, decoded.
+        target_lang (`str`, *optional*): language of the targets, by which BLEU's tokenizer is chosen in validation;
+            default: by their script.
         kwargs: as [`Trainer`].
 
     Raises:
@@ -84,6 +86,7 @@ class NATTrainer(TokenBudgetTrainer):
         eval_dataset: Dataset | None = None,
         processing_class: PreTrainedTokenizerBase | None = None,
         eval_corpus: Dataset | None = None,
+        target_lang: str | None = None,
         **kwargs,
     ):
         check_trainer_arguments(model, kwargs)
@@ -92,7 +95,7 @@ class NATTrainer(TokenBudgetTrainer):
         train_dataset, eval_dataset = as_dataset(train_dataset), as_dataset(eval_dataset)
         if eval_dataset is not None and processing_class is None:
             raise ValueError("Evaluation translates, for which it needs a tokenizer. Pass processing_class.")
-        self.eval_corpus = eval_corpus
+        self.eval_corpus, self.target_lang = eval_corpus, target_lang
         self._part_sums: dict[str, torch.Tensor | float] = defaultdict(float)
         self._work, self._num_updates_logged, self._log_time = Work(), 0, time.perf_counter()
         super().__init__(
@@ -336,7 +339,7 @@ class NATTrainer(TokenBudgetTrainer):
                 )
             ]
             hypotheses = self._gather_texts(texts)
-            scores = score(hypotheses, references)
+            scores = score(hypotheses, references, target_lang=self.target_lang)
             metrics[f"bleu_{num_iterations}"] = round(scores["bleu"], 3)
             metrics[f"chrf_{num_iterations}"] = round(scores["chrf"], 3)
             if num_iterations == iterations[0]:

@@ -52,8 +52,9 @@ def test_write_json_refuses_what_json_does_not_know(tmp_path):
     ("text", "message"),
     [
         ("a: [", "is not valid YAML"),
-        ("a: &x [1]\nb: [*x, *x]", "has the alias \\*x. Write its value out"),
-        ("".join(f"key{number}: 1\n" for number in range(30_000)), "more than 10000 entries"),
+        ("a: &x [*x]", "aliases unfold to more than 10,000 entries. Write the values out"),
+        ("a: 1\na: 2", "'a' is set twice"),
+        ("".join(f"key{number}: 1\n" for number in range(30_000)), "more than 10,000 entries"),
     ],
 )
 def test_read_yaml_refuses_what_no_person_writes(text, message, tmp_path):
@@ -63,8 +64,8 @@ def test_read_yaml_refuses_what_no_person_writes(text, message, tmp_path):
 
 
 def test_read_yaml_reads_what_a_person_writes(tmp_path):
-    (tmp_path / "file.yaml").write_bytes("\ufefffig3: Grüße\n".encode())
-    assert read_yaml(tmp_path / "file.yaml") == {"fig3": "Grüße"}
+    (tmp_path / "file.yaml").write_bytes("\ufefffig3: &a Grüße\nfig4: *a\nrate: 1e-3\n".encode())
+    assert read_yaml(tmp_path / "file.yaml") == {"fig3": "Grüße", "fig4": "Grüße", "rate": 1e-3}
 
 
 @pytest.mark.parametrize(

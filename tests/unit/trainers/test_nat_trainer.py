@@ -117,6 +117,19 @@ def test_evaluation_reports_loss_parts_and_bleu_for_each_number_of_passes(make_t
     assert "eval_bleu_2" in trainer.evaluate(num_iterations=2)
 
 
+def test_validation_bleu_has_the_tokenizer_of_the_target_language(make_teacher_trainer, monkeypatch):
+    trainer = make_teacher_trainer(evaluates=True, eval_iterations=[1])
+    asked = []
+    monkeypatch.setattr(
+        "dims_hf.trainers.nat_trainer.score",
+        lambda *texts, **options: asked.append(options) or {"bleu": 1.0, "chrf": 1.0},
+    )
+    trainer.evaluate()
+    trainer.target_lang = "zh"
+    trainer.evaluate()
+    assert asked == [{"target_lang": None}, {"target_lang": "zh"}]
+
+
 @pytest.mark.parametrize("num_sentences", [13, 20])
 def test_evaluation_loss_is_the_mean_over_all_sentences_whatever_the_batches(make_trainer, toy, num_sentences):
     dataset = toy.valid.select(range(num_sentences))
