@@ -4,8 +4,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, cast
+
 import torch
 from torch import nn
+
+
+if TYPE_CHECKING:
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 
 def network_of(model: nn.Module) -> nn.Module:
@@ -15,7 +21,8 @@ def network_of(model: nn.Module) -> nn.Module:
     Args:
         model (`torch.nn.Module`): not wrapped by anything else; one without an adapter comes back as it is.
     """
-    return model.get_base_model() if hasattr(model, "get_base_model") else model
+    wrapped: Any = model  # in a class of peft, which need not be installed
+    return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def is_adapted(model: nn.Module) -> bool:
@@ -58,11 +65,12 @@ def check_adapter(model: nn.Module) -> None:
             "Adapters (peft) are not supported inside a model (add_adapter). Wrap it with peft.get_peft_model, which "
             "saves and resumes the adapter alone, or merge the adapter first."
         )
-    if any(getattr(config, "is_prompt_learning", False) for config in model.peft_config.values()):
+    wrapped: Any = model
+    if any(getattr(config, "is_prompt_learning", False) for config in wrapped.peft_config.values()):
         raise ValueError(
             "Prompt tuning is not supported: losses know the positions of the target. Use LoRA on the linear layers."
         )
-    network = network_of(model)
+    network = cast("NATForConditionalGeneration", network_of(model))
     layers = {"lm_head": network.lm_head, "the embedding": network.get_input_embeddings()}
     for name, layer in layers.items():
         if hasattr(layer, "base_layer") or hasattr(layer, "modules_to_save"):

@@ -3,9 +3,12 @@
 """The teacher that follows the student by a slow exponential moving average."""
 
 import copy
+from typing import cast
 
 import torch
 from transformers import PreTrainedModel, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 from .adapters import network_of
 
@@ -35,7 +38,8 @@ class EMATeacher(TrainerCallback):
         if not 0 <= decay <= 1:
             raise ValueError(f"ema_decay must lie in [0, 1], got {decay}. The paper uses 0.9992; 1 fixes the teacher.")
         self.decay = decay
-        self.model = copy.deepcopy(network_of(student)).float().requires_grad_(False).eval()
+        network = cast(NATForConditionalGeneration, network_of(student))
+        self.model = copy.deepcopy(network).float().requires_grad_(False).eval()
 
     @torch.no_grad()
     def update(self, student: torch.nn.Module) -> None:
@@ -56,7 +60,7 @@ class EMATeacher(TrainerCallback):
             raise ValueError(
                 f"Student and EMA teacher differ in parameters, e.g. {difference[0]}. Use one architecture."
             )
-        averages = list(teacher_parameters.values())
+        averages: list[torch.Tensor] = list(teacher_parameters.values())
         currents = [student_parameters[name].detach().float() for name in teacher_parameters]
         torch._foreach_lerp_(averages, currents, 1 - self.decay)
         for average, current in zip(self.model.buffers(), student.buffers(), strict=True):

@@ -13,6 +13,7 @@ from dims_hf.methods.base import Batch, Items, Sourced
 from dims_hf.methods.full_masks import Content, FullMaskOptions, FullMasks
 from dims_hf.methods.options import option
 from dims_hf.models import NATConfig
+from dims_hf.models.capabilities import empty_token_id
 from dims_hf.objectives import Loss, axe_loss, length_loss
 
 
@@ -64,11 +65,13 @@ class AXE(FullMasks):
 
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         super().__init__(options, config, num_updates=num_updates)
-        if getattr(config, "empty_token_id", None) is None:
+        empty = empty_token_id(config)
+        if empty is None:
             raise ValueError(
                 "The model has no empty token, which AXE aligns with. Train one from scratch with method: axe, or set "
                 "empty_token_id in its config.json to the id of a token that no target has."
             )
+        self._empty = empty
 
     def compare(self, content: Content, items: Items) -> Loss:
         """Cross-entropy along the best alignments."""
@@ -77,7 +80,7 @@ class AXE(FullMasks):
             content.targets,
             content.lengths,
             content.lengths,
-            empty_token_id=self.config.empty_token_id,
+            empty_token_id=self._empty,
             skip_penalty=self.options.skip_penalty,
             num_items=items["tokens"],
         )

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -12,7 +13,7 @@ from dims_hf.methods.base import Items, MethodOptions, Run, Sourced
 from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch
 from dims_hf.methods.options import option
-from dims_hf.models import CMLMCRFConfig
+from dims_hf.models import CMLMCRFConfig, CMLMCRFForConditionalGeneration
 from dims_hf.objectives import Loss, cmlm_loss, crf_loss
 
 
@@ -56,15 +57,16 @@ class Chains(MaskedTargets):
         """Loss of the field at masked positions, whose targets are those of `tokens` (B, T)."""
         # A reference token that is the mask itself has no label: it stays what it is.
         is_learnt = (batch["decoder_input_ids"] == self.config.mask_token_id) & (batch["labels"] != -100)
+        network = cast(CMLMCRFForConditionalGeneration, run.network)
         with run.autocast():
             return crf_loss(
                 run.vocabulary(hidden_states[is_learnt]),
                 tokens,
                 is_learnt,
                 batch["decoder_attention_mask"].sum(dim=1),
-                lambda candidates: run.network.crf_head(candidates, hidden_states),
+                lambda candidates: network.crf_head(candidates, hidden_states),
                 num_candidates=self.config.crf_beam_size,
-                suppressed_ids=run.network.suppressed_token_ids(),
+                suppressed_ids=network.suppressed_token_ids(),
                 num_items=items["tokens"],
             )
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 
@@ -185,7 +186,7 @@ class DiMS(MaskedTargets, Distillation):
     """
 
     paper = "Norouzi et al. 2023 (arXiv 2206.02999)"
-    families = ("cmlm", "cmlmc", "disco", "refine")
+    families: ClassVar[tuple[str, ...]] = ("cmlm", "cmlmc", "disco", "refine")
     one_pass = True
     Options = DiMSOptions
     published = {

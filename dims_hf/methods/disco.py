@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from dims_hf.methods.base import Items, MethodOptions, Run, Sourced
-from dims_hf.methods.masked_targets import MaskedTargets
+from dims_hf.methods.base import Batch, Items, MethodOptions, Run, Sourced
+from dims_hf.methods.masked_targets import MaskedOutput, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch, mask_batch, sample_contexts
 from dims_hf.methods.options import option
-from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import Loss, cmlm_loss
 
 
@@ -72,9 +71,10 @@ class DisCo(MaskedTargets):
         masked = mask_batch(batch, self.config, policy="full", keys=keys)
         is_content = masked["labels"] != -100
         tokens = torch.where(is_content, masked["labels"], masked["decoder_input_ids"])
-        return ContextBatch(**{**masked, "decoder_input_ids": tokens}, visibility=sample_contexts(is_content, keys))
+        masked["decoder_input_ids"] = tokens
+        return ContextBatch(**masked, visibility=sample_contexts(is_content, keys))
 
-    def forward(self, run: Run, batch: MaskedBatch) -> tuple[NATSeq2SeqLMOutput, torch.Tensor]:
+    def forward(self, run: Run, batch: Batch, **options: bool) -> tuple[MaskedOutput, torch.Tensor]:
         """Forward pass without any logits, and the positions (B, T) that are learnt: all content."""
         is_learnt = batch["labels"] != -100
         outputs = run.model(
@@ -85,6 +85,7 @@ class DisCo(MaskedTargets):
             visibility=batch["visibility"],
             logits_positions=torch.zeros_like(is_learnt),
             return_length_logits=True,
+            **options,
         )
         return outputs, is_learnt
 

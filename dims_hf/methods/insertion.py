@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 
@@ -12,6 +13,7 @@ from dims_hf.methods.base import Items, MethodOptions, Run, Sourced
 from dims_hf.methods.edits import EditBatch, Edits
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, CMLM_RECIPE
+from dims_hf.models import InsertionForConditionalGeneration
 from dims_hf.models.editing import count_gaps, delete_tokens
 from dims_hf.objectives import Loss
 from dims_hf.objectives.reduction import divide_by_items
@@ -95,7 +97,8 @@ class Insertion(Edits):
             logits_positions=torch.zeros_like(is_token),
         )
         is_gap = is_token[:, 1:] & batch["has_words"].unsqueeze(1)
-        states = run.network.gap_states(outputs.decoder_last_hidden_state, is_token)[:, :-1][is_gap]
+        network = cast(InsertionForConditionalGeneration, run.network)
+        states = network.gap_states(outputs.decoder_last_hidden_state, is_token)[:, :-1][is_gap]
         words, weights = self.find_words(batch, is_gap)
         with run.autocast():
             picked = run.vocabulary(states).pick(words)

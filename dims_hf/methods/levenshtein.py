@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch.nn import functional as F
@@ -16,7 +17,6 @@ from dims_hf.methods.published import ADAM, CMLM_RECIPE
 from dims_hf.models import LevenshteinConfig
 from dims_hf.models.editing import count_gaps, delete_tokens
 from dims_hf.models.edits import edit_oracle
-from dims_hf.models.modeling_levenshtein import LevenshteinSeq2SeqLMOutput
 from dims_hf.objectives import Loss, cmlm_loss
 
 
@@ -30,6 +30,14 @@ class LevenshteinOptions(MethodOptions):
     insertion_smoothing: float = option(
         0.01, ge=0, le=0.999, help="Smoothing of the loss of counts, in [0, 1).", advice="fairseq uses 0.01."
     )
+
+
+class EditOutput(Protocol):
+    """Of a pass without the vocabulary: last decoder states (B, T, D), logits of deletions and insertions."""
+
+    decoder_last_hidden_state: torch.Tensor
+    deletion_logits: torch.Tensor
+    insertion_logits: torch.Tensor
 
 
 class Levenshtein(Edits):
@@ -130,9 +138,7 @@ class Levenshtein(Edits):
             labels[row, inner] = torch.tensor(deletions, dtype=torch.long, device=labels.device)
         return labels
 
-    def _forward(
-        self, run: Run, batch: EditBatch, tokens: torch.Tensor, is_token: torch.Tensor
-    ) -> LevenshteinSeq2SeqLMOutput:
+    def _forward(self, run: Run, batch: EditBatch, tokens: torch.Tensor, is_token: torch.Tensor) -> EditOutput:
         return run.model(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],

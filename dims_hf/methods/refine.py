@@ -9,11 +9,10 @@ from dataclasses import dataclass
 import torch
 
 from dims_hf.methods.base import Items, MethodOptions, Run, Sourced
-from dims_hf.methods.masked_targets import MaskedTargets
+from dims_hf.methods.masked_targets import MaskedOutput, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch, corrupt_tokens, draw_events, mask_batch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, CMLM_RECIPE
-from dims_hf.models.modeling_nat import NATSeq2SeqLMOutput
 from dims_hf.objectives import Loss, cmlm_loss
 
 
@@ -75,7 +74,7 @@ class Refinement(MaskedTargets):
         """Fully masked targets, and the randomness of later passes."""
         return RefineBatch(**mask_batch(batch, self.config, policy="full", keys=keys), keys=keys)
 
-    def forward_tokens(self, run: Run, batch: MaskedBatch, tokens: torch.Tensor) -> NATSeq2SeqLMOutput:
+    def forward_tokens(self, run: Run, batch: MaskedBatch, tokens: torch.Tensor) -> MaskedOutput:
         """A pass that reads `tokens` (B, T), without any logits."""
         return run.model(
             input_ids=batch["input_ids"],
@@ -90,7 +89,8 @@ class Refinement(MaskedTargets):
         """Token loss of all passes and length loss of one batch."""
         labels, tokens = batch["labels"], batch["decoder_input_ids"]
         is_content = labels != -100
-        losses, length_logits = [], None
+        losses: list[Loss] = []
+        length_logits: torch.Tensor | None = None
         for step in range(self.options.unroll_steps):
             outputs = self.forward_tokens(run, batch, tokens)
             length_logits = outputs.length_logits if length_logits is None else length_logits
@@ -106,9 +106,9 @@ class Refinement(MaskedTargets):
                 )
                 predictions = vocabulary.predict(run.network.suppressed_token_ids())
             tokens = self.next_tokens(batch, tokens.masked_scatter(is_content, predictions), step, run)
-        share = 1 / len(losses)
-        parts = {name: share * sum(loss.parts[name] for loss in losses) for name in losses[0].parts}
-        token = Loss(share * sum(loss.total for loss in losses), parts)
+        assert length_logits is not None  # there is at least one pass
+        parts = {name: torch.stack([loss.parts[name] for loss in losses]).mean() for name in losses[0].parts}
+        token = Loss(torch.stack([loss.total for loss in losses]).mean(), parts)
         return self.add_length_loss(token, length_logits, batch, items)
 
     def next_tokens(self, batch: RefineBatch, predicted: torch.Tensor, step: int, run: Run) -> torch.Tensor:

@@ -89,7 +89,7 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
     config_class = CMLMCRFConfig
     model_class = CMLMCRFModel
 
-    def add_heads(self, config: CMLMCRFConfig) -> None:
+    def add_heads(self, config: Any) -> None:
         super().add_heads(config)
         self.crf_head = CRFHead(config)
 

@@ -46,10 +46,11 @@ def find_sights(
 class DisCoDecoderLayer(NATDecoderLayer):
     """As the shared layer, but keys and values of self-attention are tokens as they are, the same for all layers."""
 
-    def forward(
+    def forward(  # type: ignore[override]  # its stack always gives it a context
         self,
         hidden_states: torch.Tensor,
-        encoder_hidden_states: torch.Tensor | None,
+        encoder_hidden_states: torch.Tensor,
+        *,
         context: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         encoder_attention_mask: torch.Tensor | None = None,
@@ -96,6 +97,7 @@ class DisCoDecoder(NATDecoder):
         queries = nn.functional.dropout(queries, p=self.config.dropout, training=self.training)
         is_token = token_mask.ne(0)
         if input_ids is None:
+            assert inputs_embeds is not None  # one of the two is given
             input_ids = self.nearest_ids(inputs_embeds)
         is_mask = input_ids == self.config.mask_token_id
         is_anchor = (input_ids == self.config.bos_token_id) | (input_ids == self.config.eos_token_id)

@@ -136,16 +136,16 @@ class LevenshteinForConditionalGeneration(NATForConditionalGeneration):
         has_labels = any(each is not None for each in (labels, deletion_labels, insertion_labels))
         deletions = insertions = loss = None
         if has_labels or return_edit_logits:
-            deletions = self.score_deletions(outputs.last_hidden_state)
-            insertions = self.score_insertions(outputs.last_hidden_state)
-        if has_labels:
+            states = outputs["last_hidden_state"]
+            deletions, insertions = self.score_deletions(states), self.score_insertions(states)
             words = labels if labels is None or logits_positions is None else labels[logits_positions]
             parts = ((logits, words, num_items_in_batch), (deletions, deletion_labels, None))
-            loss = sum(
+            losses = [
                 _mean_loss(scores, wanted, count)
                 for scores, wanted, count in (*parts, (insertions, insertion_labels, None))
                 if wanted is not None
-            )
+            ]
+            loss = torch.stack(losses).sum() if losses else None
         keep_hidden = has_labels or logits_positions is not None
         output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
         return LevenshteinSeq2SeqLMOutput(**output, deletion_logits=deletions, insertion_logits=insertions)
