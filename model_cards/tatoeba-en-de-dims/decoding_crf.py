@@ -8,14 +8,14 @@ Shapes: R rows, T positions, M updated positions, C candidates, V vocabulary, D 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 
 from .crf import crf_marginals, crf_viterbi
 from .decoding_constraints import place_phrases
 from .decoding_grid import GridState
-from .decoding_mask_predict import MaskPredict, MaskPredictSettings
+from .decoding_mask_predict import LengthPredictor, MaskPredict, MaskPredictSettings
 from .decoding_strategy import suppress
 
 
@@ -104,6 +104,13 @@ def decode_chain(
     return candidates.token_ids.gather(2, places.unsqueeze(2)).squeeze(2), log_probs
 
 
+class ChainModel(LengthPredictor, Protocol):
+    """A model with a field over neighbours."""
+
+    def crf_head(self, candidate_ids: torch.Tensor, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Scores of neighbouring candidates (R, T, C), from decoder states (R, T, D)."""
+
+
 class ChainMaskPredict(MaskPredict):
     """
     Mask-predict with a bigram field (Sun et al. 2019): each pass predicts its masks together, given what stands there.
@@ -113,6 +120,8 @@ class ChainMaskPredict(MaskPredict):
     """
 
     settings_class = CRFSettings
+    settings: CRFSettings
+    model: ChainModel
 
     def step(self, state: GridState) -> GridState:
         inputs, rows = state.inputs, state.inputs.rows

@@ -9,7 +9,7 @@ right; gap i lies between token i and token i + 1.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import ClassVar, Protocol
 
 import torch
 from torch.nn import functional as F
@@ -23,6 +23,7 @@ from .decoding_strategy import (
     DecodingStrategy,
     EncodedSources,
     NATGenerateOutput,
+    TranslationModel,
     choose_tokens,
 )
 from .editing import delete_tokens, limit_counts, open_gaps
@@ -96,6 +97,7 @@ class EditDecoding(DecodingStrategy[EditState]):
     """
 
     settings_class = EditSettings
+    settings: EditSettings
     refused: ClassVar[dict[str, str]] = {
         "target_lengths": "Edits decide how long a translation gets.",
         "forced_tokens": "Edits move tokens; force phrases instead.",
@@ -175,11 +177,23 @@ class EditDecoding(DecodingStrategy[EditState]):
         return [*history, *[unchanged] * (self.settings.num_iterations - len(history))]
 
 
+class Editor(TranslationModel, Protocol):
+    """A model that deletes tokens and opens gaps."""
+
+    def score_deletions(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T, 2) of decoder states (B, T, D): whether each token stays or goes."""
+
+    def score_insertions(self, hidden_states: torch.Tensor) -> torch.Tensor:
+        """Logits (B, T - 1, C) of decoder states (B, T, D): how many tokens each gap gets."""
+
+
 class LevenshteinEditing(EditDecoding):
     """
     Rounds of deleting, inserting placeholders and filling them (Gu et al. 2019, arXiv 1905.11006, §3.3); the first has
     nothing to delete. A sentence is done when a round leaves it as it was.
     """
+
+    model: Editor
 
     def step(self, state: EditState) -> EditState:
         before = state.tokens
@@ -233,11 +247,20 @@ class LevenshteinEditing(EditDecoding):
         )
 
 
+class Inserter(TranslationModel, Protocol):
+    """A model that writes a word into a gap."""
+
+    def gap_states(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> torch.Tensor:
+        """States of the gaps right of each token, from decoder states (B, T, D) and the mask of tokens (B, T)."""
+
+
 class InsertionDecoding(EditDecoding):
     """
     A word or nothing into every gap at once (Stern et al. 2019, arXiv 1902.03249, §4.2); a sentence is done when all
     its gaps get nothing. `pad_token_id` is the sign for nothing.
     """
+
+    model: Inserter
 
     def step(self, state: EditState) -> EditState:
         config, lengths = self.config, self.is_token(state.tokens).sum(dim=1)

@@ -6,6 +6,8 @@ Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), M sel
 D hidden.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.modeling_outputs import BaseModelOutput
@@ -24,7 +26,7 @@ class LengthPredictionForConditionalGeneration(NATForConditionalGeneration):
 
     config: LengthPredictionConfig
 
-    def add_heads(self, config: LengthPredictionConfig) -> None:
+    def add_heads(self, config: Any) -> None:
         self.length_head = nn.Linear(config.d_model, config.max_target_length, bias=False)
 
     def predict_length(self, encoder_hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:

@@ -313,7 +313,8 @@ class NATEmbeddedStack(NATPreTrainedModel):
     @torch.no_grad()
     def nearest_ids(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
         """Ids (B, L) of the tokens whose embeddings these (B, L, D) are, or come closest to."""
-        table = self.embed_tokens(torch.arange(self.embed_tokens.num_embeddings, device=inputs_embeds.device))
+        embedding = cast(nn.Embedding, self.embed_tokens)
+        table = embedding(torch.arange(embedding.num_embeddings, device=inputs_embeds.device))
         return torch.cdist(inputs_embeds.to(table.dtype), table.expand(len(inputs_embeds), -1, -1)).argmin(dim=-1)
 
     def embed(
