@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dims_hf._output import holding
+from dims_hf._output import holding, remove_debris
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.evaluation.bleu import usable_tokenizer
 from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
@@ -88,6 +88,8 @@ def run_evaluation(
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
     with nullcontext() if output_dir is None else holding(output_dir):
         decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
+        if decoded.folder is not None and decoded.folder.is_dir():
+            remove_debris(decoded.folder)
         systems = []
         for name, place in places.items():
             decoded.system = name

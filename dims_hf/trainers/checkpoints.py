@@ -59,6 +59,10 @@ class BestCheckpoints:
     def __init__(self, directory: str | Path, limit: int, *, greater_is_better: bool = True):
         self.directory, self.limit, self.sign = Path(directory), limit, 1 if greater_is_better else -1
 
+    def of_run(self, output_dir: Path) -> BestCheckpoints:
+        """Those that another run keeps in its folder, in the same way."""
+        return BestCheckpoints(output_dir / self.directory.name, self.limit, greater_is_better=self.sign > 0)
+
     def records(self) -> list[dict]:
         """Kept checkpoints, best first; of equal ones the earlier. Each has `step`, `metric` and `path`."""
         found = []

@@ -80,6 +80,7 @@ def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
             record = _train_round(trainer, teacher, number, resume=resume)
         else:
             load_weights(trainer.model, folder)
+            trainer.best_checkpoints = trainer.best_checkpoints.of_run(folder)
         records.append(record)
         log.extend({"round": number, **entry} for entry in record.pop("log"))
         teacher = trainer.model

@@ -62,7 +62,7 @@ def make_stages(folder: Path) -> Iterator[Stage]:
     longer = {**writes, "d_model": 32, "learning_rate": 5e-3, "max_steps": 250, "eval_steps": 250, "save_steps": 250}
     _kept(Stage("a teacher that ends its sentences", _training("train_autoregressive", longer), ()), autoregressive)
     yield Stage("make-data", _make_data(data, autoregressive), ("train.jsonl", "distillation.json", "README.md"))
-    yield Stage("evaluate", _evaluate(data, teacher), ("results.json", "translations"))
+    yield Stage("evaluate", _evaluate(data, teacher), ("results.json", "translations"), ("results.md",))
     yield Stage("export", _export(teacher), ("model.onnx", "export.json", "tokenizer.json"))
     yield Stage("benchmark", _benchmark, ("benchmark.json",))
     yield Stage("import", _import(folder), ("model.safetensors", "config.json", "tokenizer.json"))
