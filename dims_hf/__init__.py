@@ -87,6 +87,9 @@ if TYPE_CHECKING:
     from dims_hf.models import (
         MODELS as MODELS,
         STRATEGIES as STRATEGIES,
+        AligNARTConfig as AligNARTConfig,
+        AligNARTForConditionalGeneration as AligNARTForConditionalGeneration,
+        AligNARTModel as AligNARTModel,
         CMLMCConfig as CMLMCConfig,
         CMLMCForConditionalGeneration as CMLMCForConditionalGeneration,
         CMLMCModel as CMLMCModel,
@@ -242,6 +245,9 @@ __version__ = "0.2.0.dev0"
 # both equal to the `__all__` of the rooms.
 _ROOMS = {
     "models": (
+        "AligNARTConfig",
+        "AligNARTForConditionalGeneration",
+        "AligNARTModel",
         "CMLMCConfig",
         "CMLMCForConditionalGeneration",
         "CMLMCModel",

@@ -36,6 +36,7 @@ METHODS: dict[str, str] = {
     "dat": "dims_hf.methods.dat:DAT",
     "fadat": "dims_hf.methods.fadat:FADAT",
     "refine": "dims_hf.methods.refine:Refinement",
+    "alignart": "dims_hf.methods.alignart:AligNART",
     "levenshtein": "dims_hf.methods.levenshtein:Levenshtein",
     "insertion": "dims_hf.methods.insertion:Insertion",
     "dims": "dims_hf.methods.dims:DiMS",
@@ -53,6 +54,7 @@ DEFAULT_METHODS: dict[str, tuple[str, str | None]] = {
     "imputer": ("imputer", "dims_imputer"),
     "dat": ("dat", "dims_dat"),
     "refine": ("refine", "dims"),
+    "alignart": ("alignart", None),
     "levenshtein": ("levenshtein", None),
     "insertion": ("insertion", None),
 }

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         constrained_ctc_nll as constrained_ctc_nll,
         prefix_beam_search as prefix_beam_search,
     )
+    from .configuration_alignart import AligNARTConfig as AligNARTConfig
     from .configuration_cmlm import CMLMConfig as CMLMConfig
     from .configuration_cmlm_crf import CMLMCRFConfig as CMLMCRFConfig
     from .configuration_cmlmc import CMLMCConfig as CMLMCConfig
@@ -35,6 +36,10 @@ if TYPE_CHECKING:
         NATGenerationMixin as NATGenerationMixin,
     )
     from .graph import graph_best_path as graph_best_path, graph_nll as graph_nll
+    from .modeling_alignart import (
+        AligNARTForConditionalGeneration as AligNARTForConditionalGeneration,
+        AligNARTModel as AligNARTModel,
+    )
     from .modeling_cmlm import CMLMForConditionalGeneration as CMLMForConditionalGeneration, CMLMModel as CMLMModel
     from .modeling_cmlm_crf import (
         CMLMCRFForConditionalGeneration as CMLMCRFForConditionalGeneration,
@@ -72,6 +77,7 @@ if TYPE_CHECKING:
 
 # model_type -> configuration, base model and translation model, the classes of `MODELS`; one line per new family.
 _FAMILIES = {
+    "alignart": ("AligNARTConfig", "AligNARTModel", "AligNARTForConditionalGeneration"),
     "cmlm": ("CMLMConfig", "CMLMModel", "CMLMForConditionalGeneration"),
     "cmlm_crf": ("CMLMCRFConfig", "CMLMCRFModel", "CMLMCRFForConditionalGeneration"),
     "cmlmc": ("CMLMCConfig", "CMLMCModel", "CMLMCForConditionalGeneration"),
@@ -85,6 +91,7 @@ _FAMILIES = {
 
 _NAMES = {
     "alignment": ("best_alignment", "collapse_alignment", "constrained_ctc_nll", "prefix_beam_search"),
+    "configuration_alignart": ("AligNARTConfig",),
     "configuration_cmlm": ("CMLMConfig",),
     "configuration_cmlm_crf": ("CMLMCRFConfig",),
     "configuration_cmlmc": ("CMLMCConfig",),
@@ -101,6 +108,7 @@ _NAMES = {
     "edits": ("edit_oracle",),
     "generation_nat": ("DecodingStep", "NATGenerateOutput", "NATGenerationMixin"),
     "graph": ("graph_best_path", "graph_nll"),
+    "modeling_alignart": ("AligNARTForConditionalGeneration", "AligNARTModel"),
     "modeling_cmlm": ("CMLMForConditionalGeneration", "CMLMModel"),
     "modeling_cmlm_crf": ("CMLMCRFForConditionalGeneration", "CMLMCRFModel"),
     "modeling_cmlmc": ("CMLMCForConditionalGeneration", "CMLMCModel"),
