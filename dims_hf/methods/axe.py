@@ -64,7 +64,7 @@ class AXE(FullMasks):
 
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         super().__init__(options, config, num_updates=num_updates)
-        if getattr(config, "empty_token_id", None) is None:
+        if config.empty_token_id is None:
             raise ValueError(
                 "The model has no empty token, which AXE aligns with. Train one from scratch with method: axe, or set "
                 "empty_token_id in its config.json to the id of a token that no target has."
