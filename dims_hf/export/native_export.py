@@ -174,7 +174,7 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
         "num_iterations": num_iterations,
         "length_beam_size": generation.length_beam_size,
         "collapse_repeats": generation.collapse_repeats,
-        "empty_token_id": getattr(config, "empty_token_id", None),
+        "empty_token_id": config.empty_token_id,
         "repeat_penalty": getattr(generation, "repeat_penalty", None) or 0.0,
         "length_score_weight": getattr(generation, "length_score_weight", None) or 0.0,
         **{f"{name}_token_id": getattr(config, f"{name}_token_id") for name in ("bos", "pad", "eos", "mask")},

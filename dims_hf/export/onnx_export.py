@@ -179,7 +179,7 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
         "num_iterations": num_iterations,
         "length_beam_size": generation.length_beam_size,
         "collapse_repeats": generation.collapse_repeats,
-        "empty_token_id": getattr(config, "empty_token_id", None),
+        "empty_token_id": config.empty_token_id,
         **{f"{name}_token_id": getattr(config, f"{name}_token_id") for name in names},
         "suppressed_token_ids": model.suppressed_token_ids(),
         "update_all_positions": config.update_all_positions,

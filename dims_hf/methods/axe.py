@@ -13,7 +13,6 @@ from dims_hf.methods.base import Batch, Items, Sourced
 from dims_hf.methods.full_masks import Content, FullMaskOptions, FullMasks
 from dims_hf.methods.options import option
 from dims_hf.models import NATConfig
-from dims_hf.models.capabilities import empty_token_id
 from dims_hf.objectives import Loss, axe_loss, length_loss
 
 
@@ -65,13 +64,12 @@ class AXE(FullMasks):
 
     def __init__(self, options: Any, config: NATConfig, *, num_updates: int = -1):
         super().__init__(options, config, num_updates=num_updates)
-        empty = empty_token_id(config)
-        if empty is None:
+        if config.empty_token_id is None:
             raise ValueError(
                 "The model has no empty token, which AXE aligns with. Train one from scratch with method: axe, or set "
                 "empty_token_id in its config.json to the id of a token that no target has."
             )
-        self._empty = empty
+        self._empty = config.empty_token_id
 
     def compare(self, content: Content, items: Items) -> Loss:
         """Cross-entropy along the best alignments."""

@@ -250,8 +250,7 @@ class MaskPredict(GridStrategy):
         Drops empty tokens once repeats are collapsed: what they keep apart is no repeat. Without collapsing, the
         sequences are what was written, empty tokens included.
         """
-        output, pad = super().finish(state, history), self.config.pad_token_id
-        empty = getattr(self.config, "empty_token_id", None)  # families without a length predictor have none
+        output, pad, empty = super().finish(state, history), self.config.pad_token_id, self.config.empty_token_id
         if empty is not None and self.settings.collapse_repeats:
             output.sequences = trim_padding(drop_tokens(output.sequences, empty, pad), pad)
         return output

@@ -7,7 +7,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from dims_hf import CMLMConfig
+from dims_hf import CMLMConfig, ImputerConfig
 from dims_hf.translation import translate
 
 
@@ -70,3 +70,8 @@ def test_batch_changes_nothing(model):
 def test_special_ids_and_ids_beyond_the_vocabulary_are_refused(bad):
     with pytest.raises(ValueError, match=f"empty_token_id={bad} "):
         CMLMConfig(vocab_size=100, empty_token_id=bad)
+
+
+def test_families_without_a_length_predictor_have_no_empty_token():
+    with pytest.raises(ValueError, match="empty_token_id=5 has no effect on models of type imputer"):
+        ImputerConfig(vocab_size=100, blank_token_id=6, empty_token_id=5)
