@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
 
 
-def network_of(model: nn.Module) -> nn.Module:
+def network_of(model: Any) -> Any:
     """
     The translation model itself, with the adapter's layers in it, of one that peft may have wrapped.
 
@@ -18,7 +20,7 @@ def network_of(model: nn.Module) -> nn.Module:
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def is_adapted(model: nn.Module) -> bool:
+def is_adapted(model: object) -> bool:
     """Whether a model has an adapter, in whatever way."""
     return hasattr(model, "peft_config")
 
@@ -46,7 +48,7 @@ def set_parameters(network: nn.Module, values: dict[str, torch.Tensor]) -> None:
         parameters[name].copy_(value)
 
 
-def check_adapter(model: nn.Module) -> None:
+def check_adapter(model: Any) -> None:
     """
     Refuses adapters that the trainers could not train, or would ignore.
 
