@@ -25,7 +25,7 @@ def network_of(model: nn.Module) -> nn.Module:
     return wrapped.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def is_adapted(model: nn.Module) -> bool:
+def is_adapted(model: object) -> bool:
     """Whether a model has an adapter, in whatever way."""
     return hasattr(model, "peft_config")
 
@@ -53,7 +53,7 @@ def set_parameters(network: nn.Module, values: dict[str, torch.Tensor]) -> None:
         parameters[name].copy_(value)
 
 
-def check_adapter(model: nn.Module) -> None:
+def check_adapter(model: Any) -> None:
     """
     Refuses adapters that the trainers could not train, or would ignore.
 
