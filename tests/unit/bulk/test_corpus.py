@@ -289,7 +289,16 @@ def test_processes_of_accelerate_share_the_shards(
     out = tmp_path / "out"
     # on a machine without GPUs, `--multi_gpu` is what makes accelerate start more than one process
     launcher = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launcher += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", "0"]
+    launcher += [
+        "--num_machines",
+        "1",
+        "--mixed_precision",
+        "no",
+        "--dynamo_backend",
+        "no",
+        "--main_process_port",
+        "0",
+    ]
     words = command_of(tiny_folder, text_file, out)[4:]
     command = [*launcher, str(repository / "training" / "translate_corpus.py"), *words]
     done = subprocess.run(command, env=environment(repository), capture_output=True, text=True, timeout=300)
