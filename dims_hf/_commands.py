@@ -31,6 +31,7 @@ _EXTRAS = {
     "fastapi": "serve",
     "gradio": "app",
     "uvicorn": "serve",
+    "pyarrow": "train",
     "ray": "ray",
 }
 

@@ -36,6 +36,7 @@ from dims_hf.data.distilled import (
 )
 from dims_hf.evaluation import score
 from dims_hf.methods.options import check_ranges, option
+from dims_hf.recipes.own_teachers import OwnTeacher
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.runs import CorpusArguments, read_corpus, refuse_references, start_logging
 from dims_hf.recipes.selection import SelectingTranslator
@@ -44,6 +45,7 @@ from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import public_name
 from dims_hf.translation.loading import load_checkpoint, load_model, resolve_model
+from dims_hf.translation.torch_runtime import TorchRuntime
 
 
 if TYPE_CHECKING:
@@ -53,6 +55,8 @@ if TYPE_CHECKING:
     from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 logger = logging.getLogger(__name__)
+
+Teacher = BeamTranslator | OwnTeacher
 
 REPORT = "distillation.json"
 SHARDS = "shards"
@@ -94,6 +98,10 @@ class DistilledDataArguments:
         default=None,
         metadata={"help": "Folder or Hub id of a one-pass model that chooses among the hypotheses (EM)."},
     )
+    num_iterations: int | None = option(
+        None, ge=1, help="Decoder passes of a teacher that is a model of this package; U-DiMS has 2."
+    )
+    length_beam_size: int = option(1, ge=1, help="Length candidates of such a teacher.")
     max_tokens_per_batch: int = option(16384, ge=1, help="Padded source tokens, every beam counted.")
     shard_size: int = option(5000, ge=1, help="Sentences per shard: what a kill may cost.")
     processes: int = option(
@@ -114,7 +122,8 @@ class DistilledDataArguments:
 
 def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
     """
-    Translates the training sources of a corpus with an autoregressive teacher; begun work is taken up again.
+    Translates the training sources of a corpus with an autoregressive teacher, or with a model of this package;
+    begun work is taken up again.
 
     The result is a folder that [`load_corpus`] and `datasets.load_dataset` read: distilled `train.jsonl`, untouched
     `valid.jsonl` and `test.jsonl`, with `README.md` (card), `distillation.json` (report) and `shards/` (every
@@ -132,9 +141,10 @@ def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
     """
     corpus_args, args = parse_recipe((CorpusArguments, DistilledDataArguments), argv)
     folder, pair_filter = Path(args.output_dir), PairFilter(args.max_length_ratio, args.drop_copies)
-    if corpus_args.monolingual is not None:
+    if corpus_args.monolingual is not None and args.num_iterations is None:
         raise ValueError(
-            "monolingual sentences are for train_dims.py. Leave it out: the sources of data are distilled."
+            "monolingual sentences are for U-DiMS. Leave it out: the sources of data are distilled. Or set "
+            "num_iterations, with a model of this package as the teacher."
         )
     refuse_references(corpus_args, "this command")
     _check_output(folder, corpus_args)
@@ -182,8 +192,26 @@ def _distil(
     state.wait_for_everyone()
 
 
-def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamTranslator:
-    """The teacher, ready for beam search; models with code of their own are not loaded."""
+def load_translator(args: DistilledDataArguments, device: torch.device) -> Teacher:
+    """The teacher, ready to translate; models with code of their own are not loaded."""
+    return _load_beam_search(args, device) if args.num_iterations is None else _load_own_teacher(args, device)
+
+
+def _load_own_teacher(args: DistilledDataArguments, device: torch.device) -> OwnTeacher:
+    if args.runtime != "torch" or args.num_hypotheses > 1:
+        raise ValueError("num_iterations is for the torch runtime and one hypothesis. Leave out the others.")
+    if args.dtype == "int8":
+        raise ValueError("dtype int8 is one of the ctranslate2 runtime. Choose another dtype.")
+    model, tokenizer = load_model(args.teacher, str(device), args.dtype)
+    return OwnTeacher(
+        TorchRuntime(model, tokenizer),
+        num_iterations=args.num_iterations or 1,
+        length_beam_size=args.length_beam_size,
+        max_tokens_per_batch=args.max_tokens_per_batch,
+    )
+
+
+def _load_beam_search(args: DistilledDataArguments, device: torch.device) -> BeamTranslator:
     # CTranslate2 converts the weights itself
     is_converted = args.runtime == "ctranslate2"
     if args.dtype == "int8" and not is_converted:
@@ -214,10 +242,14 @@ def load_translator(args: DistilledDataArguments, device: torch.device) -> BeamT
     )
 
 
-def load_selector(args: DistilledDataArguments, translator: BeamTranslator) -> SelectingTranslator | None:
+def load_selector(args: DistilledDataArguments, translator: Teacher) -> SelectingTranslator | None:
     """The translator with the model that chooses among its hypotheses; `None` where nobody does."""
     if args.selector is None:
         return None
+    if isinstance(translator, OwnTeacher):
+        raise ValueError(
+            "selector chooses among an autoregressive teacher's translations. Leave it or the teacher out."
+        )
     model, tokenizer = load_model(args.selector, str(translator.model.device), "float32")
     if getattr(model.config, "mask_token_id", None) is None:
         raise ValueError(
@@ -230,7 +262,7 @@ def load_selector(args: DistilledDataArguments, translator: BeamTranslator) -> S
 def translate_split(
     corpus: DatasetDict,
     split: str,
-    translator: BeamTranslator | SelectingTranslator,
+    translator: Teacher | SelectingTranslator,
     args: DistilledDataArguments,
     state: PartialState,
 ) -> list[TranslatedRow] | None:
@@ -274,7 +306,7 @@ def _open_teacher(args: DistilledDataArguments, selects: bool, place: Place) -> 
     return _translating((load_selector(args, translator) if selects else None) or translator)
 
 
-def _translating(translator: BeamTranslator | SelectingTranslator) -> Translate:
+def _translating(translator: Teacher | SelectingTranslator) -> Translate:
     def translate(job: Job, on_batch: Callable[[int], object]) -> Content:
         return Content([row.to_json() for row in translator(job.texts, on_batch)])
 
@@ -319,7 +351,7 @@ def _check_output(folder: Path, corpus_args: CorpusArguments) -> None:
             )
 
 
-def _settings(translator: BeamTranslator, args: DistilledDataArguments, corpus: DatasetDict) -> dict[str, Any]:
+def _settings(translator: Teacher, args: DistilledDataArguments, corpus: DatasetDict) -> dict[str, Any]:
     """Everything the shards depend on."""
     fingerprints = {
         f"{split}_sources_fingerprint": sources_fingerprint(corpus[split]["source"]) for split in ("train", "valid")
@@ -327,7 +359,7 @@ def _settings(translator: BeamTranslator, args: DistilledDataArguments, corpus: 
     return {**translator.settings(), "shard_size": args.shard_size, **fingerprints}
 
 
-def _check_lengths(translator: BeamTranslator, corpus: DatasetDict) -> None:
+def _check_lengths(translator: Teacher, corpus: DatasetDict) -> None:
     for split in ("valid", "train"):
         row = translator.first_too_long(list(corpus[split]["source"]))
         if row is not None:
@@ -338,7 +370,7 @@ def _check_lengths(translator: BeamTranslator, corpus: DatasetDict) -> None:
 
 
 def _describe(
-    corpus_args: CorpusArguments, args: DistilledDataArguments, translator: BeamTranslator, corpus: DatasetDict
+    corpus_args: CorpusArguments, args: DistilledDataArguments, translator: Teacher, corpus: DatasetDict
 ) -> dict[str, Any]:
     """What the report says of teacher, corpus and run; of paths, the last part."""
     config = translator.model.config
@@ -354,6 +386,7 @@ def _describe(
             "source_lang": corpus_args.source_lang,
             "target_lang": corpus_args.target_lang,
             "fingerprint": corpus_fingerprint(corpus),
+            **({"monolingual": public_name(corpus_args.monolingual)} if corpus_args.monolingual else {}),
             "num_pairs": {split: len(corpus[split]) for split in corpus},
             "side_columns": [name for name in SIDE_COLUMNS if any(name in corpus[split].features for split in corpus)],
         },
@@ -372,7 +405,9 @@ def _assemble(
 ) -> dict[str, Any]:
     """Writes the corpus; returns what became of the training pairs, and the teacher's quality."""
     languages = (corpus_args.source_lang, corpus_args.target_lang)
-    sources, references = list(corpus["train"]["source"]), list(corpus["train"]["target"])
+    sources = list(corpus["train"]["source"])
+    # monolingual sentences have none
+    references = list(corpus["train"]["target"]) if "target" in corpus["train"].column_names else None
     kept, dropped = filter_rows(sources, rows["train"], pair_filter)
     targets = [rows["train"][row].text for row in kept]
     columns = columns_of(corpus["train"].select(kept), targets, *languages)
@@ -382,7 +417,6 @@ def _assemble(
     for split in corpus:
         if split != "train":
             write_split(folder, split, columns_of(corpus[split], list(corpus[split]["target"]), *languages))
-    same = sum(target == references[row] for target, row in zip(targets, kept, strict=True))
     # A source that the teacher does not take counts as translated by nothing.
     hypotheses = [row.text or "" for row in rows["valid"]]
     scores = score(hypotheses, list(corpus["valid"]["target"]), target_lang=languages[1])
@@ -392,14 +426,20 @@ def _assemble(
             "kept": len(kept),
             "dropped": dropped,
             "drop_rate": 1 - len(kept) / len(sources),
-            "equal_to_reference": same / len(kept),
-            "distinct_words": {
-                "distilled": _num_distinct_words(targets),
-                "reference": _num_distinct_words([references[row] for row in kept]),
-            },
+            **_compare(targets, None if references is None else [references[row] for row in kept]),
         },
         "validation": {"num_sentences": len(hypotheses), **scores},
     }
+
+
+def _compare(targets: list[str], references: list[str] | None) -> dict[str, Any]:
+    """Translations beside the references that they replace, where there are some."""
+    words = {"distilled": _num_distinct_words(targets)}
+    if references is None:
+        return {"equal_to_reference": None, "distinct_words": words}
+    same = sum(target == reference for target, reference in zip(targets, references, strict=True))
+    words["reference"] = _num_distinct_words(references)
+    return {"equal_to_reference": same / len(targets), "distinct_words": words}
 
 
 def _num_distinct_words(texts: list[str]) -> int:

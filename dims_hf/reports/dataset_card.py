@@ -27,8 +27,8 @@ _CARD = """---
 
 # {title}
 
-A sequence-level distilled {source_lang}-{target_lang} corpus: the training sources of `{data}`, each with an
-autoregressive teacher's translation ({search}) in place of its reference.
+A sequence-level distilled {source_lang}-{target_lang} corpus: the training sources of `{sources}`, each with
+{search}.
 
 Validation and test pairs are those of `{data}`, untouched: **only `train` is distilled**. The validation translations
 in `shards/` are what the teacher's BLEU below was computed on.
@@ -72,6 +72,7 @@ def create_dataset_card(report: Mapping[str, Any], *, title: str) -> str:
         source_lang=task["source_lang"],
         target_lang=task["target_lang"],
         data=task["data"].replace("`", "'"),
+        sources=task.get("monolingual", task["data"]).replace("`", "'"),
         search=_search(report["settings"]),
         teacher_table=settings_rows(_teacher(report).items(), ("teacher", "")),
         counts_table=settings_rows(_counts(report).items(), ("training pairs", "")),
@@ -120,8 +121,11 @@ def _features(task: Mapping[str, Any], num_hypotheses: int) -> list[dict[str, An
 
 
 def _search(settings: Mapping[str, Any]) -> str:
+    if "num_beams" not in settings:
+        return f"a non-autoregressive teacher's translation (in {settings['num_iterations']} passes) as its target"
     beams = settings["num_beams"]
-    return "greedy search" if beams == 1 else f"the best of a beam of {beams}"
+    search = "greedy search" if beams == 1 else f"the best of a beam of {beams}"
+    return f"an autoregressive teacher's translation ({search}) in place of its reference"
 
 
 def _teacher(report: Mapping[str, Any]) -> dict[str, Any]:
@@ -140,14 +144,14 @@ def _teacher(report: Mapping[str, Any]) -> dict[str, Any]:
 
 def _counts(report: Mapping[str, Any]) -> dict[str, Any]:
     train = report["train"]
+    equal, words = train["equal_to_reference"], train["distinct_words"]
     return {
         "sources": f"{train['sources']:,}",
         **{f"left out: {_REASONS[reason]}": f"{count:,}" for reason, count in train["dropped"].items()},
         "kept": f"{train['kept']:,}",
         "drop rate": f"{100 * train['drop_rate']:.2f} %",
-        "kept ones equal to their reference": f"{100 * train['equal_to_reference']:.1f} %",
-        "distinct target words, distilled": f"{train['distinct_words']['distilled']:,}",
-        "distinct target words, reference": f"{train['distinct_words']['reference']:,}",
+        **({} if equal is None else {"kept ones equal to their reference": f"{100 * equal:.1f} %"}),
+        **{f"distinct target words, {name}": f"{count:,}" for name, count in words.items()},
     }
 
 

@@ -275,9 +275,13 @@ class TokenBudgetTrainer(Trainer):
             self.args.hub_token = token
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """A weight that is tied to one that was loaded is not missing."""
-        tied = getattr(self.accelerator.unwrap_model(self.model), "all_tied_weights_keys", {})
-        missing = [name for name in load_result.missing_keys if name not in tied]
+        """A weight that is tied to one that was loaded, or is computed and never saved, is not missing."""
+        model = self.accelerator.unwrap_model(self.model)
+        absent = {
+            *getattr(model, "all_tied_weights_keys", ()),
+            *(getattr(model, "_keys_to_ignore_on_save", None) or ()),
+        }
+        missing = [name for name in load_result.missing_keys if name not in absent]
         super()._issue_warnings_after_load(load_result._replace(missing_keys=missing))
 
     def create_scheduler(

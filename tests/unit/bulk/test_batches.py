@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The translator of batches: alone, in processes of `datasets.map`, as actors of a Ray cluster, one of them killed."""
+"""The translator of batches: alone, in processes of `datasets.map`, and as Ray actors, one of them killed."""
 
 from __future__ import annotations
 

@@ -301,6 +301,37 @@ def test_model_that_does_not_translate_is_refused(
     assert not (tmp_path / "out").exists()
 
 
+def test_model_of_ours_makes_a_corpus_of_sources_alone(
+    make: Callable, place: SimpleNamespace, tiny_model: object, tiny_tokenizer: object, tmp_path: Path
+):
+    """U-DiMS on a corpus made beforehand: the targets are the teacher's translations in so many passes."""
+    from dims_hf import translate
+
+    tiny_model.save_pretrained(tmp_path / "cmlm")
+    save_tokenizer(tiny_tokenizer, tmp_path / "cmlm")
+    sources = [line for line in (place.data / "train.en").read_text().splitlines() if line][:9]
+    (tmp_path / "mono.en").write_text("".join(f"{line} .\n" for line in sources))
+    words = ["--teacher", str(tmp_path / "cmlm"), "--num_iterations", "2", "--monolingual", str(tmp_path / "mono.en")]
+    folder = make(tmp_path / "out", *words, "--max_length_ratio", "none")
+    made = load_corpus(folder, "en", "de")
+    wanted = translate(tiny_model, tiny_tokenizer, list(made["train"]["source"]), num_iterations=2)
+    assert list(made["train"]["target"]) == [each.text for each in wanted]
+    report = report_of(folder)
+    assert report["train"]["sources"] == 9 and report["train"]["kept"] == len(made["train"]) > 0
+    assert report["settings"]["num_iterations"] == 2 and report["corpus"]["monolingual"] == "mono.en"
+    assert made["valid"].to_dict() == load_corpus(place.data, "en", "de")["valid"].to_dict()
+    card = (folder / "README.md").read_text()
+    assert "the training sources of `mono.en`" in card and "translation (in 2 passes) as its target" in card
+    with pytest.raises(ValueError, match="MarianMTModel is autoregressive, and has no passes"):
+        make(tmp_path / "marian", "--num_iterations", "2")
+
+
+@pytest.mark.slow
+def test_processes_of_its_own_make_the_same_corpus(place: SimpleNamespace, make: Callable, tmp_path: Path):
+    folder = make(tmp_path / "two", "--processes", "2")
+    assert contents(folder) == contents(place.made)
+
+
 @pytest.mark.slow
 def test_killed_process_then_two_processes_equal_one(place: SimpleNamespace, repository: Path, tmp_path: Path):
     folder, script = tmp_path / "killed", repository / "training" / "make_distilled_data.py"

@@ -168,6 +168,31 @@ def test_resumed_run_equals_the_uninterrupted_one(make_trainer: Callable, larges
     assert largest_difference(whole.model, finished.model) == 0
 
 
+def test_resuming_says_nothing_of_weights_that_are_tied_or_never_saved(
+    make_trainer: Callable, caplog: pytest.LogCaptureFixture
+):
+    import logging
+
+    from safetensors.torch import load_file
+
+    save = {"save_strategy": "steps", "save_steps": 3, "max_steps": 3}
+    trainer = make_trainer("whole", **save)
+    trainer.train()
+    checkpoint = f"{trainer.args.output_dir}/checkpoint-3"
+    absent = trainer.model.state_dict().keys() - load_file(f"{checkpoint}/model.safetensors").keys()
+    assert {"lm_head.weight", "model.encoder.embed_positions.weight"} <= absent
+    # transformers' loggers hand nothing on to the root, where caplog listens
+    logging.getLogger("transformers").addHandler(caplog.handler)
+    try:
+        make_trainer("again", **save).train(resume_from_checkpoint=checkpoint)
+        assert "missing keys" not in caplog.text
+        incompatible = trainer.model.load_state_dict({}, strict=False)
+        trainer._issue_warnings_after_load(incompatible)
+    finally:
+        logging.getLogger("transformers").removeHandler(caplog.handler)
+    assert "model.shared.weight" in caplog.text and "embed_positions" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
