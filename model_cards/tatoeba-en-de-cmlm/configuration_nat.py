@@ -67,6 +67,10 @@ class NATConfig(PreTrainedConfig):
     predicts_length = False
     writes_alignments = False
     decoding_strategy = ""
+    # Whether a pass leaves no masks, so that later ones read all that it wrote, and whether each position then sees
+    # only what was surer than itself.
+    fills_all = False
+    shows_in_order = False
 
     vocab_size: int = 32000
     d_model: int = 512

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 
@@ -49,7 +49,7 @@ class DecoderInputs:
     def select(self, sentences: torch.Tensor) -> DecoderInputs:
         """Those of some sentences of the batch, by their indices (B',)."""
         rows = torch.arange(len(self.is_target), device=sentences.device)
-        rows = rows.view(len(self.sources), -1)[sentences].flatten()
+        rows = rows.view(self.sources.num_sentences, -1)[sentences].flatten()
         # All columns: the longest sentences need the most passes, so there is next to nothing to cut off.
         return DecoderInputs(rows, self.is_target[rows], self.sources.select(sentences))
 
@@ -120,7 +120,7 @@ class DecodingState:
         state (`torch.LongTensor` of shape `(R, T)`): KEPT (0), REVEALED (1) or REMASKED (2) by the latest pass.
         num_passes (`int`): decoder passes done.
         num_iterations (`int`): decoder passes planned.
-        is_settled (`bool`): whether further passes would change nothing.
+        is_settled (`bool`): whether further passes would change nothing; for each sentence (B,) in an exported step.
         is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
             gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
@@ -134,14 +134,14 @@ class DecodingState:
     state: torch.Tensor
     num_passes: int
     num_iterations: int
-    is_settled: bool = False
+    is_settled: bool | torch.Tensor = False
     is_forced: torch.Tensor | None = None
     best: BestTokens | None = None
 
     @property
-    def is_finished(self) -> bool:
+    def is_finished(self) -> bool | torch.Tensor:
         """Whether all passes are done, or further ones would change nothing."""
-        return self.is_settled or self.num_passes >= self.num_iterations
+        return self.is_settled | (self.num_passes >= self.num_iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -282,20 +282,35 @@ class GridStrategy(DecodingStrategy[GridState]):
     def step(self, state: GridState) -> GridState:
         return self.advance(state, self.compute_logits(state))
 
+    def decoder_options(self, state: GridState) -> dict[str, Any]:
+        """More arguments of the decoder in the next pass, for the rows that it computes; here none."""
+        return {}
+
     def compute_logits(self, state: GridState) -> torch.Tensor:
         """Logits (M, V) in fp32 of one pass at the positions to update, suppressed tokens -inf."""
         inputs = state.inputs
         hidden = self.run_decoder(
-            state.tokens[inputs.rows], inputs.is_target, inputs.sources, state.is_updated[inputs.rows]
+            state.tokens[inputs.rows],
+            inputs.is_target,
+            inputs.sources,
+            state.is_updated[inputs.rows],
+            **self.decoder_options(state),
         )
         return suppress(self.model.project_vocabulary(hidden), self.model.suppressed_token_ids())
 
     def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         """State after a pass that gave `logits` (M, V)."""
-        settings, is_updated, rows = self.settings, state.is_updated, state.inputs.rows
+        settings = self.settings
         tokens, log_probs = choose_tokens(
             logits, [], do_sample=settings.do_sample, temperature=settings.temperature, generator=self.generator
         )
+        return self.write(state, logits, tokens, log_probs)
+
+    def write(
+        self, state: GridState, logits: torch.Tensor, tokens: torch.Tensor, log_probs: torch.Tensor
+    ) -> GridState:
+        """State after a pass that gave `logits` (M, V), of which these tokens (M,) and log-probabilities (M,) came."""
+        is_updated, rows = state.is_updated, state.inputs.rows
         is_new = is_updated
         if not isinstance(rows, slice):
             # Rows that are not computed keep what they have.
@@ -307,10 +322,15 @@ class GridStrategy(DecodingStrategy[GridState]):
         if state.best is not None:
             after = replace(after, best=state.best.update(is_new, BestTokens.of(logits, self.num_best)))
         # A sample may differ from the last one even where its input does not.
-        return self.plan(after, None if settings.do_sample else state)
+        return self.plan(after, None if self.settings.do_sample else state)
 
     def plan(self, state: GridState, before: GridState | None) -> GridState:
         """The state with what its next pass computes; `before` is the state before the last pass."""
+        if torch.compiler.is_compiling():
+            # An exported step has no branches: it computes all rows, and whoever runs it leaves out the settled ones.
+            is_updated = self.positions_to_update(state)
+            is_open = find_open_sentences(is_updated, before, state, state.grid.lengths.shape[1])
+            return replace(state, is_updated=is_updated, is_settled=~is_open)
         if state.is_finished:
             return state
         is_updated = self.positions_to_update(state)
@@ -318,7 +338,7 @@ class GridStrategy(DecodingStrategy[GridState]):
         num_open, inputs = int(is_open.sum()), state.inputs
         if num_open == 0:
             return replace(state, is_updated=is_updated, is_settled=True)
-        if num_open < len(inputs.sources):
+        if num_open < inputs.sources.num_sentences:
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
@@ -343,7 +363,7 @@ class GridStrategy(DecodingStrategy[GridState]):
             scores = scores + state.grid.bonus.flatten()
         order = rank_candidates(scores, lengths.shape[1])
         rows = order[:, : settings.num_return_sequences].flatten()
-        width = int(lengths.flatten()[rows].max())
+        width = lengths.flatten()[rows].max().item()
         sequences = self.read_out(tokens[rows, :width], lengths.flatten()[rows])
         if settings.collapse_repeats:
             is_forced = None if state.is_forced is None else state.is_forced[rows, :width]
@@ -368,7 +388,7 @@ class GridStrategy(DecodingStrategy[GridState]):
 
 def trim_padding(sequences: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """Right-padded sequences (R, T) up to the last token of the longest."""
-    width = int((sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
+    width = (sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max().item() + 1
     return sequences[:, :width]
 
 

@@ -72,6 +72,39 @@ def select_lowest(scores: torch.Tensor, is_eligible: torch.Tensor, num_selected:
     return (ranks < num_selected.unsqueeze(1)) & is_eligible
 
 
+def rank_by_score(scores: torch.Tensor, is_content: torch.Tensor) -> torch.Tensor:
+    """
+    Rank of each content position's score in its row, the highest having rank 0; ties go to the leftmost.
+
+    Args:
+        scores (`torch.Tensor` of shape `(B, T)`): floating point.
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that are ranked.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, T)`: 0 … N − 1 at content, -1 elsewhere.
+    """
+    order = scores.masked_fill(~is_content, -torch.inf).argsort(dim=1, descending=True, stable=True)
+    # What is no content comes last even where a score is -inf itself.
+    order = order.gather(1, (~is_content).gather(1, order).long().argsort(dim=1, stable=True))
+    rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    return torch.empty_like(order).scatter_(1, order, rank).masked_fill(~is_content, -1)
+
+
+def see_surer(ranks: torch.Tensor) -> torch.Tensor:
+    """
+    Which positions each one sees in parallel easy-first: those of lower rank.
+
+    Source: Kasai et al. 2020 (DisCo, arXiv 2001.05136), §3.2.
+
+    Args:
+        ranks (`torch.LongTensor` of shape `(B, T)`): from [`rank_by_score`].
+
+    Returns:
+        `torch.BoolTensor` of shape `(B, T, T)`: [b, i, j] where i sees j.
+    """
+    return ranks.unsqueeze(1) < ranks.unsqueeze(2)
+
+
 def rank_in_blocks(scores: torch.Tensor, is_eligible: torch.Tensor, block_sizes: torch.Tensor) -> torch.Tensor:
     """
     Rank of each position's score within its block, the lowest having rank 0; ties go to the leftmost.

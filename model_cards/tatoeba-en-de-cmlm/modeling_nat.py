@@ -310,6 +310,12 @@ class NATEmbeddedStack(NATPreTrainedModel):
         assert inputs_embeds is not None  # one of the two is given
         return torch.ones(inputs_embeds.shape[:2], dtype=torch.bool, device=inputs_embeds.device)
 
+    @torch.no_grad()
+    def nearest_ids(self, inputs_embeds: torch.Tensor) -> torch.Tensor:
+        """Ids (B, L) of the tokens whose embeddings these (B, L, D) are, or come closest to."""
+        table = self.embed_tokens(torch.arange(self.embed_tokens.num_embeddings, device=inputs_embeds.device))
+        return torch.cdist(inputs_embeds.to(table.dtype), table.expand(len(inputs_embeds), -1, -1)).argmin(dim=-1)
+
     def embed(
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
     ) -> torch.Tensor:
@@ -377,6 +383,13 @@ class NATDecoder(NATEmbeddedStack):
         self.layers = nn.ModuleList(self.layer_class(config) for _ in range(config.decoder_layers))
         self.post_init()
 
+    def begin(
+        self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, dict]:
+        """Input of the first layer (R, T, D), and keyword arguments of all layers' self-attention."""
+        hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
+        return hidden_states, self.self_attention_masks(hidden_states, token_mask)
+
     def self_attention_masks(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> dict:
         """What a layer's self-attention may see, as keyword arguments of the layer: here every token."""
         return {
@@ -401,6 +414,7 @@ class NATDecoder(NATEmbeddedStack):
         inputs_embeds: torch.Tensor | None = None,
         cross_key_values: list[KeyValues] | None = None,
         output_positions: torch.Tensor | None = None,
+        visibility: torch.Tensor | None = None,
         **kwargs,
     ) -> BaseModelOutputWithCrossAttentions:
         """
@@ -415,6 +429,8 @@ class NATDecoder(NATEmbeddedStack):
             cross_key_values (*optional*): of [`project_cross_key_values`], not to compute them again.
             output_positions (`torch.BoolTensor` of shape `(R, T)`, *optional*): the M positions whose last states are
                 needed; no others are returned.
+            visibility (`torch.BoolTensor` of shape `(R, T, T)`, *optional*): of a family whose positions have contexts
+                of their own, what each of them sees.
 
         Returns:
             `last_hidden_state` (R, T, D), or (M, D) in row-major order; cross-attentions are (B, H, K·T, S).
@@ -426,18 +442,21 @@ class NATDecoder(NATEmbeddedStack):
         if encoder_hidden_states is None:
             raise ValueError("encoder_hidden_states are missing. Pass the encoder's output for the sources.")
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
-        hidden_states = self.embed(input_ids, inputs_embeds, token_mask)
-        self_masks = self.self_attention_masks(hidden_states, token_mask)
+        sights = {} if visibility is None else {"visibility": visibility}
+        hidden_states, self_masks = self.begin(input_ids, inputs_embeds, token_mask, **sights)
         cross_mask = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=join_rows(hidden_states, encoder_hidden_states.shape[0]),
             attention_mask=encoder_attention_mask,
             encoder_hidden_states=encoder_hidden_states,
         )
+        # by position: reentrant checkpointing passes no gradient to keyword arguments
+        context = (self_masks.pop("context"),) if "context" in self_masks else ()
         for index, layer in enumerate(self.layers):
             hidden_states = layer(
                 hidden_states,
                 encoder_hidden_states,
+                *context,
                 encoder_attention_mask=cross_mask,
                 cross_key_values=None if cross_key_values is None else cross_key_values[index],
                 output_positions=output_positions if layer is self.layers[-1] else None,
@@ -508,6 +527,7 @@ class NATModel(NATPreTrainedModel):
         encoder_outputs: BaseModelOutput | tuple | None = None,
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
+        decoder_options: dict | None = None,
         **kwargs,
     ) -> Seq2SeqModelOutput:
         """
@@ -520,6 +540,7 @@ class NATModel(NATPreTrainedModel):
             decoder_attention_mask (`torch.Tensor` of shape `(B, T)`, *optional*): 1 for tokens.
             encoder_outputs (*optional*): skips the encoder.
             inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor`, *optional*): instead of ids.
+            decoder_options (`dict`, *optional*): more arguments of the family's decoder.
 
         Returns:
             `Seq2SeqModelOutput` with `last_hidden_state` (B, T, D) and `encoder_last_hidden_state` (B, S, D).
@@ -542,6 +563,7 @@ class NATModel(NATPreTrainedModel):
             encoder_attention_mask=attention_mask,
             inputs_embeds=decoder_inputs_embeds,
             return_dict=True,
+            **(decoder_options or {}),
             **kwargs,
         )
         return Seq2SeqModelOutput(

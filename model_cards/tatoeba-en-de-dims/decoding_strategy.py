@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from typing import ClassVar, Generic, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
 from transformers.utils import ModelOutput
@@ -153,8 +153,10 @@ class EncodedSources:
     hidden: torch.Tensor
     cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
 
-    def __len__(self) -> int:
-        return len(self.hidden)
+    @property
+    def num_sentences(self) -> int:
+        """B; `len` would fix it in an exported graph."""
+        return self.hidden.shape[0]
 
     def select(self, sentences: torch.Tensor) -> EncodedSources:
         """Those of some sentences, by their indices (B',)."""
@@ -262,6 +264,7 @@ class DecodingStrategy(Generic[State]):
         is_target: torch.Tensor,
         sources: EncodedSources,
         output_positions: torch.Tensor | None = None,
+        **options: Any,
     ) -> torch.Tensor:
         """
         Last decoder states of one pass.
@@ -271,6 +274,7 @@ class DecodingStrategy(Generic[State]):
             is_target (`torch.BoolTensor` of shape `(R, T)`): True = token, False = padding.
             sources ([`EncodedSources`]): the rows' sources, each of which serves the same number of adjacent rows.
             output_positions (`torch.BoolTensor` of shape `(R, T)`, *optional*): the M positions that are needed.
+            options: more arguments of the family's decoder.
 
         Returns:
             `torch.FloatTensor` of shape `(R, T, D)`, or `(M, D)`.
@@ -283,6 +287,7 @@ class DecodingStrategy(Generic[State]):
             cross_key_values=sources.cross_key_values,
             output_positions=output_positions,
             return_dict=True,
+            **options,
         ).last_hidden_state
 
 
