@@ -26,16 +26,8 @@ FIGURE_NAME = "quality_vs_iterations.png"
 
 RESULTS_NAME = "results.json"
 
-# What an export writes under names that depend on the model: weights (in one file or several) and code.
-_OWN_FILES = (
-    "model*.safetensors",
-    "model*.safetensors.index.json",
-    *(f"{part}_*.py" for part in ("configuration", "modeling", "generation", "decoding", "pipeline")),
-    "masking.py",
-    "source_text.py",
-    "copied_text.py",
-    "alignment.py",
-)
+# Weights, in one file or several; their names depend on the size of the model.
+_WEIGHTS = ("model*.safetensors", "model*.safetensors.index.json")
 
 
 def write_hub_folder(
@@ -126,11 +118,24 @@ def _replace_files(written: Path, folder: Path) -> int:
     """Moves a complete export into its folder, without what a former one left there; returns its bytes."""
     names = {path.name for path in written.iterdir()}
     size = sum(path.stat().st_size for path in written.iterdir())
+    former = {*_find_code(folder), *(path for pattern in _WEIGHTS for path in folder.glob(pattern))}
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)
-    for pattern in _OWN_FILES:
-        for path in folder.glob(pattern):
-            if path.name not in names:
-                path.unlink()
+    for path in former:
+        if path.name not in names:
+            path.unlink(missing_ok=True)
     for name in sorted(names):
         move(written / name, folder / name)
     return size
+
+
+def _find_code(folder: Path) -> set[Path]:
+    """The modules that the checkpoint in a folder names as its code, and those that they import."""
+    from transformers.dynamic_module_utils import get_relative_import_files
+
+    path = folder / "config.json"
+    config = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    pipelines = (pipeline.get("impl") for pipeline in config.get("custom_pipelines", {}).values())
+    references = filter(None, [*config.get("auto_map", {}).values(), *pipelines])
+    modules = {folder / f"{reference.partition('.')[0]}.py" for reference in references}
+    found = {path for path in modules if path.is_file()}
+    return found.union(*(map(Path, get_relative_import_files(path)) for path in found))

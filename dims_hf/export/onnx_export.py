@@ -6,8 +6,8 @@ from __future__ import annotations
 
 import importlib.metadata
 import logging
+import math
 import os
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,8 +28,10 @@ from .folders import (
     write_description,
 )
 from .onnx_builder import IR_VERSION, LISTED_GROUP, OPSET, WeightStore
-from .onnx_graphs import GRAPHS, make_graphs, save_graphs
+from .onnx_graphs import GRAPHS, TranslationGraph, make_graphs, save_graphs
+from .onnx_tracing import TracedGraph, save_graphs as save_traced, trace_graphs
 from .onnx_translator import OnnxTranslator
+from .standalone import standalone_source
 
 
 if TYPE_CHECKING:
@@ -41,6 +43,17 @@ logger = logging.getLogger(__name__)
 
 WEIGHTS_NAME, TRANSLATOR_NAME = "weights.bin", "onnx_translator.py"
 SHORTLIST_NAME = "shortlist.npz"
+
+GRAPH_KINDS = ("auto", "traced", "built")
+
+# Decoding rules that the translator follows, where the model's strategy knows them.
+RULES = (
+    "length_score_weight",
+    "repeat_penalty",
+    "prefix_beam_size",
+    "language_model_weight",
+    "token_bonus",
+)
 
 # Sentences per batch of a comparison.
 _BATCH_SIZE = 32
@@ -59,18 +72,21 @@ def export_onnx(
     sentences: Sequence[str] = (),
     references: Sequence[str] | None = None,
     shortlist: Shortlist | None = None,
+    graph: str = "auto",
     name: str = "model",
     overwrite: bool = False,
 ) -> dict[str, Any]:
     """
     Writes a folder that translates with ONNX Runtime alone, after comparing it with PyTorch token for token.
 
-    A model that decodes in one pass becomes one graph (`model.onnx`), any other one an encoder and a decoding step
-    (`encoder.onnx`, `decoder.onnx`). With `int8`, the fp32 graphs are verified first, and the int8 ones compared with
-    them.
+    Graphs of any family are traced: an encoder, and the start, a step and the finish of its strategy (see
+    [`trace_graphs`](export.onnx_tracing.trace_graphs)). Those of CMLM, CMLMC and Imputer are also built by hand, which
+    makes them faster: one graph for one pass (`model.onnx`), an encoder and a decoder (`encoder.onnx`, `decoder.onnx`)
+    for several. With `int8`, the fp32 graphs are verified first, and the int8 ones compared with them.
 
     Args:
-        model (`PreTrainedModel`): a CMLM, CMLMC or Imputer on the CPU in fp32.
+        model (`PreTrainedModel`): a translation model of this package, or of a family registered with it, on the CPU
+            in fp32.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer, with a `tokenizer.json`.
         output_dir (`str` or `os.PathLike`): folder to write, whole or not at all.
         int8 (`bool`, *optional*): 8-bit weights, and 8-bit activations with a scale of their own for every token.
@@ -78,7 +94,8 @@ def export_onnx(
         sentences (`Sequence[str]`, *optional*): sources to verify on, beside random ids and built-in sentences.
         references (`Sequence[str]`, *optional*): their translations; BLEU is then measured on all `sentences`.
         shortlist ([`Shortlist`], *optional*): the graphs project on the ids it lists for a source alone. They are
-            verified on the whole vocabulary, and what the shortlist changes is measured.
+            verified on the whole vocabulary, and what the shortlist changes is measured. For hand-built graphs alone.
+        graph (`str`): "traced", "built", or "auto": the hand-built one where the family has one.
         name (`str`): the model's name in `export.json` and the card.
         overwrite (`bool`, *optional*): replace a former export.
 
@@ -86,7 +103,7 @@ def export_onnx(
         `dict[str, Any]`: what `export.json` holds.
 
     Raises:
-        ValueError: the graphs do not give PyTorch's tokens, the family has no graphs, or `output_dir` is taken.
+        ValueError: the graphs do not give PyTorch's tokens, the family cannot be traced, or `output_dir` is taken.
     """
     output_dir = Path(output_dir)
     check_output_dir(output_dir, overwrite=overwrite)
@@ -95,11 +112,17 @@ def export_onnx(
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a graph of a single pass.")
+    kind = choose_graph(model, graph, has_shortlist=shortlist is not None)
+    traced = trace_graphs(model) if kind == "traced" else None
     with holding(output_dir, beside=True), making_folder(output_dir) as temporary:
         systems = {}
         for precision in ("fp32", "int8") if int8 else ("fp32",):
             folder = Path(temporary, precision)
-            written = write_graphs(model, folder, num_iterations=passes, int8=precision == "int8", shortlist=shortlist)
+            is_int8 = precision == "int8"
+            if traced is not None:
+                written = write_traced(model, folder, traced, num_iterations=passes, int8=is_int8)
+            else:
+                written = write_graphs(model, folder, num_iterations=passes, int8=is_int8, shortlist=shortlist)
             _add_text_files(folder, tokenizer)
             systems[precision] = OnnxTranslator(folder, shortlist=False)
             if precision == "fp32":
@@ -128,7 +151,7 @@ def write_graphs(
     shortlist: Shortlist | None = None,
 ) -> dict[str, Any]:
     """
-    Writes the graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
+    Writes hand-built graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
 
     Args:
         model (`PreTrainedModel`): a CMLM, CMLMC or Imputer in fp32.
@@ -146,15 +169,8 @@ def write_graphs(
         model, store, one_pass=num_iterations == 1, quantized=int8, has_shortlist=shortlist is not None
     )
     save_graphs(builders, store, folder)
-    description = {
-        "model_type": model.config.model_type,
-        "precision": "int8" if int8 else "fp32",
-        "graphs": {name: f"{name}.onnx" for name in builders},
-        "settings": _settings(model, num_iterations),
-        "opset": OPSET,
-        "ir_version": IR_VERSION,
-        "versions": {package: importlib.metadata.version(package) for package in ("onnx", "onnxruntime", "torch")},
-    }
+    settings = {**_settings(model, num_iterations), **GRAPHS[model.config.model_type].settings(model)}
+    description = _describe(model, list(builders), settings, int8=int8, opset=OPSET, ir_version=IR_VERSION)
     if shortlist is not None:
         shortlist.save(folder / SHORTLIST_NAME)
         description["shortlist"] = {
@@ -167,25 +183,105 @@ def write_graphs(
     return description
 
 
+def choose_graph(model: PreTrainedModel, graph: str, *, has_shortlist: bool = False) -> str:
+    """
+    "built" or "traced".
+
+    Raises:
+        ValueError: for another choice, and for hand-built graphs, or a shortlist, of a family that has none.
+    """
+    if graph not in GRAPH_KINDS:
+        raise ValueError(f"graph must be one of {', '.join(GRAPH_KINDS)}, got {graph!r}.")
+    family, is_built = model.config.model_type, model.config.model_type in GRAPHS
+    if graph == "built" and not is_built:
+        raise ValueError(
+            f"Graphs of {family!r} are not built by hand, only those of {', '.join(GRAPHS)}. Use graph='traced'."
+        )
+    kind = ("built" if is_built else "traced") if graph == "auto" else graph
+    if kind == "traced" and has_shortlist:
+        raise ValueError(
+            f"Traced graphs project on the whole vocabulary. Leave out the shortlist"
+            f"{' and graph=traced' if is_built else f' for {family!r}'}."
+        )
+    return kind
+
+
+def write_traced(
+    model: PreTrainedModel,
+    folder: str | os.PathLike[str],
+    traced: Mapping[str, TracedGraph] | None = None,
+    *,
+    num_iterations: int,
+    int8: bool = False,
+) -> dict[str, Any]:
+    """
+    Writes traced graphs of a model and what [`OnnxTranslator.generate`] needs to run them, without any check.
+
+    Args:
+        model (`PreTrainedModel`): a translation model in fp32.
+        folder (`str` or `os.PathLike`): made if it does not exist.
+        traced (`dict[str, TracedGraph]`, *optional*): its graphs, where they are traced already; int8 changes them.
+        num_iterations (`int`): decoder passes unless the translator is told otherwise.
+        int8 (`bool`, *optional*): as for [`export_onnx`].
+
+    Returns:
+        `dict`: as [`write_graphs`].
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    traced = trace_graphs(model) if traced is None else traced
+    save_traced(traced, WeightStore(WEIGHTS_NAME), folder, int8=int8)
+    config = model.config
+    settings = {
+        **_settings(model, num_iterations),
+        "predicts_length": config.predicts_length,
+        "max_source_length": config.max_source_length,
+        "by_row": sorted({name for graph in traced.values() for name in graph.by_row}),
+        **({"blank_token_id": config.blank_token_id} if config.writes_alignments else {}),
+        **(TranslationGraph.length_bounds(config) if config.predicts_length else {}),
+    }
+    some = next(iter(traced.values())).model
+    versions = {"opset": some.opset_imports[""], "ir_version": some.ir_version}
+    description = _describe(model, list(traced), settings, int8=int8, **versions)
+    write_description(folder, description)
+    return description
+
+
 def _add_text_files(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     add_tokenizer(folder, tokenizer)
-    shutil.copyfile(Path(__file__).with_name(TRANSLATOR_NAME), folder / TRANSLATOR_NAME)
+    (folder / TRANSLATOR_NAME).write_text(standalone_source(), encoding="utf-8")
+
+
+def _describe(
+    model: PreTrainedModel, graphs: Sequence[str], settings: dict[str, Any], *, int8: bool, opset: int, ir_version: int
+) -> dict[str, Any]:
+    return {
+        "model_type": model.config.model_type,
+        "precision": "int8" if int8 else "fp32",
+        "graphs": {name: f"{name}.onnx" for name in graphs},
+        "settings": settings,
+        "opset": opset,
+        "ir_version": ir_version,
+        "versions": {package: importlib.metadata.version(package) for package in ("onnx", "onnxruntime", "torch")},
+    }
 
 
 def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
-    config, generation = model.config, model.generation_config
+    config, decoding = model.config, model.decoding_settings()
     names = ("bos", "pad", "eos", "mask")
+    rules = {rule: getattr(decoding, rule) for rule in RULES if rule in decoding.names()}
     return {
         "num_iterations": num_iterations,
-        "length_beam_size": generation.length_beam_size,
-        "collapse_repeats": generation.collapse_repeats,
+        "length_beam_size": decoding.length_beam_size,
+        "collapse_repeats": decoding.collapse_repeats,
         "empty_token_id": config.empty_token_id,
+        # JSON knows no infinity
+        **{rule: str(value) if value == math.inf else value for rule, value in rules.items()},
         **{f"{name}_token_id": getattr(config, f"{name}_token_id") for name in names},
         "suppressed_token_ids": model.suppressed_token_ids(),
         "update_all_positions": config.update_all_positions,
         "max_position_embeddings": config.max_position_embeddings,
         "vocab_size": config.vocab_size,
-        **GRAPHS[config.model_type].settings(model),
     }
 
 
@@ -279,8 +375,8 @@ def agreement(exact: OnnxTranslator, other: OnnxTranslator, sentences: Sequence[
 
     Returns:
         `dict`: share of `sentences` with the same text, of translations of the same number of tokens (`lengths`), and
-        of `tokens` that are the same when the second decodes at the lengths of the first, or in the alignments of an
-        Imputer.
+        of `tokens` that are the same when the second decodes at the lengths of the first, in the alignments of an
+        Imputer, or place by place where a model has neither.
     """
     texts, lengths, tokens = [], [], []
     for start in range(0, len(sentences), _BATCH_SIZE):
@@ -290,8 +386,10 @@ def agreement(exact: OnnxTranslator, other: OnnxTranslator, sentences: Sequence[
         sizes = [(row != exact.settings["pad_token_id"]).sum(axis=1) for row in (first, second)]
         if exact.predicts_length:
             tokens.extend(_same_tokens(first, sizes[0], other, batch))
+        elif exact.writes_alignments:
+            tokens.extend(_same_places(*(translator.align(*batch) for translator in (exact, other)), exact))
         else:
-            tokens.extend(_same_positions(exact, other, batch))
+            tokens.extend(_same_places(first, second, exact))
         lengths.extend((sizes[0] == sizes[1]).tolist())
         texts.extend(a == b for a, b in zip(exact.decode(first), other.decode(second)))
     shares = {"sentences": texts, "lengths": lengths, "tokens": tokens}
@@ -308,11 +406,13 @@ def _same_tokens(
     return (sequences == forced)[is_content].tolist()
 
 
-def _same_positions(exact: OnnxTranslator, other: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]) -> list[bool]:
-    """Whether `other` writes the same at each position of the alignments, blanks included."""
-    first, second = (translator.align(*batch) for translator in (exact, other))
-    lengths = batch[1].sum(axis=1) * exact.settings["upsample_ratio"]
-    return (first == second)[np.arange(first.shape[1]) < lengths[:, None]].tolist()
+def _same_places(first: np.ndarray, second: np.ndarray, translator: OnnxTranslator) -> list[bool]:
+    """Whether two sequences have the same at each place where one of them is no padding: blanks are something."""
+    pad, width = translator.settings["pad_token_id"], max(first.shape[1], second.shape[1])
+    first, second = (
+        np.pad(rows, ((0, 0), (0, width - rows.shape[1])), constant_values=pad) for rows in (first, second)
+    )
+    return (first == second)[(first != pad) | (second != pad)].tolist()
 
 
 def mean_listed_ids(translator: OnnxTranslator, sentences: Sequence[str]) -> float:

@@ -71,15 +71,19 @@ class TranslationGraph:
             x = self.feed_forward(x, name, layer)
         return x
 
-    def predict_length(self, states: str, attention_mask: str) -> str:
-        """Likeliest length class (B,) of encoder states (B, S, D); always in fp32, as all tokens hang on it."""
+    def predict_length(self, states: str, attention_mask: str) -> tuple[str, str | None]:
+        """
+        Likeliest length class (B,) of encoder states (B, S, D), and log-probabilities (B, L) of all classes; always in
+        fp32, as all tokens hang on it.
+        """
         b = self.builder
         weights = b.op("Cast", b.op("Unsqueeze", attention_mask, b.constant([2])), to=1)
         total, count = (
             b.op("ReduceSum", value, b.constant([1]), keepdims=0) for value in (b.op("Mul", states, weights), weights)
         )
         matrix = b.weight("length_head.weight", to_numpy(self.model.length_head.weight).T)
-        return b.op("ArgMax", b.op("MatMul", b.op("Div", total, count), matrix), axis=1, keepdims=0)
+        logits = b.op("MatMul", b.op("Div", total, count), matrix)
+        return b.op("ArgMax", logits, axis=1, keepdims=0), b.op("LogSoftmax", logits, axis=1)
 
     def cross_key_values(self, states: str) -> list[tuple[str, str]]:
         """Keys and values (B, S, D) of each decoder layer, before their biases."""
@@ -199,7 +203,7 @@ class TranslationGraph:
     def predict(self, states: str, grid: str, positions: str, with_scores: str | None) -> tuple[str, str]:
         """
         Likeliest token (M,) of states (M, D), and its log-probability (0 if not asked for); they are of positions (M,)
-        in the flattened grid (R, T).
+        in the flattened grid (R, T). The graph also gives the logits, which cost nothing where nobody fetches them.
         """
         b = self.builder
         if self.has_shortlist:
@@ -207,6 +211,9 @@ class TranslationGraph:
         else:
             logits, scale = b.tied_projection(states, TABLE, self.table, self._exclusions())
             largest, token = b.max_and_argmax(logits, len(self.table))
+        b.output("logits", logits, np.float32, ("M", "V"))
+        if scale is not None:
+            b.output("logit_scale", scale, np.float32, ("M", 1))
         squeeze = b.constant([1])
         tokens = b.op("Squeeze", token, squeeze)
 
@@ -235,6 +242,17 @@ class TranslationGraph:
         given = b.op("Unsqueeze", given, b.constant([1]))
         chosen = b.op("Where", b.op("Greater", given, b.constant(0)), b.op("Add", given, b.constant(2)), clamped)
         return b.op("Reshape", chosen, b.constant([-1]))
+
+    def pick_lengths(self, length_log_probs: str, lengths: str) -> str:
+        """Log-probabilities (R,) of candidates' lengths (R,) among those of all classes (B, L)."""
+        b = self.builder
+        num_classes = self.config.max_target_length
+        # given lengths may be longer than any class; nothing is made of their probability
+        classes = b.op("Min", lengths, b.constant(num_classes - 1))
+        shape = b.op("Concat", b.op("Shape", length_log_probs, end=1), b.constant([-1]), axis=0)
+        by_sentence = b.op("Reshape", classes, shape)
+        picked = b.op("GatherElements", length_log_probs, by_sentence, axis=1)
+        return b.op("Reshape", picked, b.constant([-1]))
 
     def template(self, lengths: str, columns: str) -> tuple[str, str]:
         """`<s> mask … mask </s> pad …` (R, T), and which positions are masks (R, T)."""
@@ -318,11 +336,11 @@ class ImputerGraph(TranslationGraph):
 
     output_name = "alignments"
 
-    def predict_length(self, states: str, attention_mask: str) -> str:
-        """Positions of each alignment (B,)."""
+    def predict_length(self, states: str, attention_mask: str) -> tuple[str, str | None]:
+        """Positions of each alignment (B,), which are no matter of probability."""
         b = self.builder
         num_tokens = b.op("ReduceSum", attention_mask, b.constant([1]), keepdims=0)
-        return b.op("Mul", num_tokens, b.constant(self.config.upsample_ratio))
+        return b.op("Mul", num_tokens, b.constant(self.config.upsample_ratio)), None
 
     def candidate_lengths(self, predicted: str) -> str:
         """The lengths (B,) themselves: there is one candidate each."""
@@ -389,7 +407,11 @@ def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
     with_scores = b.input("with_scores", np.bool_, (), np.array(True))
     states = graph.encode(input_ids, attention_mask)
     pairs = graph.cross_key_values(states)
-    lengths = graph.candidate_lengths(graph.predict_length(states, attention_mask))
+    predicted, length_log_probs = graph.predict_length(states, attention_mask)
+    lengths = graph.candidate_lengths(predicted)
+    b.output("lengths", lengths, np.int64, ("R",))
+    if length_log_probs is not None:
+        b.output("length_log_probs", graph.pick_lengths(length_log_probs, lengths), np.float32, ("R",))
     columns = b.op("Range", b.constant(0), b.op("ReduceMax", lengths, axes=[0], keepdims=0), b.constant(1))
     # templates of one length are equal
     different, _, which, _ = b.op("Unique", lengths, outputs=4)
@@ -412,7 +434,10 @@ def _write_encoder(graph: TranslationGraph, b: GraphBuilder) -> None:
     """Source ids to decoder lengths, before any beam, and the decoder's keys and values."""
     input_ids, attention_mask = _source_inputs(b)
     states = graph.encode(input_ids, attention_mask)
-    b.output("lengths", graph.predict_length(states, attention_mask), np.int64, ("B",))
+    lengths, length_log_probs = graph.predict_length(states, attention_mask)
+    b.output("lengths", lengths, np.int64, ("B",))
+    if length_log_probs is not None:
+        b.output("length_log_probs", length_log_probs, np.float32, ("B", "L"))
     for names, pair in zip(_pair_names(graph), graph.cross_key_values(states), strict=True):
         for name, value in zip(names, pair, strict=True):
             b.output(name, value, np.float32, ("B", "S", graph.config.d_model))

@@ -9,13 +9,13 @@ right.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
-from torch.nn import functional as F
 
 from .decoding_ctc import CTCDecoding, CTCSettings, collapse_rows, make_templates
 from .decoding_grid import AnyState, DecodingState, GridState, apply_pass, start_decoding
-from .masking import remaining_masks, select_lowest
+from .masking import rank_in_blocks, remaining_masks
 
 
 @dataclass(frozen=True)
@@ -82,49 +82,61 @@ def step_block_unmasking(
     select = _select_legacy if legacy_adjacency else _select_apart
 
     def select_masks(scores: torch.Tensor, num_passes: int) -> torch.Tensor:
-        size, width = state.num_iterations, scores.shape[1]
-        parts = [_split_blocks(part, size) for part in (scores, state.is_content, state.is_masked)]
-        return select(parts[0], parts[1], parts[2], num_passes).flatten(1)[:, :width]
+        return select(scores, state, _Blocks.of(state.is_content, state.num_iterations), num_passes)
 
     return apply_pass(state, is_updated, predictions, log_probs, select_masks, mask_token_id=mask_token_id)
 
 
-def _split_blocks(rows: torch.Tensor, size: int) -> torch.Tensor:
-    """(R, A) -> (R, number of blocks, size), filled up with zeros."""
-    return F.pad(rows, (0, -rows.shape[1] % size)).unflatten(1, (-1, size))
+class _Blocks(NamedTuple):
+    """
+    Blocks of positions.
+
+    Args:
+        sizes (`torch.LongTensor` of shape `(R,)`): S, of all blocks of a row but its last.
+        numbers (`torch.LongTensor` of shape `(R, A)`): of the block that each position is in.
+        places (`torch.LongTensor` of shape `(R, A)`): of each position in its block.
+        num_content (`torch.LongTensor` of shape `(R, A)`): positions that its block has, padding excluded.
+    """
+
+    sizes: torch.Tensor
+    numbers: torch.Tensor
+    places: torch.Tensor
+    num_content: torch.Tensor
+
+    @classmethod
+    def of(cls, is_content: torch.Tensor, size: int | torch.Tensor) -> _Blocks:
+        """Blocks of `size` positions, a tensor in an exported graph; content (R, A) is padded on the right."""
+        lengths = is_content.sum(dim=1, keepdim=True)
+        sizes = torch.ones_like(lengths) * size
+        columns = torch.arange(is_content.shape[1], device=is_content.device)
+        numbers = columns // sizes
+        starts = numbers * sizes
+        return cls(sizes.squeeze(1), numbers, columns - starts, torch.minimum((lengths - starts).clamp(min=0), sizes))
 
 
-def _select_apart(
-    scores: torch.Tensor, is_content: torch.Tensor, is_masked: torch.Tensor, num_passes: int
-) -> torch.Tensor:
-    """Masks (R, blocks, S) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
-    size = is_content.shape[2]
-    num_content = is_content.sum(dim=2)
-    num_left = remaining_masks(num_content, num_passes, size)
-    if num_passes == 1:
-        is_last = torch.arange(size, device=scores.device) == num_content.unsqueeze(2) - 1
-        scores = scores.masked_fill(is_last, float("inf"))
-        if size > 1:
-            # Its left neighbour is the last position of a block, which this pass reveals.
-            num_left[:, 1:] = num_left[:, 1:].masked_fill(num_content[:, 1:] == 1, 1)
-    return _select_lowest_of_blocks(scores, is_masked, num_left)
+def _select_apart(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int) -> torch.Tensor:
+    """Masks (R, A) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
+    num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
+    is_first_pass = torch.as_tensor(num_passes == 1, device=scores.device)
+    scores = scores.masked_fill(is_first_pass & (blocks.places == blocks.num_content - 1), float("inf"))
+    # A block of one position waits: its left neighbour is the last one of a block, which this pass reveals.
+    is_lone = (blocks.num_content == 1) & (blocks.numbers > 0) & (blocks.sizes.unsqueeze(1) > 1)
+    num_left = num_left.masked_fill(is_first_pass & is_lone, 1)
+    return _select_lowest_of_blocks(scores, state.is_masked, blocks, num_left)
 
 
-def _select_legacy(
-    scores: torch.Tensor, is_content: torch.Tensor, is_masked: torch.Tensor, num_passes: int
-) -> torch.Tensor:
-    """Masks (R, blocks, S) after `num_passes` passes: the least confident positions of each block, last excepted."""
-    size = is_content.shape[2]
-    scores = scores.masked_fill(torch.arange(size, device=scores.device) == size - 1, float("inf"))
-    return _select_lowest_of_blocks(scores, is_content, remaining_masks(is_content.sum(dim=2), num_passes, size))
+def _select_legacy(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int) -> torch.Tensor:
+    """Masks (R, A) after `num_passes` passes: the least confident positions of each block, last excepted."""
+    scores = scores.masked_fill(blocks.places == blocks.sizes.unsqueeze(1) - 1, float("inf"))
+    num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
+    return _select_lowest_of_blocks(scores, state.is_content, blocks, num_left)
 
 
 def _select_lowest_of_blocks(
-    scores: torch.Tensor, is_eligible: torch.Tensor, num_selected: torch.Tensor
+    scores: torch.Tensor, is_eligible: torch.Tensor, blocks: _Blocks, num_selected: torch.Tensor
 ) -> torch.Tensor:
-    """[`select_lowest`] of each block: (R, blocks, S)."""
-    selected = select_lowest(scores.flatten(0, 1), is_eligible.flatten(0, 1), num_selected.flatten())
-    return selected.view(scores.shape)
+    """The `num_selected` (R, A) eligible positions of each block with the lowest scores; ties go to the leftmost."""
+    return (rank_in_blocks(scores, is_eligible, blocks.sizes) < num_selected) & is_eligible
 
 
 class BlockUnmasking(CTCDecoding):

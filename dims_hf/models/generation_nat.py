@@ -196,7 +196,10 @@ class NATGenerationMixin(GenerationMixin):
         Raises:
             ValueError: for sources that would fail later or give nonsense; as [`generate`].
         """
-        input_ids, attention_mask = self._check_source(input_ids, attention_mask)
+        return self.prepare_sources(*self._check_source(input_ids, attention_mask))
+
+    def prepare_sources(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> EncodedSources:
+        """[`encode_sources`] without its checks: what an exported encoder computes of ids and their mask (B, S)."""
         hidden = self.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
         return EncodedSources(input_ids, attention_mask, hidden, self.model.decoder.project_cross_key_values(hidden))
 

@@ -111,7 +111,7 @@ def graph_lengths(config: DATConfig, attention_mask: torch.Tensor) -> torch.Tens
     ratio, limit = config.upsample_ratio, config.max_position_embeddings
     num_tokens = attention_mask.ne(0).sum(dim=1)
     lengths = (num_tokens * ratio).clamp(min=2)
-    if int(lengths.max()) > limit:
+    if not torch.compiler.is_compiling() and int(lengths.max()) > limit:
         row = int(lengths.argmax())
         raise ValueError(
             f"Row {row} has {int(num_tokens[row])} source tokens and a graph of {int(lengths[row])} vertices "
@@ -130,7 +130,7 @@ def make_graph_template(config: DATConfig, attention_mask: torch.Tensor) -> tupl
         ValueError: for a graph larger than the position table.
     """
     lengths = graph_lengths(config, attention_mask).unsqueeze(1)
-    position = torch.arange(int(lengths.max()), device=lengths.device)
+    position = torch.arange(lengths.max().item(), device=lengths.device)
     is_vertex = position < lengths
     tokens = torch.full(is_vertex.shape, config.mask_token_id, device=lengths.device)
     tokens[:, 0] = config.bos_token_id

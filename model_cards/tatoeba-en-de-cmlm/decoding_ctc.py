@@ -88,7 +88,7 @@ def make_templates(
     Returns:
         Ids (R, A), and their mask (R, A), True = position.
     """
-    is_content = torch.arange(int(lengths.max()), device=lengths.device) < lengths.unsqueeze(1)
+    is_content = torch.arange(lengths.max().item(), device=lengths.device) < lengths.unsqueeze(1)
     tokens = torch.full(is_content.shape, pad_token_id, device=lengths.device)
     return tokens.masked_fill(is_content, mask_token_id), is_content
 

@@ -38,13 +38,15 @@ def follow_transitions(
     *,
     word_scores: torch.Tensor | None = None,
     word_weight: float = 1.0,
+    max_vertices: int | None = None,
 ) -> torch.Tensor:
     """
     From each vertex to the likeliest next one: argmax_w log E[v, w], or with words, "lookahead",
     argmax_w (log E[v, w] + β · b(w)).
 
-    All successors are found at once; walking is one integer step per vertex of the path. Where nothing is open, the
-    path goes to the last vertex. Without words, only vertices on the path need a word afterwards.
+    All successors are found at once, and the vertices on the path by doubling: those that 1, 2, 4, … steps lead to.
+    Where nothing is open, the path goes to the last vertex. Without words, only vertices on the path need a word
+    afterwards.
 
     Source: Huang et al. 2022 (DA-Transformer, arXiv 2205.07459), §3.4.
 
@@ -54,6 +56,8 @@ def follow_transitions(
         word_scores (`torch.Tensor` of shape `(B, A)`, *optional*): b, the log-probability of each vertex' best word;
             -inf closes a vertex.
         word_weight (`float`): β.
+        max_vertices (`int`, *optional*): most vertices of any graph, for exported code; of a graph of it all paths
+            have A columns.
 
     Returns:
         `torch.LongTensor` of shape `(B, P)`: vertices.
@@ -62,18 +66,19 @@ def follow_transitions(
     if word_scores is not None:
         scores = scores + (word_weight * word_scores).unsqueeze(1)
     best, successors = scores.max(dim=2)
-    end = vertex_lengths - 1
-    successors = torch.where(best > float("-inf"), successors, end.unsqueeze(1))
-    vertex = torch.zeros_like(end)
-    path = [vertex]
-    for _ in range(int(end.max()) if len(end) else 0):
-        is_inside = (vertex >= 0) & (vertex < end)
-        if not is_inside.any():
-            break
-        following = successors.gather(1, vertex.clamp(min=0).unsqueeze(1)).squeeze(1)
-        vertex = torch.where(is_inside, following, -1)
-        path.append(vertex)
-    return torch.stack(path, dim=1)
+    end = vertex_lengths.unsqueeze(1) - 1
+    vertex = torch.arange(scores.shape[1], device=scores.device).expand_as(successors)
+    successors = torch.where(best > float("-inf"), successors, end)
+    successors = torch.where(vertex < end, successors, vertex)
+    is_on_path = vertex == 0
+    for _ in range((max_vertices or scores.shape[1]).bit_length()):
+        arrivals = torch.zeros_like(best).scatter_add(1, successors, is_on_path.to(best.dtype))
+        is_on_path = is_on_path | (arrivals > 0)
+        successors = successors.gather(1, successors)
+    # A path goes to later vertices only, so that sorting puts it in order; what is not on it comes last.
+    path = torch.where(is_on_path, vertex, scores.shape[1]).sort(dim=1).values
+    path = path.masked_fill(path == scores.shape[1], -1)
+    return path if max_vertices is not None else path[:, : int(is_on_path.sum(dim=1).max()) if len(path) else 1]
 
 
 def find_viterbi_paths(

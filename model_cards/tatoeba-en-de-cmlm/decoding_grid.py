@@ -49,7 +49,7 @@ class DecoderInputs:
     def select(self, sentences: torch.Tensor) -> DecoderInputs:
         """Those of some sentences of the batch, by their indices (B',)."""
         rows = torch.arange(len(self.is_target), device=sentences.device)
-        rows = rows.view(len(self.sources), -1)[sentences].flatten()
+        rows = rows.view(self.sources.num_sentences, -1)[sentences].flatten()
         # All columns: the longest sentences need the most passes, so there is next to nothing to cut off.
         return DecoderInputs(rows, self.is_target[rows], self.sources.select(sentences))
 
@@ -120,7 +120,7 @@ class DecodingState:
         state (`torch.LongTensor` of shape `(R, T)`): KEPT (0), REVEALED (1) or REMASKED (2) by the latest pass.
         num_passes (`int`): decoder passes done.
         num_iterations (`int`): decoder passes planned.
-        is_settled (`bool`): whether further passes would change nothing.
+        is_settled (`bool`): whether further passes would change nothing; for each sentence (B,) in an exported step.
         is_forced (`torch.BoolTensor` of shape `(R, T)`, *optional*): positions whose tokens the caller
             gave; they are no content.
         best ([`BestTokens`], *optional*): likeliest tokens of each position, where a rule needs more than one.
@@ -134,14 +134,14 @@ class DecodingState:
     state: torch.Tensor
     num_passes: int
     num_iterations: int
-    is_settled: bool = False
+    is_settled: bool | torch.Tensor = False
     is_forced: torch.Tensor | None = None
     best: BestTokens | None = None
 
     @property
-    def is_finished(self) -> bool:
+    def is_finished(self) -> bool | torch.Tensor:
         """Whether all passes are done, or further ones would change nothing."""
-        return self.is_settled or self.num_passes >= self.num_iterations
+        return self.is_settled | (self.num_passes >= self.num_iterations)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -326,6 +326,11 @@ class GridStrategy(DecodingStrategy[GridState]):
 
     def plan(self, state: GridState, before: GridState | None) -> GridState:
         """The state with what its next pass computes; `before` is the state before the last pass."""
+        if torch.compiler.is_compiling():
+            # An exported step has no branches: it computes all rows, and whoever runs it leaves out the settled ones.
+            is_updated = self.positions_to_update(state)
+            is_open = find_open_sentences(is_updated, before, state, state.grid.lengths.shape[1])
+            return replace(state, is_updated=is_updated, is_settled=~is_open)
         if state.is_finished:
             return state
         is_updated = self.positions_to_update(state)
@@ -333,7 +338,7 @@ class GridStrategy(DecodingStrategy[GridState]):
         num_open, inputs = int(is_open.sum()), state.inputs
         if num_open == 0:
             return replace(state, is_updated=is_updated, is_settled=True)
-        if num_open < len(inputs.sources):
+        if num_open < inputs.sources.num_sentences:
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
@@ -358,7 +363,7 @@ class GridStrategy(DecodingStrategy[GridState]):
             scores = scores + state.grid.bonus.flatten()
         order = rank_candidates(scores, lengths.shape[1])
         rows = order[:, : settings.num_return_sequences].flatten()
-        width = int(lengths.flatten()[rows].max())
+        width = lengths.flatten()[rows].max().item()
         sequences = self.read_out(tokens[rows, :width], lengths.flatten()[rows])
         if settings.collapse_repeats:
             is_forced = None if state.is_forced is None else state.is_forced[rows, :width]
@@ -383,7 +388,7 @@ class GridStrategy(DecodingStrategy[GridState]):
 
 def trim_padding(sequences: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """Right-padded sequences (R, T) up to the last token of the longest."""
-    width = int((sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max()) + 1
+    width = (sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max().item() + 1
     return sequences[:, :width]
 
 

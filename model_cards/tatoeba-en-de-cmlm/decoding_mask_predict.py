@@ -103,7 +103,7 @@ def init_mask_predict(
         num_iterations (`int`): decoder passes to plan for.
         bos_token_id, eos_token_id, pad_token_id, mask_token_id (`int`): ids of the template's tokens.
     """
-    column = torch.arange(int(lengths.max()), device=lengths.device).unsqueeze(0)
+    column = torch.arange(lengths.max().item(), device=lengths.device).unsqueeze(0)
     last = lengths.unsqueeze(1) - 1
     tokens = torch.full((lengths.shape[0], column.shape[1]), pad_token_id, device=lengths.device)
     is_content = (column > 0) & (column < last)
@@ -164,14 +164,14 @@ class MaskPredict(GridStrategy):
 
     def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         self.num_best = NUM_BEST if self.settings.repeat_penalty else 1
-        self.phrases = check_phrases(request, len(sources), self.config)
+        self.phrases = check_phrases(request, sources.num_sentences, self.config)
         return super().init(sources, request)
 
     def candidate_lengths(
         self, sources: EncodedSources, request: DecodingRequest
     ) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Lengths to decode, `<s>` and `</s>` counted, and w·log p(length)."""
-        fewest = fewest_positions(request, len(sources), self.config, sources.hidden.device)
+        fewest = fewest_positions(request, sources.num_sentences, self.config, sources.hidden.device)
         if request.target_lengths is not None:
             return self._given_lengths(sources, request.target_lengths, fewest), None
         longest = min(self.config.max_position_embeddings, self.config.max_target_length - 1)
@@ -199,11 +199,14 @@ class MaskPredict(GridStrategy):
         if self.settings.length_beam_size > 1:
             raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
         target_lengths = torch.as_tensor(given, device=sources.hidden.device)
-        if target_lengths.shape != (len(sources),) or target_lengths.is_floating_point():
+        if target_lengths.shape != (sources.num_sentences,) or target_lengths.is_floating_point():
             raise ValueError(
-                f"target_lengths must hold one integer per sentence ({len(sources)}), got shape "
+                f"target_lengths must hold one integer per sentence ({sources.num_sentences}), got shape "
                 f"{tuple(target_lengths.shape)} of {target_lengths.dtype}."
             )
+        if torch.compiler.is_compiling():
+            # An exported graph has no place for the checks of values below.
+            return target_lengths.unsqueeze(1) + 2
         if int(target_lengths.min()) < 1 or int(target_lengths.max()) + 2 > longest:
             raise ValueError(
                 f"target_lengths must be between 1 and {longest - 2} content tokens, got "

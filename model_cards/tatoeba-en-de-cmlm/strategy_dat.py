@@ -39,6 +39,8 @@ from .masking import collapse_repeats
 
 
 GRAPH_SEARCHES = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
+# The others loop over vertices or prefixes.
+EXPORTED_SEARCHES = ("greedy", "lookahead")
 
 
 @dataclass(frozen=True)
@@ -129,12 +131,16 @@ class GraphState:
 
     Args:
         sources ([`EncodedSources`]): of the batch.
+        template (`torch.LongTensor` of shape `(B, A)`): decoder input.
+        is_vertex (`torch.BoolTensor` of shape `(B, A)`): True = vertex, False = padding.
         language_model ([`LanguageModel`], *optional*): scores hypotheses of a beam.
         found ([`NATGenerateOutput`], *optional*): what the search found, repeats and all.
         only_pass ([`DecodingStep`], *optional*): the best paths.
     """
 
     sources: EncodedSources
+    template: torch.Tensor
+    is_vertex: torch.Tensor
     language_model: LanguageModel | None = None
     found: NATGenerateOutput | None = None
     only_pass: DecodingStep | None = None
@@ -175,12 +181,17 @@ class GraphDecoding(DecodingStrategy[GraphState]):
     def init(self, sources: EncodedSources, request: DecodingRequest) -> GraphState:
         if request.language_model is not None and self.settings.graph_search != "beam":
             raise ValueError('A language model takes part in a beam alone. Add graph_search="beam".')
-        return GraphState(sources, request.language_model)
+        return GraphState(sources, *self.model.make_template(sources.attention_mask), request.language_model)
 
     def step(self, state: GraphState) -> GraphState:
-        template, is_vertex = self.model.make_template(state.sources.attention_mask)
-        hidden_states = self.run_decoder(template, is_vertex, state.sources)
-        graphs = Graphs(hidden_states, self.model.links(hidden_states, is_vertex), is_vertex.sum(dim=1))
+        if torch.compiler.is_compiling() and self.settings.graph_search not in EXPORTED_SEARCHES:
+            raise ValueError(
+                f"graph_search={self.settings.graph_search!r} is a loop that no exported graph has. Use "
+                f"{' or '.join(EXPORTED_SEARCHES)} in the generation config."
+            )
+        hidden_states = self.run_decoder(state.template, state.is_vertex, state.sources)
+        transitions = self.model.links(hidden_states, state.is_vertex)
+        graphs = Graphs(hidden_states, transitions, state.is_vertex.sum(dim=1))
         if self.settings.graph_search == "beam":
             return replace(state, found=self._search_beams(graphs, state.language_model))
         found, only_pass = self._search_paths(graphs)
@@ -233,9 +244,13 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         """The paths that the search finds with these words (B, A), or without."""
         if self.settings.graph_search in ("greedy", "lookahead"):
             vertices = follow_transitions(
-                graphs.transitions, graphs.lengths, word_scores=words, word_weight=self.settings.word_weight
+                graphs.transitions,
+                graphs.lengths,
+                word_scores=words,
+                word_weight=self.settings.word_weight,
+                max_vertices=self._max_vertices,
             )
-            return BestPaths(vertices.unsqueeze(1), vertices.new_zeros(len(vertices), 1))
+            return BestPaths(vertices.unsqueeze(1), torch.zeros_like(vertices[:, :1]))
         return find_viterbi_paths(
             graphs.transitions,
             graphs.lengths,
@@ -246,9 +261,13 @@ class GraphDecoding(DecodingStrategy[GraphState]):
 
     def _find_passed(self, graphs: Graphs) -> torch.Tensor:
         """(B, A): vertices that enough paths pass."""
-        return passing_probabilities(graphs.transitions, graphs.lengths) >= max(
-            self.settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny
-        )
+        passing = passing_probabilities(graphs.transitions, graphs.lengths, max_vertices=self._max_vertices)
+        return passing >= max(self.settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny)
+
+    @property
+    def _max_vertices(self) -> int | None:
+        """Bound of loops in exported code, which must not depend on the graph at hand."""
+        return self.config.max_position_embeddings if torch.compiler.is_compiling() else None
 
     def _choose_words(self, graphs: Graphs, is_needed: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """The best word of each vertex (B, A) and its log-probability, -inf where none is needed."""

@@ -153,8 +153,10 @@ class EncodedSources:
     hidden: torch.Tensor
     cross_key_values: list[tuple[torch.Tensor, torch.Tensor]]
 
-    def __len__(self) -> int:
-        return len(self.hidden)
+    @property
+    def num_sentences(self) -> int:
+        """B; `len` would fix it in an exported graph."""
+        return self.hidden.shape[0]
 
     def select(self, sentences: torch.Tensor) -> EncodedSources:
         """Those of some sentences, by their indices (B',)."""

@@ -106,7 +106,9 @@ def graph_best_path(
     return vertices.masked_fill(~(find_real(target_lengths, num_tokens) & has_path.unsqueeze(1)), -1)
 
 
-def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: torch.Tensor) -> torch.Tensor:
+def passing_probabilities(
+    transition_log_probs: torch.Tensor, vertex_lengths: torch.Tensor, *, max_vertices: int | None = None
+) -> torch.Tensor:
     """
     Probability that a path drawn from the transitions alone passes each vertex: π(0) = 1, π(w) = Σ_v π(v) · E[v, w].
 
@@ -117,6 +119,8 @@ def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: to
 
     Args:
         transition_log_probs, vertex_lengths: as for [`graph_nll`].
+        max_vertices (`int`, *optional*): most vertices of any graph, for exported code, which has no triangular
+            systems: π = e_0ᵀ (I + E) (I + E²) (I + E⁴) … there.
 
     Returns:
         `torch.Tensor` of shape `(B, A)`, in single precision or better; 0 at padding.
@@ -125,13 +129,19 @@ def passing_probabilities(transition_log_probs: torch.Tensor, vertex_lengths: to
         ValueError: as [`graph_nll`].
     """
     check_log_probs("transition_log_probs", transition_log_probs, "(B, A, A)")
-    check_lengths_shape("vertex_lengths", vertex_lengths, len(transition_log_probs))
     num_vertices = transition_log_probs.shape[1]
-    refuse({_vertex_message(num_vertices): find_wrong_lengths(vertex_lengths, num_vertices)})
+    if max_vertices is None:
+        check_lengths_shape("vertex_lengths", vertex_lengths, len(transition_log_probs))
+        refuse({_vertex_message(num_vertices): find_wrong_lengths(vertex_lengths, num_vertices)})
     links = transition_log_probs.to(working_dtype(transition_log_probs.dtype))
     links = links.masked_fill(~find_open_links(vertex_lengths, num_vertices), float("-inf")).exp()
     start = torch.zeros_like(links[:, :, :1])
     start[:, :1, 0] = (vertex_lengths > 0).unsqueeze(1).to(start.dtype)
+    if max_vertices is not None:
+        passing = start.transpose(1, 2)
+        for _ in range(max_vertices.bit_length()):
+            passing, links = passing + passing @ links, links @ links
+        return passing.squeeze(1)
     # the diagonal is taken as 1
     return torch.linalg.solve_triangular(-links.transpose(1, 2), start, upper=False, unitriangular=True).squeeze(2)
 

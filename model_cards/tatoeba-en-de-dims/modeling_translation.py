@@ -33,13 +33,14 @@ def project_in_parts(head: nn.Linear, hidden_states: torch.Tensor) -> torch.Tens
     Else just that.
     """
     is_faster = (
-        hidden_states.dim() == 2
+        # first, since nothing may ask a compiler how many rows there are
+        not torch.compiler.is_compiling()
+        and hidden_states.dim() == 2
         and len(hidden_states) <= _FEW_ROWS
         and hidden_states.device.type == "cpu"
         and hidden_states.dtype == torch.float32
         and _is_plain(head)
         and not torch.is_grad_enabled()
-        and not torch.compiler.is_compiling()
     )
     if not is_faster:
         return head(hidden_states)

@@ -90,7 +90,8 @@ def words(tmp_path: Path) -> list[str]:
 SIZES = "--d_model 8 --encoder_layers 1 --decoder_layers 1 --attention_heads 2 --ffn_dim 8 --vocab_size 90".split()
 
 
-def test_toy_family_and_method_train_distil_translate_and_evaluate(tables, words, tmp_path, capsys):
+@pytest.mark.slow
+def test_toy_family_and_method_train_distil_translate_evaluate_and_export(tables, words, tmp_path, capsys):
     teacher, student = tmp_path / "teacher", tmp_path / "student"
     with pytest.raises(ValueError, match="Unknown name --scale .* It is a setting of toy; the method here is cmlm"):
         train_teacher([*words, *SIZES, "--scale", "3", "--output_dir", str(teacher)])
@@ -102,7 +103,20 @@ def test_toy_family_and_method_train_distil_translate_and_evaluate(tables, words
     assert AutoModelForSeq2SeqLM.from_pretrained(student).generation_config.num_iterations == 1
     capsys.readouterr()
     assert main(["translate", "--model", str(student), "the dog is here ."]) == 0
-    assert len(capsys.readouterr().out.splitlines()) == 1
+    translated = capsys.readouterr().out
+    assert len(translated.splitlines()) == 1
     evaluate = ["evaluate", "--student", str(student), "--data", str(tmp_path), "--source-lang", "en"]
     assert main([*evaluate, "--target-lang", "de", "--output-dir", str(tmp_path / "scores")]) == 0
     assert any((tmp_path / "scores").iterdir())
+    pytest.importorskip("onnxscript", reason="needs the onnx extra")
+    pytest.importorskip("onnxruntime", reason="needs the onnx extra")
+    assert main(["export", str(student), "--to", "onnx", "--output-dir", str(tmp_path / "onnx")]) == 0
+    assert {path.name for path in (tmp_path / "onnx").glob("*.onnx")} == {
+        "encoder.onnx",
+        "start.onnx",
+        "step.onnx",
+        "finish.onnx",
+    }
+    capsys.readouterr()
+    assert main(["translate", "--model", str(tmp_path / "onnx"), "the dog is here ."]) == 0
+    assert capsys.readouterr().out == translated

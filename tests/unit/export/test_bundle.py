@@ -84,12 +84,14 @@ def test_hub_folder_has_half_precision_weights_card_and_translates(trained, resu
 def test_hub_folder_second_export_removes_files_of_the_first_and_keeps_others(trained, results, tmp_path):
     folder = tmp_path / "hub"
     folder.mkdir()
-    for name in ("model-00001-of-00002.safetensors", "modeling_other.py", "notes.md", "setup.py"):
+    for name in ("model-00001-of-00002.safetensors", "rules_other.py", "notes.md", "setup.py"):
         (folder / name).write_text("")
+    (folder / "config.json").write_text('{"auto_map": {"AutoModel": "modeling_other.Other"}}')
+    (folder / "modeling_other.py").write_text("from .rules_other import nothing\n")
     write_hub_folder(trained, folder, model_id="x", results=results, system="student", usage_path="hub/x")
     names = {path.name for path in folder.iterdir()}
     assert {"notes.md", "setup.py", "model.safetensors", "modeling_nat.py"} <= names
-    assert not {"model-00001-of-00002.safetensors", "modeling_other.py"} & names
+    assert not {"model-00001-of-00002.safetensors", "modeling_other.py", "rules_other.py"} & names
     assert 'model="hub/x")' in (folder / "README.md").read_text(encoding="utf-8")
 
 

@@ -14,6 +14,7 @@ import torch
 from dims_hf import MODELS
 from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator, write_graphs
 from dims_hf.export.onnx_graphs import TABLE, TranslationGraph
+from dims_hf.export.standalone import standalone_source
 
 
 pytest.importorskip("onnxruntime", reason="needs the onnx extra")
@@ -149,7 +150,7 @@ def test_export_that_differs_from_pytorch_is_refused_and_leaves_nothing(tiny_tok
 
 
 def test_export_whose_text_differs_is_refused(tiny_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_translator, "_collapse", lambda row: row[:-2])
+    monkeypatch.setattr(onnx_translator, "collapse", lambda row: row[:-2])
     with pytest.raises(ValueError, match="does not give the pipeline's text"):
         export_onnx(_make_model("cmlm", tiny_tokenizer), tiny_tokenizer, tmp_path / "out", num_iterations=1)
     assert list(tmp_path.iterdir()) == []
@@ -182,7 +183,7 @@ def test_checksums_name_every_file_but_the_description(tiny_tokenizer, tmp_path)
     files = {path.name: path for path in Path(tmp_path / "out").iterdir() if path.name != "export.json"}
     found = {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in files.items()}
     assert described["sha256"] == found
-    assert files["onnx_translator.py"].read_bytes() == Path(onnx_translator.__file__).read_bytes()
+    assert files["onnx_translator.py"].read_text(encoding="utf-8") == standalone_source()
 
 
 @pytest.mark.parametrize(
@@ -229,10 +230,10 @@ def test_settings_a_graph_cannot_follow_are_refused(tiny_tokenizer, tmp_path):
         with pytest.raises(ValueError, match=f"target_lengths must .*{message}"):
             translator.generate(*batch, target_lengths=np.array(lengths))
     for sources, message in [
-        ("a cat", "sources is one string"),
+        ("a cat", "texts are one string"),
         (["a cat", " "], r"sources\[1\] is blank"),
         (["a cat " * 40], r"sources\[0\] has \d+ tokens, the model takes at most 48"),
     ]:
         with pytest.raises(ValueError, match=message):
-            translator.translate(sources)
+            translator.translate(sources, on_blank="error")
     assert translator.translate([]) == []

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
-from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator, write_graphs
+from dims_hf.export import OnnxTranslator, export_onnx, onnx_decoding, write_graphs
 from dims_hf.export.onnx_graphs import ImputerGraph
 from dims_hf.export.shortlist import Shortlist
 
@@ -175,7 +175,7 @@ def test_graph_that_differs_from_pytorch_is_refused_and_leaves_nothing(tiny_toke
 
 
 def test_translator_with_another_rule_is_refused_and_leaves_nothing(tiny_tokenizer, tmp_path, monkeypatch):
-    monkeypatch.setattr(onnx_translator, "_select_apart", onnx_translator._select_legacy)
+    monkeypatch.setattr(onnx_decoding, "_select_apart", onnx_decoding._select_legacy)
     with pytest.raises(ValueError, match="do not give PyTorch's tokens.*Nothing was written"):
         export_onnx(_make_model(tiny_tokenizer), tiny_tokenizer, tmp_path / "out", num_iterations=4)
     assert list(tmp_path.iterdir()) == []
@@ -189,15 +189,13 @@ def test_source_whose_alignment_does_not_fit_is_refused(tiny_tokenizer, tmp_path
     rows = [[0, *[7] * 22, 2], [0, *[7] * 23, 2]]
     longest, overlong = translator.pad(rows[:1]), translator.pad(rows)
     assert translator.generate(*longest)[0].shape[0] == 1
-    message = (
-        r"25 tokens, the model takes at most 24 \(an alignment has 2 positions per token, and the position table "
-        r"48\)\. Split or drop the sentence"
-    )
-    with pytest.raises(ValueError, match=f"Row 1 has {message}"):
+    with pytest.raises(
+        ValueError, match=r"Row 1 has 25 tokens, .* at most 24 \(an alignment has 2 positions per token.*48\)\. Split"
+    ):
         translator.generate(*overlong)
     text = translator.tokenizer.decode([7] * 22)
     assert len(translator.tokenizer.encode(text).ids) == 25
-    with pytest.raises(ValueError, match=rf"sources\[1\] has {message}"):
+    with pytest.raises(ValueError, match=r"sources\[1\] has 25 tokens, the model takes at most 24"):
         translator.translate(["a cat .", text])
 
 

@@ -5,9 +5,10 @@
 from __future__ import annotations
 
 import ast
-import inspect
 import shutil
 import sys
+from importlib.machinery import SourceFileLoader
+from importlib.util import module_from_spec, spec_from_loader
 from pathlib import Path
 
 import numpy as np
@@ -15,19 +16,47 @@ import pytest
 import torch
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration
-from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator
+from dims_hf.export import (
+    OnnxTranslator,
+    export_onnx,
+    onnx_decoding,
+    onnx_rules,
+    onnx_translator,
+    standalone,
+)
+from dims_hf.export.standalone import standalone_source
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
 from dims_hf.translation.batching import batches_by_budget
 from dims_hf.translation.sentences import collapse
 
 
-def test_translator_file_imports_nothing_but_numpy_and_the_runtime():
-    tree = ast.parse(Path(onnx_translator.__file__).read_text(encoding="utf-8"))
+def test_shipped_file_imports_nothing_but_numpy_and_the_runtime():
+    tree = ast.parse(standalone_source())
     names = {alias.name for node in ast.walk(tree) if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
     foreign = {name.partition(".")[0] for name in names} - set(sys.stdlib_module_names)
     assert foreign == {"numpy", "onnxruntime", "tokenizers"}
+
+
+def test_shipped_file_defines_what_its_modules_define_and_says_how_to_call_it(tmp_path):
+    (tmp_path / "onnx_translator.py").write_text(standalone_source(), encoding="utf-8")
+    loader = SourceFileLoader("shipped_translator", str(tmp_path / "onnx_translator.py"))
+    shipped = module_from_spec(spec_from_loader(loader.name, loader))
+    sys.modules[loader.name] = shipped
+    loader.exec_module(shipped)
+    assert shipped.__doc__ == onnx_translator.__doc__
+    for module in (onnx_rules, onnx_decoding, onnx_translator):
+        defined = {name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+        assert defined and defined <= vars(shipped).keys()
+    assert shipped.BATCH_TOKENS == 512
+    del sys.modules[loader.name]
+
+
+def test_modules_that_cannot_be_one_file_are_refused(monkeypatch):
+    monkeypatch.setattr(standalone, "_MODULES", ("export.onnx_rules", "export.onnx_rules"))
+    with pytest.raises(ValueError, match="Alternatives.* is defined by two modules"):
+        standalone_source.__wrapped__()
 
 
 def test_lowest_positions_with_ties_are_those_of_pytorch():
@@ -36,13 +65,13 @@ def test_lowest_positions_with_ties_are_those_of_pytorch():
     is_eligible = generator.random((40, 9)) < 0.7
     num_selected = generator.integers(0, 10, 40)
     expected = select_lowest(*map(torch.from_numpy, (scores, is_eligible, num_selected))).numpy()
-    assert (onnx_translator._lowest(scores, is_eligible, num_selected) == expected).all()
+    assert (onnx_decoding.lowest(scores, is_eligible, num_selected) == expected).all()
     assert expected.any() and not expected.all()
 
 
 def _block_unmasking(**settings):
     ids = {"bos_token_id": 0, "pad_token_id": 1, "eos_token_id": 2, "mask_token_id": 4, "blank_token_id": 5}
-    return onnx_translator._BlockUnmasking({}, {**ids, "legacy_adjacency": False, "upsample_ratio": 1, **settings})
+    return onnx_decoding.BlockUnmasking({}, {**ids, "legacy_adjacency": False, "upsample_ratio": 1, **settings})
 
 
 @pytest.mark.parametrize(
@@ -53,7 +82,7 @@ def test_first_pass_reveals_the_last_position_of_each_block_and_no_neighbours(le
     strategy = _block_unmasking()
     tokens, is_content = strategy.templates(np.array([length]))
     assert tokens.tolist() == [[4] * length]
-    state = onnx_translator._State(tokens, is_content, is_content)
+    state = onnx_decoding.State(tokens, is_content, is_content)
     scores = -np.arange(1, length + 1, dtype=np.float32)[None]
     is_masked = strategy.select_masks(state, scores, 1, num_iterations)
     assert np.flatnonzero(~is_masked[0]).tolist() == revealed
@@ -70,7 +99,7 @@ def test_masks_of_every_pass_with_ties_are_those_of_pytorch(num_iterations, upda
     )
     ours, scores = strategy.templates(lengths), np.zeros(theirs.tokens.shape, np.float32)
     assert ours[0].tolist() == theirs.tokens.tolist()
-    state = onnx_translator._State(*ours, ours[1])
+    state = onnx_decoding.State(*ours, ours[1])
     for num_passes in range(1, num_iterations + 1):
         is_updated = state.is_content if update_all else state.is_masked
         drawn = -generator.integers(0, 4, is_updated.sum()).astype(np.float32)
@@ -85,7 +114,7 @@ def test_masks_of_every_pass_with_ties_are_those_of_pytorch(num_iterations, upda
         )
         is_masked = strategy.select_masks(state, scores, num_passes, num_iterations)
         assert is_masked.tolist() == theirs.is_masked.tolist()
-        state = onnx_translator._State(np.where(is_masked, 4, 7), state.is_content, is_masked)
+        state = onnx_decoding.State(np.where(is_masked, 4, 7), state.is_content, is_masked)
     assert not state.is_masked.any()
 
 
@@ -94,8 +123,7 @@ def test_alignments_collapse_as_those_of_pytorch():
         [[5, 7, 7, 5, 7, 8, 8, 5], [5, 5, 5, 5, 5, 1, 1, 1], [6, 6, 1, 1, 1, 1, 1, 1], [7, 8, 9] * 2 + [9, 1]]
     )
     attention_mask = np.arange(8) < np.array([[8], [5], [3], [8]])
-    request = onnx_translator._Request(rows, attention_mask.astype(np.int64), 1, 1, None, True)
-    sequences, _ = _block_unmasking().finish(request, rows, np.zeros(4))
+    sequences = _block_unmasking().read_out(rows, attention_mask.sum(axis=1))
     # 1 is padding, and a token where an imported model predicts it inside the alignment
     assert sequences.tolist() == [
         [0, 7, 7, 8, 2, 1, 1, 1, 1],
@@ -110,7 +138,7 @@ def test_alignments_collapse_as_those_of_pytorch():
 
 @pytest.mark.parametrize("row", [[0], [0, 2], [0, 7, 7, 7, 8, 7, 2, 1, 1], [5, 5]])
 def test_collapse_keeps_one_token_of_each_run(row):
-    assert onnx_translator._collapse(np.array(row)).tolist() == list(collapse(row))
+    assert onnx_rules.collapse(np.array(row)).tolist() == list(collapse(row))
 
 
 @pytest.mark.parametrize("budget", [1, 7, 30, 1000])
@@ -122,10 +150,6 @@ def test_batches_are_those_of_translate(budget):
 def test_folder_without_an_export_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"holds no export\.json"):
         OnnxTranslator(tmp_path)
-
-
-def test_translator_of_the_package_is_the_class_of_the_shipped_file():
-    assert inspect.getsourcefile(OnnxTranslator) == onnx_translator.__file__
 
 
 def test_runtime_that_computes_batches_wrongly_is_refused(tmp_path, monkeypatch):
@@ -198,3 +222,22 @@ def test_generate_refuses_what_the_model_refuses(exported, input_ids, attention_
 def test_names_of_special_tokens_in_a_text_are_text(exported):
     (ids,) = OnnxTranslator(exported).encode(["a <s>cat</s> <mask>"])
     assert not {0, 1, 2, 4} & set(ids[1:-1])
+
+
+def test_policies_of_translate_are_those_of_the_package(exported):
+    translator = OnnxTranslator(exported, threads=1)
+    long = " ".join(["a cat ."] * 12)
+    alone = translator.translate(["a cat ."])[0]
+    assert translator.translate(["", "a cat .", " \u200b"]) == ["", alone, ""]
+    assert translator.translate([]) == []
+    assert translator.translate([long, "a cat ."], on_long="skip") == ["", alone]
+    assert translator.translate([long, "a cat ."], on_long="truncate")[1] == alone
+    split = translator.translate([long], on_long="split")[0]
+    assert split.split() == (" ".join([alone] * 12)).split()
+    for options, message in (
+        ({}, r"sources\[1\] has \d+ tokens, the model takes at most 24"),
+        ({"on_long": "cut"}, "on_long must be one of"),
+        ({"on_long": "skip", "on_blank": "error"}, r"sources\[2\] is blank"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            translator.translate(["a cat .", long, " "], **options)
