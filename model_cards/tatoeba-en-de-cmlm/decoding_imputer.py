@@ -114,9 +114,7 @@ class _Blocks(NamedTuple):
         return cls(sizes.squeeze(1), numbers, columns - starts, torch.minimum((lengths - starts).clamp(min=0), sizes))
 
 
-def _select_apart(
-    scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int
-) -> torch.Tensor:
+def _select_apart(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int) -> torch.Tensor:
     """Masks (R, A) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
     num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
     is_first_pass = torch.as_tensor(num_passes == 1, device=scores.device)
@@ -127,9 +125,7 @@ def _select_apart(
     return _select_lowest_of_blocks(scores, state.is_masked, blocks, num_left)
 
 
-def _select_legacy(
-    scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int
-) -> torch.Tensor:
+def _select_legacy(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int) -> torch.Tensor:
     """Masks (R, A) after `num_passes` passes: the least confident positions of each block, last excepted."""
     scores = scores.masked_fill(blocks.places == blocks.sizes.unsqueeze(1) - 1, float("inf"))
     num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
