@@ -47,6 +47,19 @@ def assert_same_weights(first, second):
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
+def test_rounds_that_were_all_done_have_the_averages_they_had(make_dims_trainer):
+    def steps(trainer):
+        return [record["step"] for record in trainer.average_best_checkpoints()]
+
+    first = make_dims_trainer(rounds=2, **SETTINGS)
+    first.train()
+    # killed before the summary was written: every round has its record
+    again = make_dims_trainer(rounds=2, **SETTINGS)
+    again.train(resume_from_checkpoint=True)
+    assert steps(again) == steps(first) and len(steps(first)) == 2
+    assert_same_weights(weights_of(first.model), weights_of(again.model))
+
+
 def test_two_rounds_equal_two_runs_in_a_row(make_dims_trainer, trained):
     trainer = make_dims_trainer(rounds=2, **SETTINGS)
     trainer.train()
