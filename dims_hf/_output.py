@@ -25,13 +25,15 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_LOCK, _HOLDER = ".lock", ".lock.json"
+# The lock of a folder, in it; transformers uploads nothing of an output folder whose name begins like this.
+_LOCK = "_lock"
 
 # What our writers call files and folders that are not complete: the names of `tempfile`, which end in eight letters
 # and an optional suffix, and those of writers that need one name for all processes.
 _TEMPORARY = re.compile(
-    r"\.tmp.*|\.(tokenizer|out|export|model|models|build)[.-].*|\.(checkpoint|step|round)-\d+.*"
-    r"|\..+\.[a-z0-9_]{8}(\.\w+)?|\..+\.(partial|tmp)"
+    r"(?!.*\.lock(\.json)?$)"  # of an export beside
+    r"(\.tmp.*|\.(tokenizer|out|export|model|models|build)[.-].*|\.(checkpoint|step|round)-\d+.*"
+    r"|\..+\.[a-z0-9_]{8}(\.\w+)?|\..+\.(partial|tmp))"
 )
 
 # Why no more can be written -> the system's number for it, and what libraries say of it in exceptions of their own.
@@ -165,10 +167,10 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
 
     folder = Path(folder)
     place = (folder.absolute().parent if beside else folder).resolve()
-    prefix = f".{folder.name}" if beside else ""
+    name = f".{folder.name}.lock" if beside else _LOCK
     made = _missing_folders(place)
     place.mkdir(parents=True, exist_ok=True)
-    lock_path, holder_path = place / f"{prefix}{_LOCK}", place / f"{prefix}{_HOLDER}"
+    lock_path, holder_path = place / name, place / f"{name}.json"
     # one object for a path in all threads, which counts how often it is held
     lock = FileLock(lock_path, is_singleton=True, thread_local=False)
     try:
@@ -191,7 +193,7 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
 def holder_of(folder: str | os.PathLike[str]) -> dict[str, str | int]:
     """Who wrote last that it holds a folder: `pid`, `host` and `since` (UTC); empty where nobody does."""
     try:
-        return json.loads((Path(folder) / _HOLDER).read_text(encoding="utf-8"))
+        return json.loads((Path(folder) / f"{_LOCK}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
 

@@ -115,8 +115,9 @@ def test_debris_of_every_writer_is_known_and_nothing_else(tmp_path):
         ".checkpoint-30.removed.tmp", ".export.abcdefgh", ".pairs.partial", ".models-abcdefgh", ".step-20",
     ]  # fmt: skip
     kept = [
-        ".gitattributes", ".gitignore", ".lock", ".lock.json", ".pre-commit-config.yaml", "checkpoint-40",
+        ".gitattributes", ".gitignore", "_lock", "_lock.json", ".pre-commit-config.yaml", "checkpoint-40",
         "out.txt.partial", "train.en", "model.safetensors", ".git",
+        ".model.lock", ".model.lock.json",
     ]  # fmt: skip
     for name in debris[::2] + kept:
         (tmp_path / name).touch()
