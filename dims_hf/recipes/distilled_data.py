@@ -203,6 +203,8 @@ def _load_own_teacher(args: DistilledDataArguments, device: torch.device) -> Own
     if args.dtype == "int8":
         raise ValueError("dtype int8 is one of the ctranslate2 runtime. Choose another dtype.")
     model, tokenizer = load_model(args.teacher, str(device), args.dtype)
+    if not hasattr(model, "decoding_settings"):
+        raise ValueError(f"{type(model).__name__} is autoregressive, and has no passes. Leave out num_iterations.")
     return OwnTeacher(
         TorchRuntime(model, tokenizer),
         num_iterations=args.num_iterations or 1,

@@ -25,9 +25,6 @@ class OwnTeacher:
         length_beam_size (`int`, *optional*, defaults to 1): length candidates.
         max_tokens_per_batch (`int`, *optional*, defaults to 16384): padded source tokens of a batch, every length
             candidate counted.
-
-    Raises:
-        ValueError: a model that is not of this package.
     """
 
     def __init__(
@@ -38,10 +35,6 @@ class OwnTeacher:
         length_beam_size: int = 1,
         max_tokens_per_batch: int = 16384,
     ) -> None:
-        if not hasattr(runtime.model, "decoding_settings"):
-            raise ValueError(
-                f"{type(runtime.model).__name__} is autoregressive, and has no passes. Leave out num_iterations."
-            )
         self.runtime, self.model = runtime, runtime.model
         self.options = {
             "num_iterations": num_iterations,

@@ -65,7 +65,9 @@ def test_processes_of_datasets_map_give_what_one_gives(
 
     dataset = Dataset.from_dict({"text": sentences})
     translator = BatchTranslator(tiny_folder, device="cpu")
-    done = dataset.map(translator, batched=True, batch_size=5, num_proc=2, cache_file_name=str(tmp_path / "cache"))
+    done = dataset.map(
+        translator, batched=True, batch_size=5, num_proc=2, cache_file_name=str(tmp_path / "cache.arrow")
+    )
     assert list(done["translation"]) == expected and list(done["text"]) == sentences
 
 
