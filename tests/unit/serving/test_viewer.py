@@ -129,7 +129,8 @@ def test_models_of_another_kind_are_refused(tmp_path, echo_model, word_tokenizer
 
     sizes = {"vocab_size": 60, "d_model": 16, "encoder_layers": 1, "decoder_layers": 1}
     config = MarianConfig(**sizes, encoder_attention_heads=2, decoder_attention_heads=2, decoder_start_token_id=1)
-    config.update({"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "pad_token_id": 1, "eos_token_id": 2})
+    config.update({"encoder_ffn_dim": 16, "decoder_ffn_dim": 16, "bos_token_id": word_tokenizer.bos_token_id})
+    config.update({"pad_token_id": word_tokenizer.pad_token_id, "eos_token_id": word_tokenizer.eos_token_id})
     MarianMTModel(config).save_pretrained(tmp_path)
     from dims_hf.data import save_tokenizer
 
