@@ -10,6 +10,7 @@ from functools import cached_property
 
 import torch
 
+from dims_hf.models.configuration_nat import NATConfig
 from dims_hf.models.masking import (
     find_blocks,
     rank_by_score,
@@ -144,19 +145,11 @@ def roll_out_teacher(
     Raises:
         ValueError: for an unknown mode, fewer than one iteration, or more steps than iterations.
     """
-    if num_iterations < 1:
-        raise ValueError(f"teacher_iterations must be >= 1, got {num_iterations}. The paper uses 2.")
-    last_pass = num_iterations if steps_ahead is None else steps_ahead
-    if not 1 <= last_pass <= num_iterations:
-        raise ValueError(f"steps_ahead must be in 1 … {num_iterations} (teacher_iterations), got {steps_ahead}.")
     config = teacher.config
-    freezes = resolve_label_mode(label_mode, config.update_all_positions) == "frozen"
+    last_pass, freezes = _settle_passes(config, num_iterations, steps_ahead, label_mode)
     is_target = masked_target_ids.ne(config.pad_token_id)
     # open in the reference: the M positions to label
     is_masked = masked_target_ids == config.mask_token_id if is_open is None else is_open
-    if freezes and config.fills_all:
-        raise ValueError(f"label_mode={label_mode!r} does not exist here: every pass predicts all. Use last.")
-    num_masked = is_masked.sum(dim=1)
     encoder_hidden = teacher.model.encoder(input_ids, attention_mask, return_dict=True).last_hidden_state
     cross_key_values = teacher.model.decoder.project_cross_key_values(encoder_hidden)
 
@@ -186,14 +179,12 @@ def roll_out_teacher(
         predictions, log_probs = _choose_tokens(teacher, hidden)
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
         scores = scores.masked_scatter(is_open, log_probs) if reveal_scores is None else reveal_scores
+        if config.shows_in_order and num_passes == 1:
+            sights = {"visibility": see_surer(rank_by_score(scores, is_masked))}
         if config.fills_all:
-            if config.shows_in_order and num_passes == 1:
-                sights = {"visibility": see_surer(rank_by_score(scores, is_masked))}
             is_left = torch.zeros_like(is_masked)
-        elif block_sizes is None:
-            is_left = select_lowest(scores, is_open, remaining_teacher_masks(num_masked, num_passes, num_iterations))
         else:
-            is_left = _lowest_in_blocks(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
+            is_left = _find_left(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
         tokens = hypotheses.masked_fill(is_left, config.mask_token_id)
         partial_tokens.append(tokens)
         is_open = is_left if freezes else is_masked
@@ -201,6 +192,35 @@ def roll_out_teacher(
     return TeacherRollout(
         label_hidden, teacher, masked_target_ids, is_masked, partial_tokens, computing_dtype(label_hidden)
     )
+
+
+def _settle_passes(
+    config: NATConfig, num_iterations: int, steps_ahead: int | None, label_mode: str
+) -> tuple[int, bool]:
+    """The pass that gives the last labels, and whether a token's labels are those of the pass that reveals it."""
+    if num_iterations < 1:
+        raise ValueError(f"teacher_iterations must be >= 1, got {num_iterations}. The paper uses 2.")
+    last_pass = num_iterations if steps_ahead is None else steps_ahead
+    if not 1 <= last_pass <= num_iterations:
+        raise ValueError(f"steps_ahead must be in 1 … {num_iterations} (teacher_iterations), got {steps_ahead}.")
+    freezes = resolve_label_mode(label_mode, config.update_all_positions) == "frozen"
+    if freezes and config.fills_all:
+        raise ValueError(f"label_mode={label_mode!r} does not exist here: every pass predicts all. Use last.")
+    return last_pass, freezes
+
+
+def _find_left(
+    scores: torch.Tensor,
+    is_open: torch.Tensor,
+    is_masked: torch.Tensor,
+    block_sizes: torch.Tensor | None,
+    num_passes: int,
+    num_iterations: int,
+) -> torch.Tensor:
+    """What stays masked (B, T) after a pass that predicted the open positions."""
+    if block_sizes is not None:
+        return _lowest_in_blocks(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
+    return select_lowest(scores, is_open, remaining_teacher_masks(is_masked.sum(dim=1), num_passes, num_iterations))
 
 
 def _lowest_in_blocks(
