@@ -8,7 +8,7 @@ Shapes: B batch, T target length (with `<s>` and `</s>`).
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Any, ClassVar, Protocol
 
 import torch
 
@@ -20,6 +20,7 @@ from .decoding_strategy import (
     DecodingStrategy,
     EncodedSources,
     NATGenerateOutput,
+    TranslationModel,
     choose_tokens,
 )
 from .masking import collapse_repeats
@@ -57,10 +58,18 @@ class AlignedState:
         return self.tokens is not None
 
 
+class Arranger(TranslationModel, Protocol):
+    """A model that aligns before it writes."""
+
+    def arrange(self, hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> Any:
+        """What the decoder reads of encoder states (B, S, D) and the mask of sources: `Arranged`."""
+
+
 class AlignedDecoding(DecodingStrategy[AlignedState]):
     """The likeliest alignment step by step, then the likeliest word of each of its positions (Song et al. 2021)."""
 
     settings_class = AligNARTSettings
+    model: Arranger
     refused: ClassVar[dict[str, str]] = {
         "target_lengths": "The alignment decides how long a translation gets.",
         "forced_tokens": "Positions come from the alignment.",

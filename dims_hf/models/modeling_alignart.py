@@ -6,7 +6,7 @@ Shapes: B batch, S source length, N target words, T = N + 2 target length, L cop
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import nn
@@ -232,18 +232,31 @@ class AligNARTForConditionalGeneration(NATForConditionalGeneration):
             num_items = words.ne(-100).sum().clamp(min=1) if num_items_in_batch is None else num_items_in_batch
             summed = nn.functional.cross_entropy(logits.float().flatten(0, -2), words.flatten(), reduction="sum")
             loss = summed / num_items
-            if arranged is not None:
+            if arranged is not None and links is not None:
                 sums, counts = alignment_losses(arranged, split_links(links), self.config.max_copies, is_source)
                 losses = sum(part / count.clamp(min=1) for part, count in zip(sums, counts))
                 loss = loss + self.config.alignment_loss_weight * losses
         keep_hidden = labels is not None or logits_positions is not None
         output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
-        steps = {} if arranged is None else dict(zip(arranged._fields[2:], arranged[2:]))
+        steps: dict[str, Any] = {} if arranged is None else dict(zip(arranged._fields[2:], arranged[2:]))
         return AligNARTSeq2SeqLMOutput(**output, **steps)
 
 
+class LinkLogits(Protocol):
+    """Logits of copies, order and joints, each (B, …)."""
+
+    @property
+    def copy_logits(self) -> torch.Tensor: ...
+
+    @property
+    def order_logits(self) -> torch.Tensor: ...
+
+    @property
+    def join_logits(self) -> torch.Tensor: ...
+
+
 def alignment_losses(
-    arranged: Arranged | AligNARTSeq2SeqLMOutput, steps: LinkSteps, max_copies: int, is_source: torch.Tensor
+    arranged: LinkLogits, steps: LinkSteps, max_copies: int, is_source: torch.Tensor
 ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
     """
     Sums of the losses of copies, order and joints, and how many there are of each; sentences without links count

@@ -105,8 +105,8 @@ class EditDecoding(DecodingStrategy[EditState]):
     }
 
     def init(self, sources: EncodedSources, request: DecodingRequest) -> EditState:
-        check_phrases(request, len(sources), self.config)
-        tokens, phrase = self._start(request, len(sources), sources.hidden.device)
+        check_phrases(request, sources.num_sentences, self.config)
+        tokens, phrase = self._start(request, sources.num_sentences, sources.hidden.device)
         longest = min(self.settings.max_tokens, self.config.max_position_embeddings)
         limits = (sources.attention_mask.sum(dim=1) * self.settings.max_length_ratio).long().clamp(max=longest)
         return EditState(
@@ -115,7 +115,7 @@ class EditDecoding(DecodingStrategy[EditState]):
             scores=torch.zeros(tokens.shape, device=tokens.device),
             phrase=phrase,
             is_new=torch.zeros_like(tokens, dtype=torch.bool),
-            is_open=torch.ones(len(sources), dtype=torch.bool, device=tokens.device),
+            is_open=torch.ones(sources.num_sentences, dtype=torch.bool, device=tokens.device),
             num_passes=0,
             num_iterations=self.settings.num_iterations,
             limits=torch.maximum(limits, self.is_token(tokens).sum(dim=1)),

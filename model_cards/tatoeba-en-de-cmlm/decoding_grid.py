@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 
@@ -363,7 +363,7 @@ class GridStrategy(DecodingStrategy[GridState]):
             scores = scores + state.grid.bonus.flatten()
         order = rank_candidates(scores, lengths.shape[1])
         rows = order[:, : settings.num_return_sequences].flatten()
-        width = lengths.flatten()[rows].max().item()
+        width = cast(int, lengths.flatten()[rows].max().item())
         sequences = self.read_out(tokens[rows, :width], lengths.flatten()[rows])
         if settings.collapse_repeats:
             is_forced = None if state.is_forced is None else state.is_forced[rows, :width]

@@ -172,7 +172,7 @@ class StrategyState(Protocol):
     """What `generate()` needs to know of the state of a strategy; the rest is the strategy's own."""
 
     @property
-    def is_finished(self) -> bool:
+    def is_finished(self) -> bool | torch.Tensor:
         """Whether another step would change nothing, or all steps are done."""
 
 
