@@ -50,8 +50,11 @@ def main(argv: Sequence[str]) -> None:
         )
         # A worker that loads a model on a busy machine is slow to answer, not dead.
         config.timeout_worker_healthcheck = _HEALTH
+        listening = config.bind_socket()
+        # Here and not only in the workers: clients that come while one is started again wait, and are not turned away.
+        listening.listen(config.backlog)
         # Supervised, also where there is one: a worker that dies is started again.
-        Multiprocess(config, [config.bind_socket()]).run()
+        Multiprocess(config, [listening]).run()
 
 
 def _parser() -> CommandParser:

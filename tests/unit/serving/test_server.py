@@ -309,7 +309,7 @@ def _serving(*words: object) -> Iterator[tuple[str, subprocess.Popen]]:
 
 
 def _wait_for_answer(address: str, process: subprocess.Popen) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while True:
         try:
             urllib.request.urlopen(f"{address}/health", timeout=5).close()
