@@ -174,7 +174,9 @@ class Method:
 class DistillationOptions(MethodOptions):
     """Settings of every distillation; defaults are Table 8 of Norouzi et al. 2023 (arXiv 2206.02999)."""
 
-    teacher_iterations: int = option(2, ge=1, le=1000, help="Teacher passes n (Table 8).", advice="The paper uses 2.")
+    teacher_iterations: int = option(
+        2, ge=1, most=1000, help="Teacher passes n (Table 8).", advice="The paper uses 2."
+    )
     ema_decay: float | None = option(
         0.9992,
         ge=0,

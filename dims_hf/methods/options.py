@@ -17,6 +17,7 @@ def option(
     ge: float | None = None,
     gt: float | None = None,
     le: float | None = None,
+    most: float | None = None,
     choices: Sequence[Any] | None = None,
     advice: str = "",
 ) -> Any:
@@ -27,10 +28,11 @@ def option(
         default: value where none is given; a list is copied for each instance.
         help (`str`): what the setting does, for `--help`.
         ge, gt, le (`float`, *optional*): bounds; `None` and text are not compared with them.
+        most (`float`, *optional*): what is possible and would take days; more is a slip.
         choices (`Sequence`, *optional*): all values that are possible.
         advice (`str`): what to do instead, at the end of the error.
     """
-    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "choices": choices, "advice": advice}
+    metadata = {"help": help, "ge": ge, "gt": gt, "le": le, "most": most, "choices": choices, "advice": advice}
     if isinstance(default, list):
         return dataclasses.field(default_factory=lambda: list(default), metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
@@ -61,6 +63,9 @@ def check_value(declared: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}.{advice}")
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
+    most = limits.get("most")
+    if most is not None and value > most:
+        raise ValueError(f"{name} must be <= {most:g}, got {value}.{advice}")
     low, above, high = (limits.get(key) for key in ("ge", "gt", "le"))
     is_in_range = (low is None or value >= low) and (above is None or value > above)
     if is_in_range and (high is None or value <= high) and not math.isnan(value):

@@ -226,13 +226,13 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         help="Padded tokens per device batch; none = per_device_train_batch_size sentences.",
         advice="Try 4096.",
     )
-    mask_seed: int | None = option(None, ge=0, le=2**32 - 1, help="Seed of the masks; default: seed.")
+    mask_seed: int | None = option(None, ge=0, most=2**32 - 1, help="Seed of the masks; default: seed.")
     attn_implementation: str | None = option(
         None, help="Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."
     )
     loss_normalization: str = option("update", help="`update` or `micro_batch`.")
     eval_iterations: list[int] = option([1], help="Decoder passes at which validation BLEU is computed.")
-    eval_length_beam_size: int = option(1, ge=1, le=MOST_PASSES, help="Length candidates in validation.")
+    eval_length_beam_size: int = option(1, ge=1, most=MOST_PASSES, help="Length candidates in validation.")
     early_stopping_patience: int | None = option(
         None,
         ge=1,
@@ -379,11 +379,10 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             raise ValueError("fp16 and bf16 are both set. Add --no_bf16 to train in fp16, or leave out fp16.")
 
     def _check_evaluation(self) -> None:
-        if not self.eval_iterations or min(self.eval_iterations) < 1 or max(self.eval_iterations) > MOST_PASSES:
-            raise ValueError(
-                f"eval_iterations must be integers >= 1 (and at most {MOST_PASSES}), got {self.eval_iterations}. Try "
-                "[1, 4]."
-            )
+        if not self.eval_iterations or min(self.eval_iterations) < 1:
+            raise ValueError(f"eval_iterations must be integers >= 1, got {self.eval_iterations}. Try [1, 4].")
+        if max(self.eval_iterations) > MOST_PASSES:
+            raise ValueError(f"eval_iterations must be <= {MOST_PASSES}, got {self.eval_iterations}. Try [1, 4].")
         if self.metric_for_best_model is not None:
             self._check_metric(self.metric_for_best_model)
         if self.early_stopping_patience is not None and self.eval_strategy == "no":
@@ -464,12 +463,16 @@ class DiMSConfig(NATTrainingArguments):
     disable_dropout: bool = option(True, help="Student without dropout (§4.1).")
     unsupervised: bool = option(False, help="U-DiMS: train on the teacher's own translations.")
     synthetic_iterations: int = option(
-        2, ge=1, le=MOST_PASSES, help="Decoder passes of U-DiMS translations.", advice="Leave it out for the default."
+        2,
+        ge=1,
+        most=MOST_PASSES,
+        help="Decoder passes of U-DiMS translations.",
+        advice="Leave it out for the default.",
     )
     synthetic_length_beam_size: int = option(
         1,
         ge=1,
-        le=MOST_PASSES,
+        most=MOST_PASSES,
         help="Length candidates of U-DiMS translations.",
         advice="Leave it out for the default.",
     )

@@ -12,6 +12,7 @@ from transformers import Seq2SeqTrainingArguments
 
 from dims_hf import DiMSConfig, NATTrainingArguments
 from dims_hf.recipes.parsing import parse_recipe
+from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import _WITHOUT_EFFECT
 
 
@@ -216,3 +217,26 @@ def test_unknown_setting_is_refused_with_the_closest_known_one(tmp_path):
 def test_values_that_cannot_be_are_refused_by_name(options, message, tmp_path):
     with pytest.raises(ValueError, match=message):
         NATTrainingArguments(output_dir=tmp_path, **options)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        (NATTrainingArguments, {"eval_iterations": [1, 10**9]}),
+        (NATTrainingArguments, {"eval_length_beam_size": 10**9}),
+        (NATTrainingArguments, {"mask_seed": 10**18}),
+        (NATTrainingArguments, {"eval_delay": -1}),
+        (NATTrainingArguments, {"num_train_epochs": 0}),
+        (DiMSConfig, {"unsupervised": True, "synthetic_iterations": 10**9}),
+        (AutoregressiveTrainingArguments, {"gradient_accumulation_steps": 0}),
+        (AutoregressiveTrainingArguments, {"gradient_accumulation_steps": -1}),
+        (AutoregressiveTrainingArguments, {"max_steps": -5}),
+        (AutoregressiveTrainingArguments, {"learning_rate": 0}),
+        (AutoregressiveTrainingArguments, {"eval_strategy": "steps", "eval_steps": 0}),
+        (AutoregressiveTrainingArguments, {"generation_num_beams": 10**9}),
+        (AutoregressiveTrainingArguments, {"dataloader_num_workers": 10**9}),
+    ],
+)
+def test_slips_that_would_run_for_days_or_without_end_are_refused(tmp_path, kind, options):
+    with pytest.raises(ValueError, match=f"^{list(options)[-1]}.*(must|would)"):
+        kind(output_dir=tmp_path, **options)
