@@ -43,6 +43,9 @@ def corpus(tmp_path) -> str:
 def test_run_evaluation_two_checkpoints_writes_all_files(checkpoint, corpus, tmp_path):
     models = {"teacher": checkpoint, "student": checkpoint}
     output = tmp_path / "out"
+    debris = output / "translations" / ".teacher.iter1.beam1.h3yfkmae.txt"
+    debris.parent.mkdir(parents=True)
+    debris.write_text("of a killed start")
     results = run_evaluation(
         models, corpus, "en", "de", iterations=(1, 2), oracle_length=True, output_dir=output, device="cpu"
     )
