@@ -14,6 +14,13 @@ from dims_hf._registration import register_when_imported
 
 
 if TYPE_CHECKING:
+    from dims_hf.bulk import (
+        BatchTranslator as BatchTranslator,
+        CorpusReport as CorpusReport,
+        CorpusSettings as CorpusSettings,
+        translate_corpus as translate_corpus,
+        translate_ray_dataset as translate_ray_dataset,
+    )
     from dims_hf.data import (
         BLANK_TOKEN as BLANK_TOKEN,
         SPECIAL_TOKENS as SPECIAL_TOKENS,
@@ -437,6 +444,13 @@ _ROOMS = {
         "write_json",
         "write_table",
         "write_text",
+    ),
+    "bulk": (
+        "BatchTranslator",
+        "CorpusReport",
+        "CorpusSettings",
+        "translate_corpus",
+        "translate_ray_dataset",
     ),
     "trainers": (
         "BestCheckpoints",
