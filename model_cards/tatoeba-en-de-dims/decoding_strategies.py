@@ -2,6 +2,7 @@
 # Copyright 2026 The dims_hf authors
 """The table of decoding strategies; a configuration names its own as `decoding_strategy`."""
 
+from .decoding_alignart import AlignedDecoding
 from .decoding_crf import ChainMaskPredict
 from .decoding_ctc import CTCDecoding
 from .decoding_easy_first import EasyFirst
@@ -19,6 +20,7 @@ STRATEGIES: dict[str, type[DecodingStrategy]] = {
     "crf": ChainMaskPredict,
     "ctc": CTCDecoding,
     "easy_first": EasyFirst,
+    "alignart": AlignedDecoding,
     "refine": Refine,
     "levenshtein": LevenshteinEditing,
     "insertion": InsertionDecoding,
