@@ -106,9 +106,10 @@ class WordAligner:
 
     def __init__(self, source_rows: Rows, target_rows: Rows, *, num_iterations: int = 5, tension: float = 4.0) -> None:
         self.tension = tension
-        options = {"num_iterations": num_iterations, "tension": tension}
-        self.forward = learn_lexicon(source_rows, target_rows, **options)
-        self.backward = learn_lexicon(target_rows, source_rows, **options)
+        self.forward, self.backward = (
+            learn_lexicon(*rows, num_iterations=num_iterations, tension=tension)
+            for rows in ((source_rows, target_rows), (target_rows, source_rows))
+        )
 
     def align(self, source: Sequence[int], target: Sequence[int]) -> np.ndarray:
         """

@@ -59,7 +59,9 @@ class InsertionForConditionalGeneration(NATForConditionalGeneration):
             is_token (`torch.BoolTensor` of shape `(B, T)`): True for tokens.
         """
         known = hidden_states * is_token.unsqueeze(2).to(hidden_states.dtype)
-        following = nn.functional.pad(known[:, 1:], (0, 0, 0, 1))
+        width = known.shape[1]
+        has_gap = torch.arange(width, device=known.device).view(1, -1, 1) != width - 1
+        following = known.roll(-1, dims=1) * has_gap.to(known.dtype)
         return self.gap_projection(torch.cat([hidden_states, following], dim=-1))
 
     @can_return_tuple

@@ -240,7 +240,8 @@ def test_fresh_weights_are_normal_with_std_of_the_reference(family: str, make_co
         else:
             weights = parameter[parameter.abs().sum(dim=1) > 0]
             assert weights.std().item() == pytest.approx(0.02, rel=0.1), name
-            assert abs(weights.mean().item()) < 0.002, name
+            spread = 4 * weights.std().item() / weights.numel() ** 0.5  # of small heads
+            assert abs(weights.mean().item()) < max(0.002, spread), name
     assert model.model.shared.weight[model.config.pad_token_id].abs().max() == 0
     for stack in (model.model.encoder, model.model.decoder):
         assert stack.embed_positions.weight[1].abs().max() == 0
@@ -537,6 +538,7 @@ def test_hidden_states_and_attentions_have_the_usual_counts_and_shapes(make_mode
     assert outputs.decoder_attentions[0][1, :, :, 4:].abs().max() == 0
 
 
+@of_one_token_each
 def test_base_model_returns_the_states_the_head_projects(make_model: Callable):
     model = make_model()
     outputs = model.model(SOURCE, decoder_input_ids=TARGET, output_hidden_states=True)
@@ -615,7 +617,7 @@ def test_gradient_checkpointing_changes_neither_loss_nor_gradients(
         loss = model(SOURCE, decoder_input_ids=TARGET, **all_labels).loss
         loss.backward()
         losses.append(loss.item())
-        gradients.append({name: p.grad.clone() for name, p in model.named_parameters()})
+        gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert losses[0] == losses[1]
     for name, gradient in gradients[0].items():
         torch.testing.assert_close(gradients[1][name], gradient, atol=1e-6, rtol=1e-5, msg=name)
@@ -625,6 +627,8 @@ def test_training_reaches_every_parameter(make_model: Callable, all_labels: dict
     model = make_model().train()
     model(SOURCE, decoder_input_ids=TARGET, **all_labels).loss.backward()
     for name, parameter in model.named_parameters():
+        if name.startswith("aligner."):  # learns from links
+            continue
         assert parameter.grad is not None, name
         if not name.endswith("k_proj.bias"):  # softmax cancels a constant added to all keys' scores
             assert parameter.grad.abs().max() > 0, name
