@@ -6,6 +6,14 @@ from typing import TYPE_CHECKING
 
 from dims_hf._lazy import lazy_exports
 
+# At once, since a module of the same name would take the function's place whenever it is imported later.
+from .provenance import (
+    hardware as hardware,
+    provenance as provenance,
+    public as public,
+    weights_checksum as weights_checksum,
+)
+
 
 if TYPE_CHECKING:
     from .evaluation import (
@@ -19,12 +27,6 @@ if TYPE_CHECKING:
     )
     from .files import read_yaml as read_yaml, write_json as write_json, write_text as write_text
     from .model_card import create_model_card as create_model_card, save_model_card as save_model_card
-    from .provenance import (
-        hardware as hardware,
-        provenance as provenance,
-        public as public,
-        weights_checksum as weights_checksum,
-    )
     from .results import load_results as load_results, make_results as make_results, save_results as save_results
     from .table import (
         markdown_table as markdown_table,

@@ -287,10 +287,14 @@ def test_budget_below_the_longest_sentence(kind: str, start: Callable[..., None]
 
 
 @BOTH
-def test_folder_with_another_run(kind: str, start: Callable[..., None], data: Path, tmp_path: Path) -> None:
+def test_folder_with_another_run(
+    kind: str, start: Callable[..., None], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     started = pytest.raises(AssertionError, match="a training step ran")
-    with started:
-        start(kind, data, "--seed", "1")
+    for seed in ("3", "1"):  # nothing was saved: corrected settings begin anew
+        with started:
+            start(kind, data, "--seed", seed)
+    monkeypatch.setattr("dims_hf.recipes.run_settings.has_work", lambda folder: True)
     with refused(f"{tmp_path / 'run'} holds a run with seed=1", "this recipe says seed=2", "Choose another"):
         start(kind, data, "--seed", "2")
     with refused("command=", "Choose another output_dir, or delete it."):
@@ -300,9 +304,12 @@ def test_folder_with_another_run(kind: str, start: Callable[..., None], data: Pa
               "--save_steps", "7")  # fmt: skip
 
 
-def test_folder_with_a_run_of_another_tokenizer(start: Callable[..., None], data: Path) -> None:
+def test_folder_with_a_run_of_another_tokenizer(
+    start: Callable[..., None], data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with pytest.raises(AssertionError, match="a training step ran"):
         start("train", data)
+    monkeypatch.setattr("dims_hf.recipes.run_settings.has_work", lambda folder: True)
     with refused("holds a run with tokenizer_kind=bpe, this recipe says tokenizer_kind=unigram"):
         start("train", data, "--tokenizer_kind", "unigram")
 

@@ -259,7 +259,7 @@ def test_settings_left_out_get_the_familys_defaults_and_given_ones_stay(make_imp
         ),
         ({"objective": "ctc", "mask_policy": "block"}, "mask_policy='block' has no effect here: it belongs to"),
         ({"glancing_ratio": 0.4}, "glancing_ratio=0.4 has no effect here: it belongs to .* ctc_glancing"),
-        ({"objective": "axe"}, "method must be one of .*imputer, ctc, ctc_glancing.*, got 'axe'"),
+        ({"objective": "hungarian"}, "method must be one of .*imputer, ctc, ctc_glancing.*, got 'hungarian'"),
         (
             {"method": "cmlm"},
             "method=cmlm does not train models of type imputer. Use one of imputer, ctc, ctc_glancing",

@@ -238,7 +238,7 @@ def test_fresh_weights_are_normal_with_std_of_the_reference(family: str, make_co
         elif "layer_norm" in name:
             assert (parameter == 1).all(), name
         else:
-            weights = parameter[parameter.abs().sum(dim=1) > 0]
+            weights = parameter[parameter.flatten(1).abs().sum(dim=1) > 0]
             assert weights.std().item() == pytest.approx(0.02, rel=0.1), name
             spread = 4 * weights.std().item() / weights.numel() ** 0.5  # of small heads
             assert abs(weights.mean().item()) < max(0.002, spread), name
