@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
+from dims_hf.models.capabilities import longest_source
 from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import PreparedSources, prepare_sources
 
@@ -162,12 +163,9 @@ def encode_sources(
     Raises:
         ValueError: `sources` is one string, or a row is blank, or a row is too long.
     """
-    from .torch_runtime import TorchRuntime
-
-    runtime = TorchRuntime(model, tokenizer)
     sources = sources if isinstance(sources, str) else list(sources)
-    limit = runtime.max_source_length
-    return prepare_sources(sources, runtime.tokenizer, limit, "error", "error", name="sources[{}]".format).pieces
+    limit = longest_source(model.config) or tokenizer.model_max_length
+    return prepare_sources(sources, tokenizer, limit, "error", "error", name="sources[{}]".format).pieces
 
 
 def collapses_repeats(model: PreTrainedModel) -> bool:
