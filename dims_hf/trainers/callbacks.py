@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable
 
@@ -115,7 +116,8 @@ class WatchGradientScale(TrainerCallback):
         if not getattr(optimizer, "step_was_skipped", False):
             return
         self.num_skipped += 1
-        scale = self.trainer.accelerator.scaler.get_scale()
+        scaler = self.trainer.accelerator.scaler  # None: an optimizer that skips for reasons of its own
+        scale = math.inf if scaler is None else scaler.get_scale()
         if scale < self.smallest:
             raise FloatingPointError(
                 f"The gradients overflow at every scale: update {state.global_step + 1} was skipped like those before "
