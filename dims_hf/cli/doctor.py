@@ -34,7 +34,11 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
         },
     ),
     "plot": ("figures, curves of training", {"matplotlib": "matplotlib"}),
-    "onnx": ("export to ONNX, and running it", {"onnx": "onnx", "onnxruntime": "onnxruntime"}),
+    "onnx": (
+        "export to ONNX, and running it",
+        {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
+    ),
+    "ray": ("translation of corpora on a Ray cluster", {"ray": "ray"}),
     "documents": ("Markdown documents", {"markdown-it-py": "markdown_it"}),
     "serve": (
         "dims-hf serve",

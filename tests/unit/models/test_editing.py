@@ -124,7 +124,7 @@ def test_decoding_equals_a_plain_loop_and_does_not_depend_on_the_batch(
             expected = edit_plainly(model, source, 4, 2 * len(source))
             tokens = together.sequences[row]
             assert tokens[tokens != PAD].tolist() == expected
-            alone = model.generate(source[None], **settings)
+            alone = model.generate(source[None], return_dict_in_generate=True, **settings)
             torch.testing.assert_close(together.sequences_scores[row], alone.sequences_scores[0])
 
 
