@@ -78,7 +78,7 @@ def test_trained_model_is_published_with_its_card(
     }  # fmt: skip
     (run / "training_summary.json").write_text(json.dumps(summary))
     sources, references = ["a cat", "the old dog ."], ["eine Katze", "der Hund ."]
-    system = evaluate_model(tiny.model, tiny.tokenizer, sources, references, iterations=(1,))
+    system = evaluate_model(tiny.model, tiny.tokenizer, sources, references, iterations=(3,))
     task = {"data": "two", "source_lang": "en", "target_lang": "de", "split": "test", "num_sentences": 2}
     document = make_results({**task, "fingerprint": "0"}, [{"name": "student", **system}], provenance=provenance())
     save_results(document, tmp_path / "results.json")
