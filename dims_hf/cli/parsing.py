@@ -32,6 +32,19 @@ class CommandParser(argparse.ArgumentParser):
             "--dtype", help="float32, bfloat16 or float16; on a CPU float32, elsewhere the checkpoint's when not given"
         )
 
+    def add_decoding(self) -> argparse._ArgumentGroup:
+        """Add the group of options that say how one pass or several are decoded, and return it for more of them."""
+        decoding = self.add_argument_group("decoding", "What is not given is as the model's own settings say.")
+        decoding.add_argument("--num-iterations", type=int, help="decoder passes")
+        decoding.add_argument("--length-beam-size", type=int, help="target lengths tried")
+        decoding.add_argument("--length-score-weight", type=float, help="weight of a length's own probability")
+        decoding.add_argument("--repeat-penalty", type=float, help="what two equal neighbours cost, inf forbids them")
+        decoding.add_argument(
+            "--keep-repeats", action="store_true", help="keep a token that equals its right neighbour"
+        )
+        decoding.add_argument("--max-tokens-per-batch", type=int, help="tokens decoded at once, padding counted")
+        return decoding
+
     def error(self, message: str) -> NoReturn:
         """Refuse the command line."""
         raise ValueError(f"{message}. `{self.prog} --help` lists the arguments.")

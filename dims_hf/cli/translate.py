@@ -89,13 +89,7 @@ def _make_parser() -> CommandParser:
 
 
 def _add_decoding(parser: CommandParser) -> None:
-    decoding = parser.add_argument_group("decoding", "What is not given is as the model's own settings say.")
-    decoding.add_argument("--num-iterations", type=int, help="decoder passes")
-    decoding.add_argument("--length-beam-size", type=int, help="target lengths tried")
-    decoding.add_argument("--length-score-weight", type=float, help="weight of a length's own probability")
-    decoding.add_argument("--repeat-penalty", type=float, help="what two equal neighbours cost, inf forbids them")
-    decoding.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
-    decoding.add_argument("--max-tokens-per-batch", type=int, help="tokens decoded at once, padding counted")
+    decoding = parser.add_decoding()
     decoding.add_argument(
         "--rerank", metavar="MODEL", help="autoregressive model that chooses among --num-candidates translations"
     )

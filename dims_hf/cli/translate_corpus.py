@@ -49,7 +49,7 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--output-dir", required=True, metavar="DIR", help="folder of the shards")
     _add_reading(parser)
     _add_writing(parser)
-    _add_decoding(parser)
+    parser.add_decoding()
     work = parser.add_argument_group("work")
     work.add_argument("--processes", type=int, help="one for each GPU, else for each core, when not given")
     work.add_argument("--threads", type=int, help="processor threads of each process; 1 when not given")
@@ -99,13 +99,3 @@ def _add_writing(parser: CommandParser) -> None:
     writing.add_argument("--shard-size", type=int, default=5000, help="rows of a shard: what a kill may cost")
     writing.add_argument("--source-lang", help="with --target-lang: write pairs as training reads them")
     writing.add_argument("--target-lang", help="language of the translations")
-
-
-def _add_decoding(parser: CommandParser) -> None:
-    decoding = parser.add_argument_group("decoding", "What is not given is as the model's own settings say.")
-    decoding.add_argument("--num-iterations", type=int, help="decoder passes")
-    decoding.add_argument("--length-beam-size", type=int, help="target lengths tried")
-    decoding.add_argument("--length-score-weight", type=float, help="weight of a length's own probability")
-    decoding.add_argument("--repeat-penalty", type=float, help="what two equal neighbours cost, inf forbids them")
-    decoding.add_argument("--keep-repeats", action="store_true", help="keep a token that equals its right neighbour")
-    decoding.add_argument("--max-tokens-per-batch", type=int, help="tokens decoded at once, padding counted")

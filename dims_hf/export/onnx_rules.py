@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from dims_hf.models.phrase_places import find_places
+
 
 # Where `forced_tokens` leaves a position free.
 FREE = -100
@@ -231,20 +233,7 @@ def best_places(logits: np.ndarray, phrases: Sequence[Sequence[int]]) -> list[in
     # A token of probability 0 is still possible; only the order of places matters.
     losses = np.maximum(logits - logits.max(axis=1, keepdims=True), -1e4)
     gains = [_gains(losses, phrase) for phrase in phrases]
-    # best[subset]: the greatest sum with the phrases of `subset` placed before the current position, and where.
-    best: list[dict[int, tuple[float, tuple[tuple[int, int], ...]]]] = [{0: (0.0, ())}]
-    for end in range(1, len(losses) + 1):
-        current = dict(best[-1])
-        for index, phrase in enumerate(phrases):
-            start = end - len(phrase)
-            if start < 0:
-                continue
-            for subset, (total, places) in best[start].items():
-                key, candidate = subset | 1 << index, total + gains[index][start]
-                if key != subset and (key not in current or candidate > current[key][0]):
-                    current[key] = candidate, (*places, (index, start))
-        best.append(current)
-    return [start for _, start in sorted(best[-1][2 ** len(phrases) - 1][1])]
+    return find_places(gains, list(map(len, phrases)), len(losses))
 
 
 def _gains(losses: np.ndarray, phrase: Sequence[int]) -> list[float]:

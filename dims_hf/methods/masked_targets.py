@@ -84,8 +84,7 @@ class MaskedTargets(Method):
 
     def glance(self, run: Run, batch: GlancedBatch) -> GlancedBatch:
         """The batch with some tokens shown, as the model's own predictions from masks alone ask for."""
-        # a batch masked by something else than `prepare` shows nothing more
-        ratio = read_ratio(batch["glancing_ratio"]) if "glancing_ratio" in batch else 0
+        ratio = read_ratio(batch["glancing_ratio"])
         if ratio == 0:
             return batch
         labels = batch["labels"]

@@ -15,6 +15,7 @@ import torch
 from .configuration_nat import NATConfig
 from .decoding_grid import AnyState, GridState
 from .decoding_strategy import DecodingRequest
+from .phrase_places import find_places
 
 
 FREE = -100
@@ -148,23 +149,7 @@ def best_places(log_probs: torch.Tensor, phrases: Sequence[Sequence[int]]) -> li
     """
     loss = (log_probs - log_probs.amax(dim=-1, keepdim=True)).cpu()
     gains = [_gains(loss, phrase) for phrase in phrases]
-    # best[subset]: the greatest sum with the phrases of `subset` placed before the current position, and where.
-    best: list[dict[int, tuple[float, tuple[tuple[int, int], ...]]]] = [{0: (0.0, ())}]
-    for end in range(1, len(loss) + 1):
-        current = dict(best[-1])
-        for index, phrase in enumerate(phrases):
-            start = end - len(phrase)
-            if start < 0:
-                continue
-            for subset, (total, places) in best[start].items():
-                if subset >> index & 1:
-                    continue
-                candidate = (total + gains[index][start], (*places, (index, start)))
-                key = subset | 1 << index
-                if key not in current or candidate[0] > current[key][0]:
-                    current[key] = candidate
-        best.append(current)
-    return [start for _, start in sorted(best[-1][2 ** len(phrases) - 1][1])]
+    return find_places(gains, list(map(len, phrases)), len(loss))
 
 
 def _gains(loss: torch.Tensor, phrase: Sequence[int]) -> list[float]:

@@ -42,7 +42,8 @@ def cut_paragraphs(text: str) -> list[tuple[str, bool]]:
 
     ```python
     >>> cut_paragraphs("Hello %s.  Who?\\n\\n- 12")
-    [('Hello', True), (' ', False), ('%s', False), ('.  ', False), ('Who?', True), ('\\n\\n', False), ('- 12', False)]
+    [('Hello', True), (' ', False), ('%s', False), ('.', False), ('  ', False), ('Who?', True), ('\\n\\n', False), \
+('- 12', False)]
 
     ```"""
     parts: list[tuple[str, bool]] = []

@@ -33,6 +33,7 @@ from dims_hf.distillation import roll_out_teacher
 from dims_hf.methods.base import Run
 from dims_hf.methods.cmlm import CMLM
 from dims_hf.methods.dims import DiMS
+from dims_hf.methods.masked_targets import GlancedBatch
 from dims_hf.methods.masks import MaskedBatch, mask_batch, mix_keys
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
@@ -221,7 +222,9 @@ def our_dims(
 ) -> tuple[Loss, None]:
     """The students' loss of `DiMSTrainer`, length loss included."""
     method = DiMS(DiMS.Options(teacher_iterations=SETTINGS.teacher_iterations), model.config)
-    return method.loss(Run.of(model, precision), batch, count_items(batch), teacher), None
+    nothing_shown = torch.zeros(len(batch["labels"]))
+    glanced = GlancedBatch(**batch, keys=nothing_shown.long(), glancing_ratio=nothing_shown)
+    return method.loss(Run.of(model, precision), glanced, count_items(batch), teacher), None
 
 
 LOSSES: dict[str, dict[str, Callable]] = {
