@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The loss of every family falls by its own method, within seconds, on a small language."""
+"""Every family learns a small language by its own method: after seconds of training it knows much of it."""
 
 from __future__ import annotations
 
@@ -11,24 +11,38 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from dims_hf import MODELS, NATTrainer, NATTrainingArguments
+from dims_hf import MODELS, NATTrainer, NATTrainingArguments, translate
 from tests.fixtures.training import make_arguments
 
 
 # family -> settings beside those of all
-SETTINGS: dict[str, dict[str, object]] = {"imputer": {"ctc_steps": 120}}
+SETTINGS: dict[str, dict[str, object]] = {
+    "alignart": {"max_steps": 120},
+    "imputer": {"max_steps": 800, "ctc_steps": 800},
+    "insertion": {"max_steps": 600},
+}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", list(MODELS))
-def test_loss_of_a_family_falls(family: str, toy: SimpleNamespace, tmp_path: Path):
-    args = make_arguments(
-        NATTrainingArguments, tmp_path, max_steps=120, learning_rate=5e-3, logging_steps=20,
-        **SETTINGS.get(family, {}),
-    )  # fmt: skip
+@pytest.mark.parametrize(
+    "family",
+    [
+        pytest.param(family, marks=pytest.mark.xfail(strict=True, reason="writes one word where several are due"))
+        if family == "insertion"
+        else family
+        for family in MODELS
+    ],
+)
+def test_family_learns_to_translate(family: str, toy: SimpleNamespace, tmp_path: Path):
+    settings = {"max_steps": 300, "learning_rate": 5e-3, "logging_steps": 20, **SETTINGS.get(family, {})}
+    args = make_arguments(NATTrainingArguments, tmp_path, **settings)
     torch.manual_seed(0)
     model = copy.deepcopy(toy.models[family])
     trainer = NATTrainer(model, args, train_dataset=toy.train, processing_class=toy.tokenizer)
     trainer.train()
     losses = [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
-    assert losses[-1] < 0.8 * losses[0], losses
+    assert losses[-1] < 0.7 * losses[0], losses
+    sources, targets = list(toy.valid_text["source"]), list(toy.valid_text["target"])
+    texts = [each.text for each in translate(model.eval(), toy.tokenizer, sources)]
+    found = sum(len(set(text.split()) & set(target.split())) for text, target in zip(texts, targets))
+    assert found > 0.2 * sum(len(set(target.split())) for target in targets), texts[:5]
