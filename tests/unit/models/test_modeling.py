@@ -240,8 +240,8 @@ def test_fresh_weights_are_normal_with_std_of_the_reference(family: str, make_co
         else:
             weights = parameter[parameter.flatten(1).abs().sum(dim=1) > 0]
             assert weights.std().item() == pytest.approx(0.02, rel=0.1), name
-            spread = 4 * weights.std().item() / weights.numel() ** 0.5  # of small heads
-            assert abs(weights.mean().item()) < max(0.002, spread), name
+            is_small = weights.numel() < 1000  # a head's own mean is further from 0
+            assert abs(weights.mean().item()) < (4 * 0.02 / weights.numel() ** 0.5 if is_small else 0.002), name
     assert model.model.shared.weight[model.config.pad_token_id].abs().max() == 0
     for stack in (model.model.encoder, model.model.decoder):
         assert stack.embed_positions.weight[1].abs().max() == 0
@@ -276,13 +276,15 @@ def shift_right(rows: torch.Tensor, width: int) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("implementation", ["eager", "sdpa"])
-def test_left_padding_equals_right_padding(make_model: Callable, implementation: str):
+def test_left_padding_equals_right_padding(family: str, make_model: Callable, implementation: str):
     model = make_model(attn_implementation=implementation)
     source, target = shift_right(SOURCE, 9), shift_right(TARGET, 8)
     with torch.no_grad():
         right = model(SOURCE, decoder_input_ids=TARGET)
         left = model(source, source.ne(1).long(), target, target.ne(1).long())
-    torch.testing.assert_close(left.logits[target != 1], right.logits[TARGET != 1], atol=2e-5, rtol=0)
+    # of DisCo in eager 1.1e-5 was seen; every other family keeps the tighter bound
+    bound = 2e-5 if family == "disco" else 1e-5
+    torch.testing.assert_close(left.logits[target != 1], right.logits[TARGET != 1], atol=bound, rtol=0)
 
 
 def test_content_under_padding_changes_nothing(make_model: Callable):
