@@ -31,7 +31,7 @@ def test_there_are_three_notebooks():
     "path",
     [
         pytest.param(path, marks=pytest.mark.xfail(strict=True, reason="stored without outputs so far"))
-        if path.stem in ("compare_methods", "train_and_distil")
+        if path.stem == "compare_methods"
         else path
         for path in NOTEBOOKS
     ],
