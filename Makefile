@@ -8,6 +8,11 @@ VENV ?= .venv
 EXTRAS ?= dev
 PYTEST_ARGS ?= -n 2 --dist loadfile
 DEMO_ARGS ?=
+# of `make leaderboard`: for example TEST_SETS="tatoeba=data/tatoeba-de-en europarl=data/europarl-en-de"
+SOURCE ?= en
+TARGET ?= de
+TEST_SETS ?=
+LEADERBOARD_MODELS ?= $(patsubst %/config.json,%,$(wildcard model_cards/*$(SOURCE)-$(TARGET)*/config.json))
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -16,13 +21,14 @@ CHECKED := dims_hf training tests docs
 # Nothing that runs here may fetch from the Hub. Two test processes of one thread each keep two cores busy.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help venv install check demo test test-fast doctest quality types docs package style clean
+.PHONY: help venv install check demo test test-all leaderboard doctest quality types docs package style clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make demo       train a small teacher, distil it, compare the two (8 minutes on 2 CPU cores, 19 without bf16)"
-	@echo "make test       the whole test suite"
-	@echo "make test-fast  without the slow tests"
+	@echo "make test       the test suite without the slow tests (9 minutes on 2 CPU cores)"
+	@echo "make test-all   all tests: trainings, kills, notebooks, documented commands too (20 minutes)"
+	@echo "make leaderboard  quality and latency of the shipped models: TEST_SETS=\"NAME=FOLDER ...\""
 	@echo "make check      what CI runs: quality, types, doctest, docs, test, package"
 	@echo "make quality    ruff: lint and format, checked"
 	@echo "make types      mypy"
@@ -48,10 +54,15 @@ demo: $(STAMP)
 	$(OFFLINE) $(BIN)/python training/demo.py $(DEMO_ARGS)
 
 test: $(STAMP)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow" $(PYTEST_ARGS)
+
+test-all: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q $(PYTEST_ARGS)
 
-test-fast: $(STAMP)
-	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -m "not slow and not gpu" $(PYTEST_ARGS)
+leaderboard: $(STAMP)
+	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/dims-hf evaluate --leaderboard --source-lang $(SOURCE) --target-lang $(TARGET) \
+	    $(foreach folder,$(LEADERBOARD_MODELS),--system $(notdir $(folder))=$(folder)) \
+	    $(foreach set,$(TEST_SETS),--test-set $(set)) --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
 
 check: quality types doctest docs test package
 
