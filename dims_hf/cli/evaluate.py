@@ -4,14 +4,39 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from typing import Any
 
 from dims_hf.cli.parsing import CommandParser
+
+
+_FOR_LEADERBOARDS = ("source_lang", "target_lang", "split", "max_examples", "output_dir", "bleu_tokenizer")
+_NOT_FOR_LEADERBOARDS = (
+    "teacher",
+    "student",
+    "data",
+    "iterations",
+    "length_beams",
+    "length_edges",
+    "num_length_buckets",
+    "oracle_length",
+    "keep_repeats",
+    "max_tokens_per_batch",
+    "device",
+    "dtype",
+)
 
 
 def main(argv: Sequence[str]) -> None:
     """Score models on a test set, and write the table to standard output; `training/evaluate.py` does the same."""
     arguments = vars(_make_parser().parse_words(argv))
+    test_sets = arguments.pop("test_set")
+    if arguments.pop("leaderboard"):
+        _rank(arguments, test_sets)
+        return
+    if arguments["data"] is None or test_sets:
+        raise ValueError("Give the corpus with --data. --test-set belongs to --leaderboard.")
     teacher, student = ([(name, path)] if (path := arguments.pop(name)) else [] for name in ("teacher", "student"))
     # The first and the last are compared, so others stand between the two.
     models = dict([*teacher, *map(_named_path, arguments.pop("system")), *student])
@@ -21,6 +46,29 @@ def main(argv: Sequence[str]) -> None:
 
     arguments["collapse_repeats"] = False if arguments.pop("keep_repeats") else None
     write_table(run_evaluation(models, **arguments))
+
+
+def _rank(arguments: dict[str, Any], test_sets: list[str]) -> None:
+    """All systems on all test sets, with latency and significance."""
+    given = [name for name in _NOT_FOR_LEADERBOARDS if arguments[name] != _make_parser().get_default(name)]
+    if given:
+        options = ", ".join("--" + name.replace("_", "-") for name in given)
+        raise ValueError(f"--leaderboard does not take {options}. Name models with --system, corpora with --test-set.")
+    from dims_hf.benchmark import leaderboard_markdown, run_leaderboard
+
+    results = run_leaderboard(
+        dict(map(_named_path, arguments["system"])),
+        dict(_named(word, "--test-set") for word in test_sets),
+        **{name: arguments[name] for name in _FOR_LEADERBOARDS},
+    )
+    sys.stdout.write(leaderboard_markdown(results))
+
+
+def _named(word: str, option: str) -> tuple[str, str]:
+    name, _, path = word.partition("=")
+    if not name or not path:
+        raise ValueError(f"{option} takes NAME=PATH, got {word!r}. Write for example {option} mine=path/to/it.")
+    return name, path
 
 
 def _named_path(word: str) -> tuple[str, str]:
@@ -40,7 +88,16 @@ def _make_parser() -> CommandParser:
     parser.add_argument(
         "--system", action="append", default=[], metavar="NAME=PATH", help="another checkpoint; may be repeated"
     )
-    parser.add_argument("--data", required=True, help="phrasebook, a folder, a JSONL file or the id of a Hub data set")
+    parser.add_argument("--data", help="phrasebook, a folder, a JSONL file or the id of a Hub data set")
+    parser.add_argument(
+        "--leaderboard",
+        action="store_true",
+        help="all --system on all --test-set in every runtime at hand, autoregressive models too: quality, latency, "
+        "significance",
+    )
+    parser.add_argument(
+        "--test-set", action="append", default=[], metavar="NAME=CORPUS", help="of a leaderboard; may be repeated"
+    )
     parser.add_argument("--source-lang", required=True, help="language code, for example en")
     parser.add_argument("--target-lang", required=True, help="language code, for example de")
     parser.add_argument("--split", default="test", help="split of the corpus")

@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""Leaderboards: the scores are those of the translations, the peer is the baseline, and files say the same."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dims_hf.benchmark import leaderboard, run_leaderboard
+from dims_hf.cli.main import main
+from dims_hf.data import save_tokenizer
+from dims_hf.evaluation import score
+
+
+SOURCES = ["the small dog sees an old cat .", "an old cat sleeps today !", "this house .", "the dog and the cat ."]
+
+
+@pytest.fixture
+def place(tmp_path: Path, tiny_model, random_marian, tiny_tokenizer, monkeypatch) -> SimpleNamespace:
+    """A model of ours of two passes, a peer, and a corpus half of which is near; nothing is exported."""
+    monkeypatch.setattr(leaderboard, "_export", lambda *arguments: None)
+    for name, model in (("ours", tiny_model), ("peer", random_marian)):
+        model.save_pretrained(tmp_path / name)
+        save_tokenizer(tiny_tokenizer, tmp_path / name)
+    settings = json.loads((tmp_path / "ours" / "generation_config.json").read_text())
+    (tmp_path / "ours" / "generation_config.json").write_text(json.dumps({**settings, "num_iterations": 2}))
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    for suffix, lines in (("en", SOURCES), ("de", SOURCES[::-1]), ("near", "0110")):
+        (corpus / f"test.{suffix}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return SimpleNamespace(folder=tmp_path, corpus=corpus)
+
+
+def test_scores_are_those_of_the_translations_and_the_peer_is_the_baseline(place: SimpleNamespace):
+    board = place.folder / "board"
+    models = {"mine": place.folder / "ours", "peer": place.folder / "peer"}
+    results = run_leaderboard(models, {"small": place.corpus}, "en", "de", rounds=1, output_dir=board)
+    assert json.loads((board / "leaderboard.json").read_text())["systems"] == results["systems"]
+    ours = [system for system in results["systems"] if system["name"] == "mine"]
+    assert [system["decoding"] for system in ours] == ["1 pass", "2 passes"]
+    peers = [(system["decoding"], system["runtime"]) for system in results["systems"] if system["name"] == "peer"]
+    assert peers[:2] == [("greedy", "torch fp32"), ("beam 5", "torch fp32")]
+    for number, system in enumerate(results["systems"]):
+        written = (board / "translations" / f"{number:02d}.small.txt").read_text(encoding="utf-8").splitlines()
+        assert set(system["scores"]) == {"small", "small, near=0", "small, near=1"}
+        assert system["scores"]["small"]["chrf"] == pytest.approx(score(written, SOURCES[::-1])["chrf"])
+        near = score(written[1:3], SOURCES[::-1][1:3])["chrf"]
+        assert system["scores"]["small, near=1"]["chrf"] == pytest.approx(near)
+        assert all(len(each["times"]) == 1 and each["median"] > 0 for each in system["milliseconds"].values())
+    assert {row["baseline"] for row in results["comparisons"]} == {"peer, greedy, torch fp32"}
+    page = (board / "leaderboard.md").read_text(encoding="utf-8")
+    assert "## small, near=1, 2 sentences" in page and str(place.folder) not in page
+    assert (board / "leaderboard.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--leaderboard", "--test-set", "a=b"], "a model and a test set"),
+        (["--leaderboard", "--system", "a=b", "--test-set", "corpus"], "--test-set takes NAME=PATH"),
+        (["--leaderboard", "--student", "a", "--iterations", "2"], "does not take --student, --iterations"),
+        (["--student", "a"], "Give the corpus with --data"),
+        (["--student", "a", "--data", "b", "--test-set", "a=b"], "belongs to --leaderboard"),
+    ],
+)
+def test_command_says_what_does_not_belong_together(words: list[str], message: str, capsys):
+    assert main(["evaluate", *words, "--source-lang", "en", "--target-lang", "de"]) == 2
+    assert message in capsys.readouterr().err
