@@ -62,8 +62,11 @@ def read_pids(folder, count):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_to_the_launching_process_alone_ends_the_launched(program, monkeypatch, number):
+def test_signal_to_the_launching_process_alone_ends_the_launched(program, monkeypatch, number, request):
     monkeypatch.setattr(launching, "_TIME_OF_ITS_OWN", 0.2)
+    # what a shell starts in the background ignores an interrupt
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
 
     def interrupt():
         read_pids(program[1], 1)
