@@ -24,7 +24,10 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 CASES = 24
 
 
-@pytest.mark.parametrize("name", AREAS)
+# the native library is built first
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if name == NativeFolders.name else name for name in AREAS]
+)
 def test_damaged_input_is_read_or_refused_in_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     if name == NativeFolders.name:
         if not native_is_possible():

@@ -673,6 +673,7 @@ def test_half_precision_checkpoint_loads_in_its_own_dtype(tmp_path: Path, make_m
     assert AutoModelForSeq2SeqLM.from_pretrained(tmp_path, dtype=torch.float32).dtype == torch.float32
 
 
+@pytest.mark.slow
 def test_compiles_to_one_graph(make_model: Callable):
     model = make_model()
     compiled = torch.compile(model, fullgraph=True, backend="eager")
@@ -681,6 +682,7 @@ def test_compiles_to_one_graph(make_model: Callable):
         torch.testing.assert_close(compiled(input_ids=SOURCE, decoder_input_ids=TARGET).logits, expected)
 
 
+@pytest.mark.slow
 def test_exports_with_dynamic_batch_source_and_target(make_model: Callable):
     model = make_model()
     batch, source, target = (torch.export.Dim(name, min=2, max=30) for name in ("batch", "source", "target"))

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,11 +39,21 @@ def test_spread_is_mean_and_range(values: list, text: str):
     assert spread(values) == text
 
 
+@pytest.fixture(scope="module")
+def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("template") / "out"
+
+
 @pytest.fixture
-def reproduced(make_runner: Callable[..., Runner], tmp_path: Path) -> Path:
-    runner = make_runner()
-    runner.train.collapses = lambda run: run.settings.get("ema_decay") == 0.9
-    assert run_experiments(list(EXPERIMENTS), runner) == 0
+def reproduced(make_runner: Callable[..., Runner], tmp_path: Path, template: Path) -> Path:
+    """A folder with all experiments, of each test's own: made once, then copied."""
+    if not template.exists():
+        runner = make_runner()
+        runner.train.collapses = lambda run: run.settings.get("ema_decay") == 0.9
+        assert run_experiments(list(EXPERIMENTS), runner) == 0
+        shutil.copytree(tmp_path / "out", template)
+    elif not (tmp_path / "out").exists():
+        shutil.copytree(template, tmp_path / "out")
     return tmp_path / "out"
 
 
