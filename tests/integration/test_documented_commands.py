@@ -44,7 +44,7 @@ NOT_RUN = {
 ONLY_OPTIONS = (
     r"training/prepare_\w+\.py|training/mix_corpora\.py|training/benchmarks/",
     r"--monolingual mono\.en|--data synthetic|phrasebook_(oaxe|bag_of_ngrams|nmla)_teacher",
-    r"wmt14|en_de_autoregressive|en_de_distilled_data|opus-mt",
+    r"--leaderboard|wmt14|en_de_autoregressive|en_de_distilled_data|opus-mt",
 )
 
 # script or subcommand -> the recipe that `RECIPE.yaml` stands for
