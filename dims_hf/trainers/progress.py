@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import sys
 import time
 from collections.abc import Mapping
@@ -24,6 +25,9 @@ logger = logging.getLogger(__name__)
 
 CURVES = "training_curves.png"
 """Name of the figure in the output folder."""
+
+# Between two drawings of a run. One takes as long as several small evaluations.
+_SECONDS_BETWEEN = 60.0
 
 # What a line shows of a log entry, in this order; the rest is in `training_summary.json`.
 _SHOWN = ("loss", "eval_loss", "learning_rate", "grad_norm")
@@ -105,11 +109,15 @@ class ShowProgress(TrainerCallback):
 
 
 class DrawCurves(TrainerCallback):
-    """Draws loss and validation scores into the output folder, after every evaluation and at the end."""
+    """Draws loss and validation scores into the output folder: after evaluations, once a minute, and at the end."""
+
+    def __init__(self) -> None:
+        self._last = -math.inf  # seconds of the monotonic clock
 
     def on_evaluate(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """Draws what is known by now."""
-        if state.is_world_process_zero and state.global_step:
+        is_due = time.monotonic() - self._last >= _SECONDS_BETWEEN
+        if state.is_world_process_zero and state.global_step and is_due:
             self._draw(args, state)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
@@ -120,6 +128,7 @@ class DrawCurves(TrainerCallback):
     def _draw(self, args: TrainingArguments, state: TrainerState) -> None:
         if args.output_dir is None:
             return
+        self._last = time.monotonic()
         try:
             plot_training(state.log_history, Path(args.output_dir) / CURVES)
         except ModuleNotFoundError:

@@ -85,7 +85,7 @@ def test_curves_are_drawn_from_the_log_alone(tmp_path):
     assert not (tmp_path / "none.png").exists()
 
 
-def test_callback_draws_into_the_output_folder_on_the_main_process(tmp_path):
+def test_callback_draws_into_the_output_folder_on_the_main_process(tmp_path, real_curves):
     pytest.importorskip("matplotlib")
     arguments, state = SimpleNamespace(output_dir=str(tmp_path)), _state(global_step=20, log_history=LOG)
     DrawCurves().on_evaluate(arguments, TrainerState(is_world_process_zero=False, global_step=20), TrainerControl())
@@ -94,6 +94,18 @@ def test_callback_draws_into_the_output_folder_on_the_main_process(tmp_path):
     assert list(tmp_path.iterdir()) == []
     DrawCurves().on_evaluate(arguments, state, TrainerControl())
     assert [path.name for path in tmp_path.iterdir()] == [CURVES]
+
+
+def test_callback_draws_once_a_minute_and_at_the_end(tmp_path, monkeypatch):
+    now, drawn = [100.0], []
+    monkeypatch.setattr("dims_hf.trainers.progress.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("dims_hf.trainers.progress.plot_training", lambda log, path: drawn.append(now[0]))
+    callback, arguments, state = DrawCurves(), SimpleNamespace(output_dir=str(tmp_path)), _state(global_step=20)
+    for second in (100.0, 130.0, 160.0, 161.0):
+        now[0] = second
+        callback.on_evaluate(arguments, state, TrainerControl())
+    callback.on_train_end(arguments, state, TrainerControl())
+    assert drawn == [100.0, 160.0, 161.0]
 
 
 def test_smoke_shrinks_a_recipe_and_the_command_line_wins():
@@ -109,7 +121,7 @@ def test_smoke_shrinks_a_recipe_and_the_command_line_wins():
 
 
 @pytest.mark.slow
-def test_smoke_passes_through_a_whole_recipe(tmp_path, monkeypatch, capsys):
+def test_smoke_passes_through_a_whole_recipe(tmp_path, real_curves, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["train", "phrasebook_teacher", "--smoke", "--use_cpu"]) == 0
     folder = tmp_path / "runs" / "phrasebook-teacher-smoke"

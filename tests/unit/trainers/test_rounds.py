@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import json
+import shutil
 
 import pytest
 import torch
@@ -47,23 +48,35 @@ def assert_same_weights(first, second):
     assert all(torch.equal(value, second[name]) for name, value in first.items())
 
 
-def test_rounds_that_were_all_done_have_the_averages_they_had(make_dims_trainer):
+@pytest.fixture(scope="module")
+def whole(make_dims_trainer_in, tmp_path_factory):
+    """An uninterrupted run of two rounds."""
+    trainer = make_dims_trainer_in(tmp_path_factory.mktemp("rounds"), rounds=2, **SETTINGS)
+    trainer.train()
+    return trainer
+
+
+@pytest.fixture
+def finished(whole, tmp_path):
+    """A copy of that run's folder, where `make_dims_trainer` finds it."""
+    shutil.copytree(whole.args.output_dir, tmp_path / "run")
+    return tmp_path / "run"
+
+
+def test_rounds_that_were_all_done_have_the_averages_they_had(whole, finished, make_dims_trainer):
     def steps(trainer):
         return [record["step"] for record in trainer.average_best_checkpoints()]
 
-    first = make_dims_trainer(rounds=2, **SETTINGS)
-    first.train()
     # killed before the summary was written: every round has its record
     again = make_dims_trainer(rounds=2, **SETTINGS)
     again.train(resume_from_checkpoint=True)
-    assert steps(again) == steps(first) and len(steps(first)) == 2
-    assert_same_weights(weights_of(first.model), weights_of(again.model))
+    weights = weights_of(again.model)
+    assert steps(again) == steps(whole) and len(steps(whole)) == 2
+    assert_same_weights(weights, weights_of(whole.model))
+    assert_same_weights(weights, weights_of(again.model))
 
 
-def test_two_rounds_equal_two_runs_in_a_row(make_dims_trainer, trained):
-    trainer = make_dims_trainer(rounds=2, **SETTINGS)
-    trainer.train()
-
+def test_two_rounds_equal_two_runs_in_a_row(whole, make_dims_trainer):
     first = make_dims_trainer(folder="first", **SETTINGS)
     first.train()
     first.average_best_checkpoints()
@@ -73,7 +86,7 @@ def test_two_rounds_equal_two_runs_in_a_row(make_dims_trainer, trained):
     second.model.load_state_dict(first.model.state_dict())
     second.train()
     second.average_best_checkpoints()
-    assert_same_weights(weights_of(trainer.model), weights_of(second.model))
+    assert_same_weights(weights_of(whole.model), weights_of(second.model))
 
 
 def test_every_round_is_early_stopped_and_reported_by_itself(make_dims_trainer):
@@ -89,40 +102,38 @@ def test_every_round_is_early_stopped_and_reported_by_itself(make_dims_trainer):
     assert {entry["round"] for entry in trainer.state.log_history} == {1, 2}
 
 
-@pytest.mark.parametrize(("number", "step"), [(1, 3), (2, 1), (2, 3)])
-def test_run_killed_inside_a_round_ends_as_an_uninterrupted_one(make_dims_trainer, number, step):
-    whole = make_dims_trainer(folder="whole", rounds=2, **SETTINGS)
-    whole.train()
-    killed = make_dims_trainer(folder="killed", rounds=2, **SETTINGS)
-    killed._extras["callbacks"] = [StopInRound(number, step)]
-    with pytest.raises(KeyboardInterrupt):
-        killed.train()
-    resumed = make_dims_trainer(folder="killed", rounds=2, **SETTINGS)
+def test_run_killed_inside_its_rounds_ends_as_an_uninterrupted_one(whole, make_dims_trainer):
+    """At the first round's end, before the second one's first checkpoint, and after it, every time started again."""
+    for is_first, (number, step) in zip((True, False, False), ((1, 3), (2, 1), (2, 3))):
+        killed = make_dims_trainer(rounds=2, **SETTINGS)
+        killed._extras["callbacks"] = [StopInRound(number, step)]
+        with pytest.raises(KeyboardInterrupt):
+            killed.train(resume_from_checkpoint=None if is_first else True)
+    resumed = make_dims_trainer(rounds=2, **SETTINGS)
     assert resumed.find_checkpoint()
     resumed.train(resume_from_checkpoint=True)
     assert_same_weights(weights_of(whole.model), weights_of(resumed.model))
     assert resumed.state.global_step == 8
 
 
-def test_finished_rounds_are_not_trained_again_and_more_can_follow(make_dims_trainer):
-    make_dims_trainer(rounds=1, **SETTINGS)  # rounds=1 writes no round folder
-    first = make_dims_trainer(rounds=2, **SETTINGS)
-    assert not first.find_checkpoint()
-    first.train()
-    path = round_folder(first.args.output_dir, 1) / "round.json"
+def test_finished_rounds_are_not_trained_again_and_more_can_follow(finished, make_dims_trainer, tmp_path):
+    make_dims_trainer(folder="other", rounds=1, **SETTINGS)  # rounds=1 writes no round folder
+    assert not make_dims_trainer(folder="other", rounds=2, **SETTINGS).find_checkpoint()
+    path = round_folder(finished, 1) / "round.json"
     written = path.stat().st_mtime_ns
     more = make_dims_trainer(rounds=3, **SETTINGS)
     more.train(resume_from_checkpoint=True)
     assert path.stat().st_mtime_ns == written
-    assert json.loads((round_folder(first.args.output_dir, 3) / "round.json").read_text())["steps"] == 4
+    assert json.loads((round_folder(finished, 3) / "round.json").read_text())["steps"] == 4
 
 
-def test_fresh_start_forgets_the_rounds_of_the_folder(make_dims_trainer):
-    first = make_dims_trainer(rounds=2, **SETTINGS)
-    first.train()
+def test_fresh_start_forgets_the_rounds_of_the_folder(whole, finished, make_dims_trainer):
+    path = round_folder(finished, 1) / "round.json"
+    written = path.stat().st_mtime_ns
     again = make_dims_trainer(rounds=2, **SETTINGS)
     again.train()
-    assert_same_weights(weights_of(first.model), weights_of(again.model))
+    assert path.stat().st_mtime_ns > written
+    assert_same_weights(weights_of(whole.model), weights_of(again.model))
 
 
 def test_checkpoint_of_one_round_is_refused_by_its_path(make_dims_trainer, tmp_path):
