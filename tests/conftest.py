@@ -28,7 +28,12 @@ if TYPE_CHECKING:
 
     from dims_hf import CMLMConfig, CMLMForConditionalGeneration
 
-pytest_plugins = ["tests.fixtures.evaluation", "tests.fixtures.teachers", "tests.fixtures.training"]
+pytest_plugins = [
+    "tests.fixtures.evaluation",
+    "tests.fixtures.processes",
+    "tests.fixtures.teachers",
+    "tests.fixtures.training",
+]
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

@@ -38,6 +38,14 @@ REPRODUCTION = (
 ]
 
 
+def make_teacher(folder: Path) -> Stage:
+    """The first stage, and its corpus in a folder."""
+    _write_corpus(folder / "data", folder / "mono.txt")
+    return Stage(
+        "teacher", _training("train_teacher", {"data": folder / "data", **TRAINING, **SIZES}), (*MODEL_FILES, "best")
+    )
+
+
 def make_stages(folder: Path) -> Iterator[Stage]:
     """
     The stages in an order in which each finds what it needs of the earlier ones.
@@ -46,11 +54,10 @@ def make_stages(folder: Path) -> Iterator[Stage]:
         folder (`Path`): for corpora and models; undisturbed runs of some stages are made on the way.
     """
     data, mono = folder / "data", folder / "mono.txt"
-    _write_corpus(data, mono)
     common = {"data": data, **TRAINING}
     teacher, autoregressive = folder / "teacher" / "out", folder / "autoregressive" / "out"
 
-    yield _kept(Stage("teacher", _training("train_teacher", {**common, **SIZES}), (*MODEL_FILES, "best")), teacher)
+    yield _kept(make_teacher(folder), teacher)
     distils = {**common, "teacher": teacher, "ema_decay": 0.98}
     yield Stage("distil", _training("distill", distils), (*MODEL_FILES, "best"))
     rounds = {**distils, "rounds": 2, "ema_decay": "none", "max_steps": 4}

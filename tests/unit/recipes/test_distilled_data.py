@@ -7,9 +7,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -31,7 +28,8 @@ from dims_hf.recipes.runs import CorpusArguments
 
 ENGLISH = "the small dog sees an old cat today and sleeps in this house .".split()
 GERMAN = "der kleine Hund sieht eine alte Katze heute und schläft im Haus .".split()
-NUM_TRAIN, SHARD_SIZE = 60, 2
+NUM_TRAIN, SHARD_SIZE = 24, 2
+NUM_SHARDS = NUM_TRAIN // SHARD_SIZE
 
 
 def write_corpus(folder: Path) -> Path:
@@ -179,9 +177,9 @@ def test_interrupted_and_finished_work_is_taken_up_byte_for_byte(
     )
     folder = make(tmp_path / "again")
     assert sum(translated) == NUM_TRAIN + 7
-    for name in ("shards/train-00003-of-00030.jsonl", "shards/valid-00000-of-00004.jsonl", "train.jsonl", "README.md"):
+    for name in ("shards/train-00003-of-00012.jsonl", "shards/valid-00000-of-00004.jsonl", "train.jsonl", "README.md"):
         (folder / name).unlink()
-    (folder / "shards" / ".train-00003-of-00030.jsonl.77.tmp").write_text("half")
+    (folder / "shards" / ".train-00003-of-00012.jsonl.77.tmp").write_text("half")
     translated.clear()
     make(folder)
     assert translated == [2, 2]
@@ -224,7 +222,7 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
         (["--num_beams", "3"], "holds translations with num_beams=2, this command says num_beams=3. Choose another "),
         (["--shard_size", "3"], "holds translations with shard_size=2, this command says shard_size=3."),
         (
-            ["--max_train_examples", "50"],
+            ["--max_train_examples", "20"],
             "holds translations with train_sources_fingerprint=.*, this command says train_s",
         ),
         (["--split", "test"], "The test split is not distilled"),
@@ -333,30 +331,30 @@ def test_processes_of_its_own_make_the_same_corpus(place: SimpleNamespace, make:
     assert contents(folder) == contents(place.made)
 
 
-@pytest.mark.slow
-def test_killed_process_then_two_processes_equal_one(place: SimpleNamespace, repository: Path, tmp_path: Path):
-    folder, script = tmp_path / "killed", repository / "training" / "make_distilled_data.py"
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    words = [str(script), str(place.recipe), "--output_dir", str(folder)]
-    with (tmp_path / "log").open("w") as log:
-        process = subprocess.Popen([sys.executable, *words], env=environment, stdout=log, stderr=subprocess.STDOUT)
-        deadline = time.monotonic() + 300
-        while process.poll() is None and time.monotonic() < deadline:
-            if (folder / "shards" / "train-00002-of-00030.jsonl").exists():
-                break
-            time.sleep(0.001)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
-    assert process.returncode == -signal.SIGKILL, (tmp_path / "log").read_text()[-2000:]
-    # a shard counts once its record is there: the kill may have come between the two
-    num_shards = len(list((folder / "shards" / RECORDS).glob("train-*.json")))
-    assert 2 <= num_shards < 30 and not (folder / "train.jsonl").exists()
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    again = subprocess.run(
-        [sys.executable, *launcher, *words], env=environment, capture_output=True, text=True, timeout=300
-    )
-    assert again.returncode == 0, again.stderr[-3000:]
-    assert f"{num_shards} of 30 shards of train are there already" in again.stderr
+def make_until_killed(words: list[str], records: Path) -> None:
+    """Dies once three shards have their record."""
+    translate = BeamTranslator.__call__
+
+    def translate_or_die(self: BeamTranslator, *arguments: object) -> object:
+        if len(list(records.glob("train-*.json"))) == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return translate(self, *arguments)
+
+    BeamTranslator.__call__ = translate_or_die
+    make_distilled_data(words)
+
+
+def test_killed_process_then_two_processes_equal_one(
+    place: SimpleNamespace, start_processes: Callable, tmp_path: Path
+):
+    folder = tmp_path / "killed"
+    words = [str(place.recipe), "--output_dir", str(folder)]
+    killed = start_processes(make_until_killed, words, folder / "shards" / RECORDS)
+    assert killed.wait() == [-signal.SIGKILL], killed.log.read_text()[-2000:]
+    assert not (folder / "train.jsonl").exists()
+    again = start_processes(make_distilled_data, words, num_processes=2)
+    assert again.wait() == [0, 0], again.log.read_text()[-3000:]
+    assert f"3 of {NUM_SHARDS} shards of train are there already" in again.log.read_text()
     assert contents(folder) == contents(place.made)
     assert report_of(folder) == report_of(place.made)
 
