@@ -156,7 +156,7 @@ def test_killed_run_started_again_equals_the_uninterrupted_one(
         assert largest_difference(folder / part, runs.student / part) == 0, part
 
 
-@pytest.mark.parametrize("kind", ["cmlmc", "student"])
+@pytest.mark.parametrize("kind", [pytest.param("cmlmc", marks=pytest.mark.slow), "student"])
 def test_two_processes_with_half_the_budget_each_equal_one(
     runs: SimpleNamespace, start_processes: Callable, tmp_path: Path, kind: str
 ) -> None:
