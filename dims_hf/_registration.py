@@ -75,9 +75,10 @@ class _Watcher(MetaPathFinder):
         """Registers what has not been yet and whose part of transformers is there."""
         if not self._has_models and _TRANSFORMERS in sys.modules:
             self._has_models = True  # before the imports below, which end here as well
-            from dims_hf.models import MODELS
+            from dims_hf.models import MODELS, NATConfig, SourceTargetTokenizer
 
             register_models(MODELS)
+            register_tokenizer(NATConfig, SourceTargetTokenizer)
         if not self._has_pipeline and _PIPELINES in sys.modules:
             self._has_pipeline = True
             from dims_hf.models import NATTranslationPipeline
@@ -127,6 +128,21 @@ def register_models(models: Mapping[str, tuple[type, type, type]]) -> None:
         config_class.register_for_auto_class()
         base_class.register_for_auto_class("AutoModel")
         translation_class.register_for_auto_class("AutoModelForSeq2SeqLM")
+
+
+def register_tokenizer(config_class: type, tokenizer_class: type) -> None:
+    """
+    Registers a tokenizer with `AutoTokenizer`, which then finds it by the name in `tokenizer_config.json`, and marks
+    its file to be copied into checkpoints.
+
+    Args:
+        config_class (`type`): one that no model has: the tokenizers of all models are found by name.
+        tokenizer_class (`type`): the tokenizer.
+    """
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.register(config_class, tokenizer_class, exist_ok=True)
+    tokenizer_class.register_for_auto_class("AutoTokenizer")  # type: ignore[attr-defined]  # a tokenizer's
 
 
 class TranslationAliases(dict):

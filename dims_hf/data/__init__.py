@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         tokenizer_fingerprint as tokenizer_fingerprint,
         train_tokenizer as train_tokenizer,
     )
+    from .trimming import join_tokenizers as join_tokenizers, trim_tokenizer as trim_tokenizer
 
 
 __getattr__, __dir__, __all__ = lazy_exports(
@@ -32,6 +33,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "collator": ("TranslationCollator",),
         "corpora": ("corpus_fingerprint", "load_corpus", "load_sentences"),
         "encoding": ("encode_corpus",),
+        "trimming": ("join_tokenizers", "trim_tokenizer"),
         "tokenizer": (
             "BLANK_TOKEN",
             "SPECIAL_TOKENS",

@@ -24,6 +24,7 @@ def encode_corpus(
     max_source_length: int,
     max_target_length: int,
     vocab_size: int,
+    source_vocab_size: int | None = None,
     drop_too_long: bool = False,
 ) -> Dataset:
     """
@@ -39,6 +40,8 @@ def encode_corpus(
             Longest source and target the model can take, in tokens with `<s>` and `</s>`.
         vocab_size (`int`):
             Rows of the model's embedding table.
+        source_vocab_size (`int`, *optional*):
+            Rows of the table of sources, where they have one of their own.
         drop_too_long (`bool`, *optional*, defaults to `False`):
             Leave out pairs that are too long (their number is logged) instead of refusing them.
 
@@ -60,7 +63,8 @@ def encode_corpus(
         texts = list(dataset[side])
         _check_texts(side, texts)
         rows = encoded[column] = _encode(texts, tokenizer, as_target=side == "target")
-        _check_ids(side, rows, tokenizer, vocab_size)
+        is_own = side == "source" and source_vocab_size is not None
+        _check_ids(side, rows, tokenizer, source_vocab_size if is_own else vocab_size)  # type: ignore[arg-type]
         _log_unknown_rate(side, rows, tokenizer)
         if not drop_too_long:
             _check_lengths(side, rows, limit)

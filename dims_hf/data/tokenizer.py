@@ -68,7 +68,7 @@ _BLANKS = "\u2581\u2800\ufffc\ufffd"
 _KEPT_SIGNS = "¼½¾⅐⅑⅒⅓⅔⅕⅖⅗⅘⅙⅚⅛⅜⅝⅞²³¹⁰⁴⁵⁶⁷⁸⁹⁺⁻ⁿ₀₁₂₃₄₅₆₇₈₉ªº¨¯´¸˘˙˚˛˜˝…™℠№℃℉"
 
 # Always tokens where bytes spell what is rare: users type them, however rare they are in a corpus.
-_USUAL_CHARACTERS = "".join(map(chr, range(0x21, 0x7F))) + "€£§°–—…„“”‚‘’«»"
+USUAL_CHARACTERS = "".join(map(chr, range(0x21, 0x7F))) + "€£§°–—…„“”‚‘’«»"
 
 
 def text_normalizer() -> Normalizer:
@@ -162,7 +162,7 @@ def train_tokenizer(
     # (The unigram trainer keeps every character, whatever it is told.)
     alphabet = _alphabet(texts, coverage=CHARACTER_COVERAGE if byte_fallback and kind == "bpe" else 1.0)
     if byte_fallback and vocab_size >= BYTE_FALLBACK_MIN_VOCAB_SIZE:
-        alphabet = sorted({*alphabet, *_USUAL_CHARACTERS})
+        alphabet = sorted({*alphabet, *USUAL_CHARACTERS})
     groups = _digit_groups(max_digits)
     num_bytes = len(BYTE_TOKENS) if byte_fallback else 0
     num_added = len({*groups, *direction_tokens} - {*alphabet})
@@ -389,8 +389,8 @@ def save_tokenizer(tokenizer: PreTrainedTokenizerBase, directory: str | os.PathL
     `PreTrainedTokenizerFast`, which both load. Tokenizers with code of their own keep their class. Every file is moved
     into place when all are complete, `tokenizer.json` last.
     """
-    backend = getattr(tokenizer, "backend_tokenizer", None)
-    if backend is not None:
+    sides = (tokenizer, getattr(tokenizer, "source_tokenizer", None))
+    for backend in filter(None, (getattr(side, "backend_tokenizer", None) for side in sides)):
         # Traces of earlier calls with padding= or truncation= would be stored and applied by other readers.
         backend.no_padding()
         backend.no_truncation()
@@ -419,6 +419,14 @@ def check_same_tokenizer(
         `ValueError`: naming the first id whose tokens differ, with both tokens and both sizes; or, when all tokens
             agree, what else differs.
     """
+    sources = [getattr(each, "source_tokenizer", None) for each in (teacher_tokenizer, student_tokenizer)]
+    if None not in sources:
+        check_same_tokenizer(*sources)
+    elif any(sources):
+        raise ValueError(
+            "Only one of teacher and student has a source tokenizer of its own, that of a pre-trained encoder. Use a "
+            "teacher and a student with the same encoder."
+        )
     teacher, student = _tokens(teacher_tokenizer), _tokens(student_tokenizer)
     fix = "Use the teacher's tokenizer for the student (the one saved in the teacher's folder)."
     for index in range(max(len(teacher), len(student))):
@@ -471,4 +479,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
         parts.append([merge.split(" ") if isinstance(merge, str) else merge for merge in merges])
         if model["type"] == "Unigram":
             parts.append(model["vocab"])
+    source = getattr(tokenizer, "source_tokenizer", None)
+    if source is not None:
+        parts.append(tokenizer_fingerprint(source))
     return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()[:12]

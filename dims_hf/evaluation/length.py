@@ -179,7 +179,7 @@ def predict_lengths(
 
 def reference_lengths(tokenizer: PreTrainedTokenizerBase, references: Sequence[str]) -> list[int]:
     """Content tokens N of every reference."""
-    rows = tokenizer(list(references))["input_ids"] if len(references) else []
+    rows = tokenizer(text_target=list(references))["input_ids"] if len(references) else []
     return [len(row) - _NUM_SPECIALS for row in rows]
 
 

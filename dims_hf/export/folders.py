@@ -89,7 +89,8 @@ def verified_batches(
     settings = translator.settings
     generator = np.random.default_rng(0)
     lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
-    drawn = [generator.integers(5, settings["vocab_size"], length - 2) for length in lengths]
+    num_tokens = settings.get("source_vocab_size", settings["vocab_size"])
+    drawn = [generator.integers(5, num_tokens, length - 2) for length in lengths]
     random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
     rows = translator.encode(sentences)
     yield from ([row] for row in (*random, *rows[: len(SAMPLE_SENTENCES)]))

@@ -205,6 +205,11 @@ def model_tensors(model: PreTrainedModel) -> tuple[dict[str, Any], dict[str, np.
 
 def _check_form(model: PreTrainedModel) -> None:
     config = model.config
+    if config.pretrained_encoder is not None:
+        raise ValueError(
+            f"This model has a pre-trained encoder ({config.pretrained_encoder.get('model_type')}), which has no "
+            "native form yet. Export with --to onnx."
+        )
     if config.model_type not in _FAMILIES:
         raise ValueError(
             f"Models of type {config.model_type!r} have no native form yet. Known: {', '.join(_FAMILIES)}. "

@@ -193,6 +193,8 @@ def choose_graph(model: PreTrainedModel, graph: str, *, has_shortlist: bool = Fa
     if graph not in GRAPH_KINDS:
         raise ValueError(f"graph must be one of {', '.join(GRAPH_KINDS)}, got {graph!r}.")
     family, is_built = model.config.model_type, model.config.model_type in GRAPHS
+    if model.config.pretrained_encoder is not None:
+        family, is_built = f"{family} with a pre-trained encoder", False
     if graph == "built" and not is_built:
         raise ValueError(
             f"Graphs of {family!r} are not built by hand, only those of {', '.join(GRAPHS)}. Use graph='traced'."
@@ -238,6 +240,7 @@ def write_traced(
         "max_source_length": config.max_source_length,
         "by_row": sorted({name for graph in traced.values() for name in graph.by_row}),
         **({"blank_token_id": config.blank_token_id} if config.writes_alignments else {}),
+        **({} if config.pretrained_encoder is None else {"source_vocab_size": config.source_vocab_size}),
         **(TranslationGraph.length_bounds(config) if config.predicts_length else {}),
     }
     some = next(iter(traced.values())).model
@@ -288,7 +291,7 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
 def fitting(translator: OnnxTranslator, sentences: Sequence[str]) -> list[str]:
     """The sentences that are not longer than the model takes."""
     limit = translator.max_source_length
-    encodings = translator.tokenizer.encode_batch(list(sentences))
+    encodings = translator.source_tokenizer.encode_batch(list(sentences))
     return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
 
 

@@ -253,7 +253,7 @@ class _Sample:
         """Random sources, of which the last has padding."""
         generator = torch.Generator().manual_seed(0)
         config = strategy.config
-        ids = torch.randint(5, config.vocab_size, (num_sentences, length), generator=generator)
+        ids = torch.randint(5, config.source_vocab_size, (num_sentences, length), generator=generator)
         mask = torch.ones_like(ids)
         mask[-1, -1] = 0
         sources = strategy.model.prepare_sources(ids, mask.ne(0))

@@ -35,6 +35,7 @@ from dims_hf.models.source_text import prepare_sources
 OLDEST_RUNTIME = (1, 21)
 
 _AGAIN = "Export the model again, or copy the whole folder."
+SOURCE_TOKENIZER_NAME = "source_tokenizer.json"
 # Enough rows to read each weight rarely; beyond, padding costs more.
 BATCH_TOKENS = 512
 
@@ -87,9 +88,18 @@ class OnnxTranslator:
     @cached_property
     def tokenizer(self) -> Any:
         """The model's tokenizer, with neither padding nor truncation."""
+        return self._read_tokenizer("tokenizer.json")
+
+    @cached_property
+    def source_tokenizer(self) -> Any:
+        """That of sources, where they have one of their own (a model with a pre-trained encoder)."""
+        has_own = (self.folder / SOURCE_TOKENIZER_NAME).is_file()
+        return self._read_tokenizer(SOURCE_TOKENIZER_NAME) if has_own else self.tokenizer
+
+    def _read_tokenizer(self, name: str) -> Any:
         from tokenizers import Tokenizer
 
-        path = self.folder / "tokenizer.json"
+        path = self.folder / name
         try:
             tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # tokenizers raises nothing more special
@@ -175,7 +185,7 @@ class OnnxTranslator:
         self, texts: Sequence[str], *, truncation: bool = False, max_length: int | None = None, verbose: bool = True
     ) -> Mapping[str, list[list[int]]]:
         """Rows of ids, asked for as from a tokenizer of transformers."""
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        rows = [encoding.ids for encoding in self.source_tokenizer.encode_batch(list(texts))]
         if truncation and max_length is not None:
             # the last id is `</s>`, which stays
             rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
@@ -205,10 +215,11 @@ class OnnxTranslator:
         for name, values in (("input_ids", input_ids), ("attention_mask", attention_mask)):
             if not np.issubdtype(values.dtype, np.integer) and values.dtype != np.bool_:
                 raise ValueError(f"{name} must hold integers, got {values.dtype}.")
-        bad = input_ids[(input_ids < 0) | (input_ids >= self.settings["vocab_size"])]
+        vocab_size = self.settings.get("source_vocab_size", self.settings["vocab_size"])
+        bad = input_ids[(input_ids < 0) | (input_ids >= vocab_size)]
         if bad.size:
             raise ValueError(
-                f"input_ids hold the id {bad[0]}, outside the model's vocabulary of {self.settings['vocab_size']}. "
+                f"input_ids hold the id {bad[0]}, outside the model's vocabulary of {vocab_size}. "
                 "Use the tokenizer saved with the model."
             )
         if not np.isin(attention_mask, (0, 1)).all():

@@ -38,7 +38,7 @@ class ExportedRuntime:
 
     def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
         """Rows of token ids; of transformers' options only `truncation` with `max_length` means something here."""
-        rows = [encoding.ids for encoding in self.translator.tokenizer.encode_batch(list(texts))]
+        rows = [encoding.ids for encoding in self.translator.source_tokenizer.encode_batch(list(texts))]
         if options.get("truncation"):
             limit = options["max_length"]
             # the last id is `</s>`, which stays

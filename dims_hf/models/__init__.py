@@ -67,11 +67,13 @@ if TYPE_CHECKING:
         LevenshteinModel as LevenshteinModel,
     )
     from .modeling_nat import NATSeq2SeqLMOutput as NATSeq2SeqLMOutput
+    from .modeling_pretrained_encoder import NATPretrainedEncoder as NATPretrainedEncoder
     from .modeling_refine import (
         RefineForConditionalGeneration as RefineForConditionalGeneration,
         RefineModel as RefineModel,
     )
     from .pipeline_translation import NATTranslationPipeline as NATTranslationPipeline
+    from .tokenization_source_target import SourceTargetTokenizer as SourceTargetTokenizer
 
     MODELS: dict[str, tuple[type, type, type]]
 
@@ -118,8 +120,10 @@ _NAMES = {
     "modeling_insertion": ("InsertionForConditionalGeneration", "InsertionModel"),
     "modeling_levenshtein": ("LevenshteinForConditionalGeneration", "LevenshteinModel"),
     "modeling_nat": ("NATSeq2SeqLMOutput",),
+    "modeling_pretrained_encoder": ("NATPretrainedEncoder",),
     "modeling_refine": ("RefineForConditionalGeneration", "RefineModel"),
     "pipeline_translation": ("NATTranslationPipeline",),
+    "tokenization_source_target": ("SourceTargetTokenizer",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES.items() for name in names}
 

@@ -85,6 +85,11 @@ class NativeTranslator:
         tokenizer.encode_special_tokens = True
         return tokenizer
 
+    @property
+    def source_tokenizer(self) -> Any:
+        """That of sources: the same."""
+        return self.tokenizer
+
     def translate(
         self,
         sources: Sequence[str],

@@ -13,7 +13,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase, set_seed
+from transformers import (
+    AutoConfig,
+    AutoTokenizer,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+    set_seed,
+)
 
 from dims_hf.data import (
     BLANK_TOKEN,
@@ -21,6 +28,7 @@ from dims_hf.data import (
     check_same_tokenizer,
     corpus_fingerprint,
     encode_corpus,
+    join_tokenizers,
     load_corpus,
     load_sentences,
     save_tokenizer,
@@ -46,6 +54,7 @@ from dims_hf.reports.files import write_text
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, check_teacher, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.warm_start import ENCODER_FIELDS, load_encoder_tokenizer, warm_start_encoder
 from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
@@ -60,6 +69,7 @@ logger = logging.getLogger(__name__)
 # Fields of configurations that recipes set by names of their own, or from the tokenizer.
 _SET_BY_RECIPES = frozenset(
     ("vocab_size", "d_model", "dropout", "max_position_embeddings", "upsample_ratio", "blank_token_id",
+     "pretrained_encoder",
      *(f"{side}_{size}" for side in ("encoder", "decoder") for size in ("layers", "attention_heads", "ffn_dim")),
      *(f"{name}_token_id" for name in ("bos", "pad", "eos", "unk", "mask")))
 )  # fmt: skip
@@ -124,7 +134,17 @@ class ModelArguments:
         default=None,
         metadata={"help": "Folder or Hub id of a model of this family and size to start from, with its tokenizer."},
     )
-    tokenizer: str | None = field(default=None, metadata={"help": "Tokenizer folder; default: train one here."})
+    encoder_name_or_path: str | None = field(
+        default=None,
+        metadata={
+            "help": "Pre-trained encoder to start from, with its tokenizer for sources: folder or Hub id of a BERT, "
+            "RoBERTa, XLM-R or ModernBERT. `encoder_layers` keeps the first so many; sizes are its own."
+        },
+    )
+    tokenizer: str | None = field(
+        default=None,
+        metadata={"help": "Tokenizer folder (with encoder_name_or_path: of targets); default: train one here."},
+    )
     tokenizer_kind: str = option("bpe", help="`bpe` or `unigram`.")
     vocab_size: int = option(8000, ge=1, le=2**24, help="Tokens of a newly trained tokenizer.")
     d_model: int = option(512, ge=1, le=2**16, help="Width.", advice="The papers use 512.")
@@ -167,6 +187,17 @@ class ModelArguments:
         self._check_family_settings()
         if self.init is not None and self.tokenizer is not None:
             raise ValueError(f"init={self.init} brings its tokenizer along. Leave out tokenizer.")
+        if self.encoder_name_or_path is not None:
+            self._check_pretrained_encoder()
+
+    def _check_pretrained_encoder(self) -> None:
+        if self.init is not None:
+            raise ValueError(f"init={self.init} brings its encoder along. Leave out encoder_name_or_path.")
+        if self.model_type not in MODELS:
+            raise ValueError(
+                f"encoder_name_or_path={self.encoder_name_or_path} has no effect with model_type={self.model_type}, "
+                "which has an encoder of its own. Leave it out."
+            )
 
     def _check_family_settings(self) -> None:
         for name in self.family_settings or {}:
@@ -350,22 +381,33 @@ def make_tokenizer(
     """
     with_blank = args.writes_alignments or with_empty
     is_there = (output_dir / "tokenizer.json").is_file()
-    given = args.tokenizer or args.init
+    is_joined = args.encoder_name_or_path is not None
+    given = args.init if is_joined else args.tokenizer or args.init
     if given or (is_there and (not is_first or has_work(output_dir))):
-        tokenizer = AutoTokenizer.from_pretrained(given or output_dir, trust_remote_code=False)
-        if with_blank:
-            add_blank(tokenizer)
-        return tokenizer
-    texts = list(corpus["train"]["source"]) + list(corpus["train"]["target"])
-    tokenizer = train_tokenizer(
-        texts,
-        args.vocab_size,
-        kind=args.tokenizer_kind,
-        max_length=args.max_position_embeddings,
-        with_blank=with_blank,
-    )
+        return _load_tokenizer(given or output_dir, with_blank=with_blank)
+    sources, targets = list(corpus["train"]["source"]), list(corpus["train"]["target"])
+    if args.tokenizer is not None:
+        tokenizer = _load_tokenizer(args.tokenizer, with_blank=with_blank)
+    else:
+        tokenizer = train_tokenizer(
+            targets if is_joined else sources + targets,
+            args.vocab_size,
+            kind=args.tokenizer_kind,
+            max_length=args.max_position_embeddings,
+            with_blank=with_blank,
+        )
+        logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
+    if args.encoder_name_or_path is not None:
+        tokenizer = join_tokenizers(load_encoder_tokenizer(args.encoder_name_or_path), tokenizer, sources)
+        logger.info("Kept %d tokens of the encoder's tokenizer.", len(tokenizer.source_tokenizer))
     save_tokenizer(tokenizer, output_dir)
-    logger.info("Trained a tokenizer of %d tokens.", len(tokenizer))
+    return tokenizer
+
+
+def _load_tokenizer(place: str | Path, *, with_blank: bool) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    if with_blank:
+        add_blank(tokenizer)
     return tokenizer
 
 
@@ -396,10 +438,22 @@ def make_model(
         **family_fields(args, tokenizer),
         **({"empty_token_id": tokenizer.convert_tokens_to_ids(BLANK_TOKEN)} if with_empty else {}),
     )
+    if args.init is not None:
+        take_pretrained_encoder(config, args.init)
     model = model_class(config)
     if args.init is not None:
         start_from(model, args.init)
+    if args.encoder_name_or_path is not None:
+        model = warm_start_encoder(model, args.encoder_name_or_path, tokenizer, num_layers=args.encoder_layers)
     return model
+
+
+def take_pretrained_encoder(config: PreTrainedConfig, place: str) -> None:
+    """Gives a configuration the pre-trained encoder of the model that training starts from, where that has one."""
+    given = AutoConfig.from_pretrained(resolve_model(place), trust_remote_code=False)
+    if getattr(given, "pretrained_encoder", None) is not None:
+        for name in ENCODER_FIELDS:
+            setattr(config, name, getattr(given, name))
 
 
 def start_from(model: PreTrainedModel, place: str) -> None:
@@ -454,6 +508,7 @@ def encode_splits(
             max_source_length=longest_source(config) or longest,
             max_target_length=min(longest, num_length_classes - 1),
             vocab_size=config.vocab_size,
+            source_vocab_size=getattr(config, "source_vocab_size", None),
             drop_too_long=args.drop_too_long,
         )
         for split in ("train", "valid")

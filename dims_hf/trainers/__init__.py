@@ -8,6 +8,7 @@ from dims_hf.trainers.checkpoints import BestCheckpoints
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer
 from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.warm_start import load_encoder_tokenizer, warm_start_encoder
 
 
 __all__ = [
@@ -18,4 +19,6 @@ __all__ = [
     "NATTrainer",
     "NATTrainingArguments",
     "TokenBudgetBatchSampler",
+    "load_encoder_tokenizer",
+    "warm_start_encoder",
 ]

@@ -179,7 +179,7 @@ class TracedModel:
         elif self.predicts_length:
             options |= {"length_beam_size": num_lengths, "num_return_sequences": num_lengths}
         if phrases:
-            ids = self.tokenizer(list(phrases), add_special_tokens=False)["input_ids"]
+            ids = self.tokenizer(text_target=list(phrases), add_special_tokens=False)["input_ids"]
             options["forced_phrases"] = [[list(phrase) for phrase in ids]]
         marks = [time.perf_counter()]
         output = self._generate(inputs, lambda _: marks.append(time.perf_counter()), options)
