@@ -52,6 +52,9 @@ class NATConfig(PreTrainedConfig):
         empty_token_id (`int`, *optional*): id of a token that stands for nothing: decoding predicts it like others and
             drops it as it collapses repeats; a special token of the tokenizer. Of families that predict a length (AXE,
             Ghazvininejad et al. 2020).
+        pretrained_encoder (`dict`, *optional*): configuration of an encoder of transformers that reads the source in
+            the place of our own, as [`warm_start_encoder`] writes it; it has a vocabulary of its own, and
+            `encoder_layers`, `encoder_attention_heads` and `encoder_ffn_dim` are then its own.
     """
 
     keys_to_ignore_at_inference = ["encoder_last_hidden_state", "decoder_last_hidden_state", "length_logits"]
@@ -92,6 +95,7 @@ class NATConfig(PreTrainedConfig):
     update_all_positions: bool = False
     masks_alone: bool = False
     empty_token_id: int | None = None
+    pretrained_encoder: dict | None = None
     if TYPE_CHECKING:
         bos_token_id: int = 0
         pad_token_id: int = 1
@@ -122,6 +126,8 @@ class NATConfig(PreTrainedConfig):
                 raise ValueError(f"{name}={value} is not between {least} and {most}. Correct config.json.")
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
+            if side == "encoder" and self.pretrained_encoder is not None:
+                continue  # of another width
             if heads < 1 or self.d_model % heads:
                 raise ValueError(
                     f"d_model={self.d_model} is not divisible by {side}_attention_heads={heads}. "
@@ -161,6 +167,11 @@ class NATConfig(PreTrainedConfig):
     def max_source_length(self) -> int:
         """Longest source in tokens, `<s>` and `</s>` included."""
         return self.max_position_embeddings
+
+    @property
+    def source_vocab_size(self) -> int:
+        """Rows of the table that sources are looked up in: a pre-trained encoder has one of its own."""
+        return self.vocab_size if self.pretrained_encoder is None else self.pretrained_encoder["vocab_size"]
 
     def to_dict(self) -> dict:
         """Adds what lets a checkpoint load, and `pipeline("translation")` run, where this package is not installed."""

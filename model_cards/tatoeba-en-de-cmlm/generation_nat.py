@@ -217,10 +217,11 @@ class NATGenerationMixin(GenerationMixin):
             raise ValueError("generate() got an empty input_ids. Pass token ids of shape (batch, length), both >= 1.")
         if input_ids.dim() != 2:
             raise ValueError(f"input_ids must have shape (batch, length), got {tuple(input_ids.shape)}.")
-        if int(input_ids.max()) >= self.config.vocab_size or int(input_ids.min()) < 0:
-            bad = int(input_ids.max()) if int(input_ids.max()) >= self.config.vocab_size else int(input_ids.min())
+        vocab_size = self.config.source_vocab_size
+        if int(input_ids.max()) >= vocab_size or int(input_ids.min()) < 0:
+            bad = int(input_ids.max()) if int(input_ids.max()) >= vocab_size else int(input_ids.min())
             raise ValueError(
-                f"input_ids hold the id {bad}, outside the model's vocabulary of {self.config.vocab_size}. "
+                f"input_ids hold the id {bad}, outside the model's vocabulary of {vocab_size}. "
                 "Use the tokenizer saved with the model."
             )
         if attention_mask is None:

@@ -23,6 +23,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_nat import NATConfig
+from .modeling_pretrained_encoder import NATPretrainedEncoder
 
 
 KeyValues = tuple[torch.Tensor, torch.Tensor]
@@ -481,7 +482,12 @@ class NATModel(NATPreTrainedModel):
         super().__init__(config)
         scale = config.d_model**0.5 if config.scale_embedding else 1.0
         self.shared: nn.Module = NATScaledEmbedding(config.vocab_size, config.d_model, config.pad_token_id, scale)
-        self.encoder = self.encoder_class(config)
+        self.encoder: NATEncoder | NATPretrainedEncoder
+        if config.pretrained_encoder is None:
+            self.encoder = self.encoder_class(config)
+        else:
+            self.encoder = NATPretrainedEncoder(config)
+            self._tied_weights_keys = {"decoder.embed_tokens.weight": "shared.weight"}
         self.decoder = self.decoder_class(config)
         self.post_init()
 
@@ -490,9 +496,10 @@ class NATModel(NATPreTrainedModel):
         return self.shared
 
     def set_input_embeddings(self, value: nn.Module) -> None:
-        """Replaces the shared token embedding in both stacks."""
+        """Replaces the shared token embedding in both stacks; a pre-trained encoder keeps its own."""
         self.shared = value
-        self.encoder.embed_tokens = value
+        if isinstance(self.encoder, NATEncoder):
+            self.encoder.embed_tokens = value
         self.decoder.embed_tokens = value
 
     def get_encoder(self, modality: str | None = None) -> nn.Module:
