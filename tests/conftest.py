@@ -33,6 +33,8 @@ pytest_plugins = [
     "tests.fixtures.processes",
     "tests.fixtures.teachers",
     "tests.fixtures.training",
+    # imports from teachers, which pytest has to see first
+    "tests.fixtures.encoders",
 ]
 
 REPOSITORY = Path(__file__).resolve().parents[1]

@@ -89,6 +89,8 @@ def trim_tokenizer(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str]) -> 
         key=lambda each: each["id"],
     )
     spec["post_processor"] = _sentence_template(specials[0], specials[2])
+    if spec["model"]["type"] == "Unigram":
+        spec["normalizer"] = _without_names(spec["normalizer"], specials)
     return Tokenizer.from_str(json.dumps(spec))
 
 
@@ -178,8 +180,7 @@ def _trimmed_model(spec: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
     model = dict(spec["model"])
     if model["type"] == "Unigram":
         scores = dict(map(tuple, model["vocab"]))
-        # Unknown characters cost what they did, which follows from the lowest score; no text should prefer a special
-        # token, nor an added one, to what it is made of.
+        # Unknown characters cost what they did, which follows from the lowest score.
         lowest = min(scores.values())
         num_specials = len(SPECIAL_TOKENS)
         model["vocab"] = [
@@ -192,6 +193,17 @@ def _trimmed_model(spec: dict[str, Any], kept: Sequence[str]) -> dict[str, Any]:
         known = set(kept)
         model["merges"] = [[left, right] for left, right, whole in _merges(model) if {left, right, whole} <= known]
     return model
+
+
+def _without_names(normalizer: dict[str, Any] | None, specials: Sequence[str]) -> dict[str, Any]:
+    """
+    A normalizer that also breaks the names of special tokens with a blank: a unigram model takes any text that is in
+    its vocabulary for that token, where others have no way to write one.
+    """
+    breaks = [
+        {"type": "Replace", "pattern": {"String": name}, "content": f"{name[0]} {name[1:]}"} for name in specials
+    ]
+    return {"type": "Sequence", "normalizers": [*([] if normalizer is None else [normalizer]), *breaks]}
 
 
 def _sentence_template(begin: str, end: str) -> dict[str, Any]:

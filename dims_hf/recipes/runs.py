@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -215,7 +215,7 @@ class ModelArguments:
         """Names of the fields of the family's own configuration; none of a model that is not ours."""
         if self.model_type not in MODELS:
             return set()
-        return MODELS[self.model_type][0].__dataclass_fields__.keys() - PreTrainedConfig.__dataclass_fields__.keys()
+        return _field_names(MODELS[self.model_type][0])
 
     @property
     def writes_alignments(self) -> bool:
@@ -465,8 +465,8 @@ def start_from(model: PreTrainedModel, place: str) -> None:
         ValueError: for a model of another family or size, naming what differs.
     """
     given = load_checkpoint(resolve_model(place), dtype=torch.float32)
-    names = type(given.config).__dataclass_fields__.keys() & type(model.config).__dataclass_fields__.keys()
-    for name in sorted(names - PreTrainedConfig.__dataclass_fields__.keys() - _MAY_DIFFER):
+    names = _field_names(type(given.config)) & _field_names(type(model.config))
+    for name in sorted(names - _MAY_DIFFER):
         ours, theirs = getattr(model.config, name), getattr(given.config, name)
         if ours != theirs:
             raise ValueError(
@@ -480,6 +480,12 @@ def start_from(model: PreTrainedModel, place: str) -> None:
             f"init={place} is a {given.config.model_type} model, whose weights do not fit a {model.config.model_type} "
             f"model, such as {unfit[0]}. Start from a model of the same family."
         )
+
+
+def _field_names(config_class: type) -> set[str]:
+    """Fields of a family's configuration beside those of every configuration of transformers."""
+    ours, theirs = ({each.name for each in fields(kind)} for kind in (config_class, PreTrainedConfig))
+    return ours - theirs
 
 
 def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> dict[str, Any]:

@@ -98,7 +98,14 @@ def load_encoder_tokenizer(name_or_path: str) -> PreTrainedTokenizerBase:
     place = resolve_model(name_or_path)
     _load_encoder_config(name_or_path)  # says what is wrong with another kind of model
     with _refusing(name_or_path, "no tokenizer that could be loaded"):
-        return AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    # transformers makes one of special tokens alone where a folder has no file of it
+    if len(tokenizer) <= len(set(tokenizer.all_special_ids)):
+        raise ValueError(
+            f"encoder_name_or_path={name_or_path} has a tokenizer without a word: its files are missing. Copy the "
+            "whole folder, tokenizer.json included."
+        )
+    return tokenizer
 
 
 def _load_encoder_config(name_or_path: str) -> PreTrainedConfig:
