@@ -42,7 +42,7 @@ NOT_RUN = {
 
 # pattern -> the command's options are looked for in the help of the program, since its data are not here
 ONLY_OPTIONS = (
-    r"training/prepare_\w+\.py|training/mix_corpora\.py|training/benchmarks/",
+    r"training/prepare_\w+\.py|training/mix_corpora\.py|training/equal_time\.py|training/benchmarks/",
     r"--monolingual mono\.en|--data synthetic|phrasebook_(oaxe|bag_of_ngrams|nmla)_teacher",
     r"--leaderboard|wmt14|en_de_autoregressive|en_de_distilled_data|opus-mt",
 )

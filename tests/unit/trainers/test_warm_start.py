@@ -295,16 +295,19 @@ def test_graphs_and_native_code_of_our_own_encoder_are_refused_by_name(make_warm
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model_type", ["bert", "modernbert"])
-def test_traced_graphs_translate_as_the_model_does(model_type: str, make_warm, tmp_path: Path):
+@pytest.mark.parametrize(("model_type", "int8"), [("modernbert", False), ("bert", True)])
+def test_traced_graphs_translate_as_the_model_does(model_type: str, int8: bool, make_warm, tmp_path: Path):
     from dims_hf.export import OnnxTranslator
     from dims_hf.translation import open_runtime
 
     model, tokenizer, _ = make_warm(model_type, d_model=32, max_target_length=20)
-    export_onnx(model, tokenizer, tmp_path / "onnx", num_iterations=2)
+    # fp32 graphs are compared with the model by the export itself, token for token
+    description = export_onnx(model, tokenizer, tmp_path / "onnx", num_iterations=2, int8=int8)
+    assert description["verification"]["num_sequences"] > 20
     translator = OnnxTranslator(tmp_path / "onnx")
-    expected = [each.text for each in translate(model, tokenizer, SOURCES[:5], num_iterations=2)]
-    assert translator.translate(SOURCES[:5]) == expected
+    written = translator.translate(SOURCES[:5])
+    if not int8:
+        assert written == [each.text for each in translate(model, tokenizer, SOURCES[:5], num_iterations=2)]
     runtime = open_runtime(tmp_path / "onnx")
     assert runtime.tokenizer(SOURCES[:5])["input_ids"] == tokenizer(SOURCES[:5])["input_ids"]
     with pytest.raises(ValueError, match="outside the model's vocabulary"):
