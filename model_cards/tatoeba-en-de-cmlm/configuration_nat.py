@@ -141,6 +141,9 @@ class NATConfig(PreTrainedConfig):
 
         if self.empty_token_id is not None:
             self._check_empty_token()
+        for name in ("model_type", "vocab_size"):
+            if self.pretrained_encoder is not None and name not in self.pretrained_encoder:
+                raise ValueError(f"pretrained_encoder lacks {name}. Correct config.json.")
 
     def _check_empty_token(self) -> None:
         if not self.predicts_length:
