@@ -419,10 +419,10 @@ def check_same_tokenizer(
         `ValueError`: naming the first id whose tokens differ, with both tokens and both sizes; or, when all tokens
             agree, what else differs.
     """
-    sources = [getattr(each, "source_tokenizer", None) for each in (teacher_tokenizer, student_tokenizer)]
-    if None not in sources:
-        check_same_tokenizer(*sources)
-    elif any(sources):
+    theirs, ours = (getattr(each, "source_tokenizer", None) for each in (teacher_tokenizer, student_tokenizer))
+    if theirs is not None and ours is not None:
+        check_same_tokenizer(theirs, ours)
+    elif theirs is not ours:
         raise ValueError(
             "Only one of teacher and student has a source tokenizer of its own, that of a pre-trained encoder. Use a "
             "teacher and a student with the same encoder."

@@ -49,7 +49,7 @@ def join_tokenizers(
             "not share. Use one made by train_tokenizer, whose ids are 0 to 4."
         )
     return SourceTargetTokenizer(
-        tokenizer_object=target_tokenizer.backend_tokenizer,  # type: ignore[attr-defined]  # of every fast one
+        tokenizer_object=target_tokenizer.backend_tokenizer,
         source_tokenizer_object=trim_tokenizer(encoder_tokenizer, sources),
         model_input_names=["input_ids", "attention_mask"],
         model_max_length=target_tokenizer.model_max_length,
