@@ -148,9 +148,7 @@ class System:
         """
         count = max(1, round(num_tokens))
         if not self.weights.has_formula:
-            options = {"num_iterations": self.num_iterations, "length_beam_size": self.length_beam_size}
-            model = self.weights.share("counted", lambda: self.weights.make(None))
-            return count_by_running(model, source_tokens, batch_size=batch_size, **options)
+            return self._count_by_running(batch_size, source_tokens, count)
         dimensions = self.weights.dimensions
         if self.runtime.has_shortlist:
             dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
@@ -166,6 +164,16 @@ class System:
             predicted=predicted,
             num_candidates=self.length_beam_size,
         )
+
+    def _count_by_running(self, batch_size: float, source_tokens: float, num_tokens: int) -> Work:
+        """By running a translation of as many tokens; random weights alone can be told to predict them in a beam."""
+        options = {"num_iterations": self.num_iterations, "length_beam_size": self.length_beam_size}
+        forced = num_tokens if self.weights.predicts_length else None
+        is_beam = self.length_beam_size > 1
+        made_for = forced if is_beam and self.weights.is_random else None
+        model = self.weights.share(("counted", made_for), lambda: self.weights.make(made_for))
+        given = None if is_beam else forced
+        return count_by_running(model, source_tokens, batch_size=batch_size, num_tokens=given, **options)
 
     def _positions(self, source_tokens: float, num_tokens: int) -> tuple[int, list[int]]:
         """Positions per sentence that the decoder of ours sees, and how many of them each pass predicts."""

@@ -8,7 +8,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -411,8 +411,9 @@ def start_from(model: PreTrainedModel, place: str) -> None:
         ValueError: for a model of another family or size, naming what differs.
     """
     given = load_checkpoint(resolve_model(place), dtype=torch.float32)
-    names = type(given.config).__dataclass_fields__.keys() & type(model.config).__dataclass_fields__.keys()
-    for name in sorted(names - PreTrainedConfig.__dataclass_fields__.keys() - _MAY_DIFFER):
+    # `fields` leaves out what a family declares of itself, such as where its code is
+    theirs_too, ours_too = ({each.name for each in fields(type(config))} for config in (given.config, model.config))
+    for name in sorted((theirs_too & ours_too) - PreTrainedConfig.__dataclass_fields__.keys() - _MAY_DIFFER):
         ours, theirs = getattr(model.config, name), getattr(given.config, name)
         if ours != theirs:
             raise ValueError(
