@@ -16,8 +16,10 @@ from dims_hf.benchmark.translators import (
     expected_listed_ids,
     open_ctranslate2,
     open_marian,
+    open_native,
     open_onnx,
     open_ours,
+    save_model,
 )
 from dims_hf.benchmark.weights import MARIAN, OURS, Weights
 from dims_hf.benchmark.work import (
@@ -67,6 +69,15 @@ SYSTEMS: dict[str, Runtime] = {
         OURS,
         "int8",
         partial(open_onnx, precision="int8", has_shortlist=True),
+        device_type="cpu",
+        has_shortlist=True,
+    ),
+    "native-int8": Runtime("native int8", OURS, "int8", open_native, device_type="cpu"),
+    "native-int8-shortlist": Runtime(
+        "native int8 with a random shortlist",
+        OURS,
+        "int8",
+        partial(open_native, has_shortlist=True),
         device_type="cpu",
         has_shortlist=True,
     ),
@@ -135,6 +146,15 @@ class System:
         """Loads it, or raises `UnavailableError`."""
         decoding = (self.num_iterations, self.length_beam_size, self.runtime.num_beams)
         return self.runtime.open(self.weights, Situation(device, threads, forced_tokens, *decoding, folder))
+
+    def save(self, folder: Path) -> Path:
+        """
+        Folder of the model as a command of its runtime takes it.
+
+        Raises:
+            UnavailableError: a runtime that no command starts.
+        """
+        return save_model(self.runtime_name, self.weights, folder)
 
     def work(self, batch_size: float, source_tokens: float, num_tokens: float) -> Work:
         """

@@ -86,9 +86,9 @@ def evaluate_model(
     Returns:
         `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
         length predictor) and `records`: the setting (of a named decoding also `decoding` and `decoding_settings`;
-        `num_iterations` and `length_beam_size` are `None` of an autoregressive model), `num_sentences`, the fields of `METRICS` (BLEU and chrF 0 to 100,
-        shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over sentences, at
-        `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` or
+        `num_iterations` and `length_beam_size` are `None` of an autoregressive model), `num_sentences`, the fields of
+        `METRICS` (BLEU and chrF 0 to 100, shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over
+        sentences, at `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` or
         `num_length_buckets` `length_buckets`: `shortest` and `longest` (`None`: no end) reference length N of
         each, and its measures.
 

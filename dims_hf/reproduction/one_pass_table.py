@@ -79,10 +79,11 @@ def _describe_budget(runner: Runner) -> str:
 
 
 def _describe_speed(runner: Runner) -> str:
+    count = runner.study.budget.num_speed_sentences
     return (
-        f"Milliseconds per sentence from token ids to token ids, on one thread, {runner.study.budget.num_speed_sentences} "
-        "sentences of the test set, one by one and 32 at a time, median of three rounds: torch in fp32; int8 in ONNX "
-        "Runtime, of autoregressive models in CTranslate2."
+        f"Milliseconds per sentence from token ids to token ids, on one thread, {count} sentences of the test set, "
+        "one by one and 32 at a time, median of three rounds: torch in fp32; int8 in ONNX Runtime, of autoregressive "
+        "models in CTranslate2."
     )
 
 

@@ -30,7 +30,7 @@ class NgramLanguageModel:
     Source: Heafield 2011, KenLM: Faster and Smaller Language Model Queries.
 
     Args:
-        path (`str` or `os.PathLike`): ARPA file, or KenLM's binary form of one; any order.
+        path (`str` or `os.PathLike`): ARPA file, or KenLM's binary form of one, of bigrams or longer.
         spell (`Callable[[Sequence[int]], list[str]]`): units of a target's ids, without `<s>` and `</s>`.
 
     Raises:
@@ -86,6 +86,7 @@ def _open_kenlm(path: str | os.PathLike[str]) -> Any:
         raise ValueError(f"The language model {place} does not exist. Give an ARPA file, or a binary one of KenLM.")
     settings = kenlm.Config()
     settings.show_progress = False
+    settings.arpa_complain = kenlm.ARPALoadComplain.NONE
     try:
         return kenlm.Model(str(place), settings)
     except (OSError, RuntimeError) as error:

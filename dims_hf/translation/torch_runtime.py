@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -129,9 +130,12 @@ class AutoregressiveRuntime(_ModelRuntime):
             raise ValueError(f"num_beams must be an integer >= 1, got {num_beams!r}. Use 1 for greedy search.")
         inputs = self.pad(rows)
         model: Any = self.model  # with a `generate` that its annotation does not have
+        settings = copy.deepcopy(model.generation_config)
+        settings.max_length = None  # a second limit, of which transformers would warn
         with evaluation_mode(self.model), torch.inference_mode():
             output = model.generate(
                 **inputs,
+                generation_config=settings,
                 num_beams=num_beams,
                 max_new_tokens=min(self.max_source_length - 1, 2 * inputs["input_ids"].shape[1] + 32),
                 return_dict_in_generate=True,

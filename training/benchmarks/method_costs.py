@@ -152,7 +152,7 @@ def make_autoregressive_update(folder: str, batch: dict[str, torch.Tensor]) -> C
     model.set_attn_implementation("eager")
     model.train()
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
-    inputs = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+    inputs = {name: batch[name].contiguous() for name in ("input_ids", "attention_mask", "labels")}
 
     def update() -> None:
         model(**inputs).loss.backward()
@@ -174,12 +174,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sentences", type=int, default=32)
     parser.add_argument("--vocab_size", type=int, default=8000)
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), help="beside cmlm")
     args = parser.parse_args()
     torch.set_num_threads(1)
     batch = make_batch(args.sentences, args.vocab_size)
     with tempfile.TemporaryDirectory() as folder:
         autoregressive = save_autoregressive(folder, args.vocab_size)
-        updates = {name: make_update(name, batch, args.vocab_size, autoregressive) for name in SYSTEMS}
+        updates = {
+            name: make_update(name, batch, args.vocab_size, autoregressive)
+            for name in dict.fromkeys(("cmlm", *args.systems))
+        }
         updates["autoregressive"] = make_autoregressive_update(autoregressive, batch)
     ratios: dict[str, list[float]] = {name: [] for name in updates}
     for number in range(args.rounds + 1):

@@ -110,4 +110,3 @@ def test_attention_is_counted_whichever_kernel_computes_it():
     sizes = (config.encoder_ffn_dim, config.encoder_layers, config.decoder_layers, config.vocab_size)
     least = count_one_shot(Dimensions(config.d_model, *sizes), 9, 12, predicted=[10]).flops
     assert least <= counted["eager"] < 1.2 * least
-

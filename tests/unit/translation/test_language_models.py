@@ -70,10 +70,11 @@ def folder(tiny_imputer, tiny_tokenizer, tmp_path: Path) -> Path:
 
 
 def write_unigrams(path: Path, pieces: list[str]) -> Path:
-    """The later a piece stands, the less likely it is; `</s>` is certain."""
-    lines = [f"{-0.1 * place:.1f}\t{piece}" for place, piece in enumerate(pieces, start=1)]
-    head = f"\\data\\\nngram 1={len(lines) + 3}\n\n\\1-grams:\n-9\t<unk>\n-99\t<s>\n0\t</s>\n"
-    path.write_text(head + "\n".join(lines) + "\n\n\\end\\\n", encoding="utf-8")
+    """The later a piece stands, the less likely it is; `</s>` is certain, and so is an empty sentence."""
+    lines = [f"{-0.1 * place:.1f}\t{piece}\t0" for place, piece in enumerate(pieces, start=1)]
+    head = f"\\data\\\nngram 1={len(lines) + 3}\nngram 2=1\n\n\\1-grams:\n-9\t<unk>\n-99\t<s>\t0\n0\t</s>\n"
+    tail = "\n\n\\2-grams:\n0\t<s> </s>\n\n\\end\\\n"
+    path.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
     return path
 
 
