@@ -47,8 +47,8 @@ NOTICE_RANDOM = (
 NOTICE_TRAINED = "Trained weights: every system translates the same sentences, and stops where its model stops."
 NOTICE_COUNTED = (
     "Timed is what lies between token ids and token ids: the search with everything it needs, copies to host memory "
-    "excepted. Tokenisation and text are excluded for all, unless a table says text to text. Target tokens are content "
-    "tokens, without <s> and </s>; forced autoregressive models are spared the step that would write </s>."
+    "excepted. Tokenisation and text are excluded for all, unless a table says text to text. Target tokens are "
+    "content tokens, without <s> and </s>; forced autoregressive models are spared the step that would write </s>."
 )
 
 logger = logging.getLogger(__name__)

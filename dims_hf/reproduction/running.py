@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -219,10 +220,11 @@ class Runner:
         path = self.decoding_folder(run, options) / SPEED
         if not path.is_file():
             self.say(f"    timing {run.folder_name}, {name}")
-            sources = self.sources()[: self.study.budget.num_speed_sentences]
+            sources = self.sources[: self.study.budget.num_speed_sentences]
             write_text(json.dumps(self.time_model(self.folder(run), sources, options), indent=1) + "\n", path)
         return json.loads(path.read_text(encoding="utf-8"))
 
+    @cached_property
     def sources(self) -> list[str]:
         """Sources of the split that is evaluated."""
         study, budget = self.study, self.study.budget

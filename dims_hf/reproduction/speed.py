@@ -109,7 +109,7 @@ def _open_ctranslate2(model: Path, options: Mapping[str, Any]) -> tuple[Runtime,
     runtime = open_runtime(model, device="cpu", threads=1)
     assert isinstance(runtime, AutoregressiveRuntime)
     config = runtime.model.generation_config
-    config.update(num_beams=options.get("num_beams", runtime.NUM_BEAMS), num_return_sequences=1)
+    config.update(num_beams=options.get("num_beams", runtime.NUM_BEAMS), num_return_sequences=1, length_penalty=1.0)
     search = CTranslate2BeamSearch(runtime.model, runtime.text_tokenizer, config, "int8")
 
     def decode(rows: list[list[int]]) -> object:

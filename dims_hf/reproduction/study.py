@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class Run:
     given: str | None = None
     seconds: float = 0.0
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Eight hexadecimal digits."""
         parts = {

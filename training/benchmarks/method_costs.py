@@ -74,7 +74,7 @@ STEP = 100
 def make_model(family: str, vocab_size: int) -> torch.nn.Module:
     """A model of random weights whose third special token, which no target has, may be an empty one."""
     config_class, _, model_class = MODELS[family]
-    fields = {"empty_token_id": 3} if family == "cmlm" else {}
+    fields = {"cmlm": {"empty_token_id": 3}, "dat": {"upsample_ratio": 4}}.get(family, {})  # as the recipes have it
     config = config_class(vocab_size=vocab_size, max_position_embeddings=128, **SIZES, **HEADS, **fields)
     model = model_class(config)
     model.set_attn_implementation("eager")
