@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dims_hf.benchmark.settings import MAX_BATCH
+from dims_hf.benchmark.settings import BULK, MAX_BATCH, TEXT
 from dims_hf.benchmark.summaries import Range, ratio_range
 
 
@@ -36,7 +36,7 @@ class Target:
     goal: float
 
 
-_INT8 = ("onnx-int8", "torch-int8")
+_INT8 = ("native-int8", "onnx-int8", "torch-int8")
 
 TARGETS = (
     Target(("torch-fp32",), "marian-greedy", False, 1, 5.0, 8.0),
@@ -162,11 +162,11 @@ def _fastest_ours(results: Results, key: str, runtimes: Sequence[str]) -> str | 
 
 
 def _find_peer(results: Results, key: str, target: Target) -> str | None:
-    for name in results["groups"][key]["systems"]:
-        system = results["systems"][name]
-        if _is(system, (target.peer,)) and system["layers"].endswith("-1") == target.is_deep:
-            return name
-    return None
+    described = results["systems"]
+    names = [name for name in results["groups"][key]["systems"] if _is(described[name], (target.peer,))]
+    names = [name for name in names if described[name]["layers"].endswith("-1") == target.is_deep]
+    # of several encoders before one layer, the deepest
+    return max(names, key=lambda name: int(described[name]["layers"].split("-")[0]), default=None)
 
 
 def _is(system: Mapping[str, Any], runtimes: Sequence[str]) -> bool:
@@ -188,7 +188,10 @@ def _place(group: Mapping[str, Any]) -> str:
     """`cpu, 1 thread, batch 32, 20 tokens`."""
     threads = f"{group['threads']} thread{'s' * (group['threads'] > 1)}"
     batch = f"batch {group['batch']}"
-    if group["batch"] == MAX_BATCH:
+    words = {TEXT: "text to text, a sentence a call", BULK: f"text to text, {group['batch_size']} sentences in bulk"}
+    if group["batch"] in words:
+        batch = words[group["batch"]]
+    elif group["batch"] == MAX_BATCH:
         batch = f"largest batch ({group['batch_size']} sentences)"
     length = "sentences of the corpus" if group["length"] is None else f"{group['length']} tokens"
     return f"{group['device']}, {threads}, {batch}, {length}"

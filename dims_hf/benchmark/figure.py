@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dims_hf.benchmark.settings import BULK, TEXT
 from dims_hf.reports.figures import new_figure, save_figure
 
 
@@ -23,7 +24,7 @@ _MEASURES = {
 }
 
 # Of these, the first that was measured is drawn: more than a handful of lines cannot be told apart.
-_DRAWN_OURS = (("torch-fp32",), ("onnx-fp32",), ("torch-bf16",), ("onnx-int8", "torch-int8"))
+_DRAWN_OURS = (("torch-fp32",), ("onnx-fp32",), ("torch-bf16",), ("native-int8",), ("onnx-int8", "torch-int8"))
 _DRAWN_PEERS = (("marian-greedy",), ("ctranslate2-fp32", "ctranslate2-fp16"), ("ctranslate2-int8",))
 
 
@@ -40,6 +41,9 @@ def plot_benchmark(results: Results, path: Path) -> Path:
     """
     if not any(group["systems"] for group in results["groups"].values()):
         raise ValueError("Nothing was measured, so there is nothing to draw.")
+    # from text to text, batch sizes mean something else
+    of_ids = {key: group for key, group in results["groups"].items() if group["batch"] not in (TEXT, BULK)}
+    results = {**results, "groups": of_ids or results["groups"]}
     return save_figure(_quality(results) if results["quality"] else _speed(results), path)
 
 

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dims_hf.benchmark.settings import MAX_BATCH, SIZES, BenchmarkSettings
+from dims_hf.benchmark.settings import BULK, MAX_BATCH, SIZES, TEXT, BenchmarkSettings
 from dims_hf.benchmark.weights import Weights
-from dims_hf.benchmark.workloads import Workload, corpus_workload, random_workload
+from dims_hf.benchmark.workloads import Batch, Workload, corpus_workload, random_workload
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.reports.provenance import public_name
 from dims_hf.translation.sentences import encode_sources
@@ -24,6 +24,11 @@ class Group:
     threads: int
     batch: int | str
     length: int | None
+
+    @property
+    def is_of_texts(self) -> bool:
+        """Whether tokenizers take part."""
+        return self.batch in (TEXT, BULK)
 
     @property
     def key(self) -> str:
@@ -80,5 +85,7 @@ def make_workload(group: Group, weights: Weights, settings: BenchmarkSettings, c
         size = settings.batch_size(group.batch, group.length)
         return random_workload(size, group.length, SIZES[settings.size].vocab_size, settings.seed)
     rows = weights.share("rows", lambda: encode_sources(weights, weights.tokenizer, corpus.sources))
-    batch_size = None if group.batch == MAX_BATCH else int(group.batch)
+    if group.batch == BULK:
+        return Workload([Batch(rows, list(range(len(rows))))])
+    batch_size = None if group.batch == MAX_BATCH else settings.batch_size(group.batch, 1)
     return corpus_workload(rows, batch_size=batch_size, max_tokens=settings.max_tokens)

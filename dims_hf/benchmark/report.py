@@ -45,6 +45,11 @@ CAPTIONS = {
         "A side is faster where it was so in every round. The last column counts our systems, more passes and length "
         "candidates included, that are slower than that peer in every round."
     ),
+    "Start-up": (
+        "A new process that loads a model, translates one sentence and ends, with one thread, files cached: "
+        "`dims-hf translate` for ours, a program of eight lines for CTranslate2. Medians; CPU time is that of all "
+        "threads."
+    ),
     "Not measured": "What could not run here, or was not asked for.",
 }
 
@@ -97,6 +102,7 @@ def sections(results: Results) -> dict[str, list[tuple[str, Table]]]:
         "Table": [(place, (header, rows)) for place, rows in groups],
         "Ratios": [("", _ratios(results))],
         "The fastest of either side": [("", _fastest(results))],
+        "Start-up": [("", _startup(results))],
         "Not measured": [("", (["what", "why"], unavailable(results)))],
     }
     shown = {title: [each for each in tables if each[1][1]] for title, tables in found.items()}
@@ -125,6 +131,11 @@ def unavailable(results: Results) -> list[list[str]]:
         (f"{results['systems'][name]['runtime_label']} ({group['device']})", reason)
         for group in results["groups"].values()
         for name, reason in group["unavailable"].items()
+    }
+    rows |= {
+        (f"start-up of {results['systems'][name]['label']}", record["error"])
+        for name, record in results.get("startup", {}).items()
+        if "error" in record
     }
     for device, systems in results["memory"].items():
         failed = {name: kept["error"] for name, kept in systems.items() if "error" in kept}
@@ -200,6 +211,16 @@ def _fastest(results: Results) -> Table:
         rows.append([place, *names, Markup(f"{duel.ratio}"), duel.winner, f"{duel.losing} of {duel.of}"])
     ratio = "ours is … times as fast, median [range]"
     return ["where", "ours", "autoregressive", ratio, "faster", "ours that lose"], rows
+
+
+def _startup(results: Results) -> Table:
+    found = {name: record for name, record in results.get("startup", {}).items() if "seconds" in record}
+    names = sorted(found, key=lambda name: found[name]["seconds"])
+    rows = [
+        [results["systems"][name]["label"], *(f"{found[name][field]:.2f}" for field in ("seconds", "cpu_seconds"))]
+        for name in names
+    ]
+    return ["system", "seconds", "CPU seconds"], rows
 
 
 def _number(value: float) -> str:

@@ -21,14 +21,17 @@ from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
 from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.report import write_report
-from dims_hf.benchmark.settings import MAX_BATCH, BenchmarkSettings
+from dims_hf.benchmark.settings import BULK, MAX_BATCH, BenchmarkSettings
+from dims_hf.benchmark.startup import measure_startup
 from dims_hf.benchmark.systems import System, make_systems
+from dims_hf.benchmark.texts import TextTranslator
 from dims_hf.benchmark.translators import UnavailableError, decoded_text
 from dims_hf.benchmark.weights import Weights, make_weights
 from dims_hf.benchmark.workloads import Workload
 from dims_hf.evaluation import score
 from dims_hf.reports import provenance, weights_checksum, write_json
 from dims_hf.reports.provenance import public_name
+from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH
 
 
 RESULTS = "benchmark.json"
@@ -44,8 +47,8 @@ NOTICE_RANDOM = (
 NOTICE_TRAINED = "Trained weights: every system translates the same sentences, and stops where its model stops."
 NOTICE_COUNTED = (
     "Timed is what lies between token ids and token ids: the search with everything it needs, copies to host memory "
-    "excepted. Tokenisation and text are excluded for all. Target tokens are content tokens, without <s> and </s>; "
-    "forced autoregressive models are spared the step that would write </s>."
+    "excepted. Tokenisation and text are excluded for all, unless a table says text to text. Target tokens are "
+    "content tokens, without <s> and </s>; forced autoregressive models are spared the step that would write </s>."
 )
 
 logger = logging.getLogger(__name__)
@@ -77,6 +80,8 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logg
         with TemporaryDirectory(prefix=".models-", dir=folder) as models:
             _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
             _forget(weights)
+            if settings.startup:
+                _add_startup(document, settings, systems, corpus, Path(models), say)
             if settings.memory:
                 _add_memory(document, settings, systems, groups, Path(models), say)
         say(f"Written: {', '.join(path.name for path in write_report(document, folder))} in {folder}")
@@ -138,7 +143,7 @@ def measure_group(
         for system in systems:
             workload = workloads[system.name] = make_workload(group, system.weights, settings, corpus)
             try:
-                timed[system.name] = _open_and_warm(system, group, workload, models)
+                timed[system.name] = _open_and_warm(system, group, workload, models, settings, corpus)
             except UnavailableError as error:
                 unavailable[system.name] = str(error)
             except Exception as error:
@@ -255,14 +260,26 @@ def _belongs(system: System, group: Group, settings: BenchmarkSettings) -> bool:
     """Whether a group measures a system: the slow ones only where they tell something new."""
     if system.runtime.device_type not in (None, torch.device(group.device).type):
         return False
-    is_inner = group.batch != MAX_BATCH and group.length in (None, settings.middle_length)
+    is_inner = group.batch not in (MAX_BATCH, BULK) and group.length in (None, settings.middle_length)
     return system.is_plain or is_inner or settings.full_grid
 
 
-def _open_and_warm(system: System, group: Group, workload: Workload, folder: Path) -> Timed:
+def _open_and_warm(
+    system: System,
+    group: Group,
+    workload: Workload,
+    folder: Path,
+    settings: BenchmarkSettings,
+    corpus: Corpus | None,
+) -> Timed:
     if system.is_ours and not system.weights.predicts_length:
         workload = replace(workload, forced_tokens=None)  # alignments and graphs choose their own lengths
     translator = system.open(group.device, group.threads, workload.forced_tokens, folder)
+    if group.is_of_texts:
+        # ours as `translate` cuts a set; peers gain from larger batches
+        budget = CPU_TOKENS_PER_BATCH if system.is_ours and group.device == "cpu" else settings.max_tokens
+        texts = corpus.sources if corpus is not None else None
+        translator = TextTranslator(translator, system.weights.tokenizer, texts, budget)
     timed = warm_up(translator, workload, group.device)
     check_lengths(system.name, timed.outputs, workload, tolerance=system.length_beam_size // 2)
     return timed
@@ -278,6 +295,26 @@ def _record(system: System, timed: Timed, workload: Workload, peaks: Mapping[str
         limit = work.limit(system.runtime.precision, rate, peaks["bandwidth"])
         summary.update(limit_ms=1000 * limit, share_of_limit=1000 * limit / summary["p50_ms"])
     return summary
+
+
+def _add_startup(
+    document: dict[str, Any],
+    settings: BenchmarkSettings,
+    systems: Sequence[System],
+    corpus: Corpus | None,
+    models: Path,
+    say: Callable[[str], None],
+) -> None:
+    """What a new process of every plain system takes; what has failed is tried again."""
+    times = document.setdefault("startup", {})
+    for system in systems:
+        if not system.is_plain or "seconds" in times.get(system.name, {}):
+            continue
+        say(f"start-up: {system.label}")
+        tokens = system.weights.config.vocab_size
+        sentence = corpus.sources[0] if corpus is not None else f"w{tokens // 2} w{tokens // 3}"
+        times[system.name] = measure_startup(system, models, sentence)
+        save(document, Path(settings.output_dir) / RESULTS)
 
 
 def _add_memory(
@@ -306,7 +343,9 @@ def _without_memory(
 ) -> list[Group]:
     """Groups in which a system was timed, of each batch and length one: threads hardly change what is needed."""
     there = {(document["groups"][key]["batch"], document["groups"][key]["length"]) for key in kept}
-    timed = [group for group in groups if system.name in document["groups"][group.key]["systems"]]
+    timed = [
+        group for group in groups if not group.is_of_texts and system.name in document["groups"][group.key]["systems"]
+    ]
     missing = {(group.batch, group.length): group for group in timed}
     return [group for shape, group in missing.items() if shape not in there]
 

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -17,13 +18,19 @@ from dims_hf.benchmark.machine import usable_cores
 MIN_ROUNDS = 5
 
 MAX_BATCH = "max"
+
+# Batches from text to text: a sentence a call, and all at once, which the system sorts and cuts itself.
+TEXT, BULK = "text", "bulk"
 ALL_THREADS = "all"
 
 # Ending of the designs with a deep encoder and a shallow decoder.
 DEEP = "-deep"
 
 # Fields that say which groups are measured, not how: another choice adds to a file of results.
-_GRID = ("batches", "lengths", "threads", "devices", "memory", "output_dir")
+_GRID = ("batches", "lengths", "threads", "devices", "memory", "startup", "output_dir")
+
+# Random sentences of a bulk, in largest batches.
+_BULK_BATCHES = 4
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,10 @@ class BenchmarkSettings:
         without (`Sequence[str]`): runtimes left out.
         iterations (`Sequence[int]`): decoder passes of ours.
         length_beams (`Sequence[int]`): length candidates of ours.
-        batches (`Sequence[int | str]`): sentences per call; `"max"`: as many as `max_tokens` hold.
+        peers (`Sequence[str]`, *optional*): encoder and decoder layers of random peers, such as `6-6`, `12-1`, `6-1`;
+            default: as many as ours on both sides, and twice as many before one.
+        batches (`Sequence[int | str]`): sentences per call; `"max"`: as many as `max_tokens` hold; `"text"` and
+            `"bulk"`: from text to text, one sentence a call and all in one call.
         max_tokens (`int`): source tokens of the largest batch, `<s>` and `</s>` counted.
         lengths (`Sequence[int]`): content tokens of source and target alike, for random weights.
         threads (`Sequence[int | str]`): CPU threads; `"all"`: every core.
@@ -82,6 +92,7 @@ class BenchmarkSettings:
         full_grid (`bool`): measure several passes, length beams and beam search at every length and at the largest
             batch too, and not only at the middle length and the given batches.
         memory (`bool`): measure peak memory, with a process per system.
+        startup (`bool`): measure what a new process takes until it has translated a sentence.
         seed (`int`): of random weights and sources.
         output_dir (`str`): folder of results, and of exported models.
 
@@ -97,6 +108,7 @@ class BenchmarkSettings:
     target_lang: str | None = None
     split: str = "test"
     max_examples: int = 200
+    peers: Sequence[str] | None = None
     systems: Sequence[str] | None = None
     without: Sequence[str] = ()
     iterations: Sequence[int] = (1, 2, 4, 10)
@@ -109,6 +121,7 @@ class BenchmarkSettings:
     rounds: int = MIN_ROUNDS
     full_grid: bool = False
     memory: bool = True
+    startup: bool = False
     seed: int = 1
     output_dir: str = field(default="benchmark")
 
@@ -116,6 +129,9 @@ class BenchmarkSettings:
         if self.size not in SIZES:
             raise ValueError(f"Unknown size {self.size!r}. Choose from {', '.join(SIZES)}.")
         self._check_designs()
+        for peer in self.peers or ():
+            if not re.fullmatch(r"[1-9]\d*-[1-9]\d*", peer):
+                raise ValueError(f"peers are called by their layers, such as 6-6 12-1 6-1, got {peer!r}.")
         if self.rounds < MIN_ROUNDS:
             raise ValueError(f"rounds must be >= {MIN_ROUNDS}, got {self.rounds}. Fewer have no median to speak of.")
         for name in ("iterations", "length_beams", "lengths", "batches", "threads"):
@@ -134,10 +150,11 @@ class BenchmarkSettings:
             raise ValueError(f"designs must be some of {', '.join(known)}, once each, got {', '.join(self.designs)}.")
 
     def _check_counts(self, name: str) -> None:
-        word = {"batches": MAX_BATCH, "threads": ALL_THREADS}.get(name)
-        values = [value for value in getattr(self, name) if word is None or value != word]
+        words = {"batches": (MAX_BATCH, TEXT, BULK), "threads": (ALL_THREADS,)}.get(name, ())
+        values = [value for value in getattr(self, name) if value not in words]
         if not getattr(self, name) or any(not isinstance(value, int) or value < 1 for value in values):
-            hint = f" Use numbers from 1 on{f', or {word}' if word else ''}."
+            hint = f" Use numbers from 1 on{f', or {words[0]}' if words else ''}."
+            hint += f" {TEXT} and {BULK} go from text to text." if TEXT in words else ""
             raise ValueError(f"{name} must be numbers >= 1, got {list(getattr(self, name))}.{hint}")
 
     @property
@@ -147,7 +164,9 @@ class BenchmarkSettings:
 
     def batch_size(self, batch: int | str, length: int) -> int:
         """Sentences of a batch of `length` content tokens each."""
-        return max(1, self.max_tokens // (length + 2)) if batch == MAX_BATCH else int(batch)
+        largest = max(1, self.max_tokens // (length + 2))
+        sizes = {MAX_BATCH: largest, TEXT: 1, BULK: _BULK_BATCHES * largest}
+        return sizes[batch] if isinstance(batch, str) else batch
 
     def places(self) -> list[tuple[str, int]]:
         """Devices with their numbers of CPU threads; a GPU is fed by all of them."""

@@ -16,8 +16,10 @@ from dims_hf.benchmark.translators import (
     expected_listed_ids,
     open_ctranslate2,
     open_marian,
+    open_native,
     open_onnx,
     open_ours,
+    save_model,
 )
 from dims_hf.benchmark.weights import MARIAN, OURS, Weights
 from dims_hf.benchmark.work import (
@@ -67,6 +69,15 @@ SYSTEMS: dict[str, Runtime] = {
         OURS,
         "int8",
         partial(open_onnx, precision="int8", has_shortlist=True),
+        device_type="cpu",
+        has_shortlist=True,
+    ),
+    "native-int8": Runtime("native int8", OURS, "int8", open_native, device_type="cpu"),
+    "native-int8-shortlist": Runtime(
+        "native int8 with a random shortlist",
+        OURS,
+        "int8",
+        partial(open_native, has_shortlist=True),
         device_type="cpu",
         has_shortlist=True,
     ),
@@ -136,6 +147,15 @@ class System:
         decoding = (self.num_iterations, self.length_beam_size, self.runtime.num_beams)
         return self.runtime.open(self.weights, Situation(device, threads, forced_tokens, *decoding, folder))
 
+    def save(self, folder: Path) -> Path:
+        """
+        Folder of the model as a command of its runtime takes it.
+
+        Raises:
+            UnavailableError: a runtime that no command starts.
+        """
+        return save_model(self.runtime_name, self.weights, folder)
+
     def work(self, batch_size: float, source_tokens: float, num_tokens: float) -> Work:
         """
         What a batch cannot do without.
@@ -148,9 +168,7 @@ class System:
         """
         count = max(1, round(num_tokens))
         if not self.weights.has_formula:
-            options = {"num_iterations": self.num_iterations, "length_beam_size": self.length_beam_size}
-            model = self.weights.share("counted", lambda: self.weights.make(None))
-            return count_by_running(model, source_tokens, batch_size=batch_size, **options)
+            return self._count_by_running(batch_size, source_tokens, count)
         dimensions = self.weights.dimensions
         if self.runtime.has_shortlist:
             dimensions = replace(dimensions, vocab_size=expected_listed_ids(dimensions.vocab_size, source_tokens))
@@ -166,6 +184,16 @@ class System:
             predicted=predicted,
             num_candidates=self.length_beam_size,
         )
+
+    def _count_by_running(self, batch_size: float, source_tokens: float, num_tokens: int) -> Work:
+        """By running a translation of as many tokens; random weights alone can be told to predict them in a beam."""
+        options = {"num_iterations": self.num_iterations, "length_beam_size": self.length_beam_size}
+        forced = num_tokens if self.weights.predicts_length else None
+        is_beam = self.length_beam_size > 1
+        made_for = forced if is_beam and self.weights.is_random else None
+        model = self.weights.share(("counted", made_for), lambda: self.weights.make(made_for))
+        given = None if is_beam else forced
+        return count_by_running(model, source_tokens, batch_size=batch_size, num_tokens=given, **options)
 
     def _positions(self, source_tokens: float, num_tokens: int) -> tuple[int, list[int]]:
         """Positions per sentence that the decoder of ours sees, and how many of them each pass predicts."""

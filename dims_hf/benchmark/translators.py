@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
     from dims_hf.export import OnnxTranslator
+    from dims_hf.native import NativeTranslator
 
 # Output tokens that an autoregressive model may take for a source of S tokens, where nothing forces their number.
 _LENGTH_FACTOR, _LENGTH_MARGIN = 3, 20
@@ -190,6 +191,9 @@ def _most_tokens(model: PreTrainedModel, source_tokens: int) -> int:
     return min(_LENGTH_FACTOR * source_tokens + _LENGTH_MARGIN, model.config.max_position_embeddings - 1)
 
 
+_COMPUTE_TYPES = {"fp32": "float32", "fp16": "float16", "int8": "int8"}
+
+
 class CTranslate2Translator:
     """CTranslate2 on a converted Marian model. Its interface is in tokens' names; the look-up is part of the time."""
 
@@ -236,7 +240,7 @@ def open_ctranslate2(
         import ctranslate2
     except ImportError:
         raise UnavailableError('ctranslate2 is not installed: pip install "dims-hf[benchmark]"') from None
-    compute_type = {"fp32": "float32", "fp16": "float16", "int8": "int8"}[precision]
+    compute_type = _COMPUTE_TYPES[precision]
     device = torch.device(situation.device)
     if compute_type not in ctranslate2.get_supported_compute_types(device.type, device.index or 0):
         raise UnavailableError(f"CTranslate2 has no {compute_type} on this {device.type}")
@@ -272,7 +276,7 @@ def _convert(weights: Weights, folder: Path, compute_type: str, has_shortlist: b
 class OnnxAdapter:
     """Our model in ONNX Runtime, as `export_onnx` writes it."""
 
-    def __init__(self, translator: OnnxTranslator, situation: Situation) -> None:
+    def __init__(self, translator: OnnxTranslator | NativeTranslator, situation: Situation) -> None:
         self.translator, self.situation = translator, situation
 
     def prepare(self, batch: Batch) -> dict[str, Any]:
@@ -344,6 +348,81 @@ def _export(weights: Weights, situation: Situation, precision: str, is_one_pass:
             )
         except ValueError as error:
             raise UnavailableError(str(error)) from error
+    return place
+
+
+class NativeAdapter(OnnxAdapter):
+    """Our model in the native runtime, as `export_native` writes it; its interface is that of ONNX's translator."""
+
+
+def open_native(weights: Weights, situation: Situation, *, has_shortlist: bool = False) -> NativeAdapter:
+    """Our model exported by this package, which verifies the file; one file for any number of passes."""
+    if has_shortlist and not weights.is_random:
+        raise UnavailableError(
+            "its shortlist is random: export the model with --shortlist CORPUS, and the export says what that changes"
+        )
+    from dims_hf.native import NativeTranslator, is_available
+
+    if not is_available():
+        raise UnavailableError("the native runtime is not built: python -m dims_hf.native.build")
+    _check_candidates(weights, situation)
+    key = (has_shortlist, situation.forced_tokens)
+    folder = weights.share(("native", *key), lambda: _export_native(weights, situation, has_shortlist))
+    return NativeAdapter(NativeTranslator(folder, threads=situation.threads), situation)
+
+
+def _export_native(weights: Weights, situation: Situation, has_shortlist: bool) -> Path:
+    """Exports unless the process that measures time has."""
+    from dims_hf.export import export_native
+
+    listed = "-shortlist" if has_shortlist else ""
+    name = f"native-{weights.name or 'ours'}{listed}-{situation.forced_tokens}"
+    place = situation.folder / name
+    if not place.exists():
+        model = weights.make(situation.forced_tokens)
+        shortlist = random_shortlist(model.config.vocab_size) if has_shortlist else None
+        try:
+            export_native(model, weights.tokenizer, place, shortlist=shortlist, name=name)
+        except ValueError as error:
+            raise UnavailableError(str(error)) from error
+    return place
+
+
+def save_model(runtime: str, weights: Weights, folder: Path) -> Path:
+    """
+    A model in a folder that a command takes, for one pass or greedy search with one thread.
+
+    Args:
+        runtime (`str`): name of the system's runtime.
+        weights ([`Weights`]): the model.
+        folder (`Path`): where exported models are kept.
+
+    Raises:
+        UnavailableError: for a runtime that no command starts.
+    """
+    situation = Situation("cpu", 1, None, 1, 1, 1, folder)
+    if runtime in ("torch-fp32", "torch-bf16"):
+        return _save_torch(weights, folder)
+    if runtime in ("onnx-fp32", "onnx-int8"):
+        open_onnx(weights, situation, precision=runtime.removeprefix("onnx-"))
+        return _export(weights, situation, runtime.removeprefix("onnx-"), True, False)
+    if runtime == "native-int8":
+        open_native(weights, situation)
+        return _export_native(weights, situation, False)
+    if runtime.startswith("ctranslate2-") and not runtime.endswith("-shortlist"):
+        precision = runtime.removeprefix("ctranslate2-")
+        open_ctranslate2(weights, situation, precision=precision)
+        place = _convert(weights, folder, _COMPUTE_TYPES[precision], False)
+        weights.tokenizer.backend_tokenizer.save(str(place / "tokenizer.json"))
+        return place
+    raise UnavailableError("no command starts it")
+
+
+def _save_torch(weights: Weights, folder: Path) -> Path:
+    place = folder / f"torch-{weights.name or 'ours'}"
+    if not place.exists():
+        weights.make(None).save_pretrained(place)
+        weights.tokenizer.save_pretrained(place)
     return place
 
 

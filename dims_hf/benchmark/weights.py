@@ -127,7 +127,10 @@ class Weights:
 
 
 def make_weights(settings: BenchmarkSettings) -> list[Weights]:
-    """The models of a benchmark, ours first; random Marian models are as deep as ours, and deep-shallow."""
+    """
+    The models of a benchmark, ours first; random Marian models are as deep as ours, and deep-shallow, or as the
+    settings say.
+    """
     if settings.models:
         weights = [_trained(place) for place in settings.models]
         twice = sorted(name for name, count in Counter(each.name for each in weights).items() if count > 1)
@@ -135,7 +138,8 @@ def make_weights(settings: BenchmarkSettings) -> list[Weights]:
             raise ValueError(f"Several models are called {', '.join(twice)}. Rename a folder: tables show the name.")
         return weights
     size, seed = SIZES[settings.size], settings.seed
-    shapes = ((size.layers, size.layers), (2 * size.layers, 1))
+    named = settings.peers or (f"{size.layers}-{size.layers}", f"{2 * size.layers}-1")
+    shapes = [tuple(map(int, peer.split("-"))) for peer in named]
     peers = [
         Weights(
             f"{shape[0]}-{shape[1]}",

@@ -198,9 +198,12 @@ def count_autoregressive(
     return Work(tuple(phases))
 
 
-def count_by_running(model: PreTrainedModel, source_tokens: float, *, batch_size: float, **options: Any) -> Work:
+def count_by_running(
+    model: PreTrainedModel, source_tokens: float, *, batch_size: float, num_tokens: int | None = None, **options: Any
+) -> Work:
     """
-    Work of a model without a formula: operations of `generate` on one source, as torch counts them, for each sentence.
+    Work of a model without a formula: operations of `generate` on one source, as torch counts them, for each sentence;
+    those of attention included, which torch's counter leaves out on a CPU.
 
     One phase, whose weights are the model's matrices, each read once: the limit is lower than that of a formula, which
     knows what must be read again.
@@ -209,6 +212,8 @@ def count_by_running(model: PreTrainedModel, source_tokens: float, *, batch_size
         model (`PreTrainedModel`): on any device; random ids are its source.
         source_tokens (`float`): positions of a source, `<s>` and `</s>` counted.
         batch_size (`float`): sentences.
+        num_tokens (`int`, *optional*): content tokens of the translation of a model that predicts its length; default:
+            as many as it predicts.
         options (`Any`): of `generate`.
     """
     from torch.utils.flop_counter import FlopCounterMode
@@ -219,11 +224,21 @@ def count_by_running(model: PreTrainedModel, source_tokens: float, *, batch_size
     ends = (torch.full((1, 1), token) for token in (config.bos_token_id, config.eos_token_id))
     first, last = ends
     source = torch.cat([first, row, last], dim=1).to(model.device)
-    counter = FlopCounterMode(display=False)
+    if num_tokens is not None:
+        options["target_lengths"] = torch.tensor([num_tokens], device=model.device)
+    attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+    counter = FlopCounterMode(display=False, custom_mapping={attention: _attention_flops})
     with counter, torch.inference_mode():
         model.generate(source, torch.ones_like(source), **options)
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
     return Work((Phase(batch_size * counter.get_total_flops(), weights),), source="torch.utils.flop_counter")
+
+
+def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:
+    """Operations of fused attention, from the shapes of what it reads."""
+    from torch.utils.flop_counter import sdpa_flop_count
+
+    return sdpa_flop_count(query, key, value)
 
 
 def predicted_positions(num_tokens: int, num_iterations: int, *, all_positions: bool = False) -> list[int]:

@@ -48,6 +48,7 @@ def _make_parser() -> CommandParser:
     groups = {
         "size": {"help": "base (512 dimensions, 6+6 layers), small (256, 3+3) or tiny, for random weights"},
         "designs": {"nargs": "+", "metavar": "FAMILY", "help": "families with random weights, FAMILY-deep too; cmlm"},
+        "peers": {"nargs": "+", "metavar": "E-D", "help": "layers of random peers: 6-6 12-1 6-1; 6-6 12-1"},
         "model": {"nargs": "+", "metavar": "PATH", "help": "trained checkpoints instead, ours and Marian's"},
         "data": {"help": "corpus that trained models translate: a folder, a JSONL file, a Hub data set, phrasebook"},
         "source-lang": {"help": "language code, for example en"},
@@ -58,7 +59,11 @@ def _make_parser() -> CommandParser:
         "without": {"nargs": "+", "metavar": "NAME", "help": "runtimes to leave out"},
         "iterations": {"type": int, "nargs": "+", "help": "decoder passes; 1 2 4 10"},
         "length-beams": {"type": int, "nargs": "+", "help": "length candidates; 1 5"},
-        "batches": {"type": _count, "nargs": "+", "help": "sentences per call, or max; 1 8 32 max"},
+        "batches": {
+            "type": _count,
+            "nargs": "+",
+            "help": "sentences per call, max, or from text to text: text (one a call), bulk (all); 1 8 32 max",
+        },
         "max-tokens": {"type": int, "help": "source tokens of the batch max; 2048"},
         "lengths": {"type": int, "nargs": "+", "help": "tokens in and out, for random weights; 10 20 40"},
         "threads": {"type": _count, "nargs": "+", "help": "CPU threads, or all; 1 all"},
@@ -70,6 +75,12 @@ def _make_parser() -> CommandParser:
     for name, options in groups.items():
         add(f"--{name}", default=argparse.SUPPRESS, **options)
     add("--full-grid", action="store_true", default=argparse.SUPPRESS, help="slow systems at every length and batch")
+    add(
+        "--startup",
+        action="store_true",
+        default=argparse.SUPPRESS,
+        help="what a new process takes until it translated",
+    )
     add("--no-memory", dest="memory", action="store_false", default=argparse.SUPPRESS, help="no peak memory")
     add("--memory", dest="memory", action="store_true", default=argparse.SUPPRESS, help="peak memory with --quick too")
     return parser

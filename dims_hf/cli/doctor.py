@@ -38,6 +38,7 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
         "export to ONNX, and running it",
         {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     ),
+    "lm": ("n-gram language models in beams", {"kenlm": "kenlm"}),
     "ray": ("translation of corpora on a Ray cluster", {"ray": "ray"}),
     "documents": ("Markdown documents", {"markdown-it-py": "markdown_it"}),
     "serve": (

@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
     from dims_hf.reports import run_evaluation, write_table
 
     arguments["collapse_repeats"] = False if arguments.pop("keep_repeats") else None
+    arguments["decodings"] = dict(map(_named_decoding, arguments.pop("decoding"))) or None
     write_table(run_evaluation(models, **arguments))
 
 
@@ -81,6 +82,28 @@ def _named_path(word: str) -> tuple[str, str]:
     return name, path
 
 
+def _named_decoding(word: str) -> tuple[str, dict[str, Any]]:
+    """`tuned:repeat_penalty=1.0,length_beam_size=3` as a name and its settings, whose values are read as YAML."""
+    import yaml
+
+    name, _, settings = word.partition(":")
+    pairs = [each.partition("=") for each in settings.split(",")] if settings else []
+    if not name or not all(key and value for key, _, value in pairs):
+        raise ValueError(
+            f"--decoding takes NAME:SETTING=VALUE,..., got {word!r}. Write for example "
+            "--decoding tuned:repeat_penalty=1.0,length_beam_size=3."
+        )
+    return name, {key.strip().replace("-", "_"): _number_or_word(yaml.safe_load(value)) for key, _, value in pairs}
+
+
+def _number_or_word(value: Any) -> Any:
+    """YAML 1.1 reads `inf` and `1e-3` as text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
+
+
 def _make_parser() -> CommandParser:
     parser = CommandParser("evaluate", "Quality of checkpoints against decoder iterations.")
     parser.add_argument("--teacher", help="checkpoint folder or Hub id; the baseline of comparisons")
@@ -101,8 +124,16 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--source-lang", required=True, help="language code, for example en")
     parser.add_argument("--target-lang", required=True, help="language code, for example de")
     parser.add_argument("--split", default="test", help="split of the corpus")
-    parser.add_argument("--iterations", type=int, nargs="+", default=[1, 2, 4, 10], help="decoder passes")
+    parser.add_argument("--iterations", type=int, nargs="*", default=[1, 2, 4, 10], help="decoder passes")
     parser.add_argument("--length-beams", type=int, nargs="+", default=[1], help="length candidates")
+    parser.add_argument(
+        "--decoding",
+        action="append",
+        default=[],
+        metavar="NAME:SETTING=VALUE,...",
+        help="another way of decoding, compared with the fewest passes by paired bootstrap; may be repeated, and "
+        "stands alone after an empty --iterations",
+    )
     parser.add_argument(
         "--length-edges", type=int, nargs="+", metavar="N", help="score buckets of reference lengths too, cut there"
     )

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from dims_hf.translation import Runtime, Translation
 
 # What `generate` is told, where something is said.
-_DECODING = ("num_iterations", "length_beam_size", "length_score_weight", "repeat_penalty")
+_DECODING = (
+    "num_iterations", "length_beam_size", "length_score_weight", "repeat_penalty", "prefix_beam_size", "graph_search",
+    "language_model_weight", "token_bonus",
+)  # fmt: skip
 _STANDARD_INPUT = "standard input"
 
 
@@ -94,6 +97,20 @@ def _add_decoding(parser: CommandParser) -> None:
         "--rerank", metavar="MODEL", help="autoregressive model that chooses among --num-candidates translations"
     )
     decoding.add_argument("--num-candidates", type=int, help="translations that --rerank chooses from; 5 if not given")
+    decoding.add_argument("--prefix-beam-size", type=int, help="hypotheses of models that write alignments (CTC)")
+    decoding.add_argument(
+        "--graph-search", help="greedy, lookahead, viterbi, joint_viterbi or beam, of models that write graphs (DAT)"
+    )
+    decoding.add_argument(
+        "--language-model", metavar="FILE", help="n-gram model (ARPA or KenLM) that helps to rank a beam's hypotheses"
+    )
+    decoding.add_argument(
+        "--language-model-unit",
+        choices=("tokens", "words"),
+        help="what its n-grams are made of; tokens, spelled as in the vocabulary, when not given",
+    )
+    decoding.add_argument("--language-model-weight", type=float, help="weight of its log-probability")
+    decoding.add_argument("--token-bonus", type=float, help="what every token adds beside it, for alignments")
     decoding.add_argument(
         "--threshold",
         type=float,
@@ -117,8 +134,12 @@ def _check(arguments: argparse.Namespace) -> None:
         )
     if arguments.num_candidates is not None and arguments.rerank is None:
         raise ValueError("--num-candidates has no effect without --rerank MODEL. Give it, or leave it out.")
+    for name in ("language_model_unit", "language_model_weight", "token_bonus"):
+        if getattr(arguments, name) is not None and arguments.language_model is None:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} has no effect without --language-model FILE. Give it, or leave it out.")
     if arguments.show_steps:
-        given = [name for name in ("rerank", "threshold") if getattr(arguments, name) is not None]
+        given = [name for name in ("rerank", "threshold", "language_model") if getattr(arguments, name) is not None]
         if given or arguments.format != "text":
             raise ValueError("--show-steps shows the passes of one model as text. Leave out the other options.")
         if _document_kind(arguments) != "text":
@@ -181,6 +202,11 @@ def _make_translate(runtime: Runtime, arguments: argparse.Namespace) -> Callable
         "on_long": arguments.on_long or "error",
     }
     place = {"device": arguments.device, "dtype": arguments.dtype, "trust_remote_code": arguments.trust_remote_code}
+    if arguments.language_model is not None:
+        from dims_hf.translation import NgramLanguageModel
+
+        unit = arguments.language_model_unit or "tokens"
+        options["language_model"] = NgramLanguageModel.of_runtime(arguments.language_model, runtime, unit=unit)
     if arguments.rerank is not None:
         from dims_hf.translation import Reranker
 

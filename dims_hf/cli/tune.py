@@ -22,6 +22,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("--target-lang", required=True, help="language code, for example de")
     parser.add_argument("--split", default="valid", help="split of the corpus; not the one that is reported on")
     parser.add_argument("--metric", choices=("bleu", "chrf"), default="bleu", help="score that decides")
+    parser.add_argument(
+        "--margin",
+        type=float,
+        default=0.1,
+        help="points that two scores must lie apart to count as different; the other score decides among equals",
+    )
     parser.add_argument("--length-beam-size", type=int, default=1, help="length candidates")
     parser.add_argument("--max-examples", type=int, help="first sentences only")
     parser.add_argument("--dry-run", action="store_true", help="show the table and store nothing")
@@ -48,6 +54,7 @@ def main(argv: Sequence[str]) -> None:
         list(corpus["source"]),
         list(corpus["target"]),
         metric=arguments.metric,
+        margin=arguments.margin,
         length_beam_size=arguments.length_beam_size,
     )
     for trial in trials:

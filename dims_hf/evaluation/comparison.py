@@ -17,12 +17,17 @@ _PLACES = ("teacher_one", "teacher_most", "student_one")
 def find_record(
     system: Mapping[str, Any], num_iterations: int, *, length_beam_size: int = 1, oracle_length: bool = False
 ) -> dict[str, Any] | None:
-    """The record of a system at one decoding setting, or `None`."""
+    """The record of a system at one decoding setting, or `None`; those of named decodings are not looked at."""
     wanted = (num_iterations, length_beam_size, oracle_length)
-    for record in system["records"]:
+    for record in plain_records(system):
         if (record["num_iterations"], record["length_beam_size"], record["oracle_length"]) == wanted:
             return record
     return None
+
+
+def plain_records(system: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The records of a system that passes and length candidates say all about."""
+    return [record for record in system["records"] if "decoding" not in record]
 
 
 def gap_closed(
@@ -43,7 +48,7 @@ def gap_closed(
         `student_one`, `gap` and `closed` (1 = all of it), for BLEU also `brevity_penalty` of the three where it was
         measured; `None` where a record is missing or there is no gap.
     """
-    most = max(record["num_iterations"] for record in teacher["records"])
+    most = max((record["num_iterations"] for record in plain_records(teacher)), default=1)
     records = [
         find_record(system, count, length_beam_size=length_beam_size)
         for system, count in ((teacher, 1), (teacher, most), (student, 1))
@@ -100,3 +105,26 @@ def compare_with_bootstrap(
         pair = {f"{names[0]}@{count}": baseline[count], f"{names[1]}@{fewest}": system[fewest]}
         results.append(paired_bootstrap(pair, references, num_samples=num_samples, seed=seed, tokenize=tokenize))
     return results
+
+
+def compare_decodings(
+    texts: Mapping[str, Sequence[str]],
+    references: Sequence[str],
+    *,
+    num_samples: int = 1000,
+    seed: int = 12345,
+    tokenize: str | None = None,
+) -> list[dict[str, Any]]:
+    """Paired bootstraps of every further decoding of a system against its first.
+
+    Args:
+        texts (`Mapping[str, Sequence[str]]`): name to hypotheses; the first is the baseline.
+        references (`Sequence[str]`): one reference per hypothesis.
+        num_samples, seed, tokenize: as for [`compare_with_bootstrap`].
+
+    Returns:
+        `list[dict[str, Any]]`: one result of `paired_bootstrap`; none for a single decoding.
+    """
+    if len(texts) < 2:
+        return []
+    return [paired_bootstrap(texts, references, num_samples=num_samples, seed=seed, tokenize=tokenize)]

@@ -6,11 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from dims_hf.models.capabilities import predicts_length
-from dims_hf.translation.results import Translation
-from dims_hf.translation.sentences import collapses_repeats, translate, translate_timed
+from dims_hf.models.capabilities import is_non_autoregressive, predicts_length
+from dims_hf.translation.results import Timing, Translation
+from dims_hf.translation.sentences import collapses_repeats, translate_texts_timed, translate_timed
 
 from .length import (
     Bucket,
@@ -28,6 +28,8 @@ from .validity import Judge
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from dims_hf.models.modeling_translation import NATForConditionalGeneration
+
 _LENGTH_KS = (1, 3, 5)
 _NUM_WARMUP_SENTENCES = 8
 
@@ -40,6 +42,7 @@ def evaluate_model(
     *,
     iterations: Sequence[int] = (1, 2, 4, 10),
     length_beams: Sequence[int] = (1,),
+    decodings: Mapping[str, Mapping[str, Any]] | None = None,
     judge: Judge | None = None,
     subsets: Mapping[str, Sequence[bool]] | None = None,
     length_edges: Sequence[int] | None = None,
@@ -59,6 +62,10 @@ def evaluate_model(
         references (`Sequence[str]`): one reference per source.
         iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
         length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates, combined with `iterations`.
+        decodings (`Mapping[str, Mapping[str, Any]]`, *optional*): name to keyword arguments of `generate`, such as
+            `{"tuned": {"repeat_penalty": 1.0}}`; a record each, after those of `iterations`, which may then be empty.
+            What one does not say is as the model's generation config says. All that an autoregressive model has, with
+            `num_beams`.
         judge (`Callable[[str, str], str]`, *optional*): says "valid", "mixture" or "wrong" of a source and its
             translation, on a corpus that knows all its targets.
         subsets (`Mapping[str, Sequence[bool]]`, *optional*): name to one flag per sentence; scored separately too.
@@ -78,9 +85,10 @@ def evaluate_model(
 
     Returns:
         `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
-        length predictor) and `records`: the setting, `num_sentences`, the fields of `METRICS` (BLEU and chrF 0 to 100,
-        shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over sentences, at
-        `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` or
+        length predictor) and `records`: the setting (of a named decoding also `decoding` and `decoding_settings`;
+        `num_iterations` and `length_beam_size` are `None` of an autoregressive model), `num_sentences`, the fields of
+        `METRICS` (BLEU and chrF 0 to 100, shares 0 to 1), `milliseconds_per_sentence` (wall time of `generate` over
+        sentences, at `sentences_per_batch` sentences per batch on average), `subsets`, and with `length_edges` or
         `num_length_buckets` `length_buckets`: `shortest` and `longest` (`None`: no end) reference length N of
         each, and its measures.
 
@@ -91,23 +99,17 @@ def evaluate_model(
     _check_sizes(sources, references, subsets or {})
     lengths = reference_lengths(tokenizer, references)
     buckets = _buckets(lengths, length_edges, num_length_buckets)
-    settings = _settings(iterations, length_beams, oracle_length)
+    named = _named_settings(model, decodings or {})
     _check_length_settings(model, length_beams, oracle_length)
-    collapse_repeats = collapses_repeats(model) if collapse_repeats is None else collapse_repeats
+    settings = [*_settings(iterations, length_beams, oracle_length, is_enough=bool(named)), *named]
+    if collapse_repeats is None:
+        collapse_repeats = is_non_autoregressive(model.config) and collapses_repeats(model)
     common = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
     # the first calls pay for memory and kernels that the others find ready
-    translate(model, tokenizer, sources[:_NUM_WARMUP_SENTENCES], num_iterations=1, length_beam_size=1)
+    _translate(model, tokenizer, sources[:_NUM_WARMUP_SENTENCES], settings[0], lengths, {})
     records = []
     for setting in settings:
-        translations, timing = translate_timed(
-            model,
-            tokenizer,
-            sources,
-            num_iterations=setting["num_iterations"],
-            length_beam_size=setting["length_beam_size"],
-            target_lengths=_decodable(lengths, model) if setting["oracle_length"] else None,
-            **common,
-        )
+        translations, timing = _translate(model, tokenizer, sources, setting, lengths, common)
         output = SystemOutput(sources, references, translations, judge, bleu_tokenizer)
         record = {**setting, **common, **measure(output)}
         record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
@@ -156,7 +158,63 @@ def measure_length(
     return {**accuracy, **length_top_k_accuracy(ranked, lengths, ks=_LENGTH_KS)}
 
 
-def _settings(iterations: Sequence[int], length_beams: Sequence[int], oracle_length: bool) -> list[dict[str, Any]]:
+def _translate(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    sources: Sequence[str],
+    setting: Mapping[str, Any],
+    lengths: Sequence[int],
+    common: Mapping[str, Any],
+) -> tuple[list[Translation], Timing]:
+    """The sources as a setting decodes them."""
+    if not is_non_autoregressive(model.config):
+        from dims_hf.translation.torch_runtime import AutoregressiveRuntime
+
+        runtime = AutoregressiveRuntime(model, tokenizer)
+        return translate_texts_timed(runtime, sources, **setting["decoding_settings"], **common)
+    options = setting.get("decoding_settings")
+    if options is None:
+        options = {name: setting[name] for name in ("num_iterations", "length_beam_size")}
+    given = _decodable(lengths, model)[: len(sources)] if setting["oracle_length"] else None
+    return translate_timed(model, tokenizer, sources, target_lengths=given, **options, **common)
+
+
+def _named_settings(model: PreTrainedModel, decodings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """
+    A setting per named decoding, with the passes and candidates that it comes to.
+
+    Raises:
+        ValueError: what the model does not know, or cannot do; or an autoregressive model without decodings.
+    """
+    if not is_non_autoregressive(model.config):
+        if not decodings:
+            raise ValueError(
+                f"{type(model).__name__} is autoregressive, and has no passes to vary. Name how it is decoded, for "
+                'example decodings={"beam": {"num_beams": 5}}, with iterations=().'
+            )
+        resolved = dict.fromkeys(decodings, (None, None))
+    else:
+        owner = cast("NATForConditionalGeneration", model)
+        chosen = {name: owner.decoding_settings(**options) for name, options in decodings.items()}
+        resolved = {name: (each.num_iterations, each.length_beam_size) for name, each in chosen.items()}
+    return [
+        {
+            "num_iterations": resolved[name][0],
+            "length_beam_size": resolved[name][1],
+            "oracle_length": False,
+            "decoding": name,
+            "decoding_settings": dict(options),
+        }
+        for name, options in decodings.items()
+    ]
+
+
+def _settings(
+    iterations: Sequence[int], length_beams: Sequence[int], oracle_length: bool, *, is_enough: bool = False
+) -> list[dict[str, Any]]:
+    """Passes by candidates; none is allowed where named decodings are enough."""
+    if is_enough and not iterations:
+        return []
     if not iterations or not length_beams:
         raise ValueError("iterations or length_beams is empty. Ask for at least one of each, for example (1,).")
     pairs = [(count, beam, False) for beam, count in product(length_beams, iterations)]

@@ -45,6 +45,7 @@ def tune_decoding(
     references: Sequence[str],
     *,
     metric: str = "bleu",
+    margin: float = 0.0,
     length_beam_size: int = 1,
     repeat_penalties: Sequence[float] = REPEAT_PENALTIES,
     length_score_weights: Sequence[float] = LENGTH_SCORE_WEIGHTS,
@@ -58,7 +59,9 @@ def tune_decoding(
         model (`PreTrainedModel`): a translation model of this package.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
         sources, references (`Sequence[str]`): validation set; never the test set.
-        metric (`str`): `bleu` or `chrf`, decides what is best; of equals, the first combination tried.
+        metric (`str`): `bleu` or `chrf`, decides what is best.
+        margin (`float`): of combinations that are at most so far below the highest score, the one best by the other
+            metric is the best; of equals, the first combination tried.
         length_beam_size (`int`): length candidates of all combinations; with 1 there is nothing to weigh.
         repeat_penalties, length_score_weights (`Sequence[float]`): values to try for models that predict a length.
         prefix_beam_sizes (`Sequence[int]`): values to try for models that write alignments.
@@ -72,6 +75,8 @@ def tune_decoding(
     """
     if metric not in ("bleu", "chrf"):
         raise ValueError(f"metric must be bleu or chrf, got {metric!r}.")
+    if not margin >= 0:
+        raise ValueError(f"margin must be >= 0, got {margin}. Use 0 to let {metric} alone decide.")
     if model.config.writes_alignments:
         combinations = [{"prefix_beam_size": size} for size in prefix_beam_sizes]
     else:
@@ -88,7 +93,17 @@ def tune_decoding(
         translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **settings)
         scores = score([translation.text for translation in translated], list(references))
         trials.append(TuningTrial(settings, float(scores["bleu"]), float(scores["chrf"])))
-    return sorted(trials, key=lambda trial: -getattr(trial, metric))
+    return rank_trials(trials, metric, margin)
+
+
+def rank_trials(trials: Sequence[TuningTrial], metric: str, margin: float) -> list[TuningTrial]:
+    """Trials by `metric`, after the one that `margin` lets the other metric choose among the best."""
+    other = "chrf" if metric == "bleu" else "bleu"
+    ranked = sorted(trials, key=lambda trial: -getattr(trial, metric))
+    least = getattr(ranked[0], metric) - margin
+    close = [trial for trial in ranked if getattr(trial, metric) >= least]
+    best = max(close, key=lambda trial: getattr(trial, other)) if margin > 0 else ranked[0]
+    return [best, *(trial for trial in ranked if trial is not best)]
 
 
 def store_decoding(model: PreTrainedModel, settings: dict[str, Any], folder: str) -> None:
@@ -101,4 +116,4 @@ def store_decoding(model: PreTrainedModel, settings: dict[str, Any], folder: str
         model.generation_config.save_pretrained(partial)
 
 
-__all__ = ["TuningTrial", "store_decoding", "tune_decoding"]
+__all__ = ["TuningTrial", "rank_trials", "store_decoding", "tune_decoding"]

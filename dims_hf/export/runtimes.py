@@ -62,6 +62,10 @@ class ExportedRuntime:
         """Text of content token ids."""
         return self.translator.tokenizer.decode(list(token_ids), skip_special_tokens=True)
 
+    def spell(self, token_ids: Sequence[int]) -> list[str]:
+        """Token ids as the tokenizer's vocabulary writes them."""
+        return list(map(self.translator.tokenizer.id_to_token, token_ids))
+
     def _content(self, sequence: list[int]) -> list[int]:
         end = len(sequence)
         while end and sequence[end - 1] == self.settings["pad_token_id"]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from dims_hf._output import holding, remove_debris
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.evaluation.bleu import usable_tokenizer
-from dims_hf.evaluation.comparison import compare_with_bootstrap, gap_closed
+from dims_hf.evaluation.comparison import compare_decodings, compare_with_bootstrap, gap_closed, plain_records
 from dims_hf.evaluation.evaluator import evaluate_model
 from dims_hf.evaluation.validity import Judge
 from dims_hf.translation.loading import load_model, resolve_model
@@ -45,13 +45,18 @@ def run_evaluation(
     split: str = "test",
     iterations: Sequence[int] = (1, 2, 4, 10),
     length_beams: Sequence[int] = (1,),
+    decodings: Mapping[str, Mapping[str, Any]] | None = None,
     max_examples: int | None = None,
     output_dir: str | os.PathLike[str] | None = None,
     device: str | None = None,
     dtype: str | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Evaluates one or more checkpoints on a corpus; with a teacher and a student, compares them.
+    """Evaluates one or more checkpoints on a corpus; compares a teacher and a student, and decodings of each model.
+
+    Comparisons are paired bootstraps: the system under test at its fewest passes against the baseline at its fewest
+    and its most; every named decoding against the model's fewest passes, or where there are none, its first decoding;
+    and the last model's decodings against the first model's of the same name.
 
     Args:
         models (`Mapping[str, str | os.PathLike]`): name to checkpoint directory or Hub id. With two or more, the first
@@ -64,6 +69,8 @@ def run_evaluation(
             values, such as `near`, is scored as subsets (`near=0`, `near=1`).
         iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
         length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates.
+        decodings (`Mapping[str, Mapping[str, Any]]`, *optional*): further ways of decoding, by name, as
+            `evaluate_model` takes them; `iterations` may then be empty.
         max_examples (`int`, *optional*): first sentences only.
         output_dir (`str` or `os.PathLike`, *optional*): folder for `results.json`, `results.md`,
             `quality_vs_iterations.png` (where matplotlib is installed) and `translations/`. Nothing is written when
@@ -84,7 +91,7 @@ def run_evaluation(
     places = {name: resolve_model(path) for name, path in models.items()}
     corpus = _load_split(data, source_lang, target_lang, split, max_examples)
     options["bleu_tokenizer"] = usable_tokenizer(list(corpus["target"]), target_lang, options.get("bleu_tokenizer"))
-    settings = dict(options, iterations=iterations, length_beams=length_beams)
+    settings = dict(options, iterations=iterations, length_beams=length_beams, decodings=decodings)
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
     with nullcontext() if output_dir is None else holding(output_dir):
         decoded = _Decoded(Path(output_dir) / "translations" if output_dir is not None else None)
@@ -104,8 +111,8 @@ def run_evaluation(
             "num_sentences": len(corpus),
             "fingerprint": corpus_fingerprint(corpus),
         }
-        rows = (list(corpus["target"]), min(length_beams), options["bleu_tokenizer"])
-        comparison = _compare(systems, decoded, *rows) if len(systems) > 1 else {}
+        rows = (list(corpus["target"]), min(length_beams, default=1), options["bleu_tokenizer"])
+        comparison = _compare(systems, decoded, *rows)
         results = make_results(task, systems, provenance=provenance(), **comparison)
         if output_dir is not None:
             write_evaluation(results, output_dir)
@@ -121,6 +128,8 @@ def write_evaluation(results: Mapping[str, Any], output_dir: str | os.PathLike[s
     folder = Path(output_dir)
     files = [save_results(results, folder / "results.json")]
     files.append(write_text(markdown_table(results), folder / "results.md"))
+    if not any(map(plain_records, results["systems"])):
+        return files  # named decodings are no curve
     try:
         files.append(plot_quality_versus_iterations(results, folder / "quality_vs_iterations.png"))
     except ModuleNotFoundError as error:
@@ -149,17 +158,22 @@ class _Decoded:
     def __post_init__(self) -> None:
         self.system = ""
         self.texts: dict[tuple[str, int, int], list[str]] = {}
+        self.named: dict[tuple[str, str], list[str]] = {}
 
     def __call__(self, record: dict[str, Any], translations: list[Translation]) -> None:
         texts = [translation.text for translation in translations]
         count, beam, is_oracle = (record[key] for key in ("num_iterations", "length_beam_size", "oracle_length"))
-        if not is_oracle:
+        decoding = record.get("decoding")
+        if decoding is not None:
+            self.named[self.system, decoding] = texts
+        elif not is_oracle:
             self.texts[self.system, count, beam] = texts
         if self.folder is not None:
-            name = re.sub(r"[^\w.-]+", "_", self.system)
             length = "reference_length" if is_oracle else f"beam{beam}"
+            how = [f"iter{count}", length] if decoding is None else [decoding]
+            name = ".".join(re.sub(r"[^\w.-]+", "_", part) for part in (self.system, *how))
             lines = [" ".join(text.split()) for text in texts]
-            write_text("\n".join(lines) + "\n", self.folder / f"{name}.iter{count}.{length}.txt")
+            write_text("\n".join(lines) + "\n", self.folder / f"{name}.txt")
 
     def by_iterations(self, system: str, length_beam_size: int) -> dict[int, list[str]]:
         """Number of iterations to hypotheses of one system."""
@@ -168,6 +182,23 @@ class _Decoded:
             for (name, count, beam), texts in self.texts.items()
             if name == system and beam == length_beam_size
         }
+
+    def by_decoding(self, system: str, length_beam_size: int) -> dict[str, list[str]]:
+        """Name to hypotheses of a system: at its fewest passes, if it has any, and of its named decodings."""
+        plain, found = self.by_iterations(system, length_beam_size), {}
+        if plain:
+            fewest = min(plain)
+            found[f"{system}@{fewest}"] = plain[fewest]
+        named = {f"{system} {decoding}": texts for (name, decoding), texts in self.named.items() if name == system}
+        return {**found, **named} if named else {}
+
+    def shared(self, baseline: str, system: str) -> list[dict[str, list[str]]]:
+        """Of each decoding that two systems have, both hypotheses by name."""
+        return [
+            {f"{baseline} {decoding}": texts, f"{system} {decoding}": self.named[system, decoding]}
+            for (name, decoding), texts in self.named.items()
+            if name == baseline and (system, decoding) in self.named
+        ]
 
 
 def _evaluate_checkpoint(
@@ -190,11 +221,18 @@ def _compare(
 ) -> dict[str, Any]:
     baseline, system = systems[0], systems[-1]
     names = (baseline["name"], system["name"])
-    texts = [decoded.by_iterations(name, length_beam_size) for name in names]
-    return {
-        "gap_closed": gap_closed(baseline, system, length_beam_size=length_beam_size),
-        "comparisons": compare_with_bootstrap(*texts, references, names=names, tokenize=tokenizer),
-    }
+    comparisons, compared = [], {}
+    if len(systems) > 1:
+        texts = [decoded.by_iterations(name, length_beam_size) for name in names]
+        if all(texts):
+            comparisons += compare_with_bootstrap(*texts, references, names=names, tokenize=tokenizer)
+            compared["gap_closed"] = gap_closed(baseline, system, length_beam_size=length_beam_size)
+        for pair in decoded.shared(*names):
+            comparisons += compare_decodings(pair, references, tokenize=tokenizer)
+    for each in systems:
+        of_system = decoded.by_decoding(each["name"], length_beam_size)
+        comparisons += compare_decodings(of_system, references, tokenize=tokenizer)
+    return {**compared, "comparisons": comparisons}
 
 
 def _load_split(data: str, source_lang: str, target_lang: str, split: str, max_examples: int | None) -> Dataset:

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dims_hf.evaluation.comparison import plain_records
+
 from .files import replacing
 
 
@@ -108,7 +110,7 @@ def _logged(log: Sequence[Mapping[str, Any]], name: str) -> list[tuple[int, floa
 
 def _curves(results: Mapping[str, Any], length_beam_size: int | None) -> dict[str, list[dict[str, Any]]]:
     """System name to its records with predicted lengths at one length beam, by number of iterations."""
-    records = [(system["name"], record) for system in results["systems"] for record in system["records"]]
+    records = [(system["name"], record) for system in results["systems"] for record in plain_records(system)]
     records = [(name, record) for name, record in records if not record["oracle_length"]]
     beams = sorted({record["length_beam_size"] for _, record in records})
     beam = beams[0] if length_beam_size is None and beams else length_beam_size

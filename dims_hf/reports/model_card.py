@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dims_hf.evaluation.comparison import find_record
+from dims_hf.evaluation.comparison import find_record, plain_records
 
 from .files import write_text
 from .markup import Markup, code, escape, settings_rows
@@ -128,7 +128,11 @@ def eval_results(results: Mapping[str, Any], system: Mapping[str, Any]) -> list[
             metric_type=metric,
             metric_name=name,
             metric_value=round(record[metric], 2),
-            metric_args={"signature": record[f"{metric}_signature"], **{key: record[key] for key in settings}},
+            metric_args={
+                "signature": record[f"{metric}_signature"],
+                **{key: record[key] for key in settings},
+                **record.get("decoding_settings", {}),
+            },
         )
         for record in system["records"]
         for metric, name in _INDEXED_METRICS.items()
@@ -170,7 +174,7 @@ def _find_system(results: Mapping[str, Any], name: str | None) -> Mapping[str, A
 def _headline_record(system: Mapping[str, Any], num_iterations: int) -> Mapping[str, Any]:
     record = find_record(system, num_iterations)
     if record is None:
-        counts = sorted({record["num_iterations"] for record in system["records"]})
+        counts = sorted({record["num_iterations"] for record in plain_records(system)})
         raise ValueError(
             f"{system['name']!r} has no record with num_iterations={num_iterations}, length_beam_size=1; "
             f"there are iterations {counts}. Evaluate that setting, or pass another num_iterations."

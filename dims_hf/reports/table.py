@@ -112,6 +112,7 @@ def _number(field: str, digits: int, factor: float = 1.0) -> Cell:
 
 _COLUMNS: list[tuple[str, Cell]] = [
     ("system", lambda system, record: system["name"]),
+    ("decoding", lambda system, record: record.get("decoding", "")),
     ("iter.", _number("num_iterations", 0)),
     ("beam", _number("length_beam_size", 0)),
     ("length", lambda system, record: "reference" if record["oracle_length"] else ""),

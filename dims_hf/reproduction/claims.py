@@ -14,8 +14,8 @@ from dims_hf.reproduction import frames
 from dims_hf.reproduction.frames import Document
 
 
-# A system by its label, and decoder passes.
-Place = tuple[str, int]
+# A system by its label, and decoder passes or the name of a decoding.
+Place = tuple[str, int | str]
 
 
 @dataclass(frozen=True)
@@ -253,6 +253,26 @@ def of_costs(document: Document) -> list[Claim]:
         Claim(f"distillation takes less {word} than training the teacher", saved(field), "% less")
         for field, word in words.items()
     ]
+
+
+def of_systems(document: Document) -> list[Claim]:
+    """Table 1: every student and last stage against the model it begins with, at the same budget of time."""
+    if not any("name" in system for seeds in document["systems"].values() for system in seeds.values()):
+        return of_corpora(document)  # a document of an earlier release
+    claims = []
+    for label, seeds in document["systems"].items():
+        system = next(iter(seeds.values()))
+        before = f"{system['begins_with']}, {system['corpus']}"
+        if system["begins_with"] and before in document["systems"]:
+            text = f"one pass of {label} is better than one of {system['begins_with']} trained for the same time"
+            places = [(each, _first_decoding(document, each)) for each in (label, before)]
+            claims.append(beats(text, places[0], places[1]))
+    return claims
+
+
+def _first_decoding(document: Document, label: str) -> str:
+    """The plainest decoding of a system, which is one pass."""
+    return next((name for system in document["systems"][label].values() for name in system["records"]), "")
 
 
 def of_corpora(document: Document) -> list[Claim]:

@@ -10,11 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from dims_hf.reports import provenance, write_json
-from dims_hf.reproduction.running import Outcome, Runner, describe_study
+from dims_hf.reproduction.running import Decodings, Outcome, Runner, describe_study
 from dims_hf.reproduction.study import Run, in_order
 
 
 SCHEMA_VERSION = 1
+
+# Label to run, and passes or decodings to evaluate it at.
+Labelled = Mapping[str, tuple[Run, Sequence[int] | Decodings]]
 
 
 def not_run(head: Mapping[str, Any], reason: str) -> dict[str, Any]:
@@ -22,15 +25,13 @@ def not_run(head: Mapping[str, Any], reason: str) -> dict[str, Any]:
     return {**head, "status": "not run", "reason": reason}
 
 
-def collect(
-    head: Mapping[str, Any], systems: Mapping[int, Mapping[str, tuple[Run, Sequence[int]]]], runner: Runner
-) -> dict[str, Any]:
+def collect(head: Mapping[str, Any], systems: Mapping[int, Labelled], runner: Runner) -> dict[str, Any]:
     """
     Puts an experiment's document together; evaluates what has not been evaluated yet.
 
     Args:
         head (`Mapping[str, Any]`): name, title, claim and source.
-        systems (`Mapping`): seed to label to run and decoder passes to evaluate it at.
+        systems (`Mapping`): seed to label to run and decoder passes or decodings to evaluate it at.
         runner ([`Runner`]): its runs are done.
 
     Returns:
@@ -81,7 +82,7 @@ def load(path: Path) -> dict[str, Any]:
     return document
 
 
-def _first_error(labelled: Mapping[str, tuple[Run, Sequence[int]]], runner: Runner) -> str:
+def _first_error(labelled: Labelled, runner: Runner) -> str:
     for run in in_order(run for run, _ in labelled.values()):
         error = runner.outcomes[run.identity].error
         if error:
@@ -89,20 +90,32 @@ def _first_error(labelled: Mapping[str, tuple[Run, Sequence[int]]], runner: Runn
     return ""
 
 
-def _measure(run: Run, iterations: Sequence[int], runner: Runner, tasks: list[dict[str, Any]]) -> dict[str, Any]:
+def _measure(
+    run: Run, iterations: Sequence[int] | Decodings, runner: Runner, tasks: list[dict[str, Any]]
+) -> dict[str, Any]:
     outcome = runner.outcomes[run.identity]
     measured = {"run": run.folder_name, **_training(run, outcome), "records": {}, "length": None}
     if outcome.collapsed is not None:
         return measured
-    for count in iterations:
-        results = runner.results(run, count)
+    for key, results in _results(run, iterations, runner):
         tasks.append(results["task"])
         system = results["systems"][0]
-        record = next(each for each in system["records"] if each["num_iterations"] == count)
-        measured["records"][str(count)] = {key: value for key, value in record.items() if key != "subsets"}
+        # a folder holds one decoding
+        (record,) = system["records"]
+        measured["records"][key] = {key: value for key, value in record.items() if key != "subsets"}
         measured["length"] = system["length"]
         measured["weights"] = system.get("weights")
     return measured
+
+
+def _results(run: Run, iterations: Sequence[int] | Decodings, runner: Runner) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and results of every decoding; plain passes are called by their number."""
+    if isinstance(iterations, Mapping):
+        for name, options in iterations.items():
+            yield name, runner.decoded(run, name, options)
+    else:
+        for count in iterations:
+            yield str(count), runner.results(run, count)
 
 
 def _training(run: Run, outcome: Outcome) -> dict[str, Any]:

@@ -27,8 +27,8 @@ def metrics_of(document: Document) -> list[str]:
     return [metric for metric in METRICS if any(record.get(metric) is not None for record in records)]
 
 
-def value(document: Document, label: str, seed: str, num_iterations: int, metric: str) -> float:
-    """A system's score at a number of passes, in the metric's unit; NaN where it has none."""
+def value(document: Document, label: str, seed: str, num_iterations: int | str, metric: str) -> float:
+    """A system's score at a number of passes, or a named decoding, in the metric's unit; NaN where it has none."""
     system = document["systems"].get(label, {}).get(seed, {})
     score = system.get("records", {}).get(str(num_iterations), {}).get(metric)
     return math.nan if score is None else METRICS[metric][2] * score
@@ -42,8 +42,11 @@ def scores_frame(document: Document) -> pd.DataFrame:
     for label, seed, system in _systems(document):
         place = {"system": label, "seed": seed}
         records = system.get("records", {}).items()
-        rows += [{**place, "passes": int(count), **_in_percent(record)} for count, record in records] or [place]
-    return pd.DataFrame(rows).reindex(columns=["system", "seed", "passes", *_FIELDS])
+        rows += [
+            {**place, "passes": record["num_iterations"], "decoding": name, **_in_percent(record)}
+            for name, record in records
+        ] or [place]
+    return pd.DataFrame(rows).reindex(columns=["system", "seed", "passes", "decoding", *_FIELDS])
 
 
 def systems_frame(document: Document) -> pd.DataFrame:

@@ -13,6 +13,9 @@ from dims_hf.reports import read_yaml
 from dims_hf.reproduction import claims, figures, tables
 from dims_hf.reproduction.claims import Claim
 from dims_hf.reproduction.documents import SCHEMA_VERSION
+from dims_hf.reproduction.one_pass import SYSTEMS, one_pass_run, systems_on
+from dims_hf.reproduction.one_pass_table import add_costs_and_speed, draw_table, one_pass_table
+from dims_hf.reproduction.running import Decodings
 from dims_hf.reproduction.study import DISTILLED, FAMILIES, RAW, Family, Run, Study, in_order
 
 
@@ -28,10 +31,13 @@ _AS_DECODED = {"mask_policy": "full", "teacher_iterations": 4}
 
 
 class System(NamedTuple):
-    """A run of an experiment, and the decoder passes its model is evaluated at; none: its training log is all."""
+    """
+    A run of an experiment, and the decoder passes its model is evaluated at, or names of decodings with their
+    arguments of `generate`; none: its training log is all.
+    """
 
     run: Run
-    iterations: Sequence[int] = ()
+    iterations: Sequence[int] | Decodings = ()
 
 
 Systems = dict[str, System]
@@ -48,6 +54,7 @@ class Experiment:
         table (`Callable`): from the document to header and rows.
         figure (`Callable`, *optional*): draws the document into a file.
         adds (`Callable`, *optional*): adds to the document what is read from files of its runs.
+        by_name_only (`bool`): too large to be made where no experiment is named.
         title (`str`): what is shown.
         source (`str`): where in the paper.
         claim (`str`): what the paper says of it, in our words and without its numbers.
@@ -58,6 +65,7 @@ class Experiment:
     table: Callable[[Mapping[str, Any]], tables.Table]
     figure: Callable[[Mapping[str, Any], Path], Path] | None = None
     adds: Callable[[dict[str, Any], Any], None] | None = None
+    by_name_only: bool = False
     title: str = ""
     source: str = ""
     claim: str = ""
@@ -88,7 +96,7 @@ def head_of(name: str) -> dict[str, Any]:
 
 def find_experiments(names: Sequence[str] | None) -> list[str]:
     """
-    The experiments asked for, in the order of the paper; all without a request.
+    The experiments asked for, in the order of the paper; without a request, all but those made by name only.
 
     Raises:
         ValueError: for a name that is none.
@@ -96,7 +104,9 @@ def find_experiments(names: Sequence[str] | None) -> list[str]:
     for name in names or ():
         if name not in EXPERIMENTS:
             raise ValueError(f"There is no experiment {name!r}. Choose from {', '.join(EXPERIMENTS)}.")
-    return [name for name in EXPERIMENTS if names is None or name in names]
+    if names is None:
+        return [name for name, experiment in EXPERIMENTS.items() if not experiment.by_name_only]
+    return [name for name in EXPERIMENTS if name in names]
 
 
 # ---- runs ----
@@ -161,6 +171,15 @@ def _teachers(study: Study) -> list[tuple[str, str]]:
     for family, _ in pairs:
         _family(family)
     return pairs
+
+
+def _one_pass_systems(study: Study, seed: int) -> Systems:
+    """Every system that can translate in one pass, at one budget of time, on every corpus of the budget."""
+    return {
+        f"{name}, {corpus}": System(one_pass_run(study, name, seed, corpus), SYSTEMS[name].decodings)
+        for corpus in study.budget.one_pass_corpora
+        for name in systems_on(corpus)
+    }
 
 
 def _family(name: str) -> Family:
@@ -250,8 +269,9 @@ _PARTS: dict[str, tuple[Any, ...]] = {
     "fig7": (_momentum, claims.of_momentum, tables.last_validation, figures.validation_curves),
     "fig8": (_weights, claims.of_weights, tables.scores, figures.weights),
     "fig9": (_costs, claims.of_costs, tables.costs, figures.costs),
-    "table1": (_corpora, claims.of_corpora, tables.scores),
+    "table1": (_one_pass_systems, claims.of_systems, one_pass_table, draw_table, add_costs_and_speed, True),
     "table2": (_alignments, claims.of_alignments, tables.timed_scores),
+    "table3": (_corpora, claims.of_corpora, tables.scores),
     "table4": (_unsupervised, claims.of_unsupervised, tables.scores),
     "table5": (_ablation, claims.of_ablation, tables.scores),
     "table6": (_one_pass, claims.of_samples, tables.samples, None, tables.add_samples),

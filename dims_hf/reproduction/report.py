@@ -90,6 +90,7 @@ def _section(document: Mapping[str, Any], note: str | None) -> str:
         if document.get("figure"):
             parts.append(f"![{document['title']}]({RESULTS}/{document['figure']})")
         parts.append(markdown_rows(*EXPERIMENTS[name].table(document)).rstrip())
+        parts += document.get("remarks", [])
         parts.append("\n".join(f"- {each['claim']}: {each['text']}." for each in document["verdicts"]))
     if note:
         parts.append(note.strip())

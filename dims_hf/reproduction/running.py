@@ -12,23 +12,29 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from dims_hf._commands import saying_how_to_go_on
+from dims_hf.data import load_corpus
 from dims_hf.recipes.distilled_data import REPORT
 from dims_hf.recipes.launching import Processes, end_launched, find_processes, launch
 from dims_hf.recipes.runs import TRAINING_SUMMARY
 from dims_hf.reports import run_evaluation
 from dims_hf.reports.files import write_text
 from dims_hf.reports.results import load_results
+from dims_hf.reproduction.speed import measure_speed
 from dims_hf.reproduction.study import Run, Study
 from dims_hf.reproduction.worker import COLLAPSED
 
 
+# Name to arguments of `generate`.
+Decodings = Mapping[str, Mapping[str, Any]]
+
 logger = logging.getLogger(__name__)
 
-LOG, RECIPE, RUN_RECORD = "log.txt", "recipe.yaml", "run.json"
+LOG, RECIPE, RUN_RECORD, SPEED = "log.txt", "recipe.yaml", "run.json", "speed.json"
 
 # Settings of a run that a recipe has under other names, or not at all.
 _OURS = ("precision", "tokens_per_update", "max_tokens_per_process")
@@ -90,6 +96,7 @@ class Runner:
         train (`Callable`, *optional*): does one run in its folder and returns an exit status; default: processes of
             their own, see [`launch_run`].
         evaluate (`Callable`, *optional*): as `run_evaluation`, which is the default.
+        time_model (`Callable`, *optional*): as `measure_speed`, which is the default.
         say (`Callable[[str], None]`, *optional*): told what happens, a line at a time.
     """
 
@@ -99,6 +106,7 @@ class Runner:
     processes: Processes | None = None
     train: Callable[[Run, Path], int] | None = None
     evaluate: Callable[..., dict[str, Any]] = run_evaluation
+    time_model: Callable[..., dict[str, Any]] = measure_speed
     say: Callable[[str], None] = logger.info
     outcomes: dict[str, Outcome] = field(default_factory=dict)
 
@@ -195,10 +203,47 @@ class Runner:
             self.evaluate({"model": self.folder(run)}, iterations=(num_iterations,), output_dir=folder, **settings)
         return load_results(folder / "results.json")
 
+    def decoded(self, run: Run, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """[`results`] of a run's model at a named decoding; plain passes are those of [`results`]."""
+        if set(options) == {"num_iterations"}:
+            return self.results(run, options["num_iterations"])
+        folder = self.decoding_folder(run, options)
+        if not (folder / "results.json").is_file():
+            self.say(f"    translating with {run.folder_name}, {name}")
+            settings = {**self._evaluation_settings(), "length_beams": [1]}
+            decodings = {"decodings": {name: dict(options)}, "iterations": ()}
+            self.evaluate({"model": self.folder(run)}, **decodings, output_dir=folder, **settings)
+        return load_results(folder / "results.json")
+
+    def speed(self, run: Run, name: str, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Milliseconds per sentence of a run's model at a decoding, measured once and kept in the run's folder."""
+        path = self.decoding_folder(run, options) / SPEED
+        if not path.is_file():
+            self.say(f"    timing {run.folder_name}, {name}")
+            sources = self.sources[: self.study.budget.num_speed_sentences]
+            write_text(json.dumps(self.time_model(self.folder(run), sources, options), indent=1) + "\n", path)
+        return json.loads(path.read_text(encoding="utf-8"))
+
+    @cached_property
+    def sources(self) -> list[str]:
+        """Sources of the split that is evaluated."""
+        study, budget = self.study, self.study.budget
+        limits = {budget.split: budget.max_test_examples} if budget.max_test_examples else None
+        options = {"splits": (budget.split,), "max_examples": limits, "data_config": study.data_config}
+        corpus = load_corpus(study.data, study.source_lang, study.target_lang, **options)
+        return list(corpus[budget.split]["source"])
+
+    def decoding_folder(self, run: Run, options: Mapping[str, Any]) -> Path:
+        """Where the results and the speed of a decoding are."""
+        return self._evaluations(run, "decoding", {"decoding": dict(options)})
+
     def evaluation_folder(self, run: Run, num_iterations: int) -> Path:
         """Where that document is; a given model's lies in the output folder, not in the model's."""
-        settings = json.dumps({**self._evaluation_settings(), "iterations": num_iterations}, sort_keys=True)
-        name = f"{num_iterations}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
+        return self._evaluations(run, str(num_iterations), {"iterations": num_iterations})
+
+    def _evaluations(self, run: Run, name: str, decoding: Mapping[str, Any]) -> Path:
+        settings = json.dumps({**self._evaluation_settings(), **decoding}, sort_keys=True)
+        name = f"{name}-{hashlib.sha256(settings.encode()).hexdigest()[:8]}"
         return self.output_dir / "runs" / run.folder_name / "evaluations" / name
 
     def translations(self, run: Run, num_iterations: int) -> list[str]:

@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -76,7 +77,7 @@ class Run:
     given: str | None = None
     seconds: float = 0.0
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """Eight hexadecimal digits."""
         parts = {
@@ -154,10 +155,10 @@ class Study:
         budget, kind = self.budget, FAMILIES[family]
         settings = {"model_type": kind.model_type, **budget.teacher_settings}
         if kind.differences is not None:
-            settings = _changed(settings, getattr(budget, kind.differences))
+            settings = changed(settings, getattr(budget, kind.differences))
         settings = with_length(settings, budget.max_teacher_steps)
         cost = budget.seconds["teacher" if family == "cmlm" else family] * settings["max_steps"]
-        return self._training("teacher", f"teacher-{family}-{corpus}-seed{seed}", settings, seed, corpus, cost)
+        return self.training("teacher", f"teacher-{family}-{corpus}-seed{seed}", settings, seed, corpus, cost)
 
     def student(self, seed: int, family: str = "cmlm", corpus: str = RAW, **changes: Any) -> Run:
         """The student of a teacher; `changes` are settings that differ from the budget's student."""
@@ -165,7 +166,7 @@ class Study:
             return Run("student", "given-student", given=self.given_student)
         budget, settings = self.budget, self.budget.student_settings
         if FAMILIES[family].writes_alignments:
-            settings = _changed(settings, budget.imputer_student_settings)
+            settings = changed(settings, budget.imputer_student_settings)
         settings = with_length({**settings, **changes}, budget.max_student_steps)
         name = "-".join(("student", family, corpus, *_describe(settings), f"seed{seed}"))
         passes = settings["teacher_iterations"]
@@ -174,14 +175,14 @@ class Study:
         per_update = budget.seconds["student"] + passes * budget.seconds["pass"]
         cost = per_update * settings["max_steps"] * settings.get("rounds", 1)
         needs = {"teacher": self.teacher(seed, family, corpus)}
-        return self._training("student", name, settings, seed, corpus, cost, needs)
+        return self.training("student", name, settings, seed, corpus, cost, needs)
 
     def autoregressive(self) -> Run:
         """The autoregressive teacher of the distilled corpus; one for all seeds."""
         budget = self.budget
         settings = with_length(budget.autoregressive_settings, budget.max_autoregressive_steps)
         cost, seed = budget.seconds["autoregressive"] * settings["max_steps"], budget.seeds[0]
-        return self._training("autoregressive", f"autoregressive-seed{seed}", settings, seed, RAW, cost)
+        return self.training("autoregressive", f"autoregressive-seed{seed}", settings, seed, RAW, cost)
 
     def distilled_data(self) -> Run:
         """The distilled corpus; one for all seeds."""
@@ -192,7 +193,7 @@ class Study:
         cost = self.budget.seconds["start"] + self.budget.seconds["sentence"] * sentences
         return Run("distilled_data", "distilled-data", settings, {"teacher": self.autoregressive()}, seconds=cost)
 
-    def _training(
+    def training(
         self,
         kind: str,
         name: str,
@@ -202,15 +203,19 @@ class Study:
         seconds: float,
         needs: Mapping[str, Run] | None = None,
     ) -> Run:
+        """
+        A training on the raw or the distilled corpus, or on that of its `needs`, with what the whole study has in
+        common.
+        """
         budget, needs = self.budget, dict(needs or {})
         settings = {**settings, **self._corpus(), "seed": seed, "precision": budget.precision}
         settings["tokens_per_update"] = budget.tokens_per_update
         settings["max_tokens_per_process"] = budget.max_tokens_per_process
         if corpus == DISTILLED and self.dry_steps is not None:
             # What an untrained model translates is no corpus: a dry run has the raw slice and that model's tokenizer.
-            needs.update({"tokenizer": self.autoregressive()} if kind == "teacher" else {})
+            needs.update({"tokenizer": self.autoregressive()} if kind == "teacher" and "init" not in needs else {})
         elif corpus == DISTILLED:
-            needs["data"] = self.distilled_data()
+            needs.setdefault("data", self.distilled_data())
             for name_of_setting in ("data", "data_config", "max_train_examples"):
                 settings.pop(name_of_setting, None)
         if self.dry_steps is not None:
@@ -248,7 +253,7 @@ def _languages(data: str, data_config: str | None) -> tuple[str | None, str | No
     return pair.groups() if pair else (None, None)
 
 
-def _changed(settings: Mapping[str, Any], differences: Mapping[str, Any]) -> dict[str, Any]:
+def changed(settings: Mapping[str, Any], differences: Mapping[str, Any]) -> dict[str, Any]:
     """Settings of another family: what does not apply to it is none among the differences, and goes."""
     removed = {name for name, value in differences.items() if value is None and name not in _MEANINGFUL_NONE}
     return {name: value for name, value in {**settings, **differences}.items() if name not in removed}

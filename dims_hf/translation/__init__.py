@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         read_document as read_document,
         translate_document as translate_document,
     )
+    from .language_models import NgramLanguageModel as NgramLanguageModel, spell_tokens as spell_tokens
     from .loading import load_checkpoint as load_checkpoint, load_model as load_model
     from .reranking import Reranker as Reranker
     from .results import Timing as Timing, Translation as Translation
@@ -37,6 +38,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "confidence": ("Adaptive", "quality_flags", "translate_adaptively", "translation_record"),
         "documents": ("Document", "read_document", "translate_document"),
         "loading": ("load_checkpoint", "load_model"),
+        "language_models": ("NgramLanguageModel", "spell_tokens"),
         "reranking": ("Reranker",),
         "runtimes": ("RUNTIMES", "Runtime", "open_runtime"),
         "results": ("Timing", "Translation"),

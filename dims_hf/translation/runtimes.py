@@ -66,6 +66,9 @@ class Runtime(Protocol):
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of content token ids, special tokens left out."""
 
+    def spell(self, token_ids: Sequence[int]) -> list[str]:
+        """Token ids as the tokenizer's vocabulary writes them."""
+
 
 def open_runtime(
     model: str | os.PathLike[str],

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -45,6 +46,10 @@ class _ModelRuntime:
     def decode(self, token_ids: Sequence[int]) -> str:
         """Text of content token ids."""
         return str(self.text_tokenizer.decode(list(token_ids), skip_special_tokens=True))
+
+    def spell(self, token_ids: Sequence[int]) -> list[str]:
+        """Token ids as the tokenizer's vocabulary writes them."""
+        return list(self.text_tokenizer.convert_ids_to_tokens(list(token_ids)))
 
     def pad(self, rows: Sequence[Sequence[int]]) -> dict[str, torch.Tensor]:
         """`input_ids` and `attention_mask` (B,S) of rows, on the model's device."""
@@ -115,24 +120,35 @@ class AutoregressiveRuntime(_ModelRuntime):
         self.empty_token_id: int | None = None
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
-        """Translations by beam search; takes no options."""
+        """Translations by beam search; `num_beams` is all that it can be told, 1 is greedy."""
+        num_beams = options.pop("num_beams", self.NUM_BEAMS)
         if options:
             raise ValueError(
                 f"{type(self.model).__name__} is decoded autoregressively, without {', '.join(sorted(options))}."
             )
+        if isinstance(num_beams, bool) or not isinstance(num_beams, int) or num_beams < 1:
+            raise ValueError(f"num_beams must be an integer >= 1, got {num_beams!r}. Use 1 for greedy search.")
         inputs = self.pad(rows)
         model: Any = self.model  # with a `generate` that its annotation does not have
+        settings = copy.deepcopy(model.generation_config)
+        settings.max_length = None  # a second limit, of which transformers would warn
         with evaluation_mode(self.model), torch.inference_mode():
             output = model.generate(
                 **inputs,
-                num_beams=self.NUM_BEAMS,
+                generation_config=settings,
+                num_beams=num_beams,
                 max_new_tokens=min(self.max_source_length - 1, 2 * inputs["input_ids"].shape[1] + 32),
                 return_dict_in_generate=True,
                 output_scores=True,
             )
         outside = set(self.text_tokenizer.all_special_ids)
         rows_out = [[token for token in row if token not in outside] for row in output.sequences.tolist()]
-        return rows_out, output.sequences_scores.tolist()
+        if num_beams > 1:
+            return rows_out, output.sequences_scores.tolist()
+        scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+        is_written = output.sequences[:, 1:] != self.text_tokenizer.pad_token_id
+        sums = scores.masked_fill(~is_written, 0.0).sum(dim=1)
+        return rows_out, (sums / is_written.sum(dim=1).clamp(min=1)).tolist()
 
 
 def pad_batch(rows: Sequence[Sequence[int]], pad_token_id: int, device: torch.device) -> dict[str, torch.Tensor]:

@@ -45,6 +45,7 @@ ONLY_OPTIONS = (
     r"training/prepare_\w+\.py|training/mix_corpora\.py|training/equal_time\.py|training/benchmarks/",
     r"--monolingual mono\.en|--data synthetic|phrasebook_(oaxe|bag_of_ngrams|nmla)_teacher",
     r"--leaderboard|wmt14|en_de_autoregressive|en_de_distilled_data|opus-mt",
+    r"dims-hf tune |evaluate .*--decoding |--language-model |benchmark .*--peers ",
 )
 
 # script or subcommand -> the recipe that `RECIPE.yaml` stands for

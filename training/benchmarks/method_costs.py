@@ -19,6 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from datasets import Dataset
 from transformers import MarianConfig, MarianMTModel
 
 from dims_hf import MODELS
@@ -46,6 +47,23 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "dims, two teacher passes": ("dims", "cmlm", {}),
     "dims, mask_policy: glance": ("dims", "cmlm", {"mask_policy": "glance"}),
     "dims, divergence: reverse_kl": ("dims", "cmlm", {"divergence": "reverse_kl"}),
+    "dims, four teacher passes": ("dims", "cmlm", {"teacher_iterations": 4}),
+    "cmlmc": ("cmlmc", "cmlmc", {}),
+    "dims of cmlmc": ("dims", "cmlmc", {"teacher_iterations": 4}),
+    "imputer": ("imputer", "imputer", {"ctc_steps": 0}),
+    "dims_imputer": ("dims_imputer", "imputer", {"teacher_iterations": 4}),
+    "crf": ("crf", "cmlm_crf", {}),
+    "dims_crf": ("dims_crf", "cmlm_crf", {"teacher_iterations": 4}),
+    "disco": ("disco", "disco", {}),
+    "dims of disco": ("dims", "disco", {"teacher_iterations": 4}),
+    "refine": ("refine", "refine", {}),
+    "dims of refine": ("dims", "refine", {"teacher_iterations": 4, "mask_policy": "full"}),
+    "dat": ("dat", "dat", {}),
+    "fadat": ("fadat", "dat", {}),
+    "dims_dat": ("dims_dat", "dat", {}),
+    "alignart": ("alignart", "alignart", {}),
+    "levenshtein": ("levenshtein", "levenshtein", {}),
+    "insertion": ("insertion", "insertion", {}),
 }
 SIZES = {"d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 512, "decoder_ffn_dim": 512}
 HEADS = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
@@ -56,7 +74,7 @@ STEP = 100
 def make_model(family: str, vocab_size: int) -> torch.nn.Module:
     """A model of random weights whose third special token, which no target has, may be an empty one."""
     config_class, _, model_class = MODELS[family]
-    fields = {"empty_token_id": 3} if family == "cmlm" else {}
+    fields = {"cmlm": {"empty_token_id": 3}, "dat": {"upsample_ratio": 4}}.get(family, {})  # as the recipes have it
     config = config_class(vocab_size=vocab_size, max_position_embeddings=128, **SIZES, **HEADS, **fields)
     model = model_class(config)
     model.set_attn_implementation("eager")
@@ -103,6 +121,8 @@ def make_update(name: str, batch: dict[str, torch.Tensor], vocab_size: int, auto
     model = make_model(family, vocab_size)
     teacher = (copy.deepcopy(model).eval(),) if issubclass(kind, Distillation) else ()
     method = kind(kind.Options(**options), model.config, num_updates=1000)
+    if method_name == "alignart":
+        method.check(as_dataset(batch))  # its word aligner learns from the sentences
     method.configure(model)
     model.train()
     if teacher:
@@ -113,6 +133,29 @@ def make_update(name: str, batch: dict[str, torch.Tensor], vocab_size: int, auto
         prepared = method.prepare(batch, mix_keys(1, STEP, batch["index"]), STEP)
         loss = method.loss(Run.of(model), prepared, method.count(prepared), *teacher)
         loss.total.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    return update
+
+
+def as_dataset(batch: dict[str, torch.Tensor]) -> Dataset:
+    """The sentences of a batch as a corpus."""
+    sources = [row[row != 1].tolist() for row in batch["input_ids"]]
+    targets = [row[row != -100].tolist() for row in batch["labels"]]
+    return Dataset.from_dict({"input_ids": sources, "labels": targets})
+
+
+def make_autoregressive_update(folder: str, batch: dict[str, torch.Tensor]) -> Callable[[], None]:
+    """One update of an autoregressive model by cross-entropy."""
+    model = MarianMTModel.from_pretrained(folder)
+    model.set_attn_implementation("eager")
+    model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-5, fused=True)
+    inputs = {name: batch[name].contiguous() for name in ("input_ids", "attention_mask", "labels")}
+
+    def update() -> None:
+        model(**inputs).loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
@@ -131,12 +174,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--sentences", type=int, default=32)
     parser.add_argument("--vocab_size", type=int, default=8000)
+    parser.add_argument("--systems", nargs="+", default=list(SYSTEMS), help="beside cmlm")
     args = parser.parse_args()
     torch.set_num_threads(1)
     batch = make_batch(args.sentences, args.vocab_size)
     with tempfile.TemporaryDirectory() as folder:
         autoregressive = save_autoregressive(folder, args.vocab_size)
-        updates = {name: make_update(name, batch, args.vocab_size, autoregressive) for name in SYSTEMS}
+        updates = {
+            name: make_update(name, batch, args.vocab_size, autoregressive)
+            for name in dict.fromkeys(("cmlm", *args.systems))
+        }
+        updates["autoregressive"] = make_autoregressive_update(autoregressive, batch)
     ratios: dict[str, list[float]] = {name: [] for name in updates}
     for number in range(args.rounds + 1):
         seconds = {name: cpu_seconds(update) for name, update in updates.items()}

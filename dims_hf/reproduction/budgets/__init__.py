@@ -25,8 +25,8 @@ _SCALED = ("warmup_steps", "ctc_steps", "eval_steps", "save_steps", "logging_ste
 # What a recipe says of its corpus, its machine and its folders: a study says it for all its runs.
 _OF_THE_STUDY = (
     "data", "data_config", "source_lang", "target_lang", "max_train_examples", "max_valid_examples", "drop_bad_rows",
-    "teacher", "tokenizer", "output_dir", "bf16", "fp16", "seed", "disable_tqdm", "max_tokens_per_batch",
-    "num_train_epochs",
+    "teacher", "init", "autoregressive_teacher", "tokenizer", "output_dir", "bf16", "fp16", "seed", "disable_tqdm",
+    "max_tokens_per_batch", "num_train_epochs",
 )  # fmt: skip
 
 
@@ -53,6 +53,8 @@ class Budget:
     imputer_student_settings: dict[str, Any] = field(metadata={"help": "What differs for students of Imputers."})
     autoregressive_settings: dict[str, Any] = field(metadata={"help": "Settings of the autoregressive teacher."})
     distilled_data_settings: dict[str, Any] = field(metadata={"help": "Settings of the distilled corpus."})
+    one_pass_recipes: str = field(metadata={"help": "Corpus in the names of the recipes of Table 1."})
+    one_pass_updates: int = field(metadata={"help": "Time of every system of Table 1, in updates of a CMLM."})
     ema_decay: float = field(metadata={"help": "Momentum where an experiment wants a moving average."})
     ema_decays: list[float | None] = field(metadata={"help": "Momenta of Fig. 7; none = fixed teacher."})
     collapse_decays: list[float] = field(metadata={"help": "Momenta that should collapse."})
@@ -63,6 +65,16 @@ class Budget:
     distilled_families: list[str] = field(metadata={"help": "Teachers of Tables 1, 3 and 7 on distilled data."})
     iterations: list[int] = field(metadata={"help": "Decoder passes of the quality curves."})
     seconds: dict[str, float] = field(metadata={"help": "Assumed seconds of an update, a pass, a start, …"})
+    one_pass_settings: dict[str, Any] = field(
+        default_factory=dict, metadata={"help": "What differs from teacher_settings for all systems of Table 1."}
+    )
+    one_pass_corpora: list[str] = field(
+        default_factory=lambda: ["raw", "distilled"], metadata={"help": "Targets of Table 1: raw, distilled or both."}
+    )
+    last_stage_share: float = field(
+        default=0.25, metadata={"help": "Share of that time for a student, and for every last stage."}
+    )
+    num_speed_sentences: int = field(default=64, metadata={"help": "Sentences that milliseconds are measured on."})
     num_length_buckets: int = field(default=5, metadata={"help": "Buckets of target lengths in Fig. 5."})
     round_patience: int = field(default=3, metadata={"help": "Evaluations without gain that end a round."})
     length_beam_size: int = field(default=1, metadata={"help": "Length candidates of every evaluation."})
@@ -83,9 +95,21 @@ class Budget:
                 raise ValueError(f"{name} is empty. Give at least one.")
         if min(self.iterations) < 1 or 1 not in self.iterations:
             raise ValueError(f"iterations must be >= 1 and have 1 among them, got {self.iterations}. Try 1 2 4 10.")
-        for name in ("tokens_per_update", "max_tokens_per_process", "rounds", "round_patience", "num_samples"):
+        for name in (
+            "tokens_per_update",
+            "max_tokens_per_process",
+            "rounds",
+            "round_patience",
+            "num_samples",
+            "one_pass_updates",
+            "num_speed_sentences",
+        ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be >= 1, got {getattr(self, name)}.")
+        if not 0 < self.last_stage_share < 0.5:
+            raise ValueError(f"last_stage_share must lie between 0 and 0.5, got {self.last_stage_share}. Use 0.25.")
+        if not set(self.one_pass_corpora) <= {"raw", "distilled"} or not self.one_pass_corpora:
+            raise ValueError(f"one_pass_corpora takes raw and distilled, got {self.one_pass_corpora}.")
 
 
 def with_length(settings: Mapping[str, Any], steps: int | None) -> dict[str, Any]:
@@ -155,6 +179,11 @@ def _settings(values: Mapping[str, Any]) -> dict[str, Any]:
         return {**gone, **{each: value for each, value in base.items() if theirs.get(each) != value}, **values}
     dropped = {each for each, value in values.items() if value is None and each != "ema_decay"}
     return {each: value for each, value in {**base, **values}.items() if each not in dropped}
+
+
+def find_differences(recipe: str, other: str, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """What a recipe of the library has that another one has not, with further changes; none: it is left out."""
+    return _settings({"recipe": recipe, "unlike": other, **changes})
 
 
 @cache

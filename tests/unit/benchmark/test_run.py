@@ -403,3 +403,62 @@ def test_file_without_a_newer_setting_is_added_to(tmp_path: Path):
     del document["settings"]["designs"]
     path.write_text(json.dumps(document))
     assert len(run_benchmark(replace(settings, batches=(1, 2)))["groups"]) == 2
+
+
+def test_run_benchmark_from_text_to_text_gives_the_same_translations(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    plain = {"iterations": (1,), "length_beams": (1,), "batches": (1, "text", "bulk"), "peers": ("2-2", "4-1", "2-1")}
+    outputs: dict[str, list[list[int]]] = {}
+    record = run_module._record
+
+    def keep(system: Any, timed: Any, *arguments: Any) -> dict[str, Any]:
+        outputs[f"{system.name} {len(timed.outputs)} {type(timed.translator).__name__}"] = timed.outputs
+        return record(system, timed, *arguments)
+
+    monkeypatch.setattr(run_module, "_record", keep)
+    results = run_benchmark(replace(settings, **plain))
+    assert [group["batch"] for group in results["groups"].values()] == [1, "text", "bulk"]
+    assert [group["batch_size"] for group in results["groups"].values()] == [1, 1, 12]
+    for group in results["groups"].values():
+        assert [name for name in group["systems"] if "marian" in name] == [
+            "marian-greedy 2-2", "marian-greedy 4-1", "marian-greedy 2-1",
+        ]  # fmt: skip
+    for name in ("ours torch-fp32 1x1", "marian-greedy 2-1"):
+        assert outputs[f"{name} 1 TorchTranslator"] == outputs[f"{name} 1 TextTranslator"]
+    text = (Path(settings.output_dir) / "benchmark.md").read_text()
+    assert "**cpu, 1 thread, text to text, a sentence a call, 6 tokens**" in text
+    assert "**cpu, 1 thread, text to text, 12 sentences in bulk, 6 tokens**" in text
+    # peak memory is that of ids to ids
+    monkeypatch.setattr(
+        run_module, "measure_memory", lambda settings, system, groups, models: {group.key: 1.0 for group in groups}
+    )
+    again = run_benchmark(replace(settings, **plain, memory=True))
+    assert set(again["memory"]["cpu"]["ours torch-fp32 1x1"]) == {"cpu, threads 1, batch 1, length 6"}
+
+
+def test_run_benchmark_keeps_start_up_times_of_plain_systems(
+    settings: BenchmarkSettings, monkeypatch: pytest.MonkeyPatch
+):
+    asked = []
+
+    def measure(system: System, models: Path, sentence: str) -> dict[str, Any]:
+        asked.append(system.name)
+        fails = system.name.startswith("marian")
+        return {"error": "no command starts it"} if fails else {"seconds": 1.5, "cpu_seconds": 1.25, "num_starts": 5}
+
+    monkeypatch.setattr(run_module, "measure_startup", measure)
+    for _ in range(2):
+        run_benchmark(replace(settings, startup=True, batches=(1,)))
+    ours, *peers = ["ours torch-fp32 1x1", "marian-greedy 2-2", "marian-greedy 4-1"]
+    # what has failed is tried again
+    assert asked == [ours, *peers, *peers]
+    text = (Path(settings.output_dir) / "benchmark.md").read_text()
+    assert "| one pass, torch fp32 | 1.50 | 1.25 |" in text
+    assert "| start-up of transformers Marian greedy 2-2 | no command starts it |" in text
+
+
+@pytest.mark.parametrize("peer", ["6", "6-", "0-1", "6-6-1"])
+def test_peers_are_called_by_their_layers(peer: str):
+    with pytest.raises(ValueError, match="peers are called by their layers, such as 6-6 12-1 6-1"):
+        BenchmarkSettings(peers=(peer,))

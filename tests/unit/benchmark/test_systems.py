@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
+from dims_hf.benchmark.settings import Size
 from dims_hf.benchmark.systems import System
 from dims_hf.benchmark.translators import decoded_text
-from dims_hf.benchmark.weights import OURS, Weights
-from dims_hf.benchmark.work import count_one_shot
+from dims_hf.benchmark.weights import OURS, Weights, make_ours, make_tokenizer
+from dims_hf.benchmark.work import Dimensions, count_by_running, count_one_shot
+from dims_hf.models import MODELS
 
 
 SIZES = {
@@ -82,3 +84,29 @@ def test_repeats_of_an_imputer_stay_unless_it_says_otherwise(
     word = tiny_tokenizer("cat", add_special_tokens=False)["input_ids"]
     assert len(word) == 1
     assert decoded_text(weights, word * 2).split() == ["cat"] * expected
+
+
+@pytest.mark.parametrize("family", MODELS)
+def test_work_of_every_family_is_that_of_the_translation_that_was_timed(family: str):
+    size = Size(d_model=16, layers=1, heads=2, ffn_dim=32, vocab_size=60)
+    weights = Weights(family, OURS, lambda: (make_ours(size, 1, family), make_tokenizer(size)), True)
+    system = System("torch-fp32", weights)
+    short, long = (system.work(2, 9, num_tokens) for num_tokens in (4, 16))
+    assert short.flops > 0 and short.weights > 0 and len({short.source, long.source}) == 1
+    assert short.source == ("formula" if family in ("cmlm", "cmlmc", "imputer") else "torch.utils.flop_counter")
+    # graphs, alignments and edits have the lengths that they come to
+    assert (short.flops < long.flops) == weights.predicts_length
+
+
+def test_attention_is_counted_whichever_kernel_computes_it():
+    size = Size(d_model=16, layers=1, heads=2, ffn_dim=32, vocab_size=60)
+    model, counted = make_ours(size, 1, "cmlm"), {}
+    for kernel in ("eager", "sdpa"):
+        model.set_attn_implementation(kernel)
+        counted[kernel] = count_by_running(model, 9, batch_size=1, num_tokens=10, num_iterations=1).flops
+    assert counted["eager"] == counted["sdpa"]
+    # all but what the formula knows that nobody needs: states of ends, and a mask's share of the first layer
+    config = model.config
+    sizes = (config.encoder_ffn_dim, config.encoder_layers, config.decoder_layers, config.vocab_size)
+    least = count_one_shot(Dimensions(config.d_model, *sizes), 9, 12, predicted=[10]).flops
+    assert least <= counted["eager"] < 1.2 * least

@@ -13,9 +13,11 @@ import numpy as np
 import pytest
 import torch
 
+from dims_hf.benchmark import startup
 from dims_hf.benchmark.groups import Group
 from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.settings import BenchmarkSettings
+from dims_hf.benchmark.startup import find_command, measure_startup
 from dims_hf.benchmark.systems import System, make_systems
 from dims_hf.benchmark.translators import (
     UnavailableError,
@@ -28,6 +30,7 @@ from dims_hf.benchmark.translators import (
 from dims_hf.benchmark.weights import make_weights
 from dims_hf.benchmark.workloads import random_workload
 from dims_hf.export.shortlist import Shortlist
+from dims_hf.native import is_available
 
 
 SETTINGS = BenchmarkSettings(size="tiny", iterations=(1, 3), length_beams=(1,), devices=("cpu",))
@@ -68,6 +71,52 @@ def test_random_shortlist_is_followed_counted_and_named(systems: dict[str, Syste
     assert system.label.endswith("ONNX int8 with a random shortlist")
     whole = systems[f"ours onnx-int8 {passes}x1"].work(1, 8, 6)
     assert system.work(1, 8, 6).weights < whole.weights
+
+
+def test_native_runtime_gives_the_tokens_of_int8_in_onnx_or_nearly(systems: dict[str, System], tmp_path: Path):
+    """Its quantisation is not that of the graph: a near tie may break the other way."""
+    if not is_available():
+        pytest.skip("the native runtime is not built")
+    for name in ("native-int8", "native-int8-shortlist"):
+        found = translate(systems[f"ours {name} 1x1"], tmp_path)
+        assert [len(row) for row in found] == [6, 6, 6]
+    original = translate(systems["ours torch-fp32 1x1"], tmp_path)
+    same = [
+        one == other
+        for rows in zip(translate(systems["ours native-int8 1x1"], tmp_path), original)
+        for one, other in zip(*rows)
+    ]
+    assert sum(same) >= 0.8 * len(same)
+    system = systems["ours native-int8 1x1"]
+    assert (system.label, system.runtime.precision) == ("one pass, native int8", "int8")
+    assert systems["ours native-int8-shortlist 1x1"].work(1, 8, 6).weights < system.work(1, 8, 6).weights
+
+
+def test_native_runtime_says_what_is_missing(systems: dict[str, System], tmp_path: Path, monkeypatch):
+    monkeypatch.setattr("dims_hf.native.is_available", lambda: False)
+    with pytest.raises(UnavailableError, match=r"the native runtime is not built: python -m dims_hf\.native\.build"):
+        translate(systems["ours native-int8 1x1"], tmp_path)
+
+
+def test_start_up_runs_the_command_and_keeps_its_last_words(
+    systems: dict[str, System], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    system = systems["ours torch-fp32 1x1"]
+    command = find_command(system, tmp_path, "w5 w6")
+    assert command[1:4] == ["-m", "dims_hf.cli.main", "translate"] and command[-2:] == [
+        str(tmp_path / "torch-ours"),
+        "w5 w6",
+    ]
+    assert {path.name for path in (tmp_path / "torch-ours").iterdir()} >= {"config.json", "tokenizer.json"}
+    monkeypatch.setattr(startup, "_NUM_STARTS", 1)
+    monkeypatch.setattr(startup, "find_command", lambda *arguments: [sys.executable, "-c", "sum(range(100))"])
+    found = measure_startup(system, tmp_path, "w5")
+    assert found["num_starts"] == 1 and 0 < found["seconds"] and 0 <= found["cpu_seconds"]
+    failing = [sys.executable, "-c", "import sys; sys.exit('error: no such thing.')"]
+    monkeypatch.setattr(startup, "find_command", lambda *arguments: failing)
+    assert measure_startup(system, tmp_path, "w5") == {"error": "error: no such thing."}
+    monkeypatch.undo()
+    assert measure_startup(systems["ours torch-int8 1x1"], tmp_path, "w5") == {"error": "no command starts it"}
 
 
 def test_expected_listed_ids_are_those_that_are_drawn():

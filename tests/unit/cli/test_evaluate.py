@@ -42,6 +42,18 @@ def test_evaluate_more_systems_stand_between_teacher_and_student(monkeypatch):
     assert list(seen.items()) == [("teacher", "t"), ("a", "runs/a"), ("b", "x=y"), ("student", "s")]
 
 
+def test_evaluate_decodings_are_read_as_names_and_settings(monkeypatch):
+    seen = {}
+    monkeypatch.setattr("dims_hf.reports.run_evaluation", lambda models, **settings: seen.update(settings))
+    monkeypatch.setattr("dims_hf.reports.write_table", lambda results: None)
+    first = "a b:repeat-penalty=inf,length_beam_size=3,length_score_weight=1e-1,graph_search=beam"
+    words = ["--student", "s", "--decoding", first, "--decoding", "own", "--data", "x", *TASK, "--iterations"]
+    assert main(["evaluate", *words]) == 0
+    settings = {"repeat_penalty": float("inf"), "length_beam_size": 3, "length_score_weight": 0.1}
+    assert seen["decodings"] == {"a b": {**settings, "graph_search": "beam"}, "own": {}}
+    assert type(seen["decodings"]["a b"]["length_beam_size"]) is int and seen["iterations"] == []
+
+
 @pytest.mark.parametrize(
     ("words", "line"),
     [
@@ -51,6 +63,10 @@ def test_evaluate_more_systems_stand_between_teacher_and_student(monkeypatch):
         ),
         (["--system", "student=x", "--data", "x", *TASK], "error: --system takes NAME=PATH with a name of your own"),
         (["--system", "runs/x", "--data", "x", *TASK], "error: --system takes NAME=PATH with a name of your own"),
+        (
+            ["--student", "s", "--decoding", "a:b", "--data", "x", *TASK],
+            "error: --decoding takes NAME:SETTING=VALUE,..., got 'a:b'. Write for example",
+        ),
         (["--student", "./absent", "--data", "x", *TASK], "error: Model folder ./absent does not exist. Give a "),
         (["--data", "x", *TASK, "--max_ex", "1"], "error: unrecognized arguments: --max-ex 1. `dims-hf "),
         (["--data", "x", *TASK, "--iterations", "a"], "error: argument --iterations: invalid int value: 'a'."),

@@ -8,7 +8,8 @@ import json
 
 import pytest
 
-from dims_hf.evaluation import METRICS, evaluate_model
+from dims_hf.evaluation import METRICS, evaluate_model, find_record, score
+from dims_hf.translation import translate
 
 
 def _judge(source: str, hypothesis: str) -> str:
@@ -175,3 +176,32 @@ def test_evaluate_model_buckets_of_equal_size_are_scored(echo_model, word_tokeni
     ]
     with pytest.raises(ValueError, match="Give one of them"):
         evaluate_model(echo_model, word_tokenizer, sources, sources, length_edges=[4], **options)
+
+
+def test_evaluate_model_named_decodings_have_records_of_their_own(tiny_model, tiny_tokenizer, sources):
+    decodings = {"tuned": {"repeat_penalty": 1.0, "length_beam_size": 2}, "own": {}}
+    result = evaluate_model(tiny_model, tiny_tokenizer, sources, sources, iterations=(1,), decodings=decodings)
+    plain, tuned, own = result["records"]
+    assert "decoding" not in plain
+    assert (tuned["decoding"], tuned["decoding_settings"], tuned["length_beam_size"]) == (
+        "tuned", decodings["tuned"], 2,
+    )  # fmt: skip
+    assert own["num_iterations"] == tiny_model.generation_config.num_iterations
+    assert find_record(result, 1) is plain and find_record(result, own["num_iterations"]) is None
+    texts = [each.text for each in translate(tiny_model, tiny_tokenizer, sources, **decodings["tuned"])]
+    assert tuned["bleu"] == score(texts, sources)["bleu"]
+    alone = evaluate_model(tiny_model, tiny_tokenizer, sources, sources, iterations=(), decodings={"own": {}})
+    assert [record["decoding"] for record in alone["records"]] == ["own"]
+    with pytest.raises(ValueError, match="does not know num_beams"):
+        evaluate_model(tiny_model, tiny_tokenizer, sources, sources, decodings={"beam": {"num_beams": 2}})
+
+
+def test_evaluate_model_autoregressive_models_are_decoded_as_they_are_named(random_marian, tiny_tokenizer, sources):
+    decodings = {"greedy": {"num_beams": 1}, "beam": {"num_beams": 3}}
+    with pytest.raises(ValueError, match="is autoregressive, and has no passes to vary. Name how it is decoded"):
+        evaluate_model(random_marian, tiny_tokenizer, sources, sources)
+    result = evaluate_model(random_marian, tiny_tokenizer, sources, sources, iterations=(), decodings=decodings)
+    assert [(each["decoding"], each["num_iterations"]) for each in result["records"]] == [
+        ("greedy", None), ("beam", None),
+    ]  # fmt: skip
+    assert result["length"] is None and all(0 <= each["bleu"] <= 100 for each in result["records"])

@@ -4,16 +4,20 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
+from transformers import PreTrainedConfig
 
+from dims_hf import CMLMConfig, CMLMCRFConfig, CMLMCRFForConditionalGeneration
 from dims_hf.methods import preset_values
 from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
 from dims_hf.recipes.parsing import find_recipe, parse_recipe
-from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments
+from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments, start_from
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
@@ -160,3 +164,16 @@ def test_dimensions_that_cannot_be_are_refused_before_any_work(words: str):
     name = words.split()[0][2:]
     with pytest.raises(ValueError, match=f"{name}(=30 is not divisible| must )"):
         parse(FOLDER / "phrasebook_teacher.yaml", words.split())
+
+
+def test_cmlm_with_a_field_starts_from_a_cmlm(tiny_model, tmp_path: Path):
+    tiny_model.save_pretrained(tmp_path / "cmlm")
+    names = {each.name for each in fields(CMLMConfig)} - {each.name for each in fields(PreTrainedConfig)}
+    sizes = {name: getattr(tiny_model.config, name) for name in names}
+    model = CMLMCRFForConditionalGeneration(CMLMCRFConfig(**sizes))
+    start_from(model, str(tmp_path / "cmlm"))
+    weights = model.state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in tiny_model.state_dict().items())
+    deep = CMLMCRFForConditionalGeneration(CMLMCRFConfig(**{**sizes, "encoder_layers": 5}))
+    with pytest.raises(ValueError, match="has encoder_layers=.*Give the recipe the sizes of the model it starts from"):
+        start_from(deep, str(tmp_path / "cmlm"))

@@ -76,6 +76,31 @@ def test_run_evaluation_one_checkpoint_compares_nothing_and_writes_nothing(check
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_run_evaluation_compares_decodings_of_a_model_and_of_two_models(checkpoint, corpus, tmp_path):
+    decodings = {"tuned": {"repeat_penalty": 1.0}, "three lengths": {"num_iterations": 1, "length_beam_size": 3}}
+    models, output = {"teacher": checkpoint, "student": checkpoint}, tmp_path / "out"
+    results = run_evaluation(models, corpus, "en", "de", iterations=(1,), decodings=decodings, output_dir=output)
+    compared = [list(each["systems"]) for each in results["comparisons"]]
+    assert compared == [
+        ["teacher@1", "student@1"],
+        ["teacher tuned", "student tuned"],
+        ["teacher three lengths", "student three lengths"],
+        ["teacher@1", "teacher tuned", "teacher three lengths"],
+        ["student@1", "student tuned", "student three lengths"],
+    ]
+    assert results["comparisons"][1]["systems"]["student tuned"]["bleu_p_value"] == 1.0
+    assert (output / "translations" / "student.three_lengths.txt").is_file()
+    assert "student | three lengths | 1 | 3 |" in (output / "results.md").read_text(encoding="utf-8")
+
+
+def test_run_evaluation_of_decodings_alone_compares_them_with_the_first(checkpoint, corpus, tmp_path):
+    decodings = {"own": {}, "tuned": {"repeat_penalty": 1.0}}
+    options = {"iterations": (), "decodings": decodings, "output_dir": tmp_path / "out"}
+    results = run_evaluation({"student": checkpoint}, corpus, "en", "de", **options)
+    assert [list(each["systems"]) for each in results["comparisons"]] == [["student own", "student tuned"]]
+    assert not (tmp_path / "out" / "quality_vs_iterations.png").exists()
+
+
 def test_run_evaluation_missing_checkpoint_is_refused_with_its_path(corpus, tmp_path):
     with pytest.raises(ValueError, match="Model folder .*nowhere does not exist"):
         run_evaluation({"student": tmp_path / "nowhere"}, corpus, "en", "de")

@@ -68,10 +68,19 @@ class FakeEvaluation:
     def __init__(self) -> None:
         self.calls = 0
 
-    def __call__(self, models: dict[str, Path], *, iterations: tuple[int], output_dir: Path, **settings: Any) -> dict:
+    def __call__(
+        self,
+        models: dict[str, Path],
+        *,
+        iterations: tuple[int, ...],
+        output_dir: Path,
+        decodings: dict[str, dict] | None = None,
+        **settings: Any,
+    ) -> dict:
         self.calls += 1
-        (count,), name = iterations, models["model"].name
-        is_student = name.startswith("student")
+        ((decoding, options),) = (decodings or {"": {}}).items()
+        (count,), name = iterations or (options.get("num_iterations", 1),), models["model"].name
+        is_student = name.startswith("student") or "-dims-" in name
         seed = 2 if "seed2" in name else 1
         bleu = (40.0 if is_student else 30.0 + count) + (seed - 1)
         buckets = [
@@ -83,6 +92,7 @@ class FakeEvaluation:
             "num_sentences": 5, "bleu": bleu, "chrf": 50.0, "valid": 0.4 + 0.5 * is_student,
             "repeated_tokens": 0.01, "mixture_before_collapse": 0.1, "milliseconds_per_sentence": 2.0 * count,
             "length_buckets": buckets, "subsets": {},
+            **({"decoding": decoding, "decoding_settings": options} if decoding else {}),
         }  # fmt: skip
         fields = ("length_accuracy", "length_within_1", "length_within_2")
         length = {field: 0.1 * place + 0.2 * is_student for place, field in enumerate(fields, start=1)}
@@ -94,9 +104,16 @@ class FakeEvaluation:
         results = make_results(task, [system], provenance={})
         save_results(results, output_dir / "results.json")
         texts = output_dir / "translations" / f"model.iter{count}.beam1.txt"
-        texts.parent.mkdir()
+        texts.parent.mkdir(exist_ok=True)
         texts.write_text("".join(f"{name[:7]} {row}\n" for row in range(500)))
         return results
+
+
+def time_model(model: Path, sources: list[str], options: dict[str, Any]) -> dict[str, Any]:
+    """A millisecond for every pass; no export of a beam."""
+    passes = options.get("num_iterations", 1)
+    int8 = {"error": "no exported graph has it"} if options.get("graph_search") == "beam" else {"1": 0.5, "32": 0.1}
+    return {"torch": {"1": 1.0 * passes, "32": 0.2}, "int8": int8}
 
 
 @pytest.fixture
@@ -104,7 +121,7 @@ def make_runner(study: Study, tmp_path: Path) -> Callable[..., Runner]:
     """A runner whose trainings and evaluations are fakes; what it says is in `said`."""
 
     def make(**changes: Any) -> Runner:
-        parts = {"train": FakeTraining(), "evaluate": FakeEvaluation()}
+        parts = {"train": FakeTraining(), "evaluate": FakeEvaluation(), "time_model": time_model}
         runner = Runner(tmp_path / "out", changes.pop("study", study), **parts)
         runner.said = []
         runner.say = runner.said.append

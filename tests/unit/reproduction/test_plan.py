@@ -85,7 +85,7 @@ def test_given_student_stands_for_the_usual_one_alone(study: Study):
 
 def test_cpu_afternoon_on_the_phrasebook_takes_about_eight_core_hours():
     study = Study("phrasebook", find_budget("cpu-afternoon", "phrasebook"))
-    hours = 2 * total_seconds(runs_of(list(EXPERIMENTS), study)) / 3600  # two cores
+    hours = 2 * total_seconds(runs_of(find_experiments(None), study)) / 3600  # two cores
     assert study.budget.seeds == [1, 2, 3]
     assert 7 < hours < 9
 
@@ -192,7 +192,9 @@ def test_every_budget_plans_every_experiment(name: str, data: str):
 
 def test_find_experiments_keeps_the_papers_order():
     assert find_experiments(["table5", "fig3"]) == ["fig3", "table5"]
-    assert find_experiments(None) == list(EXPERIMENTS)
+    # the bench of all systems takes longer than everything else
+    assert find_experiments(None) == [name for name in EXPERIMENTS if name != "table1"]
+    assert find_experiments(["table1"]) == ["table1"]
 
 
 def test_dry_run_of_wmt_at_many_gpus_is_planned_without_network(capsys: pytest.CaptureFixture):

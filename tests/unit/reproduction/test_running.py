@@ -145,7 +145,7 @@ def test_last_words_are_the_error_not_the_launchers(tmp_path: Path):
 
 def test_dry_run_shortens_every_run_and_evaluates_nothing(study: Study):
     dry = replace(study, dry_steps=20)
-    runs = runs_of(["table1", "fig4"], dry)
+    runs = runs_of(["table3", "fig4"], dry)
     trainings = [run for run in runs if run.kind != "distilled_data"]
     assert {run.settings["max_steps"] for run in trainings} == {20}
     assert all(run.settings["eval_strategy"] == "no" for run in trainings)
