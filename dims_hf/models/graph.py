@@ -8,9 +8,8 @@ are padded on the right. Only what a path can meet is read: transitions to later
 words of vertices that leave room for the tokens before and after; all else may be NaN or infinite.
 """
 
-import itertools
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -375,7 +374,7 @@ def _compute_posteriors(graph: _Graph) -> tuple[torch.Tensor, torch.Tensor, torc
 
 
 def _split(graph: _Graph) -> Iterator[tuple[slice, _Graph]]:
-    """Groups of neighbouring sentences, without the padding that they share where that costs no waiting for a device."""
+    """Groups of neighbouring sentences; on the CPU, where it costs no waiting, without the padding that they share."""
     batch, num_vertices, num_tokens = graph.word_log_probs.shape
     on_cpu = graph.word_log_probs.device.type == "cpu"
     most = max(1, _CACHE_BYTES // max(8 * num_vertices**2, 1)) if on_cpu else max(batch, 1)
@@ -422,7 +421,7 @@ def _multiply_posteriors(graph: _Graph) -> _Posteriors:
         & (lowest_peaks >= _LOWEST_PEAK)
         & (log_scales <= _HIGHEST_LOG_SCALE)
     ).all(dim=0)
-    # Of β_{i+1}(w) · P(y_{i+1} | w) · α_i(v); each side takes half of the scale, which for itself could leave the range.
+    # ξ / E = Σ_i α_i(v) · P(y_{i+1} | w) · β_{i+1}(w); both sides take half of the scale, which could leave the range.
     halves = (scales_ahead[:-1] + scales_back[1:] + tops[1:]).masked_fill_(~is_real[1:], float("-inf"))
     halves = halves.div_(2).exp_().unsqueeze(2)
     left, right = ahead[:-1].mul_(halves), back.mul_(words)[1:].mul_(halves)
