@@ -79,8 +79,8 @@ def show_all_of_empty_rows(attention_mask: torch.Tensor) -> torch.Tensor:
     """
     `attention_mask` (B, L; non-zero = token) as booleans, True throughout where a row has no token at all.
 
-    Nothing of such a row is used, but what attends to nothing is 0 in one backend and a mean in another. As in BART, it
-    attends to all.
+    Nothing of such a row is used, but what attends to nothing is 0 in one backend and a mean in another. As in BART,
+    it attends to all.
     """
     is_token = attention_mask.ne(0)
     return is_token | ~is_token.any(dim=1, keepdim=True)
