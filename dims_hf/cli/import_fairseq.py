@@ -15,7 +15,10 @@ from dims_hf.cli.parsing import CommandParser
 
 def main(argv: Sequence[str]) -> None:
     """Convert a fairseq checkpoint and its dictionary into a folder that `from_pretrained` reads."""
-    purpose = "Convert a fairseq CMLM, CMLMC or Imputer checkpoint to the transformers format."
+    purpose = (
+        "Convert a fairseq checkpoint to the transformers format: CMLM, CMLMC, Imputer, levenshtein_transformer, "
+        "insertion_transformer, nacrf_transformer, or DA-Transformer's glat_decomposed_link."
+    )
     parser = CommandParser("import-fairseq", purpose)
     parser.add_argument("checkpoint", metavar="CHECKPOINT.pt", help="fairseq checkpoint")
     parser.add_argument("dictionary", metavar="DICT.txt", help="fairseq dictionary of the joint vocabulary")

@@ -2,7 +2,7 @@
 # Copyright 2026 The dims_hf authors
 """Import of fairseq checkpoints: names and shapes of the weights, arguments, dictionary.
 
-A new family is one entry in `FAMILIES` (and one fewer in `NOT_YET_SUPPORTED`).
+A new family is one entry in `FAMILIES` and, if its names tell it apart, one in `_OWN_NAMES`.
 """
 
 from __future__ import annotations
@@ -21,8 +21,12 @@ from dims_hf._files import expand_home, read_lines
 from dims_hf.data.tokenizer import add_blank
 from dims_hf.models.configuration_nat import NATConfig
 from dims_hf.models.modeling_cmlm import CMLMForConditionalGeneration
+from dims_hf.models.modeling_cmlm_crf import CMLMCRFForConditionalGeneration
 from dims_hf.models.modeling_cmlmc import CMLMCForConditionalGeneration
+from dims_hf.models.modeling_dat import DATForConditionalGeneration
 from dims_hf.models.modeling_imputer import ImputerForConditionalGeneration
+from dims_hf.models.modeling_insertion import InsertionForConditionalGeneration
+from dims_hf.models.modeling_levenshtein import LevenshteinForConditionalGeneration
 from dims_hf.models.modeling_nat import NATPreTrainedModel
 
 
@@ -65,12 +69,16 @@ class FairseqFamily:
         fields (`Callable`): config fields of this family, from the state dict and `legacy`.
         renamed (`dict[str, str]`): parts of parameter names that differ, ours -> fairseq's.
         legacy_generation (`dict[str, Any]`): what the generation config says with `legacy`.
+        adapt (`Callable`, *optional*): what is done with the weights before they are read.
+        read_arguments (`Callable`, *optional*): config fields of this family, from fairseq's arguments.
     """
 
     model_class: type[NATPreTrainedModel]
     fields: Callable[[StateDict, bool], dict[str, Any]]
     renamed: Mapping[str, str] = field(default_factory=dict)
     legacy_generation: Mapping[str, Any] = field(default_factory=dict)
+    adapt: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]] | None = None
+    read_arguments: Callable[[Mapping[str, Any]], dict[str, Any]] | None = None
 
 
 def _cmlm_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
@@ -85,12 +93,134 @@ def _imputer_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
     return {"blank_token_id": state_dict[TIED_NAMES[0]].shape[0] - 1, **(LEGACY_FIELDS if legacy else {})}
 
 
+def _size(state_dict: StateDict, name: str, dim: int, *, default: int) -> int:
+    """Rows (0) or columns (1) of a table; the default for one that is missing, which is reported elsewhere."""
+    _check_table(state_dict, name)
+    return state_dict[name].shape[dim] if name in state_dict else default
+
+
+def _levenshtein_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    num_counts = _size(state_dict, _INSERTION_NAME, 0, default=256)
+    return {"max_insertions": max(num_counts - 1, 1), "suppress_special_tokens": not legacy}
+
+
+def _levenshtein_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    exits, num_layers = str(arguments.get("early_exit", "")), arguments.get("decoder_layers")
+    numbers = [int(each) for each in exits.split(",") if each.strip().isdigit()]
+    if isinstance(num_layers, int) and any(number < num_layers for number in numbers):
+        raise ValueError(
+            f"The checkpoint was trained with --early-exit {exits}, fewer than its {num_layers} layers for some heads, "
+            "which has no counterpart here."
+        )
+    return {}
+
+
+def _insertion_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {"suppress_special_tokens": not legacy}
+
+
+def _crf_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {
+        "max_target_length": _size(state_dict, LENGTH_NAME, 0, default=256),
+        "crf_rank": _size(state_dict, _CRF_NAME, 1, default=32),
+        "crf_dynamic": False,
+        "suppress_special_tokens": not legacy,
+    }
+
+
+def _crf_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    beam_size = arguments.get("crf_beam_approx")
+    return {"crf_beam_size": beam_size} if isinstance(beam_size, int) else {}
+
+
+def _dat_fields(state_dict: StateDict, legacy: bool) -> dict[str, Any]:
+    return {"link_heads": _size(state_dict, _GATE_NAME, 0, default=1), "suppress_special_tokens": not legacy}
+
+
+def _adapt_dat(weights: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Without the length predictor, which graphs of the source's size leave untrained; sources have a smaller table of
+    positions than graphs: its end is never read, since a source is `upsample_ratio` times shorter."""
+    weights = {name: tensor for name, tensor in weights.items() if name != LENGTH_NAME}
+    source, graph = (weights.get(f"{side}.embed_positions.weight") for side in ("encoder", "decoder"))
+    if source is not None and graph is not None and source.dim() == graph.dim() == 2 and len(source) < len(graph):
+        padded = torch.nn.functional.pad(source, (0, 0, 0, len(graph) - len(source)))
+        weights["encoder.embed_positions.weight"] = padded
+    return weights
+
+
+def _dat_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    ratio = arguments.get("decode_upsample_scale")
+    if ratio is None:
+        ratio = arguments.get("upsample_scale")
+    try:
+        number = float(ratio) if ratio is not None else None
+    except ValueError:  # a range, "4~8"
+        number = 0.5
+    if number is not None and (number < 1 or number != int(number)):
+        raise ValueError(
+            f"The checkpoint was trained with --upsample-scale {ratio}, and graphs here have a whole number of "
+            "vertices per source token. Only such checkpoints can be imported."
+        )
+    limit, longest = arguments.get("max_transition_length"), arguments.get("max_target_positions")
+    limits_links = isinstance(limit, int) and isinstance(longest, int) and 0 < limit < longest
+    features = arguments.get("links_feature", "feature:position")
+    if limits_links or features != "feature:position" or arguments.get("upsample_base") in ("predict", "fixed"):
+        raise ValueError(
+            f"The checkpoint was trained with --links-feature {features}, --max-transition-length {limit}, "
+            f"--upsample-base {arguments.get('upsample_base')}. Only feature:position, transitions of any length and "
+            "graphs of the source's size have a counterpart here."
+        )
+    return {} if number is None else {"upsample_ratio": int(number)}
+
+
+_INSERTION_NAME = "decoder.embed_mask_ins.weight"
+_CRF_NAME = "crf_layer.E1.weight"
+_GATE_NAME = "decoder.gate_linear.weight"
+
 FAMILIES: dict[str, FairseqFamily] = {
     "cmlm": FairseqFamily(CMLMForConditionalGeneration, _cmlm_fields),
     "cmlmc": FairseqFamily(CMLMCForConditionalGeneration, _cmlmc_fields, {"embed_proj": "PEfc"}),
     "imputer": FairseqFamily(
         ImputerForConditionalGeneration, _imputer_fields, legacy_generation={"legacy_adjacency": True}
     ),
+    "levenshtein_transformer": FairseqFamily(
+        LevenshteinForConditionalGeneration,
+        _levenshtein_fields,
+        {"deletion_head": "decoder.embed_word_del", "insertion_head": "decoder.embed_mask_ins"},
+        read_arguments=_levenshtein_arguments,
+    ),
+    "insertion_transformer": FairseqFamily(
+        InsertionForConditionalGeneration, _insertion_fields, {"gap_projection": "decoder.pool_out"}
+    ),
+    "nacrf_transformer": FairseqFamily(
+        CMLMCRFForConditionalGeneration,
+        _crf_fields,
+        {"crf_head.previous": "crf_layer.E1", "crf_head.following": "crf_layer.E2"},
+        read_arguments=_crf_arguments,
+    ),
+    "glat_decomposed_link": FairseqFamily(
+        DATForConditionalGeneration,
+        _dat_fields,
+        {
+            "links.positions": "decoder.link_positional",
+            "links.query": "decoder.query_linear",
+            "links.key": "decoder.key_linear",
+            "links.gate": "decoder.gate_linear",
+        },
+        adapt=_adapt_dat,
+        read_arguments=_dat_arguments,
+    ),
+}
+
+# Names that one family alone has; what has none of them is a CMLM or an Imputer.
+_OWN_NAMES = {
+    "decoder.layers_msk.": "levenshtein-stacks",
+    "decoder.layers_del.": "levenshtein-stacks",
+    "decoder.embed_seg.": "dat-segments",
+    _INSERTION_NAME: "levenshtein_transformer",
+    "decoder.pool_out.": "insertion_transformer",
+    "crf_layer.": "nacrf_transformer",
+    "decoder.query_linear.": "glat_decomposed_link",
 }
 
 # family -> what its import lacks
@@ -99,6 +229,10 @@ NOT_YET_SUPPORTED: dict[str, str] = {
     "which cannot be imported.",
     "mask-predict": "This checkpoint has the layout of the original Mask-Predict code (in_proj_weight, gamma/beta), a "
     "different architecture, which cannot be imported.",
+    "levenshtein-stacks": "This is a Levenshtein Transformer with decoder layers of their own for deletions or "
+    "placeholders (--no-share-discriminator, --no-share-maskpredictor), which cannot be imported.",
+    "dat-segments": "This is a DA-Transformer with segment embeddings (--segment-embedding), which cannot be "
+    "imported.",
     "concat-prediction": "This checkpoint was trained with --concat-prediction (it has decoder.reduce_concat layers), "
     "which cannot be imported.",
 }
@@ -131,8 +265,12 @@ def model_from_fairseq_state_dict(
             `scale_embedding`, `update_all_positions` of an Imputer trained with `--ctc-distill`, …).
 
     Returns:
-        [`CMLMForConditionalGeneration`], [`CMLMCForConditionalGeneration`] or, without a length predictor,
-        [`ImputerForConditionalGeneration`], whose blank is the last row; in evaluation mode.
+        The family's translation model in evaluation mode: [`CMLMForConditionalGeneration`],
+        [`CMLMCForConditionalGeneration`], [`LevenshteinForConditionalGeneration`] (`levenshtein_transformer`),
+        [`InsertionForConditionalGeneration`] (`insertion_transformer`), [`CMLMCRFForConditionalGeneration`]
+        (`nacrf_transformer`), [`DATForConditionalGeneration`] (DA-Transformer's `glat_decomposed_link`) or, without a
+        length predictor and heads of any other family, [`ImputerForConditionalGeneration`], whose blank is the last
+        row.
 
     Raises:
         NotImplementedError: for a recognised model that has no counterpart here (yet).
@@ -143,8 +281,9 @@ def model_from_fairseq_state_dict(
     name = _recognise(state_dict)
     if name in NOT_YET_SUPPORTED:
         raise NotImplementedError(f"{NOT_YET_SUPPORTED[name]} Supported: {', '.join(FAMILIES)}.")
-    weights = _with_tied_copies(state_dict)
     family = FAMILIES[name]
+    weights = _with_tied_copies(state_dict)
+    weights = family.adapt(weights) if family.adapt else weights
     fields = {**SPECIAL_IDS, **_sizes(weights, attention_heads), **family.fields(weights, legacy), **config_fields}
     model = family.model_class(family.model_class.config_class(**fields))
     _load(model, weights, family)
@@ -170,6 +309,12 @@ def _check_tensors(state_dict: Mapping[Any, Any]) -> None:
             raise ValueError(f"{name} holds NaN or infinite numbers. Take another checkpoint, or copy it again.")
 
 
+def _find_own_family(names: Iterable[Any]) -> str | None:
+    """The family that names alone tell."""
+    found = {own for name in names for own in _OWN_NAMES if str(name).startswith(own)}
+    return next((family for own, family in _OWN_NAMES.items() if own in found), None)
+
+
 def _recognise(state_dict: StateDict) -> str:
     """Family of a state dict, from its names alone."""
     names = list(state_dict)
@@ -177,6 +322,9 @@ def _recognise(state_dict: StateDict) -> str:
         return "mask-predict"
     if any(name.startswith("decoder.reduce_concat.") for name in names):
         return "concat-prediction"
+    own = _find_own_family(state_dict)
+    if own is not None:
+        return own
     if any(".self_attn_unmasked." in name for name in names):
         return "cmlmc" if LENGTH_NAME in state_dict else "cmlmc-imputer"
     for layer in ("encoder.layers.0", "decoder.layers.0"):
@@ -323,7 +471,10 @@ def import_fairseq_checkpoint(
     if attention_heads is None:
         attention_heads = _attention_heads(arguments, path)
     model = model_from_fairseq_state_dict(
-        checkpoint["model"], attention_heads=attention_heads, legacy=legacy, **_fields_from_arguments(arguments)
+        checkpoint["model"],
+        attention_heads=attention_heads,
+        legacy=legacy,
+        **_fields_from_arguments(arguments, checkpoint["model"]),
     )
     tokenizer = tokenizer_from_fairseq_dictionary(dict_path, max_length=model.config.max_source_length)
     if isinstance(model, ImputerForConditionalGeneration):
@@ -399,9 +550,15 @@ def _attention_heads(arguments: Mapping[str, Any], path: str | os.PathLike[str])
     return arguments[names[0]], arguments[names[1]]
 
 
-def _fields_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _fields_from_arguments(arguments: Mapping[str, Any], state_dict: Mapping[Any, Any]) -> dict[str, Any]:
     """Config fields that only the arguments tell; options that would change the computation are refused."""
-    refused = ("encoder_normalize_before", "decoder_normalize_before", "layernorm_embedding", "pred_length_offset")
+    refused = (
+        "encoder_normalize_before",
+        "decoder_normalize_before",
+        "layernorm_embedding",
+        "pred_length_offset",
+        "src_embedding_copy",
+    )
     used = [name for name in refused if arguments.get(name)]
     activation = arguments.get("activation_fn", "relu")
     if activation not in ("relu", "gelu"):
@@ -417,7 +574,8 @@ def _fields_from_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
             fields[name] = float(arguments[name])
     if arguments.get("ctc_distill"):
         fields["update_all_positions"] = True
-    return fields
+    family = FAMILIES.get(_find_own_family(state_dict) or "")
+    return {**fields, **(family.read_arguments(arguments) if family and family.read_arguments else {})}
 
 
 def _check_vocabulary(dict_path: str | os.PathLike[str], num_tokens: int, config: NATConfig) -> None:

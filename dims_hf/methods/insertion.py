@@ -56,15 +56,19 @@ def weigh_words(counts: torch.Tensor, places: torch.Tensor, temperature: float |
 class Insertion(Edits):
     """
     Cross-entropy of each gap's words, those in its middle weighted most, or of nothing where no word is missing; a
-    mean over gaps. What is left of a target has 0 … N of its N tokens, their number uniform.
+    mean over a target's gaps, then over targets. What is left of a target has 0 … N of its N tokens, their number
+    uniform.
 
-    Source: Stern et al. 2019 (arXiv 1902.03249), §4.1.
+    A mean over all gaps of a batch, as in fairseq, counts a target as often as it has gaps: most are then those of
+    nearly whole targets, which get nothing, and translations end early.
+
+    Source: Stern et al. 2019 (arXiv 1902.03249), §4.1, eq. 14.
     """
 
     paper = "Stern et al. 2019 (arXiv 1902.03249)"
     families = ("insertion",)
     has_accuracy = False
-    items = ("gaps",)
+    items = ("targets",)
     keeps_all = True
     Options = InsertionOptions
     published = {
@@ -81,11 +85,11 @@ class Insertion(Edits):
     }
 
     def count(self, batch: EditBatch) -> dict[str, int]:
-        """Gaps of what is left."""
-        return {"gaps": self.num_gaps(batch)}
+        """Targets that have words."""
+        return {"targets": int(batch["has_words"].sum())}
 
     def loss(self, run: Run, batch: EditBatch, items: Items) -> Loss:
-        """Loss of all gaps of one batch, over those of the update."""
+        """Mean loss of the gaps of each target of one batch, over the targets of the update."""
         pad = self.config.pad_token_id
         (tokens,) = delete_tokens(~batch["is_kept"], (batch["decoder_input_ids"], pad))
         is_token = tokens != pad
@@ -100,9 +104,10 @@ class Insertion(Edits):
         network = cast(InsertionForConditionalGeneration, run.network)
         states = network.gap_states(outputs.decoder_last_hidden_state, is_token)[:, :-1][is_gap]
         words, weights = self.find_words(batch, is_gap)
+        weights = weights / is_gap.sum(dim=1, keepdim=True).expand_as(is_gap)[is_gap].unsqueeze(1)
         with run.autocast():
             picked = run.vocabulary(states).pick(words)
-        total = divide_by_items(-(picked * weights.to(picked.dtype)).sum(), items["gaps"])
+        total = divide_by_items(-(picked * weights.to(picked.dtype)).sum(), items["targets"])
         return Loss(total, {"insertion": total.detach()})
 
     def find_words(self, batch: EditBatch, is_gap: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -16,7 +16,13 @@ from transformers.utils import can_return_tuple
 
 from .configuration_alignart import AligNARTConfig
 from .links import LinkSteps, assign_greedily, copy_tokens, join_copies, split_links
-from .modeling_nat import NATEncoderLayer, NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
+from .modeling_nat import (
+    NATEncoderLayer,
+    NATModel,
+    NATSeq2SeqLMOutput,
+    position_ids_from_mask,
+    show_all_of_empty_rows,
+)
 from .modeling_translation import NATForConditionalGeneration
 from .ragged import find_real
 
@@ -90,7 +96,9 @@ class Aligner(nn.Module):
         copied = states.gather(1, token.unsqueeze(2).expand(-1, -1, states.shape[2]))
         copied = copied + self.copy_number(number.clamp(0, self.config.max_copies))
         copied = copied + self.positions(position_ids_from_mask(is_copy))
-        mask = create_bidirectional_mask(config=self.config, inputs_embeds=copied, attention_mask=is_copy)
+        mask = create_bidirectional_mask(
+            config=self.config, inputs_embeds=copied, attention_mask=show_all_of_empty_rows(is_copy)
+        )
         context = self.block(copied, mask)
         scores = torch.bmm(self.query(context), self.key(context).transpose(1, 2)) * context.shape[2] ** -0.5
         scores = scores.masked_fill(~is_copy.unsqueeze(1), torch.finfo(scores.dtype).min)

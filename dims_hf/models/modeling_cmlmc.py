@@ -5,13 +5,15 @@
 Shapes: B batch, L length of either side, T target length (with `<s>` and `</s>`), D hidden.
 """
 
+from typing import Any
+
 import torch
 from torch import nn
 from transformers.masking_utils import create_bidirectional_mask, create_causal_mask
 
 from .configuration_cmlmc import CMLMCConfig
 from .modeling_length import LengthPredictionForConditionalGeneration
-from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder, NATModel
+from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder, NATModel, show_all_of_empty_rows
 
 
 class ProjectedPositions(nn.Module):
@@ -64,6 +66,15 @@ class CMLMCDecoderLayer(NATDecoderLayer):
         return super().forward(hidden_states, encoder_hidden_states, **kwargs)
 
 
+def _show_all_where_nothing_is_seen(mask: Any) -> Any:
+    """A 4-D mask, of booleans or to be added, under which padding on the left, with only padding before it, attends to
+    all; masks of other kinds as they are."""
+    if not isinstance(mask, torch.Tensor) or mask.dim() != 4:
+        return mask
+    sees_something = (mask if mask.dtype == torch.bool else mask == 0).any(dim=-1, keepdim=True)
+    return mask | ~sees_something if mask.dtype == torch.bool else mask.masked_fill(~sees_something, 0.0)
+
+
 class CMLMCDecoder(ProjectedPositions, NATDecoder):
     """Stack of [`CMLMCDecoderLayer`] with projected positions."""
 
@@ -78,13 +89,14 @@ class CMLMCDecoder(ProjectedPositions, NATDecoder):
 
     def self_attention_masks(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> dict:
         """Causal mask of the ordinary self-attention and bidirectional mask of the extra one."""
-        config = self.config
+        config, shown = self.config, show_all_of_empty_rows(token_mask)
         causal = create_causal_mask(
-            config=config, inputs_embeds=hidden_states, attention_mask=token_mask, past_key_values=None
+            config=config, inputs_embeds=hidden_states, attention_mask=shown, past_key_values=None
         )
+        causal = _show_all_where_nothing_is_seen(causal)
         if config.legacy_unmasked_attn_no_pad_mask:
             return {"attention_mask": causal, "unmasked_attention_mask": None}
-        unmasked = create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=token_mask)
+        unmasked = create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=shown)
         return {"attention_mask": causal, "unmasked_attention_mask": unmasked}
 
 

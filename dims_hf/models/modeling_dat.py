@@ -27,10 +27,12 @@ class DATSeq2SeqLMOutput(NATSeq2SeqLMOutput):
     [`NATSeq2SeqLMOutput`] with what a graph has beside its words.
 
     Args:
-        transition_log_probs (`torch.FloatTensor` of shape `(B, A, A)`): [b, v, w] is the log-probability of going from
-            vertex v to w, at least in single precision; -inf unless w > v and w is within the sentence.
+        transition_log_probs (`torch.FloatTensor` of shape `(B, A, A)`, *optional*): [b, v, w] is the log-probability
+            of going from vertex v to w, at least in single precision; -inf unless w > v and w is within the sentence.
+            Absent where `return_transitions` says so.
     """
 
+    # `ModelOutput` wants a default; who asks for it has it.
     transition_log_probs: torch.Tensor = None  # type: ignore[assignment]
 
 
@@ -214,6 +216,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         decoder_inputs_embeds: torch.Tensor | None = None,
         logits_positions: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
+        return_transitions: bool | None = None,
         **kwargs,
     ) -> DATSeq2SeqLMOutput:
         """
@@ -233,6 +236,8 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
             logits_positions (`torch.BoolTensor` of shape `(B, A)`, *optional*): project only these vertices to the
                 vocabulary; `logits` are then (M, V) in row-major order. Not together with `labels`.
             num_items_in_batch (`int`, *optional*): divides the loss instead of the number of target tokens.
+            return_transitions (`bool`, *optional*): whether the output has `transition_log_probs`. By default it has,
+                but for a plain pass over given vertices, which returns what any transformers seq2seq model returns.
 
         Returns:
             [`DATSeq2SeqLMOutput`] with, for `labels`, `loss` = Σ graph NLL / tokens of targets, `<s>` and `</s>`
@@ -244,7 +249,9 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         """
         if labels is not None and logits_positions is not None:
             raise ValueError("labels need the logits of every vertex. Leave out logits_positions, or labels.")
+        is_plain = labels is None and logits_positions is None
         if decoder_input_ids is None and decoder_inputs_embeds is None:
+            is_plain = False
             source_states = inputs_embeds if encoder_outputs is None else encoder_outputs[0]
             is_source = self.source_mask(input_ids, attention_mask, source_states)
             decoder_input_ids, decoder_attention_mask = self.make_template(is_source)
@@ -260,13 +267,15 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
             **kwargs,
         )
         vertex_mask = self.model.decoder.token_mask(decoder_input_ids, decoder_inputs_embeds, decoder_attention_mask)
-        transitions = self.links(outputs.last_hidden_state, vertex_mask)
-        loss = None
-        if labels is not None:
+        keeps_transitions = not is_plain if return_transitions is None else return_transitions
+        loss = transitions = None
+        if keeps_transitions or labels is not None:
+            transitions = self.links(outputs.last_hidden_state, vertex_mask)
+        if labels is not None and transitions is not None:
             loss = self._loss(logits, transitions, labels, vertex_mask, force_emits, num_items_in_batch)
         keep_hidden = labels is not None or logits_positions is not None
         output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
-        return DATSeq2SeqLMOutput(**output, transition_log_probs=transitions)
+        return DATSeq2SeqLMOutput(**output, transition_log_probs=transitions if keeps_transitions else None)
 
     def _loss(
         self,

@@ -8,7 +8,8 @@ are padded on the right. Only what a path can meet is read: transitions to later
 words of vertices that leave room for the tokens before and after; all else may be NaN or infinite.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
@@ -17,14 +18,22 @@ from torch.autograd.function import once_differentiable
 from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, refuse, working_dtype
 
 
-# Each step of the recursion multiplies weights exp(x) by a matrix, in double precision, whose range is exp(±708). What
-# is further than this below the highest weight of its vector or row, -inf included, is raised to it. Hence nothing
-# vanishes, no weight needs a mask, ...
-_LOWEST_WEIGHT = -350.0
+# A sum over vertices is a matrix multiplication of scores, relative to the highest of their token, by probabilities of
+# transitions, in double precision, whose range is exp(±708). Scores and probabilities below this, 0 included, are
+# raised to it. Hence nothing vanishes, ...
+_LOWEST_LOG_WEIGHT = -350.0
+_LOWEST_WEIGHT = math.exp(_LOWEST_LOG_WEIGHT)
 # ... a sum below this may be too large, and a sum above it is right to A · exp(-50).
-_LOWEST_SUM = -300.0
-# Posterior probability that may go through sums below it; a sentence with more is computed again in log space.
+_LOWEST_SUM = math.exp(-300.0)
+# Posterior probability that may go through sums below it, or be missing from a token's posteriors; a sentence with
+# more is computed again in log space, ...
 _DOUBTFUL_MASS = 1e-12
+_MISSING_MASS = 1e-9
+# ... as is one whose words and ways to them are further apart than these, so that products leave the range.
+_LOWEST_PEAK = math.exp(-345.0)
+_HIGHEST_LOG_SCALE = 600.0
+# As many sentences are computed at once as have their transitions in a core's own cache: each token reads all of them.
+_CACHE_BYTES = 2 << 20
 
 
 def graph_nll(
@@ -243,11 +252,11 @@ def _find_open_words(
     """(B, A, T): True where token i can be at vertex v: there are enough vertices before and after it."""
     vertex = torch.arange(num_vertices, device=vertex_lengths.device).view(1, -1, 1)
     token = torch.arange(num_tokens, device=vertex_lengths.device).view(1, 1, -1)
-    vertices_after = vertex_lengths.view(-1, 1, 1) - 1 - vertex
     tokens_after = target_lengths.view(-1, 1, 1) - 1 - token
-    has_room = (vertex >= token) & (vertices_after >= tokens_after) & (tokens_after >= 0)
+    vertices_after = vertex_lengths.view(-1, 1, 1) - 1 - vertex
     # the first token is at the first vertex and only there, the last one at the last
-    return has_room & ((token == 0) == (vertex == 0)) & ((tokens_after == 0) == (vertices_after == 0))
+    is_open = (vertex >= token) & ((token == 0) == (vertex == 0)) & (tokens_after >= 0)
+    return is_open & (vertices_after >= tokens_after) & ((tokens_after == 0) == (vertices_after == 0))
 
 
 def _pick_end(scores: torch.Tensor, vertex_lengths: torch.Tensor, target_lengths: torch.Tensor) -> torch.Tensor:
@@ -317,7 +326,7 @@ class _Posteriors(NamedTuple):
         log_likelihood: of the target over all paths, (B,).
         words: γ, the probability that a path passes the vertex at the token, (B, A, T).
         links: ξ, the expected number of times that a path takes the transition, (B, A, A).
-        is_doubtful: True where too much of the probability went through sums that may be too large, (B,).
+        is_doubtful: True where a number left the range or too much of the probability may be wrong, (B,).
     """
 
     log_likelihood: torch.Tensor
@@ -332,10 +341,10 @@ class _LogLikelihood(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, *arguments: torch.Tensor) -> torch.Tensor:
         graph = _Graph(*arguments)
-        found = _compute_posteriors(graph) if graph.word_log_probs.numel() else _empty_posteriors(graph)
+        log_likelihood, words, links = _compute_posteriors(graph)
         ctx.dtypes = graph.word_log_probs.dtype, graph.transition_log_probs.dtype
-        ctx.save_for_backward(found.words.to(graph.dtype), found.links.to(graph.dtype), found.log_likelihood)
-        return found.log_likelihood.to(graph.dtype)
+        ctx.save_for_backward(words, links, log_likelihood)
+        return log_likelihood.to(graph.dtype)
 
     @staticmethod
     @once_differentiable
@@ -346,135 +355,154 @@ class _LogLikelihood(torch.autograd.Function):
         return (words * scale).to(ctx.dtypes[0]), (links * scale).to(ctx.dtypes[1]), None, None
 
 
-def _empty_posteriors(graph: _Graph) -> _Posteriors:
-    """Of batches without sentences, vertices or tokens: no path at all."""
-    none = torch.full_like(graph.vertex_lengths, float("-inf"), dtype=torch.double)
-    words, links = torch.zeros_like(graph.word_log_probs), torch.zeros_like(graph.transition_log_probs)
-    return _Posteriors(none, words, links, none.isnan())
+def _compute_posteriors(graph: _Graph) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Log-likelihoods (B,) in double precision, γ (B, A, T) and ξ (B, A, A) in that of results."""
+    log_likelihood = torch.full_like(graph.vertex_lengths, float("-inf"), dtype=torch.double)
+    words = torch.zeros_like(graph.word_log_probs, dtype=graph.dtype)
+    links = torch.zeros_like(graph.transition_log_probs, dtype=graph.dtype)
+    for rows, part in _split(graph):
+        found = _multiply_posteriors(part)
+        doubtful = found.is_doubtful.nonzero().squeeze(1)
+        if len(doubtful):
+            for place, value in zip(found, _add_posteriors(part.select(doubtful))):
+                place[doubtful] = value
+        num_vertices, num_tokens = part.word_log_probs.shape[1:]
+        log_likelihood[rows] = found.log_likelihood
+        words[rows, :num_vertices, :num_tokens] = found.words
+        links[rows, :num_vertices, :num_vertices] = found.links
+    return log_likelihood, words, links
 
 
-def _compute_posteriors(graph: _Graph) -> _Posteriors:
-    """By matrix multiplications; in log space for the sentences where these are in doubt."""
-    found = _multiply_posteriors(graph)
-    rows = found.is_doubtful.nonzero().squeeze(1)
-    if len(rows):
-        for place, value in zip(found, _add_posteriors(graph.select(rows))):
-            place[rows] = value
-    return found
+def _split(graph: _Graph) -> Iterator[tuple[slice, _Graph]]:
+    """Groups of neighbouring sentences; on the CPU, where it costs no waiting, without the padding that they share."""
+    batch, num_vertices, num_tokens = graph.word_log_probs.shape
+    on_cpu = graph.word_log_probs.device.type == "cpu"
+    most = max(1, _CACHE_BYTES // max(8 * num_vertices**2, 1)) if on_cpu else max(batch, 1)
+    num_groups = -(-batch // most)
+    for group in range(num_groups):
+        rows = slice(group * batch // num_groups, (group + 1) * batch // num_groups)
+        words, links, *lengths = graph.select(rows)
+        if on_cpu:
+            num_vertices, num_tokens = (int(each.max()) for each in lengths)
+        if num_vertices and num_tokens:
+            part = words[:, :num_vertices, :num_tokens], links[:, :num_vertices, :num_vertices]
+            yield rows, _Graph(*part, *lengths)
 
 
 def _multiply_posteriors(graph: _Graph) -> _Posteriors:
-    """Steps and the sum over tokens are matrix multiplications."""
-    weights, is_link = graph.read_links(torch.double)
-    # Every vertex of a path but the last is left once: the highest weight of its row belongs to its words as well.
-    peaks = _zero_infinity(weights.amax(dim=2, keepdim=True))
-    weights = _to_weights(weights.sub_(peaks))
-    scores = _scan_both(
-        graph.read_words(torch.double).add_(peaks),
-        graph.target_lengths,
-        lambda previous: _multiply(previous, weights),
-    )
-    log_likelihood = _pick_end(scores.alpha, graph.vertex_lengths, graph.target_lengths)
-    total = _zero_infinity(log_likelihood).view(-1, 1)
-    gamma = (scores.joint - total).exp_()
-    doubtful_mass = gamma.masked_fill(scores.sums >= _LOWEST_SUM, 0.0).sum(dim=(0, 2))
-    passages = _multiply_passages(scores.alpha[:-1], scores.beta[1:], total).mul_(weights)
-    return _Posteriors(
-        log_likelihood,
-        gamma.permute(1, 2, 0),
-        torch.where(is_link, passages, 0.0),
-        doubtful_mass > _DOUBTFUL_MASS,
+    """Steps and the sum over tokens are matrix multiplications of probabilities."""
+    weights, (words, tops) = _weigh_links(graph), _weigh_words(graph)
+    num_tokens, batch, _ = words.shape
+    position = torch.arange(num_tokens, device=words.device).unsqueeze(1)
+    is_real = position < graph.target_lengths
+    # Images of padding may be anything: all that is made of them is multiplied by 0.
+    mirror = (graph.target_lengths - 1 - position).clamp(min=0), torch.arange(batch, device=words.device)
+    sums, peaks = _scan_sums(torch.cat([words, words[mirror]], dim=1), weights)
+    # log of what sums have to be multiplied with
+    steps = torch.cat([tops, tops[mirror]], dim=1) + peaks.log()
+    scales = torch.nn.functional.pad(steps.cumsum(dim=0)[:-1], (0, 0, 1, 0))
+    ahead, back, scales_ahead, scales_back = (
+        each for part in (sums, scales) for each in (part[:, :batch], part[:, batch:][mirror])
     )
 
+    last = (graph.target_lengths - 1).clamp(min=0).unsqueeze(0)
+    ends = steps[:, :batch].cumsum(dim=0).gather(0, last).squeeze(0)
+    log_likelihood = ends.masked_fill((graph.vertex_lengths == 0) | (graph.target_lengths == 0), float("-inf"))
+    scales_ahead = scales_ahead + tops - _zero_infinity(log_likelihood)
+    scales_ahead = scales_ahead.masked_fill_(~is_real, float("-inf"))
+    is_low = torch.minimum(ahead, back) < _LOWEST_SUM
+    ahead = ahead * words
+    log_scales = scales_ahead + scales_back
+    gamma = (ahead * back).mul_(log_scales.exp().unsqueeze(2))
+    lowest_peaks = torch.minimum(*peaks.split(batch, dim=1)).masked_fill_(~is_real, 1.0)
+    is_doubtful = ~(
+        ((gamma.sum(dim=2) - is_real.double()).abs() <= _MISSING_MASS)
+        & ((gamma * is_low).sum(dim=2) <= _DOUBTFUL_MASS)
+        & (lowest_peaks >= _LOWEST_PEAK)
+        & (log_scales <= _HIGHEST_LOG_SCALE)
+    ).all(dim=0)
+    # ξ / E = Σ_i α_i(v) · P(y_{i+1} | w) · β_{i+1}(w); both sides take half of the scale, which could leave the range.
+    halves = (scales_ahead[:-1] + scales_back[1:] + tops[1:]).masked_fill_(~is_real[1:], float("-inf"))
+    halves = halves.div_(2).exp_().unsqueeze(2)
+    left, right = ahead[:-1].mul_(halves), back.mul_(words)[1:].mul_(halves)
+    passages = torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1))
+    # what was raised is 0 again, and so is what is not read
+    passages.mul_(weights.sub_(_LOWEST_WEIGHT).clamp_(min=0.0))
+    return _Posteriors(log_likelihood, gamma.permute(1, 2, 0), passages, is_doubtful)
 
-def _multiply_passages(alpha: torch.Tensor, beta: torch.Tensor, total: torch.Tensor) -> torch.Tensor:
-    """(B, A, A): Σ_i exp(α_i(v) + β_{i+1}(w) − log p) from α and β of neighbouring tokens."""
-    # Each factor over its maximum, which both share again. Only where sums are below the lowest is the limit reached.
-    tops = [_zero_infinity(scores.amax(dim=2, keepdim=True)) for scores in (alpha, beta)]
-    shift = (tops[0] + tops[1] - total).clamp_(max=20 - 2 * _LOWEST_SUM).div_(2)
-    left, right = ((scores - (top - shift)).exp_() for scores, top in zip((alpha, beta), tops))
-    return torch.bmm(left.permute(1, 2, 0), right.transpose(0, 1))
+
+def _weigh_links(graph: _Graph) -> torch.Tensor:
+    """Probabilities (B, A, A) of transitions, none below the lowest; 0 where none is read."""
+    links = graph.transition_log_probs
+    # Not exp of -inf, which takes six times as long.
+    weights = links.to(torch.double, copy=True).clamp_(min=_LOWEST_LOG_WEIGHT).exp_().triu_(1)
+    is_padding = ~find_real(graph.vertex_lengths, links.shape[1])
+    return weights.masked_fill_(is_padding.unsqueeze(1), 0.0) if bool(is_padding.any()) else weights
+
+
+def _weigh_words(graph: _Graph) -> tuple[torch.Tensor, torch.Tensor]:
+    """Probabilities (T, B, A) of words over the highest of each token, and its logarithm (T, B)."""
+    words = graph.read_words(torch.double).permute(2, 0, 1).contiguous()
+    tops = _zero_infinity(words.amax(dim=2, keepdim=True))
+    lowest = 2 * _LOWEST_LOG_WEIGHT
+    return words.sub_(tops).clamp_(min=lowest).exp_().sub_(math.exp(lowest)), tops.squeeze(2)
+
+
+def _scan_sums(words: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The recursion of probabilities, from both ends at once.
+
+    Args:
+        words (`torch.Tensor` of shape `(T, 2B, A)`): probabilities of words, over the highest of each token; the
+            second half of the rows has the tokens from the last to the first.
+        weights (`torch.Tensor` of shape `(B, A, A)`): probabilities of transitions; that half takes them backwards.
+
+    Returns:
+        probabilities (T, 2B, A) of the ways to each vertex, over the highest one to the token before with its word, 1
+        at the first token; and the highest (T, 2B) of their products with those of words.
+    """
+    half = len(weights)
+    sums, scores = torch.empty_like(words), torch.empty_like(words[0])
+    peaks = words.new_empty(*words.shape[:2], 1)
+    sums[0] = 1.0
+    rows = scores.unsqueeze(1)
+    ahead, back = rows[:half], rows[half:]
+    to_ahead, to_back = (part.unsqueeze(2).unbind() for part in (sums[:, :half], sums[:, half:]))
+    backwards = weights.transpose(1, 2)
+    for position, (sum_, word, peak) in enumerate(zip(sums.unbind(), words.unbind(), peaks.unbind())):
+        if position:
+            # of the token before
+            torch.div(scores, peaks[position - 1].clamp(min=_LOWEST_PEAK), out=scores).clamp_(min=_LOWEST_WEIGHT)
+            torch.bmm(ahead, weights, out=to_ahead[position])
+            torch.bmm(back, backwards, out=to_back[position])
+        torch.mul(sum_, word, out=scores)
+        torch.amax(scores, dim=1, keepdim=True, out=peak)
+    return sums, peaks.squeeze(2)
 
 
 def _add_posteriors(graph: _Graph) -> _Posteriors:
     """As [`_multiply_posteriors`] in log space, for numbers of any size: (B, A, A) exponentials for each token."""
     words, (links, _) = graph.read_words(torch.double), graph.read_links(torch.double)
-
-    def advance(scores: torch.Tensor) -> torch.Tensor:
-        ahead, back = scores.chunk(2)
-        return torch.cat([(ahead.unsqueeze(2) + links).logsumexp(dim=1), (back.unsqueeze(1) + links).logsumexp(dim=2)])
-
-    alpha, beta, joint, _ = _scan_both(words, graph.target_lengths, advance)
+    emissions = words.permute(2, 0, 1)
+    batch = emissions.shape[1]
+    position = torch.arange(len(emissions), device=words.device).unsqueeze(1)
+    # Images of padding may be anything: what is -inf in `emissions` stays so.
+    mirror = (graph.target_lengths - 1 - position).clamp(min=0), torch.arange(batch, device=words.device)
+    scores = [torch.cat([emissions[0], emissions[mirror][0]])]
+    for emission in torch.cat([emissions, emissions[mirror]], dim=1)[1:]:
+        ahead, back = scores[-1].chunk(2)
+        sums = (ahead.unsqueeze(2) + links).logsumexp(dim=1), (back.unsqueeze(1) + links).logsumexp(dim=2)
+        scores.append(torch.cat(sums) + emission)
+    alpha, beta = torch.stack(scores).chunk(2, dim=1)
+    beta = beta[mirror]
+    joint = torch.where(emissions == float("-inf"), emissions, alpha + beta - emissions)
     log_likelihood = _pick_end(alpha, graph.vertex_lengths, graph.target_lengths)
     total = _zero_infinity(log_likelihood).view(-1, 1, 1)
     passages = torch.zeros_like(links)
     for before, after in zip(alpha[:-1], beta[1:]):
         passages += (before.unsqueeze(2) + links + after.unsqueeze(1) - total).exp_()
     gamma = (joint.permute(1, 2, 0) - total).exp_()
-    return _Posteriors(log_likelihood, gamma, passages, log_likelihood.new_zeros(len(total), dtype=torch.bool))
-
-
-class _Scores(NamedTuple):
-    """
-    Scores (T, B, A) of all ways through a graph.
-
-    Args:
-        alpha: of the ways from the first token to each, words of both counted.
-        beta: of the ways from each to the last token, likewise.
-        joint: of all paths that pass, -inf where none can.
-        sums: the lower one of the two sums of ways to there, in nats relative to the highest score beside it.
-    """
-
-    alpha: torch.Tensor
-    beta: torch.Tensor
-    joint: torch.Tensor
-    sums: torch.Tensor
-
-
-def _scan_both(
-    words: torch.Tensor, target_lengths: torch.Tensor, advance: Callable[[torch.Tensor], torch.Tensor]
-) -> _Scores:
-    """
-    The recursion from both ends at once, as 2B rows: the second half reads the tokens from the last to the first.
-
-    `advance` takes scores (2B, A) at one token to log-sums (2B, A) at the next; its second half goes links backwards.
-    """
-    emissions = words.permute(2, 0, 1)
-    num_rows = emissions.shape[1]
-    position = torch.arange(len(emissions), device=words.device).unsqueeze(1)
-    # Images of padding may be anything: what is -inf in `emissions` stays so in `joint`.
-    mirror = (target_lengths - 1 - position).clamp(min=0), torch.arange(num_rows, device=words.device)
-    rows = torch.cat([emissions, emissions[mirror]], dim=1)
-    scores = torch.empty_like(rows)
-    scores[0] = rows[0]
-    each = scores.unbind()
-    for previous, here, row in zip(each, each[1:], rows.unbind()[1:]):
-        torch.add(advance(previous), row, out=here)
-    alpha, beta = scores[:, :num_rows], scores[:, num_rows:][mirror]
-    joint = torch.where(emissions == float("-inf"), emissions, alpha + beta - emissions)
-    ahead, back = _relative_sums(scores, rows).split(num_rows, dim=1)
-    return _Scores(alpha, beta, joint, torch.minimum(ahead, back[mirror]))
-
-
-def _multiply(scores: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """(2B, A): log Σ_v exp(scores[v]) · weights[v, w], in the second half log Σ_w weights[v, w] · exp(scores[w])."""
-    top = _zero_infinity(scores.amax(dim=1, keepdim=True))
-    ahead, back = _to_weights(scores - top).unsqueeze(1).chunk(2)
-    sums = torch.cat([torch.bmm(ahead, weights), torch.bmm(back, weights.transpose(1, 2))]).squeeze(1)
-    return sums.log_().add_(top)
-
-
-def _to_weights(logs: torch.Tensor) -> torch.Tensor:
-    """exp in place, of nothing lower than the lowest weight."""
-    return logs.clamp_(min=_LOWEST_WEIGHT).exp_()
-
-
-def _relative_sums(scores: torch.Tensor, emissions: torch.Tensor) -> torch.Tensor:
-    """(T, 2B, A): what each step added up, relative to the highest score before it; 0 at the start."""
-    sums = torch.zeros_like(scores)
-    torch.sub(scores[1:], emissions[1:], out=sums[1:])
-    sums[1:] -= _zero_infinity(scores[:-1].amax(dim=2, keepdim=True))
-    return sums
+    return _Posteriors(log_likelihood, gamma, passages, log_likelihood.new_zeros(batch, dtype=torch.bool))
 
 
 def _zero_infinity(values: torch.Tensor) -> torch.Tensor:

@@ -76,6 +76,17 @@ def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
     return is_token.cumsum(dim=1) * is_token + 1
 
 
+def show_all_of_empty_rows(attention_mask: torch.Tensor) -> torch.Tensor:
+    """
+    `attention_mask` (B, L; non-zero = token) as booleans, True throughout where a row has no token at all.
+
+    Nothing of such a row is used, but what attends to nothing is 0 in one backend and a mean in another. As in BART,
+    it attends to all.
+    """
+    is_token = attention_mask.ne(0)
+    return is_token | ~is_token.any(dim=1, keepdim=True)
+
+
 def masked_mean(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
     """Mean of `hidden_states` (B, L, D) over the tokens of `attention_mask` (B, L; non-zero = token): (B, D)."""
     weights = attention_mask.ne(0).to(hidden_states.dtype).unsqueeze(-1)
@@ -363,7 +374,7 @@ class NATEncoder(NATEmbeddedStack):
         # Rows of padding enter the first layer as zeros, as in the reference implementation.
         hidden_states = hidden_states * token_mask.ne(0).unsqueeze(-1).to(hidden_states.dtype)
         layer_mask = create_bidirectional_mask(
-            config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+            config=self.config, inputs_embeds=hidden_states, attention_mask=show_all_of_empty_rows(token_mask)
         )
         for layer in self.layers:
             hidden_states = layer(hidden_states, layer_mask, **kwargs)
@@ -396,7 +407,7 @@ class NATDecoder(NATEmbeddedStack):
         """What a layer's self-attention may see, as keyword arguments of the layer: here every token."""
         return {
             "attention_mask": create_bidirectional_mask(
-                config=self.config, inputs_embeds=hidden_states, attention_mask=token_mask
+                config=self.config, inputs_embeds=hidden_states, attention_mask=show_all_of_empty_rows(token_mask)
             )
         }
 
@@ -446,6 +457,8 @@ class NATDecoder(NATEmbeddedStack):
         token_mask = self.token_mask(input_ids, inputs_embeds, attention_mask)
         sights = {} if visibility is None else {"visibility": visibility}
         hidden_states, self_masks = self.begin(input_ids, inputs_embeds, token_mask, **sights)
+        if encoder_attention_mask is not None:
+            encoder_attention_mask = show_all_of_empty_rows(encoder_attention_mask)
         cross_mask = create_bidirectional_mask(
             config=self.config,
             inputs_embeds=join_rows(hidden_states, encoder_hidden_states.shape[0]),

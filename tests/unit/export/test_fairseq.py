@@ -16,9 +16,13 @@ from torch import nn
 
 from dims_hf import (
     CMLMCForConditionalGeneration,
+    CMLMCRFForConditionalGeneration,
     CMLMForConditionalGeneration,
+    DATForConditionalGeneration,
     ImputerConfig,
     ImputerForConditionalGeneration,
+    InsertionForConditionalGeneration,
+    LevenshteinForConditionalGeneration,
 )
 from dims_hf.export import import_fairseq_checkpoint, model_from_fairseq_state_dict
 from dims_hf.export.fairseq import TIED_NAMES, read_fairseq_dictionary, tokenizer_from_fairseq_dictionary
@@ -194,6 +198,8 @@ def test_missing_unexpected_and_misshapen_weights_are_reported_together(state_di
         ("encoder.layers.0.self_attn.in_proj_weight", None, "Mask-Predict"),
         ("encoder.layers.0.layer_norms.0.gamma", None, "Mask-Predict"),
         ("decoder.reduce_concat.0.weight", None, "--concat-prediction"),
+        ("decoder.layers_msk.0.fc1.weight", None, "--no-share-maskpredictor"),
+        ("decoder.embed_seg.weight", None, "--segment-embedding"),
     ],
 )
 def test_model_of_unsupported_family_is_refused_by_name(
@@ -448,6 +454,162 @@ def test_imputer_with_a_dictionary_of_another_size_is_refused(
     dictionary.write_text(DICTIONARY + "more 1\n", encoding="utf-8")
     with pytest.raises(ValueError, match=r"gives 14 tokens .*embedding has 13 rows"):
         import_fairseq_checkpoint(path, dictionary)
+
+
+# --- other families --------------------------------------------------------------------------------------------------
+
+
+LINK_HEADS = 4
+# fairseq's architecture -> its weights beside those of encoder and decoder
+OWN_WEIGHTS = {
+    "levenshtein_transformer": {
+        "decoder.embed_mask_ins.weight": (256, 2 * WIDTH), "decoder.embed_word_del.weight": (2, WIDTH),
+    },
+    "insertion_transformer": {"decoder.pool_out.weight": (WIDTH, 2 * WIDTH), "decoder.pool_out.bias": (WIDTH,)},
+    "nacrf_transformer": {
+        "crf_layer.E1.weight": (VOCAB_SIZE, 3), "crf_layer.E2.weight": (VOCAB_SIZE, 3),
+        "decoder.embed_length.weight": (256, WIDTH),
+    },
+    "glat_decomposed_link": {
+        "decoder.link_positional.weight": (4 * ROWS, WIDTH),
+        "decoder.query_linear.weight": (WIDTH, 2 * WIDTH), "decoder.query_linear.bias": (WIDTH,),
+        "decoder.key_linear.weight": (WIDTH, 2 * WIDTH), "decoder.key_linear.bias": (WIDTH,),
+        "decoder.gate_linear.weight": (LINK_HEADS, 2 * WIDTH), "decoder.gate_linear.bias": (LINK_HEADS,),
+        "decoder.embed_positions.weight": (4 * ROWS, WIDTH),
+        "decoder.embed_length.weight": (256, WIDTH),
+    },
+}  # fmt: skip
+MODEL_OF = {
+    "levenshtein_transformer": LevenshteinForConditionalGeneration,
+    "insertion_transformer": InsertionForConditionalGeneration,
+    "nacrf_transformer": CMLMCRFForConditionalGeneration,
+    "glat_decomposed_link": DATForConditionalGeneration,
+}
+SOURCE, TARGET = [0, 5, 7, 4, 2], [0, 3, 6, 3, 2]
+
+
+@pytest.fixture
+def own_state_dict(state_dict: dict[str, torch.Tensor], architecture: str) -> dict[str, torch.Tensor]:
+    """A random model of the architecture under fairseq's names."""
+    del state_dict["decoder.embed_length.weight"]
+    return {**state_dict, **{name: torch.randn(shape) for name, shape in OWN_WEIGHTS[architecture].items()}}
+
+
+for_own = pytest.mark.parametrize("architecture", OWN_WEIGHTS)
+
+
+def import_own(weights: dict[str, torch.Tensor], **fields: Any) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """The model, what the equations say of its last decoder states for `TARGET`, and the table."""
+    model = model_from_fairseq_state_dict(weights, attention_heads=HEADS, activation_function="relu", **fields)
+    with torch.no_grad():
+        encoded = _reference_stack(weights, "encoder", 2, SOURCE)
+        return model, _reference_stack(weights, "decoder", 1, TARGET, encoded), weights["encoder.embed_tokens.weight"]
+
+
+def run_own(model: Any, **options: Any) -> Any:
+    with torch.no_grad():
+        return model(torch.tensor([SOURCE]), decoder_input_ids=torch.tensor([TARGET]), **options)
+
+
+def close(found: torch.Tensor, expected: torch.Tensor) -> None:
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("architecture", ["levenshtein_transformer"])
+def test_levenshtein_heads_compute_what_their_equations_say(own_state_dict: dict[str, torch.Tensor]):
+    model, states, table = import_own(own_state_dict)
+    outputs = run_own(model, return_edit_logits=True)
+    close(outputs.logits[0], states @ table.T)
+    close(outputs.deletion_logits[0], states @ own_state_dict["decoder.embed_word_del.weight"].T)
+    pairs = torch.cat([states[:-1], states[1:]], dim=1)
+    close(outputs.insertion_logits[0], pairs @ own_state_dict["decoder.embed_mask_ins.weight"].T)
+    assert model.config.max_insertions == 255
+
+
+@pytest.mark.parametrize("architecture", ["insertion_transformer"])
+def test_insertion_head_computes_what_its_equations_say(own_state_dict: dict[str, torch.Tensor]):
+    model, states, table = import_own(own_state_dict)
+    pairs = torch.cat([states[:-1], states[1:]], dim=1)
+    gaps = pairs @ own_state_dict["decoder.pool_out.weight"].T + own_state_dict["decoder.pool_out.bias"]
+    close(run_own(model).logits[0, :-1], gaps @ table.T)
+
+
+@pytest.mark.parametrize("architecture", ["nacrf_transformer"])
+def test_field_scores_words_as_its_tables_say(own_state_dict: dict[str, torch.Tensor]):
+    model, states, table = import_own(own_state_dict, crf_beam_size=4)
+    close(run_own(model).logits[0], states @ table.T)
+    candidates = torch.tensor([[[5, 6], [7, 8], [4, 9]]])
+    with torch.no_grad():
+        steps = model.crf_head(candidates, torch.randn(1, 3, WIDTH))
+    first, second = (own_state_dict[f"crf_layer.E{number}.weight"] for number in (1, 2))
+    close(steps[0, 1], first[candidates[0, 1]] @ second[candidates[0, 2]].T)
+    assert (model.config.crf_rank, model.config.crf_beam_size, model.config.crf_dynamic) == (3, 4, False)
+
+
+@pytest.mark.parametrize("architecture", ["glat_decomposed_link"])
+def test_transitions_compute_what_their_equations_say(own_state_dict: dict[str, torch.Tensor]):
+    model, states, table = import_own(own_state_dict, upsample_ratio=4)
+    outputs = run_own(model, return_transitions=True)
+    close(outputs.logits[0], states @ table.T)
+
+    weights = own_state_dict
+    features = torch.cat([states, weights["decoder.link_positional.weight"][2 : 2 + len(TARGET)]], dim=1)
+    query, key, gate = (
+        features @ weights[f"decoder.{name}_linear.weight"].T + weights[f"decoder.{name}_linear.bias"]
+        for name in ("query", "key", "gate")
+    )
+    query, key = (part.view(len(TARGET), LINK_HEADS, -1) for part in (query, key))
+    gate = gate.log_softmax(dim=1)
+    for vertex in range(len(TARGET) - 1):
+        scores = torch.einsum("kf,wkf->wk", query[vertex], key[vertex + 1 :]) / query.shape[2] ** 0.5
+        expected = (scores.log_softmax(dim=0) + gate[vertex]).logsumexp(dim=1)
+        close(outputs.transition_log_probs[0, vertex, vertex + 1 :], expected)
+    assert model.config.max_position_embeddings == 4 * ROWS - 2 and model.config.link_heads == LINK_HEADS
+
+
+@for_own
+def test_own_weights_that_are_missing_or_unexpected_are_named(own_state_dict, architecture: str):
+    first, *others = (name for name in OWN_WEIGHTS[architecture] if "embed_positions" not in name)
+    del own_state_dict[others[0] if others[0] != "decoder.embed_length.weight" else first]
+    own_state_dict["decoder.layer_norm.weight"] = torch.ones(WIDTH)
+    with pytest.raises(ValueError) as caught:
+        model_from_fairseq_state_dict(own_state_dict, attention_heads=HEADS)
+    assert f"missing: {others[0]}" in str(caught.value) and "unexpected: decoder.layer_norm.weight" in str(
+        caught.value
+    )
+
+
+OWN_ARGUMENTS = {
+    "levenshtein_transformer": (
+        {"early_exit": "6,6,6"}, {"early_exit": "1,3,3", "decoder_layers": 3}, "--early-exit 1,3,3",
+    ),
+    "insertion_transformer": ({"label_tau": 1.0}, {"decoder_normalize_before": True}, "--decoder-normalize-before"),
+    "nacrf_transformer": ({"crf_beam_approx": 5}, {"src_embedding_copy": True}, "--src-embedding-copy"),
+    "glat_decomposed_link": ({"decode_upsample_scale": 4.0}, {"upsample_scale": "4~8"}, "--upsample-scale 4~8"),
+}  # fmt: skip
+
+
+@for_own
+def test_own_checkpoint_is_imported_with_its_arguments_saved_and_translates(
+    tmp_path: Path, dictionary: Path, own_state_dict: dict[str, torch.Tensor], architecture: str
+):
+    from transformers import AutoModelForSeq2SeqLM
+
+    known, refused, option = OWN_ARGUMENTS[architecture]
+    heads = {"arch": architecture, "encoder_attention_heads": HEADS, "decoder_attention_heads": LINK_HEADS}
+    path = _save(tmp_path / "c.pt", own_state_dict, args={**heads, **known})
+    model, tokenizer, _ = import_fairseq_checkpoint(path, dictionary)
+    assert type(model) is MODEL_OF[architecture]
+    fields = {"nacrf_transformer": ("crf_beam_size", 5), "glat_decomposed_link": ("upsample_ratio", 4)}
+    name, value = fields.get(architecture, ("mask_token_id", 3))
+    assert getattr(model.config, name) == value
+    model.save_pretrained(tmp_path / "model")
+    source = tokenizer("the cat", return_tensors="pt").input_ids
+    again = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "model")
+    sequences = model.generate(source)
+    assert torch.equal(again.generate(source), sequences) and not (sequences == 3).any()
+    with pytest.raises(ValueError, match=option):
+        import_fairseq_checkpoint(_save(path, own_state_dict, args={**heads, **refused}), dictionary)
 
 
 # --- checkpoints -----------------------------------------------------------------------------------------------------
