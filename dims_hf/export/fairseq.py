@@ -109,8 +109,8 @@ def _levenshtein_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     numbers = [int(each) for each in exits.split(",") if each.strip().isdigit()]
     if isinstance(num_layers, int) and any(number < num_layers for number in numbers):
         raise ValueError(
-            f"The checkpoint was trained with --early-exit {exits}, fewer than its {num_layers} layers for some heads, "
-            "which has no counterpart here."
+            f"The checkpoint was trained with --early-exit {exits}, for some heads fewer than its {num_layers} layers,"
+            " which has no counterpart here."
         )
     return {}
 

@@ -32,8 +32,7 @@ class DATSeq2SeqLMOutput(NATSeq2SeqLMOutput):
             Absent where `return_transitions` says so.
     """
 
-    # `ModelOutput` wants a default; who asks for it has it.
-    transition_log_probs: torch.Tensor = None  # type: ignore[assignment]
+    transition_log_probs: torch.Tensor | None = None
 
 
 class DATModel(NATModel):

@@ -107,6 +107,8 @@ class FamilyTests(suite.ModelTesterMixin):
             if self.family == "levenshtein":
                 inputs["deletion_labels"] = count_up(BATCH, LENGTH, 2)
                 inputs["insertion_labels"] = count_up(BATCH, LENGTH - 1, 3)
+            if self.family == "alignart":
+                inputs["links"] = torch.eye(LENGTH, dtype=torch.bool)[1:-1].expand(BATCH, -1, -1)
         return inputs
 
     def test_attention_outputs(self) -> None:

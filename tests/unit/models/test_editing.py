@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from dims_hf import NATTrainer, NATTrainingArguments
+from dims_hf.methods.base import Run
 from dims_hf.methods.insertion import weigh_words
 from dims_hf.methods.masks import mix_keys, sample_kept
 from dims_hf.models.editing import count_gaps, delete_tokens, limit_counts, open_gaps
@@ -196,7 +197,7 @@ def test_training_labels_are_those_of_the_target(family: str, toy: SimpleNamespa
                 rebuilt += [word for word in words[index].tolist() if word != PAD] + [token]
                 index += 1
             assert rebuilt == full
-        assert index == len(words) == method.count(batch)["gaps"]
+        assert index == len(words) and method.count(batch) == {"targets": len(rows)}
         return
     filled = targets.clone()
     filled[0, 1] = 20 if int(targets[0, 1]) != 20 else 21
@@ -212,3 +213,28 @@ def test_a_perfect_tree_takes_the_logarithm_of_the_length_in_passes(length: int)
         spans = [part for span in spans for part in ((span - 1) // 2, span - 1 - (span - 1) // 2) if part]
         passes += 1
     assert passes == math.floor(math.log2(length)) + 1
+
+
+def test_insertion_loss_is_a_mean_over_the_gaps_of_each_target(toy: SimpleNamespace, tmp_path):
+    args = make_arguments(NATTrainingArguments, tmp_path)
+    model = copy.deepcopy(toy.models["insertion"])
+    trainer = NATTrainer(model, args, train_dataset=toy.train, processing_class=toy.tokenizer)
+    method = trainer.method
+
+    def loss_of(rows: list[int]) -> torch.Tensor:
+        batch = trainer.mask(trainer.data_collator([trainer.train_dataset[row] for row in rows]), 3)
+        with torch.no_grad():
+            return method.loss(Run.of(model.eval()), batch, method.count(batch)).total
+
+    rows = list(range(6))
+    alone = torch.stack([loss_of([row]) for row in rows])
+    torch.testing.assert_close(loss_of(rows), alone.mean())
+    # by hand: the log-probability of each gap's words with their weights, over the gaps of the target
+    batch = trainer.mask(trainer.data_collator([trainer.train_dataset[rows[0]]]), 3)
+    target, kept = batch["decoder_input_ids"][0], batch["is_kept"][0]
+    with torch.no_grad():
+        log_probs = model(batch["input_ids"], decoder_input_ids=target[kept][None]).logits[0].log_softmax(-1)
+    is_gap = torch.arange(len(target) - 1)[None] < kept.sum() - 1
+    words, weights = method.find_words(batch, is_gap)
+    expected = -(log_probs[:-1].gather(1, words) * weights).sum(1).mean()
+    torch.testing.assert_close(alone[0], expected)
