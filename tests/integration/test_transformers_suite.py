@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""
+r"""
 Every family against the model tests of transformers itself.
 
 transformers does not install them. They are in its source distribution, of the same version as the installed one:
 
     pip download --no-deps --no-binary transformers transformers==$VERSION && tar xzf transformers-$VERSION.tar.gz
-    DIMS_HF_TRANSFORMERS_TESTS=transformers-$VERSION/tests pytest -m slow tests/integration/test_transformers_suite.py
+    DIMS_HF_TRANSFORMERS_TESTS=transformers-$VERSION/tests pytest -o addopts=--import-mode=importlib \
+        tests/integration/test_transformers_suite.py
 
-They need `parameterized` besides what the other tests need. Without the folder the module is skipped.
+(without `--strict-markers`: they have marks of their own). They need `parameterized` besides what the other tests need.
+Without the folder the module is skipped.
 """
 
 from __future__ import annotations
@@ -107,7 +109,8 @@ class FamilyTests(suite.ModelTesterMixin):
             if self.family == "levenshtein":
                 inputs["deletion_labels"] = count_up(BATCH, LENGTH, 2)
                 inputs["insertion_labels"] = count_up(BATCH, LENGTH - 1, 3)
-            if self.family == "alignart":
+            if self.family == "alignart":  # links make the decoder's input
+                inputs = {name: value for name, value in inputs.items() if not name.startswith("decoder_")}
                 inputs["links"] = torch.eye(LENGTH, dtype=torch.bool)[1:-1].expand(BATCH, -1, -1)
         return inputs
 
