@@ -38,7 +38,7 @@ class TextTranslator:
         """The sentences as text."""
         if self.texts is not None:
             return [self.texts[index] for index in batch.indices]
-        return [self.tokenizer.decode(row, skip_special_tokens=True) for row in batch.rows]
+        return [str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in batch.rows]
 
     def run(self, inputs: list[str]) -> list[tuple[list[int], str]]:
         """Token ids and text of every translation, in the order of the sentences."""
@@ -47,7 +47,7 @@ class TextTranslator:
         for indices in batches_by_budget([len(row) for row in rows], self.max_tokens):
             batch = Batch([rows[index] for index in indices], list(indices))
             written = self.translator.rows(self.translator.run(self.translator.prepare(batch)))
-            decoded = self.tokenizer.batch_decode(written, skip_special_tokens=True)
+            decoded = [str(self.tokenizer.decode(row, skip_special_tokens=True)) for row in written]
             found.update(zip(indices, zip(written, decoded, strict=True), strict=True))
         return [found[index] for index in range(len(inputs))]
 

@@ -186,6 +186,7 @@ def _named_settings(model: PreTrainedModel, decodings: Mapping[str, Mapping[str,
     Raises:
         ValueError: what the model does not know, or cannot do; or an autoregressive model without decodings.
     """
+    resolved: dict[str, tuple[int | None, int | None]]
     if not is_non_autoregressive(model.config):
         if not decodings:
             raise ValueError(
