@@ -49,8 +49,9 @@ def _measure(open_model: Callable[[Path], tuple[Runtime, Decode]], sources: Sequ
     with _one_thread(), TemporaryDirectory() as scratch:
         try:
             runtime, decode = open_model(Path(scratch))
-        except (ImportError, OSError, ValueError) as error:
-            return {"error": " ".join(str(error).split())}
+        except Exception as error:
+            # of an exporter or a runtime, whatever its class: the other figures are as good
+            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())}"}
         rows = prepare_sources(
             list(sources), runtime.tokenizer, runtime.max_source_length, "error", "truncate", name="sources[{}]".format
         ).pieces
