@@ -226,7 +226,7 @@ class _Graph(NamedTuple):
         """That of results."""
         return working_dtype(torch.promote_types(self.word_log_probs.dtype, self.transition_log_probs.dtype))
 
-    def select(self, rows: torch.Tensor) -> "_Graph":
+    def select(self, rows: torch.Tensor | slice) -> "_Graph":
         """Some of the sentences."""
         return _Graph(*(argument[rows] for argument in self))
 

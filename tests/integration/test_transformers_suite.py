@@ -9,8 +9,8 @@ transformers does not install them. They are in its source distribution, of the 
     DIMS_HF_TRANSFORMERS_TESTS=transformers-$VERSION/tests pytest -o addopts=--import-mode=importlib \
         tests/integration/test_transformers_suite.py
 
-(without `--strict-markers`: they have marks of their own). They need `parameterized` besides what the other tests
-need. Without the folder the module is skipped.
+(without `--strict-markers`: they have marks of their own). They need `parameterized` besides what other tests need.
+Without the folder the module is skipped.
 """
 
 from __future__ import annotations

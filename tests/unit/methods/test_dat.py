@@ -58,7 +58,7 @@ def test_words_are_shown_on_the_best_path_and_forced_there(make_trainer):
     with torch.no_grad():
         outputs = trainer.model.eval()(
             batch["input_ids"], batch["attention_mask"], decoder_input_ids=batch["decoder_input_ids"],
-            decoder_attention_mask=batch["decoder_attention_mask"],
+            decoder_attention_mask=batch["decoder_attention_mask"], return_transitions=True,
         )  # fmt: skip
     words = pick_words(outputs.logits, targets, lengths)
     path = graph_best_path(words, outputs.transition_log_probs, vertex_lengths, lengths)
