@@ -82,6 +82,7 @@ if TYPE_CHECKING:
         model_from_fairseq_state_dict as model_from_fairseq_state_dict,
         write_graphs as write_graphs,
         write_hub_folder as write_hub_folder,
+        write_leaderboard_folder as write_leaderboard_folder,
     )
     from dims_hf.methods import (
         DEFAULT_METHODS as DEFAULT_METHODS,
@@ -196,8 +197,10 @@ if TYPE_CHECKING:
         soft_label_loss as soft_label_loss,
     )
     from dims_hf.reports import (
+        create_leaderboard_card as create_leaderboard_card,
         create_model_card as create_model_card,
         hardware as hardware,
+        leaderboard_markdown as leaderboard_markdown,
         load_results as load_results,
         make_results as make_results,
         markdown_table as markdown_table,
@@ -437,8 +440,10 @@ _ROOMS = {
         "verdict_shares",
     ),
     "reports": (
+        "create_leaderboard_card",
         "create_model_card",
         "hardware",
+        "leaderboard_markdown",
         "load_results",
         "make_results",
         "markdown_table",
@@ -490,6 +495,7 @@ _ROOMS = {
         "model_from_fairseq_state_dict",
         "write_graphs",
         "write_hub_folder",
+        "write_leaderboard_folder",
     ),
     "native": (
         "NativeTranslator",

@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from .leaderboard import leaderboard_markdown, plot_leaderboard, run_leaderboard
+from .leaderboard import plot_leaderboard, run_leaderboard
 from .run import run_benchmark
 from .settings import BenchmarkSettings
 from .systems import SYSTEMS
@@ -13,7 +13,6 @@ from .systems import SYSTEMS
 __all__ = [
     "SYSTEMS",
     "BenchmarkSettings",
-    "leaderboard_markdown",
     "plot_leaderboard",
     "run_benchmark",
     "run_leaderboard",

@@ -27,7 +27,7 @@ from dims_hf.models.capabilities import is_non_autoregressive
 from dims_hf.reports.evaluation import subsets_from_columns
 from dims_hf.reports.figures import STYLES, new_figure, save_figure
 from dims_hf.reports.files import write_json, write_text
-from dims_hf.reports.markup import markdown_rows
+from dims_hf.reports.leaderboard import leaderboard_markdown
 from dims_hf.reports.provenance import provenance, public, public_name, weights_checksum
 from dims_hf.translation.loading import load_model, resolve_model
 from dims_hf.translation.results import Translation
@@ -348,63 +348,6 @@ def _write(results: Mapping[str, Any], contestants: Sequence[Contestant], folder
 
 def _file_name(name: str) -> str:
     return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
-
-
-def leaderboard_markdown(results: Mapping[str, Any]) -> str:
-    """The document as Markdown: a table of quality per test set, one of latency, and the comparisons."""
-    task = results["task"]
-    parts = [f"# Leaderboard {task['source_lang']}→{task['target_lang']}, {task['split']} sets\n"]
-    comparisons = {each["test_set"]: each for each in results["comparisons"]}
-    for name in results["systems"][0]["scores"]:
-        header = ["system", "runtime", "BLEU", "brevity penalty", "chrF", "BLEU uncollapsed", "repeats", "against"]
-        rows = [
-            [
-                f"{system['name']}, {system['decoding']}",
-                system["runtime"],
-                *_quality(system["scores"][name]),
-                _significance(comparisons.get(name), system["label"]),
-            ]
-            for system in results["systems"]
-        ]
-        parts.append(f"## {name}, {results['systems'][0]['scores'][name]['num_sentences']:,} sentences\n")
-        parts.append(markdown_rows(header, rows))
-    header = ["system", "runtime", "parameters", *(f"ms, {size} per call" for size in _NUM_TIMED)]
-    rows = [
-        [
-            f"{system['name']}, {system['decoding']}",
-            system["runtime"],
-            f"{system['num_parameters'] / 1e6:.1f} M",
-            *(f"{system['milliseconds'][str(size)]['median']:.2f}" for size in _NUM_TIMED),
-        ]
-        for system in results["systems"]
-    ]
-    made = results["provenance"]
-    parts += ["## Milliseconds per sentence, from text to text\n", markdown_rows(header, rows)]
-    baseline = results["comparisons"][0]["baseline"] if results["comparisons"] else None
-    notes = [f"Median of {task['rounds']} rounds in turns, {task['threads']} threads, on {made['hardware']}."]
-    if baseline:
-        notes.append(
-            f"“Against”: BLEU less that of {baseline}, with p of a paired bootstrap ({_NUM_SAMPLES} samples)."
-        )
-    notes.append(f"Made by `{made['command']}` at commit {made['git_commit']}.")
-    return "\n".join([*parts, "\n".join(notes)]) + "\n"
-
-
-def _quality(scores: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{scores['bleu']:.2f}",
-        f"{scores['brevity_penalty']:.3f}",
-        f"{scores['chrf']:.2f}",
-        f"{scores['bleu_before_collapse']:.2f}",
-        f"{100 * scores['repeated_tokens']:.1f} %",
-    ]
-
-
-def _significance(comparison: Mapping[str, Any] | None, label: str) -> str:
-    if comparison is None or label == comparison["baseline"]:
-        return ""
-    row, baseline = (comparison["systems"][name] for name in (label, comparison["baseline"]))
-    return f"{row['bleu'] - baseline['bleu']:+.2f} (p {row['bleu_p_value']:.3f})"
 
 
 def plot_leaderboard(results: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

@@ -55,7 +55,8 @@ def _rank(arguments: dict[str, Any], test_sets: list[str]) -> None:
     if given:
         options = ", ".join("--" + name.replace("_", "-") for name in given)
         raise ValueError(f"--leaderboard does not take {options}. Name models with --system, corpora with --test-set.")
-    from dims_hf.benchmark import leaderboard_markdown, run_leaderboard
+    from dims_hf.benchmark import run_leaderboard
+    from dims_hf.reports import leaderboard_markdown
 
     results = run_leaderboard(
         dict(map(_named_path, arguments["system"])),

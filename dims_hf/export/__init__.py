@@ -8,7 +8,7 @@ from dims_hf._lazy import lazy_exports
 
 
 if TYPE_CHECKING:
-    from .bundle import write_hub_folder as write_hub_folder
+    from .bundle import write_hub_folder as write_hub_folder, write_leaderboard_folder as write_leaderboard_folder
     from .fairseq import (
         ImportedCheckpoint as ImportedCheckpoint,
         import_fairseq_checkpoint as import_fairseq_checkpoint,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 __getattr__, __dir__, __all__ = lazy_exports(
     __name__,
     {
-        "bundle": ("write_hub_folder",),
+        "bundle": ("write_hub_folder", "write_leaderboard_folder"),
         "fairseq": ("ImportedCheckpoint", "import_fairseq_checkpoint", "model_from_fairseq_state_dict"),
         "folders": ("check_output_dir",),
         "native_export": ("export_native",),

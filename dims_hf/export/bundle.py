@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from dims_hf._output import holding, move
+from dims_hf.models.capabilities import is_non_autoregressive
+from dims_hf.translation import load_checkpoint
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from huggingface_hub import ModelCard
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
 
@@ -64,9 +67,8 @@ def write_hub_folder(
     Returns:
         `Path`: the folder.
     """
-    from dims_hf.data import save_tokenizer
-    from dims_hf.reports import create_model_card, save_model_card
-    from dims_hf.translation import load_checkpoint, translate
+    from dims_hf.reports import create_model_card
+    from dims_hf.translation import translate
     from dims_hf.translation.loading import load_tokenizer
 
     tokenizer = load_tokenizer(model_path)
@@ -88,12 +90,71 @@ def write_hub_folder(
         figure=FIGURE_NAME,
         usage_path=usage_path,
     )
-    output_dir = Path(output_dir)
+    return _write_folder(Path(output_dir), model, tokenizer, card, results)
+
+
+def write_leaderboard_folder(
+    model_path: str | Path,
+    output_dir: str | Path,
+    *,
+    leaderboard: Mapping[str, Any],
+    sources: Sequence[str],
+    **card: Any,
+) -> Path:
+    """
+    Writes what `push_to_hub` uploads for one model of a leaderboard, an autoregressive one too.
+
+    Args:
+        model_path (`str` or `Path`): trained model with its tokenizer.
+        output_dir (`str` or `Path`): as for [`write_hub_folder`].
+        leaderboard (`Mapping`): what `run_leaderboard` returned, with this model in it.
+        sources (`Sequence[str]`): sentences whose translations the card shows.
+        card (`Any`): further arguments of `create_leaderboard_card`.
+
+    Returns:
+        `Path`: the folder.
+
+    Raises:
+        ValueError: what `create_leaderboard_card` refuses, or weights other than those that were measured.
+    """
+    from dims_hf.reports import create_leaderboard_card, weights_checksum
+    from dims_hf.translation.loading import load_tokenizer
+
+    measured = [each["weights"] for each in leaderboard["systems"] if each["name"] == card.get("system")]
+    if measured and weights_checksum(model_path) != measured[0]:
+        raise ValueError(f"{model_path} has other weights than the leaderboard measured. Measure it again.")
+    tokenizer = load_tokenizer(model_path)
+    model = load_checkpoint(model_path, dtype="float32").eval()
+    translations = _translations(model, tokenizer, sources)
+    document = create_leaderboard_card(leaderboard, examples=list(zip(sources, translations, strict=True)), **card)
+    return _write_folder(Path(output_dir), model.half(), tokenizer, document, None)
+
+
+def _translations(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sources: Sequence[str]) -> list[str]:
+    from dims_hf.data.beam_search import BeamTranslator
+    from dims_hf.translation import translate
+
+    if is_non_autoregressive(model.config):
+        return [translation.text for translation in translate(model, tokenizer, sources, on_long="split")]
+    return [row.text or "" for row in BeamTranslator(model, tokenizer)(sources)]
+
+
+def _write_folder(
+    output_dir: Path,
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    card: ModelCard,
+    results: Mapping[str, Any] | None,
+) -> Path:
+    from dims_hf.data import save_tokenizer
+    from dims_hf.reports import save_model_card
+
     with holding(output_dir), TemporaryDirectory(dir=output_dir, prefix=".export.") as partial:
         save_model_card(card, partial)
         save_tokenizer(tokenizer, partial)
         _save_model(model, Path(partial))
-        _save_results(results, Path(partial))
+        if results is not None:
+            _save_results(results, Path(partial))
         size = _replace_files(Path(partial), output_dir)
     logger.info("Wrote %s: %.1f MB.", output_dir, size / 1e6)
     return output_dir

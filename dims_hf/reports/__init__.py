@@ -26,6 +26,10 @@ if TYPE_CHECKING:
         plot_training as plot_training,
     )
     from .files import read_yaml as read_yaml, write_json as write_json, write_text as write_text
+    from .leaderboard import (
+        create_leaderboard_card as create_leaderboard_card,
+        leaderboard_markdown as leaderboard_markdown,
+    )
     from .model_card import create_model_card as create_model_card, save_model_card as save_model_card
     from .results import load_results as load_results, make_results as make_results, save_results as save_results
     from .table import (
@@ -52,6 +56,10 @@ __getattr__, __dir__, __all__ = lazy_exports(
             "read_yaml",
             "write_json",
             "write_text",
+        ),
+        "leaderboard": (
+            "create_leaderboard_card",
+            "leaderboard_markdown",
         ),
         "model_card": (
             "create_model_card",

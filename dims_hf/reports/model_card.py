@@ -27,11 +27,11 @@ TEMPLATE_PATH = Path(__file__).with_name("model_card_template.md")
 # Metric of the model index -> its name for people.
 _INDEXED_METRICS = {"bleu": "BLEU", "chrf": "chrF"}
 
-_LANGUAGES = {"cs": "Czech", "de": "German", "en": "English", "fr": "French", "ro": "Romanian", "ru": "Russian"}
+LANGUAGES = {"cs": "Czech", "de": "German", "en": "English", "fr": "French", "ro": "Romanian", "ru": "Russian"}
 
 _SAMPLES = {"en": "Where is the station?", "de": "Wo ist der Bahnhof?", "ro": "Unde este gara?"}
 
-_CITATION = """@inproceedings{norouzi-etal-2023-dims,
+CITATION = """@inproceedings{norouzi-etal-2023-dims,
   title = "{D}i{MS}: Distilling Multiple Steps of Iterative Non-Autoregressive Transformers for Machine Translation",
   author = "Norouzi, Sajad and Hosseinzadeh, Rasa and Perez, Felipe and Volkovs, Maksims",
   booktitle = "Findings of the Association for Computational Linguistics: ACL 2023",
@@ -102,7 +102,7 @@ def create_model_card(
         limits=[*_common_limits(results, record), *limits],
         data_paragraph=_data_paragraph(results, license, attribution),
         provenance_table=_settings_table(_flat_provenance(results)),
-        citation=_CITATION,
+        citation=CITATION,
     )
 
 
@@ -184,7 +184,7 @@ def _headline_record(system: Mapping[str, Any], num_iterations: int) -> Mapping[
 
 def _summary(results: Mapping[str, Any], system: Mapping[str, Any], record: Mapping[str, Any]) -> str:
     task = results["task"]
-    languages = " to ".join(_LANGUAGES.get(task[key], task[key]) for key in ("source_lang", "target_lang"))
+    languages = " to ".join(LANGUAGES.get(task[key], task[key]) for key in ("source_lang", "target_lang"))
     count = record["num_iterations"]
     passes = "one pass of the decoder" if count == 1 else f"{count} passes of the decoder"
     size = f" It has {system['num_parameters'] / 1e6:.1f} million parameters." if "num_parameters" in system else ""

@@ -9,11 +9,14 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 from dims_hf.benchmark import leaderboard, run_leaderboard
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.evaluation import score
+from dims_hf.export import write_leaderboard_folder
 
 
 SOURCES = ["the small dog sees an old cat .", "an old cat sleeps today !", "this house .", "the dog and the cat ."]
@@ -55,6 +58,44 @@ def test_scores_are_those_of_the_translations_and_the_peer_is_the_baseline(place
     page = (board / "leaderboard.md").read_text(encoding="utf-8")
     assert "## small, near=1, 2 sentences" in page and str(place.folder) not in page
     assert (board / "leaderboard.png").stat().st_size > 1000
+
+
+@pytest.fixture
+def made(place: SimpleNamespace) -> dict:
+    models = {"mine": place.folder / "ours", "peer": place.folder / "peer"}
+    return run_leaderboard(models, {"small": place.corpus}, "en", "de", rounds=1)
+
+
+@pytest.mark.parametrize("name", ["mine", "peer"])
+def test_folder_of_a_model_loads_and_its_card_shows_what_it_writes(place: SimpleNamespace, made: dict, name: str):
+    source = place.folder / ("ours" if name == "mine" else "peer")
+    options = {"model_id": "shown", "system": name, "sources": SOURCES, "limits": ["It knows <b>ten</b> words."]}
+    folder = write_leaderboard_folder(source, place.folder / "out", leaderboard=made, bad=[2, 4], **options)
+    model = AutoModelForSeq2SeqLM.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    with torch.no_grad():
+        output = model.generate(
+            **tokenizer(SOURCES[0], return_tensors="pt"), **({} if name == "mine" else {"num_beams": 5})
+        )
+    text = tokenizer.decode(output[0], skip_special_tokens=True).strip()
+    card = (folder / "README.md").read_text(encoding="utf-8")
+    rows = [line for line in card.splitlines() if line.startswith(("| 1 |", "| 2 |", "| 3 |", "| 4 |"))]
+    assert [row.rstrip(" |").endswith("bad") for row in rows] == [False, True, False, True]
+    assert " ".join(text.split())[:20] in " ".join(rows[0].replace("\\", "").split())
+    assert ("AutoModelForSeq2SeqLM" in card) is (name == "peer")
+    assert "### small, near=1, 2 sentences" in card and str(place.folder) not in card
+
+
+def test_weights_that_were_not_measured_and_examples_that_are_not_there_are_refused(
+    place: SimpleNamespace, made: dict
+):
+    options = {"model_id": "shown", "sources": SOURCES, "leaderboard": made}
+    with pytest.raises(ValueError, match="other weights"):
+        write_leaderboard_folder(place.folder / "ours", place.folder / "out", system="peer", **options)
+    with pytest.raises(ValueError, match="There are mine, peer"):
+        write_leaderboard_folder(place.folder / "ours", place.folder / "out", system="other", **options)
+    with pytest.raises(ValueError, match=r"\[5\]: there are 4"):
+        write_leaderboard_folder(place.folder / "ours", place.folder / "out", system="mine", bad=[5], **options)
 
 
 @pytest.mark.parametrize(
