@@ -338,9 +338,15 @@ def disturb(stage: Stage, folder: Path, plan: Plan) -> Trial:
         return Trial(stage.name, plan, "not disturbed")
     if plan.kind == "full" and not _tells_full_disk(ended):
         return Trial(stage.name, plan, "unclear", f"{ended.status}: {ended.last_line}")
-    if plan.kind != "full" and ended.status not in (-signal.SIGKILL, -signal.SIGXFSZ):
+    if plan.kind != "full" and not _died(ended):
         return Trial(stage.name, plan, "failed", f"{ended.status}: {ended.last_line}")
     return _again(stage, folder, plan)
+
+
+def _died(ended: Ended) -> bool:
+    """Whether the process did, or a training that it had started, which it named."""
+    told = ended.status == 1 and re.match(r"error: (teacher|student)-\S+: ", ended.last_line)
+    return bool(told) or ended.status in (-signal.SIGKILL, -signal.SIGXFSZ)
 
 
 def _again(stage: Stage, folder: Path, plan: Plan) -> Trial:
