@@ -25,6 +25,7 @@ def main() -> int:
     import torch
     import transformers  # noqa: F401
 
+    from dims_hf.reports.provenance import git_commit, hardware
     from tests.kills import harness
     from tests.kills.stages import make_stages
 
@@ -35,10 +36,12 @@ def main() -> int:
     parser.add_argument("--full", type=int, default=3, help="operations that find the disk full, of each stage")
     parser.add_argument("--disks", type=int, default=0, help="small file systems to fill, of each stage; needs root")
     parser.add_argument("--seed", type=int, default=1, help="of the choice of operations")
-    parser.add_argument("--output", type=Path, help="JSON file of the counts")
+    parser.add_argument("--output", type=Path, help="JSON file of the counts, written after each stage")
     args = parser.parse_args()
     torch.set_num_threads(1)
     counts: dict[str, Counter[str]] = {}
+    command = " ".join(["python", "training/kill.py", *sys.argv[1:]])
+    record = {"command": command, "git_commit": git_commit(), "hardware": hardware(), "stages": {}}
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch, "work")
@@ -56,9 +59,10 @@ def main() -> int:
             for trial in trials:
                 if trial.is_defect:
                     print(f"  {trial.plan}: {trial.outcome}: {trial.text}", flush=True)
+            record["stages"][stage.name] = {"operations": stage.num_operations, **counts[stage.name]}
+            if args.output:
+                args.output.write_text(json.dumps(record, indent=1) + "\n")
     print(f"{time.monotonic() - begin:.0f} s")
-    if args.output:
-        args.output.write_text(json.dumps(counts, indent=1) + "\n")
     return int(any(name.split(": ")[1] not in ("equal", "not disturbed") for each in counts.values() for name in each))
 
 

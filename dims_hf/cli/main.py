@@ -8,7 +8,7 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from dims_hf._commands import run_command
+from dims_hf._commands import follow_launcher, run_command
 
 
 # name -> module with `main(argv)`, and what `dims-hf --help` says of it. Imported only when called.
@@ -48,6 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not words or words[0] in ("-h", "--help"):
         sys.stdout.write(_usage())
         return 0 if words else 2
+    follow_launcher()  # before the imports of a command, which take seconds
     return run_command(lambda: _find_command(words[0])(words[1:]), debug=debug)
 
 

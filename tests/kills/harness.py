@@ -3,15 +3,17 @@
 """
 Runs a stage in a process that dies at a chosen file operation, starts it again, and compares with undisturbed runs.
 
-The process is a fork of this one, so that a start costs no imports. It dies before an operation (SIGKILL), or inside a
-write, at a byte (the system's limit on the size of files, which libraries in C++ and Rust meet as well); or it finds
-the disk full.
+The process is a fork of this one, which has imported what the first run did, so that a start costs no imports. It
+dies before an operation (SIGKILL), or inside a write, at a byte (the system's limit on the size of files, which
+libraries in C++ and Rust meet as well); or it finds the disk full.
 """
 
 from __future__ import annotations
 
 import errno
+import gc
 import hashlib
+import importlib
 import json
 import mmap
 import os
@@ -23,7 +25,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -244,12 +247,14 @@ def _leaves(name: str, value: Any) -> Iterator[tuple[str, str]]:
 def measure(stage: Stage, folder: Path) -> None:
     """Two undisturbed runs: what they have in common is what a disturbed one must come to."""
     snapshots = []
-    for _ in range(2):
+    imports = folder.with_name("imports.txt")
+    for number in range(2):
         _clear(folder)
-        ended = run(stage, folder)
+        ended = run(stage if number else replace(stage, run=_noting_imports(stage.run, imports)), folder)
         if ended.status:
             raise RuntimeError(f"{stage.name} does not work undisturbed: {ended.last_line}")
         snapshots.append(snapshot(folder, stage.ignored))
+        _import(imports.read_text(encoding="utf-8").splitlines())
     stage.num_operations = ended.num_operations
     sizes = [path.stat().st_size for path in folder.rglob("*") if path.is_file()]
     stage.largest_file, stage.total_size = max(sizes), sum(sizes)
@@ -260,6 +265,23 @@ def measure(stage: Stage, folder: Path) -> None:
     for name in stage.essential:
         if not any(key.startswith(f"out/{name}") and stage.expected[key] for key in stage.expected):
             raise RuntimeError(f"{stage.name} does not write the same {name} each time")
+
+
+def _noting_imports(call: Callable[[Path], Any], place: Path) -> Callable[[Path], Any]:
+    def call_and_note(output_dir: Path) -> Any:
+        value = call(output_dir)
+        place.write_text("\n".join(sys.modules), encoding="utf-8")
+        return value
+
+    return call_and_note
+
+
+def _import(names: list[str]) -> None:
+    """Modules that later forks would each import again; those made while running have no file and are left out."""
+    for name in names:
+        with suppress(Exception):
+            importlib.import_module(name)
+    gc.freeze()  # forks need not look through them
 
 
 def differences(stage: Stage, folder: Path) -> list[str]:
@@ -316,9 +338,15 @@ def disturb(stage: Stage, folder: Path, plan: Plan) -> Trial:
         return Trial(stage.name, plan, "not disturbed")
     if plan.kind == "full" and not _tells_full_disk(ended):
         return Trial(stage.name, plan, "unclear", f"{ended.status}: {ended.last_line}")
-    if plan.kind != "full" and ended.status not in (-signal.SIGKILL, -signal.SIGXFSZ):
+    if plan.kind != "full" and not _died(ended):
         return Trial(stage.name, plan, "failed", f"{ended.status}: {ended.last_line}")
     return _again(stage, folder, plan)
+
+
+def _died(ended: Ended) -> bool:
+    """Whether the process did, or a training that it had started, which it named."""
+    told = ended.status == 1 and re.match(r"error: (teacher|student)-\S+: ", ended.last_line)
+    return bool(told) or ended.status in (-signal.SIGKILL, -signal.SIGXFSZ)
 
 
 def _again(stage: Stage, folder: Path, plan: Plan) -> Trial:

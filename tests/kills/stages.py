@@ -60,6 +60,7 @@ def make_stages(folder: Path) -> Iterator[Stage]:
     yield _kept(make_teacher(folder), teacher)
     distils = {**common, "teacher": teacher, "ema_decay": 0.98}
     yield Stage("distil", _training("distill", distils), (*MODEL_FILES, "best"))
+    yield Stage("reproduce", _reproduce, ("results/fig3.json", "report.md"))
     rounds = {**distils, "rounds": 2, "ema_decay": "none", "max_steps": 4}
     yield Stage("rounds", _training("distill", rounds), (*MODEL_FILES, "round-2/model.safetensors"))
     yield Stage("U-DiMS", _training("distill", {**distils, "unsupervised": True, "monolingual": mono}), MODEL_FILES)
@@ -73,7 +74,6 @@ def make_stages(folder: Path) -> Iterator[Stage]:
     yield Stage("export", _export(teacher), ("model.onnx", "export.json", "tokenizer.json"))
     yield Stage("benchmark", _benchmark, ("benchmark.json",))
     yield Stage("import", _import(folder), ("model.safetensors", "config.json", "tokenizer.json"))
-    yield Stage("reproduce", _reproduce, ("results/fig3.json", "report.md"))
 
 
 def _kept(stage: Stage, place: Path) -> Stage:

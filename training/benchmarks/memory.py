@@ -1,31 +1,38 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
 """
-Resident memory of long work, over time: it may rise while libraries warm up, and is flat then.
+Resident memory of long work: it may rise while libraries warm up, and is flat then.
+
+A translation is watched over time, a training by its updates: how far it comes in a minute depends on the machine.
 
     python training/benchmarks/memory.py translate --sentences 20000
     python training/benchmarks/memory.py translate --sentences 20000 --onnx
-    python training/benchmarks/memory.py train --minutes 10 --bf16
+    python training/benchmarks/memory.py train --updates 600 --bf16
 """
 
 import argparse
 import json
 import os
-import signal
+import re
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean, linear_regression
+
+from dims_hf.reports.provenance import git_commit, hardware
 
 
 ROOT = Path(__file__).resolve().parents[2]
 MODEL = ROOT / "model_cards" / "tatoeba-en-de-dims"
 SENTENCES = ROOT / "training" / "tatoeba_en_de.tsv"
+PROGRESS = re.compile(r"^update (\d+)/", re.MULTILINE)
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
 
-# Seconds between two looks, and rows of the table.
-EVERY, NUM_ROWS = 1.0, 8
+# Seconds between two looks; updates between two lines of a training's log; rows of the table.
+EVERY, UPDATES_BETWEEN, NUM_ROWS = 0.2, 5, 8
 
 
 def main() -> None:
@@ -33,16 +40,20 @@ def main() -> None:
     parser.add_argument("work", choices=("translate", "train"), help="what to watch")
     parser.add_argument("--sentences", type=int, default=20_000, help="lines of the input of `translate`")
     parser.add_argument("--onnx", action="store_true", help="translate with an ONNX export")
-    parser.add_argument("--minutes", type=float, default=10, help="length of `train`")
+    parser.add_argument("--updates", type=int, default=600, help="length of `train`")
     parser.add_argument("--bf16", action="store_true", help="train in bf16")
     parser.add_argument("--output", type=Path, help="JSON file of what was seen")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        words = translation(args, Path(folder)) if args.work == "translate" else training(args, Path(folder))
-        seen = watch(words, Path(folder), 60 * args.minutes if args.work == "train" else None)
-    show(seen)
+        make_words, position, unit = {
+            "translate": (translation, seconds_since(time.monotonic()), "seconds"),
+            "train": (training, last_update, "updates"),
+        }[args.work]
+        seen = watch(make_words(args, Path(folder)), Path(folder, "log.txt"), position)
+    show(seen, unit)
     if args.output:
-        args.output.write_text(json.dumps({"command": sys.argv[1:], "seconds_and_megabytes": seen}) + "\n")
+        record = {"command": sys.argv[1:], "git_commit": git_commit(), "hardware": hardware()}
+        args.output.write_text(json.dumps({**record, f"{unit}_and_megabytes": seen}) + "\n")
 
 
 def command(*words: object) -> list[str]:
@@ -63,29 +74,36 @@ def translation(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def training(args: argparse.Namespace, folder: Path) -> list[str]:
-    """The phrasebook's teacher with validations and checkpoints, and no end."""
+    """The phrasebook's teacher in small batches of ever other shapes, with validations and checkpoints."""
     return command(
-        "train", "phrasebook_teacher", "--output_dir", folder / "run", "--max_steps", 10**6, "--lr_scheduler_type",
-        "constant", "--lr_scheduler_kwargs", "{}", "--eval_steps", 100, "--save_steps", 100, "--max_train_examples",
-        20000, "--max_valid_examples", 50, "--bf16" if args.bf16 else "--no_bf16", "--use_cpu",
+        "train", "phrasebook_teacher", "--output_dir", folder / "run", "--max_steps", args.updates,
+        "--lr_scheduler_type", "constant", "--lr_scheduler_kwargs", "{}", "--warmup_steps", 0, "--learning_rate", 1e-3,
+        "--eval_steps", 100, "--save_steps", 100, "--logging_steps", UPDATES_BETWEEN, "--max_train_examples", 20000,
+        "--max_valid_examples", 50, "--max_tokens_per_batch", 512, "--bf16" if args.bf16 else "--no_bf16", "--use_cpu",
     )  # fmt: skip
 
 
-def watch(words: list[str], folder: Path, seconds: float | None) -> list[tuple[float, float]]:
-    """Seconds since the start and megabytes of a process, until it ends or its time is over."""
-    seen, start = [], time.monotonic()
-    with (folder / "log.txt").open("w") as log:
-        process = subprocess.Popen(words, env=ENVIRONMENT, stdout=log, stderr=subprocess.STDOUT)
+def seconds_since(start: float) -> Callable[[str], float]:
+    return lambda _: round(time.monotonic() - start, 1)
+
+
+def last_update(log: str) -> float:
+    """The last update that a log tells of; 0 before the first."""
+    return max(map(int, PROGRESS.findall(log)), default=0)
+
+
+def watch(words: list[str], log: Path, position: Callable[[str], float]) -> list[tuple[float, float]]:
+    """Megabytes of a process at each new position (seconds, updates) until it ends."""
+    seen: list[tuple[float, float]] = []
+    with log.open("w") as stream:
+        process = subprocess.Popen(words, env=ENVIRONMENT, stdout=stream, stderr=subprocess.STDOUT)
     while process.poll() is None:
-        passed = time.monotonic() - start
-        if seconds is not None and passed > seconds:
-            process.send_signal(signal.SIGTERM)
-            process.wait()
-            break
-        seen.append((round(passed, 1), resident(process.pid)))
+        place, megabytes = position(log.read_text()), resident(process.pid)
+        if megabytes and place > (seen[-1][0] if seen else 0):
+            seen.append((place, megabytes))
         time.sleep(EVERY)
-    if process.returncode not in (0, 128 + signal.SIGTERM, -signal.SIGTERM):
-        sys.exit((folder / "log.txt").read_text()[-2000:])
+    if process.returncode:
+        sys.exit(log.read_text()[-2000:])
     return seen
 
 
@@ -96,17 +114,18 @@ def resident(process: int) -> float:
     return 0.0
 
 
-def show(seen: list[tuple[float, float]]) -> None:
-    print("| seconds | MB |\n|---:|---:|")
+def show(seen: list[tuple[float, float]], unit: str) -> None:
+    print(f"| {unit} | MB |\n|---:|---:|")
     for number in range(1, NUM_ROWS + 1):
-        seconds, megabytes = seen[number * len(seen) // NUM_ROWS - 1]
-        print(f"| {seconds:.0f} | {megabytes:.0f} |")
-    half = [megabytes for _, megabytes in seen[len(seen) // 2 :]]
+        place, megabytes = seen[number * len(seen) // NUM_ROWS - 1]
+        print(f"| {place:.0f} | {megabytes:.0f} |")
+    half = seen[len(seen) // 2 :]
     early, late = half[: len(half) // 2], half[len(half) // 2 :]
-    growth = sum(late) / len(late) - sum(early) / len(early)
+    growth = fmean(megabytes for _, megabytes in late) - fmean(megabytes for _, megabytes in early)
+    slope = linear_regression(*zip(*half)).slope
     print(
-        f"\nhighest {max(megabytes for _, megabytes in seen):.0f} MB; "
-        f"last quarter against the one before: {growth:+.1f} MB"
+        f"\nhighest {max(megabytes for _, megabytes in seen):.0f} MB; last quarter against the one before: "
+        f"{growth:+.1f} MB; slope of the second half {100 * slope:+.2f} MB per 100 {unit}"
     )
 
 

@@ -10,7 +10,9 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import suppress
 
+import psutil
 import pytest
 
 from dims_hf._commands import Terminated, ending_gently
@@ -134,3 +136,40 @@ def test_workers_of_torchs_launcher_end_with_the_process_above_it(tmp_path, repo
         os.kill(launcher, number)
         process.wait(90)
     assert wait_for(lambda: all(map(is_gone, pids)), 60)
+
+
+TRAINING = (
+    "phrasebook_teacher --use_cpu --no_bf16 --d_model 16 --attention_heads 2 --ffn_dim 16 --vocab_size 200 "
+    "--max_train_examples 200 --max_valid_examples 8"
+).split()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("program", ["demo", "accelerate launch"])
+def test_sigterm_to_a_command_that_trains_in_others_leaves_none_behind(tmp_path, repository, program):
+    """accelerate's launcher of a single process passes nothing on: the worker notices by itself."""
+    if program != "demo" and sys.platform != "linux":
+        pytest.skip("only Linux tells a process that its parent has ended")
+    scripts, run = repository / "training", tmp_path / "teacher"
+    words = {
+        "demo": [scripts / "demo.py", "--output_dir", tmp_path],
+        "accelerate launch": [
+            "-m", "accelerate.commands.launch", "--cpu", scripts / "train_teacher.py", *TRAINING, "--output_dir", run
+        ],
+    }[program]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": str(repository), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    with (tmp_path / "log.txt").open("w") as log:
+        command = [sys.executable, *map(str, words)]
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+    launched: list[psutil.Process] = []
+    try:
+        assert wait_for(run.is_dir, 240), (tmp_path / "log.txt").read_text()
+        launched = psutil.Process(process.pid).children(recursive=True)
+        assert any("train_teacher.py" in " ".join(each.cmdline()) for each in launched)
+        process.terminate()
+        assert process.wait(120) in (143, -signal.SIGTERM)
+        assert wait_for(lambda: all(is_gone(each.pid) for each in launched), 120)
+    finally:
+        for each in (process, *launched):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
