@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from dims_hf._output import holding
+from dims_hf.models.capabilities import has_pretrained_encoder
 from dims_hf.native import NativeTranslator
 from dims_hf.native.library import load_library
 from dims_hf.native.model_file import BLOCK, pack_matrix, quantize_rows, write_model_file
@@ -205,7 +206,7 @@ def model_tensors(model: PreTrainedModel) -> tuple[dict[str, Any], dict[str, np.
 
 def _check_form(model: PreTrainedModel) -> None:
     config = model.config
-    if config.pretrained_encoder is not None:
+    if has_pretrained_encoder(config):
         raise ValueError(
             f"This model has a pre-trained encoder ({config.pretrained_encoder.get('model_type')}), which has no "
             "native form yet. Export with --to onnx."

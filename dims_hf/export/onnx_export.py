@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from dims_hf._output import holding
+from dims_hf.models.capabilities import has_pretrained_encoder
 
 from .folders import (
     MAX_VERIFIED,
@@ -193,7 +194,7 @@ def choose_graph(model: PreTrainedModel, graph: str, *, has_shortlist: bool = Fa
     if graph not in GRAPH_KINDS:
         raise ValueError(f"graph must be one of {', '.join(GRAPH_KINDS)}, got {graph!r}.")
     family, is_built = model.config.model_type, model.config.model_type in GRAPHS
-    if model.config.pretrained_encoder is not None:
+    if has_pretrained_encoder(model.config):
         family, is_built = f"{family} with a pre-trained encoder", False
     if graph == "built" and not is_built:
         raise ValueError(
@@ -240,7 +241,7 @@ def write_traced(
         "max_source_length": config.max_source_length,
         "by_row": sorted({name for graph in traced.values() for name in graph.by_row}),
         **({"blank_token_id": config.blank_token_id} if config.writes_alignments else {}),
-        **({} if config.pretrained_encoder is None else {"source_vocab_size": config.source_vocab_size}),
+        **({"source_vocab_size": config.source_vocab_size} if has_pretrained_encoder(config) else {}),
         **(TranslationGraph.length_bounds(config) if config.predicts_length else {}),
     }
     some = next(iter(traced.values())).model

@@ -35,4 +35,10 @@ def empty_token_id(config: PreTrainedConfig) -> int | None:
     return getattr(config, "empty_token_id", None)
 
 
-__all__ = ["empty_token_id", "is_non_autoregressive", "longest_source", "predicts_length"]
+def has_pretrained_encoder(config: PreTrainedConfig) -> bool:
+    """Whether sources are read by an encoder of transformers, with a tokenizer of its own."""
+    # Not declared by configurations whose older code came with a checkpoint.
+    return getattr(config, "pretrained_encoder", None) is not None
+
+
+__all__ = ["empty_token_id", "has_pretrained_encoder", "is_non_autoregressive", "longest_source", "predicts_length"]

@@ -143,10 +143,8 @@ def test_markdown_has_table_ratios_limits_and_what_is_missing():
     ratio = "1 | 4.00× [4.00–4.00] | 3 / 5 | must reached | 2.0 | 8.0"
     assert f"| one pass, ONNX int8 | CTranslate2 int8 12-1 | {ratio} |" in text
     found = unavailable(results)
-    assert found[:2] == [
-        ["10 passes, ONNX int8 (cpu)", "no such thing"],
-        ["one pass, torch int8 (cpu)", "no such thing"],
-    ]
+    assert ["10 passes, ONNX int8 (cpu)", "no such thing"] in found
+    assert ["one pass, torch int8 (cpu)", "no such thing"] in found
     assert ["onnx-fp32 against ctranslate2-fp32 of the same layers, batch 1", PLACE] in found and len(found) == 2 + 5
     assert [row[0] for row in table(results)[1][0][1]] == ["one pass, ONNX int8", "CTranslate2 int8 12-1"]
 
