@@ -25,7 +25,7 @@ def main() -> int:
     import torch
     import transformers  # noqa: F401
 
-    from dims_hf.reports.provenance import git_commit, hardware
+    from dims_hf.reports import provenance
     from tests.kills import harness
     from tests.kills.stages import make_stages
 
@@ -41,7 +41,9 @@ def main() -> int:
     torch.set_num_threads(1)
     counts: dict[str, Counter[str]] = {}
     command = " ".join(["python", "training/kill.py", *sys.argv[1:]])
-    record = {"command": command, "git_commit": git_commit(), "hardware": hardware(), "stages": {}}
+    commit = provenance.git_commit()
+    provenance.git_commit = lambda: commit  # all runs name the same, should the checkout move on meanwhile
+    record = {"command": command, "git_commit": commit, "hardware": provenance.hardware(), "stages": {}}
     begin = time.monotonic()
     with tempfile.TemporaryDirectory() as scratch:
         work = Path(scratch, "work")
