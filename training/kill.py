@@ -9,6 +9,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from random import Random
 
@@ -25,7 +26,6 @@ def main() -> int:
     import torch
     import transformers  # noqa: F401
 
-    from dims_hf.reports import provenance
     from tests.kills import harness
     from tests.kills.stages import make_stages
 
@@ -41,6 +41,7 @@ def main() -> int:
     torch.set_num_threads(1)
     counts: dict[str, Counter[str]] = {}
     command = " ".join(["python", "training/kill.py", *sys.argv[1:]])
+    provenance = import_module("dims_hf.reports.provenance")  # its room exports a function of that name
     commit = provenance.git_commit()
     provenance.git_commit = lambda: commit  # all runs name the same, should the checkout move on meanwhile
     record = {"command": command, "git_commit": commit, "hardware": provenance.hardware(), "stages": {}}
