@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,8 @@ from dims_hf.translation.torch_runtime import TorchRuntime
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 Translate = Callable[[Sequence[str]], "list[Translation]"]
 """Texts in, one translation each out."""
@@ -267,6 +270,7 @@ def _peer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **search: 
 def _scores(contestant: Contestant, sets: Sequence[TestSet], tokenizer: str) -> dict[str, Any]:
     scores = {}
     for each in sets:
+        logger.info("%s translates the %s sentences of %s.", contestant.label, f"{len(each.sources):,}", each.name)
         translations = contestant.outputs[each.name] = contestant.translate(each.sources)
         output = SystemOutput(each.sources, each.references, translations, None, tokenizer)
         scores[each.name] = measure(output)
@@ -284,7 +288,8 @@ def _latencies(
     for each in contestants:
         found[each.label] = {str(size): [] for size in _NUM_TIMED}
         each.translate(sources[: max(_NUM_TIMED)])
-    for _ in range(rounds):
+    for number in range(rounds):
+        logger.info("Latency of %d systems, round %d of %d.", len(contestants), number + 1, rounds)
         for size, count in _NUM_TIMED.items():
             calls = [sources[start : start + size] for start in range(0, min(count, len(sources)), size)]
             for each in contestants:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -57,6 +58,9 @@ def _rank(arguments: dict[str, Any], test_sets: list[str]) -> None:
         raise ValueError(f"--leaderboard does not take {options}. Name models with --system, corpora with --test-set.")
     from dims_hf.benchmark import run_leaderboard
     from dims_hf.reports import leaderboard_markdown
+
+    logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
+    logging.getLogger("dims_hf").setLevel(logging.INFO)
 
     results = run_leaderboard(
         dict(map(_named_path, arguments["system"])),
