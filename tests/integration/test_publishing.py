@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 from huggingface_hub import ModelCard
 
+from dims_hf.data.beam_search import BeamTranslator
 from dims_hf.evaluation import evaluate_model
 from dims_hf.reports import make_results, provenance, save_results
+from dims_hf.translation import load_model
 
 
 pytestmark = pytest.mark.slow
@@ -41,6 +43,13 @@ sys.argv = ["publish.py", {model!r}, {output!r}, "--results", {results!r}, "--mo
 runpy.run_path({script!r}, run_name="__main__")
 result = None
 """
+TRANSLATE_WORD_BY_WORD = """
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
+model = AutoModelForSeq2SeqLM.from_pretrained("tester/{name}")
+tokenizer = AutoTokenizer.from_pretrained("tester/{name}")
+output = model.generate(**tokenizer({texts!r}, return_tensors="pt", padding=True), num_beams=5, max_new_tokens=50)
+result = tokenizer.batch_decode(output, skip_special_tokens=True)
+"""
 TEXTS = ["Where did you buy that book?", "I am here."]
 
 
@@ -62,6 +71,11 @@ def test_model_folder_goes_to_the_hub_as_it_is_and_translates_from_there(
     assert {each: uploaded[each] for each in local} == local
     card = ModelCard(uploaded["README.md"].decode())
     assert card.data.license and card.data.library_name == "transformers" and card.data.pipeline_tag == "translation"
+    if "autoregressive" in card.data.tags:
+        theirs = run_python(TRANSLATE_WORD_BY_WORD.format(name=name, texts=TEXTS), package=False, **online)
+        model, tokenizer = load_model(folder, device="cpu")
+        assert [text.strip() for text in theirs] == [row.text for row in BeamTranslator(model, tokenizer)(TEXTS)]
+        return
     theirs = run_python(TRANSLATE.format(name=name, texts=TEXTS), package=False, **online)
     assert theirs == pipeline("translation", model=str(folder))(TEXTS)
 
