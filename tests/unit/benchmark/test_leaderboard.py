@@ -46,7 +46,7 @@ def test_scores_are_those_of_the_translations_and_the_peer_is_the_baseline(place
     ours = [system for system in results["systems"] if system["name"] == "mine"]
     assert [system["decoding"] for system in ours] == ["1 pass", "2 passes"]
     peers = [(system["decoding"], system["runtime"]) for system in results["systems"] if system["name"] == "peer"]
-    assert peers[:2] == [("greedy", "torch fp32"), ("beam 5", "torch fp32")]
+    assert peers[0] == ("greedy", "torch fp32") and peers[-1][0] == "beam 5"
     for number, system in enumerate(results["systems"]):
         written = (board / "translations" / f"{number:02d}.small.txt").read_text(encoding="utf-8").splitlines()
         assert set(system["scores"]) == {"small", "small, near=0", "small, near=1"}
