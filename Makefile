@@ -26,7 +26,7 @@ OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_
 
 help:
 	@echo "make demo       train a small teacher, distil it, compare the two (8 minutes on 2 CPU cores, 19 without bf16)"
-	@echo "make test       the test suite without the slow tests (9 minutes on 2 CPU cores)"
+	@echo "make test       the test suite without the slow tests (6 minutes on 2 CPU cores)"
 	@echo "make test-all   all tests: trainings, kills, notebooks, documented commands too (20 minutes)"
 	@echo "make leaderboard  quality and latency of the shipped models: TEST_SETS=\"NAME=FOLDER ...\""
 	@echo "make check      what CI runs: quality, types, doctest, docs, test, package"
