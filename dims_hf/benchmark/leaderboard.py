@@ -26,7 +26,7 @@ from dims_hf.evaluation.bleu import paired_bootstrap, usable_tokenizer
 from dims_hf.evaluation.evaluator import measure
 from dims_hf.evaluation.metrics import SystemOutput
 from dims_hf.models.capabilities import is_non_autoregressive
-from dims_hf.reports.evaluation import subsets_from_columns
+from dims_hf.reports.evaluation import subsets_from_columns, write_translations
 from dims_hf.reports.figures import STYLES, new_figure, save_figure
 from dims_hf.reports.files import write_json, write_text
 from dims_hf.reports.leaderboard import leaderboard_markdown
@@ -50,7 +50,6 @@ Translate = Callable[[Sequence[str]], "list[Translation]"]
 _NUM_TIMED = {1: 48, 32: 128}
 _ROUNDS = 5
 _PEER_BEAMS = 5
-_NUM_SAMPLES = 1000
 
 
 @dataclass(frozen=True)
@@ -228,13 +227,10 @@ def _export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: 
         try:
             export_native(model, tokenizer, folder / "native", num_iterations=1)
             return "native int8", folder / "native"
-        except ValueError:
-            # a family without a native form
-            pass
-    try:
-        import onnx  # noqa: F401
-        import onnxruntime  # noqa: F401
-    except ImportError:
+        except ValueError as error:
+            # such as a family without a native form
+            logger.info("%s has no native export, and is exported to ONNX: %s", folder.name, error)
+    if not all(map(find_spec, ("onnx", "onnxruntime"))):
         return None
     export_onnx(model, tokenizer, folder / "onnx", int8=True, num_iterations=1)
     return "ONNX int8", folder / "onnx"
@@ -283,7 +279,6 @@ def _latencies(
         each.label: {str(size): [] for size in _NUM_TIMED} for each in contestants
     }
     for each in contestants:
-        found[each.label] = {str(size): [] for size in _NUM_TIMED}
         each.translate(sources[: max(_NUM_TIMED)])
     for number in range(rounds):
         logger.info("Latency of %d systems, round %d of %d.", len(contestants), number + 1, rounds)
@@ -330,7 +325,7 @@ def _comparisons(
             references = [each.references[row] for row in rows]
             yield {
                 "test_set": name,
-                **paired_bootstrap(systems, references, num_samples=_NUM_SAMPLES, seed=seed, tokenize=tokenizer),
+                **paired_bootstrap(systems, references, seed=seed, tokenize=tokenizer),
             }
 
 
@@ -339,17 +334,13 @@ def _write(results: Mapping[str, Any], contestants: Sequence[Contestant], folder
     write_text(leaderboard_markdown(results), folder / "leaderboard.md")
     for number, each in enumerate(contestants):
         for name, translations in each.outputs.items():
-            lines = [" ".join(translation.text.split()) for translation in translations]
-            write_text("\n".join(lines) + "\n", folder / "translations" / f"{number:02d}.{_file_name(name)}.txt")
+            texts = [translation.text for translation in translations]
+            write_translations(texts, folder / "translations", f"{number:02d}", name)
     try:
         plot_leaderboard(results, folder / "leaderboard.png")
     except ModuleNotFoundError as error:
         if error.name != "matplotlib":
             raise
-
-
-def _file_name(name: str) -> str:
-    return "".join(letter if letter.isalnum() or letter in "-_" else "_" for letter in name)
 
 
 def plot_leaderboard(results: Mapping[str, Any], path: str | os.PathLike[str]) -> Path:

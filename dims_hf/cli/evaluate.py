@@ -13,28 +13,17 @@ from dims_hf.cli.parsing import CommandParser
 
 
 _FOR_LEADERBOARDS = ("source_lang", "target_lang", "split", "max_examples", "output_dir", "bleu_tokenizer")
-_NOT_FOR_LEADERBOARDS = (
-    "teacher",
-    "student",
-    "data",
-    "iterations",
-    "length_beams",
-    "length_edges",
-    "num_length_buckets",
-    "oracle_length",
-    "keep_repeats",
-    "max_tokens_per_batch",
-    "device",
-    "dtype",
-)
 
 
 def main(argv: Sequence[str]) -> None:
     """Score models on a test set, and write the table to standard output; `training/evaluate.py` does the same."""
-    arguments = vars(_make_parser().parse_words(argv))
+    parser = _make_parser()
+    arguments = vars(parser.parse_words(argv))
     test_sets = arguments.pop("test_set")
     if arguments.pop("leaderboard"):
-        _rank(arguments, test_sets)
+        others = arguments.keys() - {"system", *_FOR_LEADERBOARDS}
+        given = [name for name in arguments if name in others and arguments[name] != parser.get_default(name)]
+        _rank(arguments, test_sets, refused=given)
         return
     if arguments["data"] is None or test_sets:
         raise ValueError("Give the corpus with --data. --test-set belongs to --leaderboard.")
@@ -50,18 +39,16 @@ def main(argv: Sequence[str]) -> None:
     write_table(run_evaluation(models, **arguments))
 
 
-def _rank(arguments: dict[str, Any], test_sets: list[str]) -> None:
-    """All systems on all test sets, with latency and significance."""
-    given = [name for name in _NOT_FOR_LEADERBOARDS if arguments[name] != _make_parser().get_default(name)]
-    if given:
-        options = ", ".join("--" + name.replace("_", "-") for name in given)
+def _rank(arguments: dict[str, Any], test_sets: list[str], *, refused: list[str]) -> None:
+    """All systems on all test sets, with latency and significance; options that say nothing here are refused."""
+    if refused:
+        options = ", ".join("--" + name.replace("_", "-") for name in refused)
         raise ValueError(f"--leaderboard does not take {options}. Name models with --system, corpora with --test-set.")
     from dims_hf.benchmark import run_leaderboard
     from dims_hf.reports import leaderboard_markdown
 
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dims_hf").setLevel(logging.INFO)
-
     results = run_leaderboard(
         dict(map(_named_path, arguments["system"])),
         dict(_named(word, "--test-set") for word in test_sets),

@@ -39,7 +39,7 @@ from dims_hf.data.beam_search import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
-from dims_hf.models.capabilities import longest_source, predicts_length
+from dims_hf.models.capabilities import has_pretrained_encoder, longest_source, predicts_length
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
     TRAINING_SUMMARY as TRAINING_SUMMARY,
@@ -451,7 +451,7 @@ def make_model(
 def take_pretrained_encoder(config: PreTrainedConfig, place: str) -> None:
     """Gives a configuration the pre-trained encoder of the model that training starts from, where that has one."""
     given = AutoConfig.from_pretrained(resolve_model(place), trust_remote_code=False)
-    if getattr(given, "pretrained_encoder", None) is not None:
+    if has_pretrained_encoder(given):
         for name in ENCODER_FIELDS:
             setattr(config, name, getattr(given, name))
 

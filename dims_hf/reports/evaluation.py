@@ -138,6 +138,13 @@ def write_evaluation(results: Mapping[str, Any], output_dir: str | os.PathLike[s
     return files
 
 
+def write_translations(texts: Sequence[str], folder: Path, *parts: str) -> Path:
+    """Writes translations, one in a line, to a file named after the system and how it decoded."""
+    name = ".".join(re.sub(r"[^\w.-]+", "_", part) for part in parts)
+    lines = [" ".join(text.split()) for text in texts]
+    return write_text("\n".join(lines) + "\n", folder / f"{name}.txt")
+
+
 def subsets_from_columns(corpus: Dataset) -> dict[str, list[bool]]:
     """Subsets `{column}={value}` from every column beside `source` and `target` that has few distinct values."""
     subsets = {}
@@ -171,9 +178,7 @@ class _Decoded:
         if self.folder is not None:
             length = "reference_length" if is_oracle else f"beam{beam}"
             how = [f"iter{count}", length] if decoding is None else [decoding]
-            name = ".".join(re.sub(r"[^\w.-]+", "_", part) for part in (self.system, *how))
-            lines = [" ".join(text.split()) for text in texts]
-            write_text("\n".join(lines) + "\n", self.folder / f"{name}.txt")
+            write_translations(texts, self.folder, self.system, *how)
 
     def by_iterations(self, system: str, length_beam_size: int) -> dict[int, list[str]]:
         """Number of iterations to hypotheses of one system."""

@@ -104,6 +104,7 @@ def test_weights_that_were_not_measured_and_examples_that_are_not_there_are_refu
         (["--leaderboard", "--test-set", "a=b"], "a model and a test set"),
         (["--leaderboard", "--system", "a=b", "--test-set", "corpus"], "--test-set takes NAME=PATH"),
         (["--leaderboard", "--student", "a", "--iterations", "2"], "does not take --student, --iterations"),
+        (["--leaderboard", "--decoding", "a:num_iterations=1"], "does not take --decoding"),
         (["--student", "a"], "Give the corpus with --data"),
         (["--student", "a", "--data", "b", "--test-set", "a=b"], "belongs to --leaderboard"),
     ],
