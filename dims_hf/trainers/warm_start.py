@@ -19,7 +19,6 @@ from transformers import (
     AutoConfig,
     AutoModel,
     AutoTokenizer,
-    MarianMTModel,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
