@@ -230,6 +230,7 @@ if TYPE_CHECKING:
         NATTrainingArguments as NATTrainingArguments,
         TokenBudgetBatchSampler as TokenBudgetBatchSampler,
         load_encoder_tokenizer as load_encoder_tokenizer,
+        start_from_autoregressive as start_from_autoregressive,
         warm_start_encoder as warm_start_encoder,
     )
     from dims_hf.translation import (
@@ -480,6 +481,7 @@ _ROOMS = {
         "NATTrainingArguments",
         "TokenBudgetBatchSampler",
         "load_encoder_tokenizer",
+        "start_from_autoregressive",
         "warm_start_encoder",
     ),
     "export": (

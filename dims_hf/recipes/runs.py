@@ -40,6 +40,7 @@ from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
 from dims_hf.models.capabilities import has_pretrained_encoder, longest_source, predicts_length
+from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
     TRAINING_SUMMARY as TRAINING_SUMMARY,
@@ -54,7 +55,12 @@ from dims_hf.reports.files import write_text
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer, check_teacher, load_teacher
 from dims_hf.trainers.nat_trainer import NATTrainer
-from dims_hf.trainers.warm_start import ENCODER_FIELDS, load_encoder_tokenizer, warm_start_encoder
+from dims_hf.trainers.warm_start import (
+    ENCODER_FIELDS,
+    load_encoder_tokenizer,
+    start_from_autoregressive,
+    warm_start_encoder,
+)
 from dims_hf.translation.loading import load_checkpoint, resolve_model
 
 
@@ -132,7 +138,10 @@ class ModelArguments:
     model_type: str = field(default="cmlm", metadata={"help": f"One of {', '.join(MODELS)}."})
     init: str | None = field(
         default=None,
-        metadata={"help": "Folder or Hub id of a model of this family and size to start from, with its tokenizer."},
+        metadata={
+            "help": "Folder or Hub id of a model to start from, with its tokenizer: of this family and size, or an "
+            "autoregressive one of this size, whose embeddings and layers are taken."
+        },
     )
     encoder_name_or_path: str | None = field(
         default=None,
@@ -459,12 +468,16 @@ def take_pretrained_encoder(config: PreTrainedConfig, place: str) -> None:
 def start_from(model: PreTrainedModel, place: str) -> None:
     """
     Gives a model the weights of a trained one: of its own family, or of one that lacks some heads beside the encoder
-    and the decoder, which stay fresh then (a CMLM's, for a CMLM with a field).
+    and the decoder, which stay fresh then (a CMLM's, for a CMLM with a field; see [`start_from_autoregressive`] for an
+    autoregressive one).
 
     Raises:
         ValueError: for a model of another family or size, naming what differs.
     """
     given = load_checkpoint(resolve_model(place), dtype=torch.float32)
+    if not isinstance(given, NATForConditionalGeneration):
+        start_from_autoregressive(model, given, place)
+        return
     names = _field_names(type(given.config)) & _field_names(type(model.config))
     for name in sorted(names - _MAY_DIFFER):
         ours, theirs = getattr(model.config, name), getattr(given.config, name)

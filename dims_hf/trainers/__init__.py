@@ -8,7 +8,7 @@ from dims_hf.trainers.checkpoints import BestCheckpoints
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.dims_trainer import DiMSTrainer
 from dims_hf.trainers.nat_trainer import NATTrainer
-from dims_hf.trainers.warm_start import load_encoder_tokenizer, warm_start_encoder
+from dims_hf.trainers.warm_start import load_encoder_tokenizer, start_from_autoregressive, warm_start_encoder
 
 
 __all__ = [
@@ -20,5 +20,6 @@ __all__ = [
     "NATTrainingArguments",
     "TokenBudgetBatchSampler",
     "load_encoder_tokenizer",
+    "start_from_autoregressive",
     "warm_start_encoder",
 ]

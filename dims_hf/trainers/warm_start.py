@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Warm start: a translation model whose encoder is a pre-trained one of transformers (BERT, RoBERTa, XLM-R, …)."""
+"""
+Warm start: a translation model whose encoder is a pre-trained one of transformers (BERT, RoBERTa, XLM-R, …), or whose
+layers are those of an autoregressive model.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,8 @@ from transformers import (
 )
 from transformers.utils import logging as transformers_logging
 
+from dims_hf.models.capabilities import has_pretrained_encoder
+from dims_hf.models.modeling_nat import NATEmbeddedStack
 from dims_hf.models.modeling_pretrained_encoder import FIRST_POSITIONS, NATPretrainedEncoder
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.translation.loading import check_finite, resolve_model
@@ -247,3 +252,82 @@ def _fill_encoder(target: PreTrainedModel, source: PreTrainedModel, rows: list[i
     weights[names[0]] = table[rows].to(trimmed.dtype)
     missing, _ = target.load_state_dict(weights, strict=False)
     assert not missing, missing
+
+
+# Sizes and functions that an autoregressive model must share with the model that starts from it.
+_SHARED_FIELDS = (
+    "d_model",
+    "encoder_layers",
+    "decoder_layers",
+    "encoder_attention_heads",
+    "decoder_attention_heads",
+    "encoder_ffn_dim",
+    "decoder_ffn_dim",
+    "activation_function",
+    "scale_embedding",
+    "bos_token_id",
+    "pad_token_id",
+    "eos_token_id",
+)
+
+
+@torch.no_grad()
+def start_from_autoregressive(model: NATForConditionalGeneration, given: PreTrainedModel, name: str) -> None:
+    """
+    Gives a model the token embeddings and the layers of an autoregressive one of the same sizes and tokenizer.
+
+    The encoder's states are then those of the autoregressive model. Its decoder's layers are a start only: they had
+    never seen what comes after a position. The sinusoids become the first values of the learned positions; tokens
+    that were added to the tokenizer, such as a blank, and what is beside embeddings and layers keep their weights.
+
+    Source of the idea: encoders of one-pass models that start from their teacher's, Gu et al. 2018, §5.1.
+
+    Args:
+        model (`NATForConditionalGeneration`): of any family of this package; changed in place.
+        given (`PreTrainedModel`): an autoregressive model, such as [`make_autoregressive_model`] makes.
+        name (`str`): what messages call the autoregressive model.
+
+    Raises:
+        ValueError: for a model of another architecture, size or vocabulary, naming what differs.
+    """
+    _check_autoregressive(model.config, given, name)
+    if type(model.model.encoder).combine_positions is not NATEmbeddedStack.combine_positions:
+        raise ValueError(
+            f"init={name} adds positions to embeddings, a {model.config.model_type} model does not. Start from a "
+            "model of its own family."
+        )
+    weights = {key: value for key, value in given.model.state_dict().items() if ".layers." in key}
+    ours = model.model.state_dict()
+    unfit = [key for key, value in weights.items() if key not in ours or ours[key].shape != value.shape]
+    assert not unfit, unfit  # layers of every family have Marian's names, and the sizes were compared
+    model.model.load_state_dict(weights, strict=False)
+    table = cast(nn.Embedding, given.get_input_embeddings()).weight
+    cast(nn.Embedding, model.get_input_embeddings()).weight[: len(table)] = table
+    sinusoids = type(given.model.encoder.embed_positions)(model.config.max_position_embeddings, model.config.d_model)
+    for stack in (model.model.encoder, model.model.decoder):
+        # Marian's first token is at row 0, ours at row 2: row 1 is padding's
+        cast(nn.Embedding, stack.embed_positions).weight[2:] = sinusoids.create_weight()
+
+
+def _check_autoregressive(config: Any, given: PreTrainedModel, name: str) -> None:
+    theirs = given.config
+    if theirs.model_type != "marian":
+        raise ValueError(
+            f"init={name} is a {theirs.model_type} model. Start from one of this package, or from an autoregressive "
+            "one that train-autoregressive made (marian)."
+        )
+    if has_pretrained_encoder(config):
+        raise ValueError(
+            f"init={name} has an encoder of its own, and so has encoder_name_or_path. Leave out one of the two."
+        )
+    if given.config.vocab_size > config.vocab_size or not theirs.share_encoder_decoder_embeddings:
+        raise ValueError(
+            f"init={name} has not one table of at most {config.vocab_size} tokens for source and target. Train it "
+            "with the tokenizer of this model."
+        )
+    for field in _SHARED_FIELDS:
+        if getattr(theirs, field) != getattr(config, field):
+            raise ValueError(
+                f"init={name} has {field}={getattr(theirs, field)}, this model {getattr(config, field)}. Give the "
+                "recipe the same (family_settings takes what has no name of its own there)."
+            )

@@ -11,14 +11,17 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import DatasetDict
 from safetensors.torch import load_file, save_file
-from transformers import AutoModel, GPT2Config, MarianConfig, MarianMTModel
+from transformers import AutoModel, GPT2Config, MarianConfig, MarianMTModel, T5Config, T5ForConditionalGeneration
 
 from dims_hf import MODELS, CMLMConfig, CMLMForConditionalGeneration, NATConfig, SourceTargetTokenizer
-from dims_hf.data import join_tokenizers, train_tokenizer
+from dims_hf.data import join_tokenizers, save_tokenizer, train_tokenizer
 from dims_hf.export import export_onnx
 from dims_hf.export.native_export import model_tensors
-from dims_hf.trainers import load_encoder_tokenizer, warm_start_encoder
+from dims_hf.recipes.autoregressive import AutoregressiveModelArguments, make_autoregressive_model
+from dims_hf.recipes.runs import ModelArguments, make_model, make_tokenizer
+from dims_hf.trainers import load_encoder_tokenizer, start_from_autoregressive, warm_start_encoder
 from dims_hf.translation import load_checkpoint, translate
 from tests.fixtures.encoders import ENCODERS
 from tests.fixtures.teachers import make_sources
@@ -312,3 +315,90 @@ def test_traced_graphs_translate_as_the_model_does(model_type: str, int8: bool, 
     assert runtime.tokenizer(SOURCES[:5])["input_ids"] == tokenizer(SOURCES[:5])["input_ids"]
     with pytest.raises(ValueError, match="outside the model's vocabulary"):
         translator.generate(*translator.pad([[0, len(tokenizer.source_tokenizer), 2]]))
+
+
+# --- from an autoregressive model
+
+
+@pytest.fixture
+def autoregressive() -> MarianMTModel:
+    """An autoregressive model in evaluation mode, of the sizes above and a tokenizer of a few words."""
+    arguments = AutoregressiveModelArguments(
+        d_model=16, encoder_layers=2, decoder_layers=2, attention_heads=4, ffn_dim=24, max_position_embeddings=40
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        return make_autoregressive_model(arguments, train_tokenizer(["der Hund", "die Katze"], 300)).eval()
+
+
+@pytest.mark.parametrize("family", [family for family in MODELS if family != "cmlmc"])
+def test_states_of_the_encoder_are_those_of_the_autoregressive_model(family: str, autoregressive: MarianMTModel):
+    config_class, _, model_class = MODELS[family]
+    config = autoregressive.config
+    vocab_size = config.vocab_size + 1  # one token more, as a blank is
+    layers = {"encoder_layers": 2, "decoder_layers": 2}
+    # more positions than the autoregressive model's 40; a graph model's own function is gelu
+    sizes: dict[str, Any] = {**SIZES, **layers, "max_position_embeddings": 60, "activation_function": "relu"}
+    model = model_class(config_class(vocab_size=vocab_size, **sizes)).eval()
+    fresh = model.get_input_embeddings().weight[-1].clone()
+    start_from_autoregressive(model, autoregressive, "peer")
+    ids = torch.tensor([[0, 7, 9, 11, 2], [0, 8, 2, 1, 1]])
+    mask = ids.ne(1)
+    with torch.no_grad():
+        ours = model.get_encoder()(input_ids=ids, attention_mask=mask)[0]
+        theirs = autoregressive.get_encoder()(input_ids=ids, attention_mask=mask)[0]
+    assert torch.allclose(ours[mask], theirs[mask], atol=1e-6)
+    taken = dict(model.model.decoder.layers.named_parameters())
+    for name, weight in autoregressive.model.decoder.layers.named_parameters():
+        assert torch.equal(taken[name], weight)
+    assert torch.equal(model.get_input_embeddings().weight[-1], fresh)
+    assert model.lm_head.weight is model.get_input_embeddings().weight
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"encoder_layers": 3}, "has encoder_layers=2, this model 3. Give the recipe the same"),
+        ({"activation_function": "gelu"}, "has activation_function=relu, this model gelu"),
+        ({"vocab_size": 10}, "has not one table of at most 10 tokens"),
+    ],
+)
+def test_an_autoregressive_model_that_does_not_fit_is_refused(
+    fields: dict[str, Any], message: str, autoregressive: MarianMTModel
+):
+    sizes = {**SIZES, "encoder_layers": 2, "decoder_layers": 2, "vocab_size": autoregressive.config.vocab_size}
+    model = CMLMForConditionalGeneration(CMLMConfig(**{**sizes, **fields}))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(ValueError, match=f"init=peer {message}"):
+        start_from_autoregressive(model, autoregressive, "peer")
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+def test_a_family_that_projects_positions_is_refused(autoregressive: MarianMTModel):
+    config_class, _, model_class = MODELS["cmlmc"]
+    sizes = {**SIZES, "encoder_layers": 2, "decoder_layers": 2, "scale_embedding": True}
+    model = model_class(config_class(vocab_size=autoregressive.config.vocab_size, **sizes))
+    with pytest.raises(ValueError, match="init=peer adds positions to embeddings, a cmlmc model does not"):
+        start_from_autoregressive(model, autoregressive, "peer")
+
+
+def test_a_recipe_starts_from_an_autoregressive_folder(autoregressive: MarianMTModel, tmp_path: Path):
+    folder = tmp_path / "peer"
+    autoregressive.save_pretrained(folder)
+    save_tokenizer(train_tokenizer(["der Hund", "die Katze"], 300), folder)
+    arguments = ModelArguments(
+        model_type="imputer", init=str(folder), d_model=16, encoder_layers=2, decoder_layers=2, attention_heads=4,
+        ffn_dim=24, max_position_embeddings=40,
+    )  # fmt: skip
+    tokenizer = make_tokenizer(arguments, DatasetDict(), tmp_path / "run", is_first=True)
+    model = make_model(arguments, tokenizer)
+    assert model.config.vocab_size == autoregressive.config.vocab_size + 1 == model.config.blank_token_id + 1
+    first = "encoder.layers.0.fc1.weight"
+    assert torch.equal(model.model.state_dict()[first], autoregressive.model.state_dict()[first])
+
+
+def test_another_encoder_decoder_of_transformers_is_no_start(tmp_path: Path):
+    sizes: dict[str, Any] = {"d_model": 16, "d_kv": 4, "d_ff": 24, "num_layers": 1, "num_heads": 4, "vocab_size": 30}
+    model = CMLMForConditionalGeneration(CMLMConfig(vocab_size=30, **SIZES))
+    with pytest.raises(ValueError, match="init=other is a t5 model. Start from one of this package"):
+        start_from_autoregressive(model, T5ForConditionalGeneration(T5Config(**sizes)), "other")
