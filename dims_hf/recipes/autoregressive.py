@@ -21,6 +21,7 @@ from dims_hf.recipes.runs import (
     refuse_references,
     run_training,
     shared_tokenizer,
+    start_from,
     start_logging,
 )
 from dims_hf.trainers.autoregressive import AutoregressiveTrainer, AutoregressiveTrainingArguments
@@ -70,6 +71,8 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
             return Path(args.output_dir)
         set_seed(args.seed)
         model = make_autoregressive_model(model_args, tokenizer)
+        if model_args.init is not None:
+            start_from(model, model_args.init)
         trainer = AutoregressiveTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
         return run_training(trainer, parts)
 

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import (
@@ -39,7 +39,12 @@ from dims_hf.data.beam_search import model_fingerprint
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
-from dims_hf.models.capabilities import has_pretrained_encoder, longest_source, predicts_length
+from dims_hf.models.capabilities import (
+    has_pretrained_encoder,
+    is_non_autoregressive,
+    longest_source,
+    predicts_length,
+)
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
@@ -81,7 +86,9 @@ _SET_BY_RECIPES = frozenset(
 )  # fmt: skip
 
 # Fields in which a model may differ from the one it starts from: they shape no weight and no prediction.
-_MAY_DIFFER = frozenset(("dropout", "attention_dropout", "activation_dropout", "length_loss_weight", "masks_alone"))
+_MAY_DIFFER = frozenset(
+    ("dropout", "attention_dropout", "activation_dropout", "length_loss_weight", "masks_alone", "use_cache")
+)
 
 # Settings that a reader of a model card wants to see, in this order.
 _CARD_SETTINGS = (
@@ -475,8 +482,8 @@ def start_from(model: PreTrainedModel, place: str) -> None:
         ValueError: for a model of another family or size, naming what differs.
     """
     given = load_checkpoint(resolve_model(place), dtype=torch.float32)
-    if not isinstance(given, NATForConditionalGeneration):
-        start_from_autoregressive(model, given, place)
+    if is_non_autoregressive(model.config) and not is_non_autoregressive(given.config):
+        start_from_autoregressive(cast(NATForConditionalGeneration, model), given, place)
         return
     names = _field_names(type(given.config)) & _field_names(type(model.config))
     for name in sorted(names - _MAY_DIFFER):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from safetensors.torch import load_file
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, MarianMTModel
 
 from dims_hf.recipes.autoregressive import (
@@ -268,6 +269,19 @@ def test_run_writes_a_summary_and_averages_its_best(run: SimpleNamespace):
 def test_run_of_other_settings_in_the_same_folder_is_refused(run: SimpleNamespace):
     with pytest.raises(ValueError, match="holds a run with seed=3, this recipe says seed=4"):
         train_autoregressive([*run.words, "--seed", "4"])
+
+
+def test_training_goes_on_from_a_trained_model(run: SimpleNamespace, tmp_path: Path):
+    start = ["--init", str(run.folder), "--max_steps", "1", "--learning_rate", "1e-9", "--warmup_steps", "0"]
+    saves = ["--eval_steps", "1", "--save_steps", "1", "--num_best_checkpoints", "0"]
+    train_autoregressive([run.words[0], "--output_dir", str(tmp_path / "on"), *start, *saves])
+    ours, theirs = (load_file(folder / "model.safetensors") for folder in (tmp_path / "on", run.folder))
+    assert ours.keys() == theirs.keys()
+    for name, weight in theirs.items():
+        torch.testing.assert_close(ours[name], weight, atol=1e-6, rtol=0)
+    assert (tmp_path / "on" / "tokenizer.json").read_bytes() == (run.folder / "tokenizer.json").read_bytes()
+    with pytest.raises(ValueError, match="has encoder_layers=1, this recipe says 2. Give the recipe the sizes"):
+        train_autoregressive([run.words[0], "--output_dir", str(tmp_path / "deep"), *start, "--encoder_layers", "2"])
 
 
 @pytest.mark.parametrize("name", ["phrasebook", "tatoeba_en_de"])
