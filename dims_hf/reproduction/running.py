@@ -29,7 +29,7 @@ from dims_hf.reports.files import write_text
 from dims_hf.reports.results import load_results
 from dims_hf.reproduction.speed import measure_speed
 from dims_hf.reproduction.study import Run, Study
-from dims_hf.reproduction.worker import COLLAPSED
+from dims_hf.reproduction.worker import COLLAPSED, FULL
 
 
 # Name to arguments of `generate`.
@@ -177,7 +177,7 @@ class Runner:
             self.say(f"{place} {end}")
             return None
         words = _last_words(outcome.folder / LOG)
-        if _disk_is_full(outcome.folder, words):
+        if status == FULL or _disk_is_full(outcome.folder, words):
             # every other run would fail as well, for the same reason
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(outcome.folder))
         return f"exit status {status}: {words}"
