@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from dims_hf import _commands
 from dims_hf.recipes import runs as training_runs
 from dims_hf.reproduction import worker
 from dims_hf.reproduction.running import Outcome
@@ -50,5 +51,6 @@ def test_worker_that_finds_the_disk_full_ends_with_a_status_of_its_own(
         raise RuntimeError("writing failed") from OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
 
     monkeypatch.setattr(training_runs, "distill", fill)
+    monkeypatch.setattr(_commands, "_forget_output", lambda: None)  # it closes what pytest reads
     assert worker.main(["student", str(tmp_path / "recipe.yaml")]) == worker.FULL
     assert capsys.readouterr().err.startswith("error: The disk is full")
