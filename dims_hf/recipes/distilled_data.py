@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from tqdm import tqdm
-from transformers import AutoTokenizer
 
 from dims_hf._commands import follow_launcher, saying_how_to_go_on
 from dims_hf._output import holding
@@ -44,7 +43,7 @@ from dims_hf.reports import provenance
 from dims_hf.reports.dataset_card import create_dataset_card
 from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import public_name
-from dims_hf.translation.loading import load_checkpoint, load_model, resolve_model
+from dims_hf.translation.loading import load_checkpoint, load_model, load_tokenizer, resolve_model
 from dims_hf.translation.torch_runtime import TorchRuntime
 
 
@@ -219,7 +218,7 @@ def _load_beam_search(args: DistilledDataArguments, device: torch.device) -> Bea
     if args.dtype == "int8" and not is_converted:
         raise ValueError("dtype int8 is one of the ctranslate2 runtime. Set runtime: ctranslate2, or another dtype.")
     place = resolve_model(args.teacher)
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    tokenizer = load_tokenizer(place)
     try:
         model = load_checkpoint(place, dtype=getattr(torch, "float32" if is_converted else args.dtype))
     except ValueError as error:

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from transformers import (
     AutoConfig,
-    AutoTokenizer,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -66,7 +65,7 @@ from dims_hf.trainers.warm_start import (
     start_from_autoregressive,
     warm_start_encoder,
 )
-from dims_hf.translation.loading import load_checkpoint, resolve_model
+from dims_hf.translation.loading import load_checkpoint, load_tokenizer, resolve_model
 
 
 if TYPE_CHECKING:
@@ -326,10 +325,10 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     check_teacher(teacher)
     settled = args.settled(args.choose(teacher.config.model_type))
     with holding_run(settled, [corpus_args, model_args]) as parts:
-        tokenizer = AutoTokenizer.from_pretrained(model_args.teacher, trust_remote_code=False)
+        tokenizer = load_tokenizer(model_args.teacher)
         student_path = model_args.student or model_args.teacher
         if student_path != model_args.teacher:
-            check_same_tokenizer(tokenizer, AutoTokenizer.from_pretrained(student_path, trust_remote_code=False))
+            check_same_tokenizer(tokenizer, load_tokenizer(student_path))
         student = load_checkpoint(student_path)
         corpus = read_corpus(corpus_args)
         if args.unsupervised and corpus_args.monolingual is None:
@@ -421,7 +420,7 @@ def make_tokenizer(
 
 
 def _load_tokenizer(place: str | Path, *, with_blank: bool) -> PreTrainedTokenizerBase:
-    tokenizer = AutoTokenizer.from_pretrained(place, trust_remote_code=False)
+    tokenizer = load_tokenizer(place)
     if with_blank:
         add_blank(tokenizer)
     return tokenizer

@@ -4,10 +4,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import logging
+import os
 import re
+import shutil
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -26,7 +29,7 @@ from dims_hf.reports.files import write_text
 from dims_hf.reports.results import load_results
 from dims_hf.reproduction.speed import measure_speed
 from dims_hf.reproduction.study import Run, Study
-from dims_hf.reproduction.worker import COLLAPSED
+from dims_hf.reproduction.worker import COLLAPSED, FULL
 
 
 # Name to arguments of `generate`.
@@ -35,6 +38,9 @@ Decodings = Mapping[str, Mapping[str, Any]]
 logger = logging.getLogger(__name__)
 
 LOG, RECIPE, RUN_RECORD, SPEED = "log.txt", "recipe.yaml", "run.json", "speed.json"
+
+# Bytes with which no run gets anywhere: a few pages.
+_LITTLE_SPACE = 2**16
 
 # Settings of a run that a recipe has under other names, or not at all.
 _OURS = ("precision", "tokens_per_update", "max_tokens_per_process")
@@ -170,7 +176,11 @@ class Runner:
             end = "collapsed" if outcome.collapsed else f"done in {(time.perf_counter() - start) / 60:.1f} min"
             self.say(f"{place} {end}")
             return None
-        return f"exit status {status}: {_last_words(outcome.folder / LOG)}"
+        words = _last_words(outcome.folder / LOG)
+        if status == FULL or _disk_is_full(outcome.folder, words):
+            # every other run would fail as well, for the same reason
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(outcome.folder))
+        return f"exit status {status}: {words}"
 
     def _start(self, run: Run, folder: Path) -> int:
         folder.mkdir(parents=True, exist_ok=True)
@@ -328,6 +338,11 @@ def _read_json(path: Path) -> dict[str, Any] | None:
 
 def _step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
+
+
+def _disk_is_full(folder: Path, words: str) -> bool:
+    """Whether a run ended since it could not write; where nothing fits any more, not even its log says so."""
+    return "The disk is full" in words or shutil.disk_usage(folder).free < _LITTLE_SPACE
 
 
 def _last_words(log: Path) -> str:

@@ -94,14 +94,16 @@ def load_checkpoint(
 
 
 def load_tokenizer(name: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
-    """The tokenizer of a checkpoint.
+    """The tokenizer of a checkpoint, or of a folder that holds nothing else.
 
     Raises:
         ValueError: nothing at that place, code of its own without consent, or files that cannot be read.
     """
     from transformers import AutoTokenizer
 
-    tokenizer = _from_pretrained(AutoTokenizer, resolve_model(name), trust_remote_code)
+    path = expand_home(name)
+    place = str(path) if (path / "tokenizer.json").is_file() else resolve_model(name)
+    tokenizer = _from_pretrained(AutoTokenizer, place, trust_remote_code)
     try:
         tokenizer.decode(tokenizer(["a sentence"])["input_ids"][0], skip_special_tokens=True)
     except Exception as error:  # whatever a setting of another type leads to

@@ -187,6 +187,9 @@ def _fork_run(run: Any, folder: Path, needs: dict[str, Path], processes: Any = N
     if process == 0:
         status = 70
         try:
+            log = os.open(folder / running.LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            for stream in (1, 2):
+                os.dup2(log, stream)
             status = worker.main([run.kind, str(folder.resolve() / running.RECIPE)])
         finally:
             os._exit(status)

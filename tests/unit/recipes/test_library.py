@@ -10,14 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from datasets import DatasetDict
 from transformers import PreTrainedConfig
 
 from dims_hf import CMLMConfig, CMLMCRFConfig, CMLMCRFForConditionalGeneration
+from dims_hf.data import save_tokenizer, train_tokenizer
 from dims_hf.methods import preset_values
 from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
 from dims_hf.recipes.parsing import find_recipe, parse_recipe
-from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments, start_from
+from dims_hf.recipes.runs import CorpusArguments, DistillationArguments, ModelArguments, make_tokenizer, start_from
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
@@ -177,3 +179,16 @@ def test_cmlm_with_a_field_starts_from_a_cmlm(tiny_model, tmp_path: Path):
     deep = CMLMCRFForConditionalGeneration(CMLMCRFConfig(**{**sizes, "encoder_layers": 5}))
     with pytest.raises(ValueError, match="has encoder_layers=.*Give the recipe the sizes of the model it starts from"):
         start_from(deep, str(tmp_path / "cmlm"))
+
+
+@pytest.mark.parametrize("name", ["init", "tokenizer"])
+@pytest.mark.parametrize("place", ["/nowhere/model", "nowhere/at/all", "./model"])
+def test_a_folder_that_is_not_there_is_told_at_once(name: str, place: str, tmp_path: Path):
+    with pytest.raises(ValueError, match=f"{place} does not exist. Give a checkpoint folder or a Hub model id"):
+        make_tokenizer(ModelArguments(**{name: place}), DatasetDict(), tmp_path, is_first=True)
+
+
+def test_a_folder_of_a_tokenizer_needs_no_model(tmp_path: Path):
+    save_tokenizer(train_tokenizer(["der Hund", "die Katze"], 300), tmp_path / "tokenizer")
+    arguments = ModelArguments(tokenizer=str(tmp_path / "tokenizer"))
+    assert len(make_tokenizer(arguments, DatasetDict(), tmp_path, is_first=True)) == 18

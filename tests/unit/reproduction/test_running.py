@@ -5,13 +5,16 @@
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from dims_hf._commands import describe_error
 from dims_hf.methods import preset_values
 from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.distilled_data import DistilledDataArguments
@@ -22,6 +25,7 @@ from dims_hf.reproduction import EXPERIMENTS, Run, Runner, Study, find_budget
 from dims_hf.reproduction.command import run_experiments
 from dims_hf.reproduction.plan import runs_of
 from dims_hf.reproduction.running import _last_words, recipe_of
+from dims_hf.reproduction.worker import FULL
 from dims_hf.trainers import DiMSConfig, NATTrainingArguments
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 
@@ -56,6 +60,35 @@ def test_failed_run_stops_what_needs_it_and_nothing_else(make_runner: Callable[.
     assert not any(name.startswith(("distilled-data", "teacher-cmlm-distilled")) for name in runner.train.done)
     report = (tmp_path / "out/report.md").read_text()
     assert "Not run: autoregressive-seed1-" in report and "Not run: not asked for" in report
+
+
+@pytest.mark.parametrize(
+    ("status", "log", "num_free"),
+    [(2, "error: The disk is full (x): no space.\n", 2**30), (1, "", 4096), (FULL, "update 2/4", 2**30)],
+)
+def test_full_disk_ends_the_study_and_is_told(
+    make_runner: Callable[..., Runner],
+    study: Study,
+    monkeypatch: pytest.MonkeyPatch,
+    status: int,
+    log: str,
+    num_free: int,
+):
+    runner = make_runner()
+
+    def train(run: Run, folder: Path) -> int:
+        (folder / "log.txt").write_text(log)
+        return status
+
+    runner.train = train
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: SimpleNamespace(free=num_free))
+    with pytest.raises(OSError) as caught:
+        runner.do([study.teacher(1), study.student(1)])
+    line, exit_status = describe_error(caught.value)
+    assert line == f"The disk is full ({runner.folder(study.teacher(1))}): no space left. Make room and run the " + (
+        "command again."
+    )
+    assert exit_status == 2
 
 
 def test_two_runs_at_once_overlap_and_wait_for_what_they_need(make_runner: Callable[..., Runner], study: Study):

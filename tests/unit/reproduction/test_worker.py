@@ -4,12 +4,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from importlib import import_module
 from pathlib import Path
 
 import pytest
 
+from dims_hf import _commands
 from dims_hf.recipes import runs as training_runs
 from dims_hf.reproduction import worker
 from dims_hf.reproduction.running import Outcome
@@ -40,3 +42,15 @@ def test_worker_error_is_one_line_and_status_2(tmp_path: Path, capsys: pytest.Ca
     (tmp_path / "recipe.yaml").write_text("{}")
     assert worker.main(["teacher", str(tmp_path / "recipe.yaml")]) == 2
     assert capsys.readouterr().err.startswith("error: No value for data, source_lang, target_lang. ")
+
+
+def test_worker_that_finds_the_disk_full_ends_with_a_status_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def fill(argv: list[str]) -> None:
+        raise RuntimeError("writing failed") from OSError(errno.ENOSPC, "No space left on device", "model.safetensors")
+
+    monkeypatch.setattr(training_runs, "distill", fill)
+    monkeypatch.setattr(_commands, "_forget_output", lambda: None)  # it closes what pytest reads
+    assert worker.main(["student", str(tmp_path / "recipe.yaml")]) == worker.FULL
+    assert capsys.readouterr().err.startswith("error: The disk is full")
