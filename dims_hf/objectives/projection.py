@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
+from dims_hf.objectives.fusion import fusible, fusing, is_fusing
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -30,8 +31,8 @@ _MIN_CHUNK_ROWS = 256
 # Logits that are needed twice are kept up to this size, and computed again beyond it.
 _MAX_KEPT_BYTES = 2**30
 
-# Logits of a chunk (C, V) in fp32, which it may overwrite, its rows, and whether a gradient is wanted -> sums over the
-# rows, the loss first, and the gradient of the loss's sum with respect to the logits.
+# Logits of a chunk (C, V) in the precision of the multiplication, its rows, and whether a gradient is wanted -> sums
+# over the rows, the loss first, and the gradient of the loss's sum with respect to the logits, in fp32.
 SumsAndGradient = tuple[torch.Tensor, torch.Tensor | None]
 RowLosses = Callable[[torch.Tensor, slice, bool], SumsAndGradient]
 
@@ -132,7 +133,7 @@ def _accumulate_chunks(
     with torch.autocast(states.device.type, enabled=False):
         gradients = _empty_gradients(states, table) if wants_gradient else None
         for rows in chunks:
-            part, gradient = losses(table.project(states[rows]), rows, wants_gradient)
+            part, gradient = losses(table.multiply(states[rows]), rows, wants_gradient)
             sums += part
             if gradients is not None and gradient is not None:
                 _add_gradients(gradients, gradient, rows, states, table)
@@ -194,16 +195,11 @@ class PickedLogProbs(torch.autograd.Function):
         with torch.autocast(states.device.type, enabled=False):
             for rows in chunks:
                 products = table.multiply(states[rows])
-                logits = in_fp32(products)
-                normalizers[rows] = logits.logsumexp(dim=-1, keepdim=True)
-                picked = logits.gather(1, ids[rows])
-                if has_mean:
-                    picked = torch.cat([picked, logits.mean(dim=-1, keepdim=True)], dim=1)
-                log_probs[rows] = picked - normalizers[rows]
+                log_probs[rows], normalizers[rows] = _pick_rows(products, ids[rows], has_mean)
                 if keeps:
                     kept.append(products)
         ctx.save_for_backward(hidden_states, weight, bias, ids, normalizers, *kept)
-        ctx.dtype, ctx.fixed_logit = states.dtype, fixed_logit
+        ctx.dtype, ctx.fixed_logit, ctx.is_fusing = states.dtype, fixed_logit, is_fusing()
         return log_probs
 
     @staticmethod
@@ -212,20 +208,39 @@ class PickedLogProbs(torch.autograd.Function):
         hidden_states, weight, bias, ids, normalizers, *kept = ctx.saved_tensors
         table = VocabularyProjection(weight, ctx.fixed_logit, bias).cast(ctx.dtype)
         states = hidden_states.detach().to(ctx.dtype)
-        num_ids, vocab_size = ids.shape[1], weight.shape[0]
-        with torch.autocast(states.device.type, enabled=False):
+        # on a GPU the backward pass has a thread of its own
+        with torch.autocast(states.device.type, enabled=False), fusing(ctx.is_fusing):
             gradients = _empty_gradients(states, table)
-            for index, rows in enumerate(chunk_rows(len(states), vocab_size, states.device.type)):
+            for index, rows in enumerate(chunk_rows(len(states), len(weight), states.device.type)):
                 products = kept[index] if kept else table.multiply(states[rows])
-                # d log p(v) / d logits = one-hot(v) − p, whatever the number of picked ids
-                for_logits = in_fp32(products).sub(normalizers[rows]).exp_()
-                for_logits.mul_(-gradient[rows].sum(dim=1, keepdim=True))
-                for_logits.scatter_add_(1, ids[rows], gradient[rows, :num_ids])
-                if gradient.shape[1] > num_ids:
-                    for_logits.add_(gradient[rows, num_ids:] / vocab_size)
+                for_logits = _differentiate_picks(products, normalizers[rows], ids[rows], gradient[rows])
                 _add_gradients(gradients, for_logits, rows, states, table)
         dtypes = hidden_states.dtype, weight.dtype, None if bias is None else bias.dtype
         return *_cast(gradients, dtypes), None, None, None
+
+
+@fusible
+def _pick_rows(products: torch.Tensor, ids: torch.Tensor, has_mean: bool) -> tuple[torch.Tensor, torch.Tensor]:
+    """Log-probabilities (C, K) of ids, with `has_mean` also their mean over the vocabulary, and normalizers (C, 1)."""
+    logits = in_fp32(products)
+    normalizers = logits.logsumexp(dim=-1, keepdim=True)
+    picked = logits.gather(1, ids)
+    if has_mean:
+        picked = torch.cat([picked, logits.mean(dim=-1, keepdim=True)], dim=1)
+    return picked - normalizers, normalizers
+
+
+@fusible
+def _differentiate_picks(
+    products: torch.Tensor, normalizers: torch.Tensor, ids: torch.Tensor, gradient: torch.Tensor
+) -> torch.Tensor:
+    """Gradient with respect to logits (C, V), given that with respect to what [`_pick_rows`] picked (C, K [+ 1])."""
+    # d log p(v) / d logits = one-hot(v) − p, whatever the number of picked ids
+    for_logits = (in_fp32(products) - normalizers).exp_().mul_(-gradient.sum(dim=1, keepdim=True))
+    num_ids = ids.shape[1]
+    if gradient.shape[1] > num_ids:
+        for_logits.add_(gradient[:, num_ids:] / products.shape[1])
+    return for_logits.scatter_add_(1, ids, gradient[:, :num_ids])
 
 
 class _AttachGradients(torch.autograd.Function):

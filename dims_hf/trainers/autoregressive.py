@@ -48,6 +48,8 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
     Args:
         max_tokens_per_batch (`int`): padded tokens of a device batch, the longer of source and target counted.
         attn_implementation (`str`, *optional*): attention backend of the model in training.
+        compile_losses (`bool`): compile what the loss does with logits (`torch.compile`): the same numbers, but for
+            rounding, in less time; needs a C++ compiler on a CPU, triton on a GPU.
         generation_num_beams (`int`): width of the beam of the validation BLEU.
         early_stopping_patience (`int`, *optional*): stop after so many evaluations without a better metric.
         num_best_checkpoints (`int`): how many checkpoints with the best `metric_for_best_model` (`bleu`, `chrf` or
@@ -69,6 +71,7 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
     generation_num_beams: int = option(1, ge=1, help="Beam of the validation BLEU; 1 is greedy.")
     max_tokens_per_batch: int = option(8192, ge=1, help="Padded tokens per device batch.", advice="Try 4096.")
     attn_implementation: str | None = option(None, help="Attention backend: eager, sdpa, …")
+    compile_losses: bool = option(False, help="Compile what losses do with logits; needs a C++ compiler, or triton.")
     early_stopping_patience: int | None = option(
         None, ge=1, help="Evaluations without a better metric before training stops."
     )

@@ -183,6 +183,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             optimiser step, corpus index) alone.
         attn_implementation (`str`, *optional*): attention backend of the model in training; `eager` is the fastest on
             a CPU for short sentences (`sdpa`'s backward pass is slow there).
+        compile_losses (`bool`): compile what the losses do with logits (`torch.compile`): the same numbers, but for
+            rounding, in less time; needs a C++ compiler on a CPU, triton on a GPU.
         loss_normalization (`str`): `update` divides by the items of the whole optimiser update over all processes,
             so that accumulation and processes change nothing; `micro_batch` is the reference's mean of means.
 
@@ -230,6 +232,7 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     attn_implementation: str | None = option(
         None, help="Attention backend: eager, sdpa, flash_attention_2, …; none keeps the model's."
     )
+    compile_losses: bool = option(False, help="Compile what losses do with logits; needs a C++ compiler, or triton.")
     loss_normalization: str = option("update", help="`update` or `micro_batch`.")
     eval_iterations: list[int] = option([1], help="Decoder passes at which validation BLEU is computed.")
     eval_length_beam_size: int = option(1, ge=1, most=MOST_PASSES, help="Length candidates in validation.")

@@ -32,6 +32,7 @@ from transformers.trainer_callback import ExportableState
 from transformers.trainer_utils import TrainOutput
 
 from dims_hf._output import filling, holding
+from dims_hf.objectives.fusion import check_compiler, fusing
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, LossRecord, RunRecord, StopEarly, WatchGradientScale
 from dims_hf.trainers.checkpoints import (
@@ -84,12 +85,12 @@ class TokenBudgetTrainer(Trainer):
 
     Args:
         model (`PreTrainedModel`): any.
-        args (`TrainingArguments`): with `max_tokens_per_batch`, `attn_implementation`, `num_best_checkpoints` and
-            `early_stopping_patience`.
+        args (`TrainingArguments`): with `max_tokens_per_batch`, `attn_implementation`, `compile_losses`,
+            `num_best_checkpoints` and `early_stopping_patience`.
         kwargs: as [`Trainer`].
 
     Raises:
-        ValueError: if one process would train on several GPUs.
+        ValueError: if one process would train on several GPUs, or there is no compiler for `compile_losses`.
     """
 
     def __init__(self, model: PreTrainedModel, args: TrainingArguments, **kwargs):
@@ -100,6 +101,8 @@ class TokenBudgetTrainer(Trainer):
             )
         if args.attn_implementation is not None:
             model.set_attn_implementation(args.attn_implementation)
+        if args.compile_losses:
+            check_compiler(args.device.type)
         if args.use_cpu and args.bf16:
             limit_primitive_caches(os.environ)
         forget_precision(model)
@@ -177,7 +180,8 @@ class TokenBudgetTrainer(Trainer):
 
     def training_step(self, *args: Any, **kwargs: Any) -> torch.Tensor:
         """One forward and backward pass; stops at once when the loss is no longer a number."""
-        loss = super().training_step(*args, **kwargs)
+        with fusing(self.args.compile_losses):
+            loss = super().training_step(*args, **kwargs)
         value = float(loss)
         if math.isfinite(value):
             self._num_nonfinite = 0

@@ -6,7 +6,8 @@ Paths, all with the same weights, batches, labels and optimiser, run in turn in 
 - naive: what the reference implementation does. All positions are projected to the vocabulary, softmaxes are taken in
   fp32 over the whole grid, once by the model and once by the loss, and the teacher encodes the source in every pass;
 - packed: the projection at masked positions only, one encoding, plain losses;
-- ours: what the trainers run.
+- ours: what the trainers run;
+- compiled: the same with `compile_losses`.
 """
 
 from __future__ import annotations
@@ -38,12 +39,13 @@ from dims_hf.methods.masks import MaskedBatch, mask_batch, mix_keys
 from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
+from dims_hf.objectives.fusion import fusing
 from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import provenance
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 
 
-PATHS = ("naive", "packed", "ours")
+PATHS = ("naive", "packed", "ours", "compiled")
 
 # d_model, layers of each stack, feed-forward width, heads
 SIZES = {"small": (256, 3, 1024, 4), "base": (512, 6, 2048, 8), "tiny": (16, 1, 32, 2)}
@@ -228,8 +230,8 @@ def our_dims(
 
 
 LOSSES: dict[str, dict[str, Callable]] = {
-    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm},
-    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims},
+    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm, "compiled": our_cmlm},
+    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims, "compiled": our_dims},
 }
 
 
@@ -246,6 +248,7 @@ class Trainee:
 
     def __init__(self, task: str, path: str, model: PreTrainedModel, precision: str):
         self.model, self.precision, self.loss = copy.deepcopy(model), Precision(precision), LOSSES[task][path]
+        self.is_compiled = path == "compiled"
         self.ema = EMATeacher(model) if task == "dims" else None
         # A rate that leaves the paths comparable over many updates.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
@@ -262,7 +265,8 @@ class Trainee:
 
     def update(self, batch: MaskedBatch) -> None:
         """One optimiser update."""
-        self.total(batch).backward()
+        with fusing(self.is_compiled):
+            self.total(batch).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.ema is not None:

@@ -12,6 +12,7 @@ import torch
 
 from dims_hf import NATTrainer, NATTrainingArguments
 from dims_hf.methods.masks import EVALUATION_STEP
+from dims_hf.objectives import fusion
 from dims_hf.recipes.runs import warn_of_worse_average
 from dims_hf.trainers import CollapseError
 from dims_hf.trainers.nat_trainer import Work, add_up
@@ -429,3 +430,30 @@ def test_model_card_can_be_written_after_training(make_teacher_trainer):
     trainer = make_teacher_trainer(max_steps=1, lr_scheduler_type="fairseq_inverse_sqrt")
     trainer.train()
     trainer.create_model_card(model_name="toy")
+
+
+@pytest.mark.parametrize("family", ["cmlm", "imputer"])
+def test_losses_are_compiled_where_asked_for(make_teacher_trainer, monkeypatch, family):
+    found = []
+
+    def compile_(function, **options):
+        def run(*args, **kwargs):
+            found.append(function.__name__)
+            return function(*args, **kwargs)
+
+        return run
+
+    method = {"cmlm": {}, "imputer": {"objective": "ctc_glancing"}}[family]
+    plain = make_teacher_trainer(folder="plain", family=family, max_steps=2, **method)
+    plain.train()
+    monkeypatch.setattr(fusion, "_compiled", {})  # without what an earlier test compiled
+    monkeypatch.setattr(torch, "compile", compile_)
+    monkeypatch.setenv("CXX", "sh")
+    compiled = make_teacher_trainer(folder="compiled", family=family, max_steps=2, compile_losses=True, **method)
+    compiled.train()
+    assert losses_of(compiled) == losses_of(plain)
+    expected = {"cmlm": {"_cross_entropy_rows"}, "imputer": {"_pick_rows", "_differentiate_picks"}}[family]
+    assert expected <= set(found)
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ValueError, match="compile_losses needs a C"):
+        make_teacher_trainer(folder="none", family=family, compile_losses=True)
