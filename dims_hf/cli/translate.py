@@ -102,7 +102,9 @@ def _add_decoding(parser: CommandParser) -> None:
         "--graph-search", help="greedy, lookahead, viterbi, joint_viterbi or beam, of models that write graphs (DAT)"
     )
     decoding.add_argument(
-        "--language-model", metavar="FILE", help="n-gram model (ARPA or KenLM) that helps to rank a beam's hypotheses"
+        "--language-model",
+        metavar="FILE",
+        help="n-gram model (ARPA or KenLM) that steers a prefix beam, or ranks that of a graph",
     )
     decoding.add_argument(
         "--language-model-unit",
