@@ -35,6 +35,7 @@ def _make_model(tokenizer, **settings: float) -> CMLMForConditionalGeneration:
     return model
 
 
+_SIDES = ("encoder", "decoder")
 _SIZES = {"layers": 2, "attention_heads": 4, "ffn_dim": 48}
 _FIRST, _SECOND = 36, 40
 
