@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from tests.fixtures.native import is_sanitized
 from tests.fuzz.checkpoints import damage_file, rewrite_checksums, translate
 from tests.fuzz.models import make_model, make_tokenizer
 from tests.fuzz.mutations import ENCODINGS, ODD_VALUES, damage_bytes
@@ -51,7 +52,7 @@ class NativeFolders(OnnxFolders):
         from dims_hf.export.native_export import write_native_folder
         from dims_hf.native import build, library
 
-        os.environ[library.LIBRARY_VARIABLE] = str(build.build(folder / build.LIBRARY_NAME))
+        os.environ[library.LIBRARY_VARIABLE] = str(build.build(folder / build.LIBRARY_NAME, sanitize=is_sanitized()))
         tokenizer = make_tokenizer()
         self.good = [folder / family for family in ("cmlm", "imputer")]
         for each in self.good:
