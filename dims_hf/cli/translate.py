@@ -45,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
         dtype=arguments.dtype,
         threads=arguments.threads,
         trust_remote_code=arguments.trust_remote_code,
+        pack_weights=arguments.pack_weights,
     )
     translate = _make_translate(runtime, arguments)
     with _open_output(arguments.output) as output:
@@ -87,6 +88,11 @@ def _make_parser() -> CommandParser:
     _add_decoding(parser)
     parser.add_place()
     parser.add_argument("--threads", type=int, help="processor threads; as many as the runtime likes when not given")
+    parser.add_argument(
+        "--pack-weights",
+        action="store_true",
+        help="torch on a CPU: reorder the weights once; faster in bfloat16 and for wide models, for more memory",
+    )
     parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     return parser
 
