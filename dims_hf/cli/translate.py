@@ -11,7 +11,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -36,6 +36,11 @@ def main(argv: Sequence[str]) -> None:
     arguments = _make_parser().parse_words(argv)
     _check(arguments)
     source = None if arguments.text else _open_input(arguments)
+    with nullcontext() if source is None or source[0] is sys.stdin.buffer else source[0]:
+        _run(arguments, source)
+
+
+def _run(arguments: argparse.Namespace, source: tuple[io.BufferedIOBase, str] | None) -> None:
     kind = _document_kind(arguments)
     from dims_hf.translation import open_runtime
 

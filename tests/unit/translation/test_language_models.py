@@ -138,6 +138,34 @@ def test_search_is_steered_by_both_models_everywhere_alike(folder: Path, pieces:
     assert capsys.readouterr().out.splitlines() == texts
 
 
+def test_export_searches_as_the_model_does(folder: Path, pieces: Path, sources, tmp_path: Path, capsys):
+    for name in ("kenlm", "onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    from dims_hf.export.folders import add_tokenizer, write_description
+    from dims_hf.export.onnx_export import write_graphs
+
+    runtime, export = open_runtime(folder), tmp_path / "export"
+    description = write_graphs(runtime.model, export, num_iterations=1)
+    add_tokenizer(export, runtime.text_tokenizer)
+    write_description(export, {"name": "tiny", **description})
+    words = [
+        "--num-iterations",
+        "1",
+        "--prefix-beam-size",
+        "6",
+        "--language-model",
+        str(pieces),
+        "--token-bonus",
+        "0.7",
+    ]
+    shown = []
+    for model in (folder, export):
+        assert main(["translate", "--model", str(model), *words, "--language-model-weight", "2", *sources]) == 0
+        shown.append(capsys.readouterr().out)
+    assert main(["translate", "--model", str(export), *words, "--language-model-weight", "0.01", *sources]) == 0
+    assert shown[0] == shown[1] != capsys.readouterr().out
+
+
 def test_beginning_is_worth_what_is_sure_of_it(arpa: Path):
     log = math.log(10)
     tokens = NgramLanguageModel(arpa, lambda ids: [LETTERS[each] for each in ids])
