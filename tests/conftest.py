@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 pytest_plugins = [
     "tests.fixtures.evaluation",
+    "tests.fixtures.native",
     "tests.fixtures.processes",
     "tests.fixtures.teachers",
     "tests.fixtures.training",

@@ -148,6 +148,8 @@ def _report(description: dict, output_dir: Path) -> None:
     # A native export is compared with PyTorch in the same 8-bit numbers, where near ties remain.
     share = f"{verified['tokens']:.2%} " if "tokens" in verified else ""
     lines = [f"verified {verified['num_sequences']} sequences, {verified['num_tokens']} tokens: {share}as PyTorch"]
+    if verified.get("num_near_ties"):
+        lines[0] += f", but {verified['num_near_ties']} near ties that rounding decides"
     if "agreement" in description:
         shares = description["agreement"]
         lines.append(f"int8 agrees on {shares['sentences']:.1%} of sentences, {shares['tokens']:.1%} of tokens")

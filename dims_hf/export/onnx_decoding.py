@@ -25,7 +25,6 @@ from dims_hf.export.onnx_rules import (
     best_rows,
     check_phrases,
     penalize_repeats,
-    rescore,
     search_prefixes,
 )
 
@@ -43,6 +42,8 @@ class Request:
     repeat_penalty: float = 0.0
     prefix_beam_size: int = 1
     language_model: Callable[[list[int]], float] | None = None
+    language_model_weight: float = 0.0
+    token_bonus: float = 0.0
     target_lengths: np.ndarray | None = None
     forced_tokens: np.ndarray | None = None
     forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None
@@ -141,17 +142,15 @@ class Decoder(ABC):
         """The n best targets of each alignment; scores are divided by its positions."""
         num_best, targets, scores = request.num_return_sequences, [], []
         for row, length in enumerate(grid.lengths.tolist()):
-            found = search_prefixes(
+            best = search_prefixes(
                 grid.alternatives.tokens[row, :length],
                 grid.alternatives.log_probs[row, :length],
                 blank_token_id=self.settings["blank_token_id"],
                 beam_size=request.prefix_beam_size,
-            )
-            weights = {
-                "weight": self.settings.get("language_model_weight", 0.0),
-                "token_bonus": self.settings.get("token_bonus", 0.0),
-            }
-            best = rescore(found, request.language_model, **weights)[:num_best]
+                language_model=request.language_model,
+                language_model_weight=request.language_model_weight,
+                token_bonus=request.token_bonus,
+            )[:num_best]
             # A short alignment may stand for fewer targets than were asked for.
             best += [([], -np.inf)] * (num_best - len(best))
             targets += [ids for ids, _ in best]
@@ -458,7 +457,7 @@ def check_alignments(request: Request) -> None:
             f"{request.num_return_sequences} and prefix_beam_size={request.prefix_beam_size}. Raise prefix_beam_size."
         )
     if request.language_model is not None and request.prefix_beam_size == 1:
-        raise ValueError("A language model ranks the hypotheses of a beam. Give prefix_beam_size, such as 20.")
+        raise ValueError("A language model steers a prefix beam search. Give prefix_beam_size, such as 20.")
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ tokens of a position, A frames of an alignment.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from dims_hf.models.phrase_places import find_places
+from dims_hf.models.prefix_search import search_targets
 
 
 # Where `forced_tokens` leaves a position free.
@@ -129,72 +129,25 @@ def collapse(row: np.ndarray, is_forced: np.ndarray | None = None) -> np.ndarray
 
 
 def search_prefixes(
-    tokens: np.ndarray, log_probs: np.ndarray, *, blank_token_id: int, beam_size: int
-) -> list[tuple[list[int], float]]:
-    """
-    Targets of one alignment by the sum of the probabilities of their alignments, best first, with its logarithm.
-
-    Source: prefix beam search of Graves et al. 2006 and Hannun et al. 2014 (arXiv 1408.2873), algorithm 1.
-
-    Args:
-        tokens, log_probs (`np.ndarray` of shape `(A, C)`): symbols of each frame that are looked at, best first.
-        blank_token_id (`int`): the blank.
-        beam_size (`int`): hypotheses kept.
-    """
-    # of a prefix: log-probability of its alignments that end in a blank, and of those that end in its last token
-    beam: dict[tuple[int, ...], tuple[float, float]] = {(): (0.0, -math.inf)}
-    for ids, scores in zip(tokens.tolist(), log_probs.astype(np.float64).tolist()):
-        frame: dict[int, float] = {}
-        for token, score in zip(ids, scores):
-            frame.setdefault(token, score)
-        beam = _advance(beam, frame.pop(blank_token_id, -math.inf), frame, beam_size)
-    ranked = sorted(beam.items(), key=lambda item: -_log_add(*item[1]))
-    return [(list(prefix), _log_add(*scores)) for prefix, scores in ranked]
-
-
-def _advance(
-    beam: dict[tuple[int, ...], tuple[float, float]], blank: float, frame: dict[int, float], beam_size: int
-) -> dict[tuple[int, ...], tuple[float, float]]:
-    """The beam after one more frame, with log-probabilities of the blank and of tokens."""
-    grown: dict[tuple[int, ...], list[float]] = {}
-
-    def add(prefix: tuple[int, ...], place: int, score: float) -> None:
-        sums = grown.setdefault(prefix, [-math.inf, -math.inf])
-        sums[place] = _log_add(sums[place], score)
-
-    # Of a prefix's children the beam keeps no more; those that it has already may come by any token.
-    likeliest = list(frame)[: 2 * beam_size + 1]
-    known: dict[tuple[int, ...], set[int]] = {}
-    for prefix in filter(None, beam):
-        known.setdefault(prefix[:-1], set()).add(prefix[-1])
-    for prefix, (with_blank, with_token) in beam.items():
-        both, last = _log_add(with_blank, with_token), prefix[-1] if prefix else None
-        add(prefix, 0, both + blank)
-        if last in frame:
-            add(prefix, 1, with_token + frame[last])
-        for token in {*likeliest, *(known.get(prefix, set()) & frame.keys())}:
-            add((*prefix, token), 1, (with_blank if token == last else both) + frame[token])
-    possible = {prefix: (sums[0], sums[1]) for prefix, sums in grown.items() if max(sums) > -math.inf}
-    return dict(sorted(possible.items(), key=lambda item: -_log_add(*item[1]))[:beam_size])
-
-
-def rescore(
-    found: list[tuple[list[int], float]],
-    language_model: Callable[[list[int]], float] | None,
+    tokens: np.ndarray,
+    log_probs: np.ndarray,
     *,
-    weight: float,
-    token_bonus: float,
+    blank_token_id: int,
+    beam_size: int,
+    language_model: Callable[[list[int]], float] | None = None,
+    language_model_weight: float = 0.0,
+    token_bonus: float = 0.0,
 ) -> list[tuple[list[int], float]]:
-    """Hypotheses ranked by log p + α · log p of a language model + β · tokens; as they are without one."""
-    if language_model is None:
-        return found
-    scored = [(ids, score + weight * float(language_model(ids)) + token_bonus * len(ids)) for ids, score in found]
-    return sorted(scored, key=lambda target: -target[1])
-
-
-def _log_add(first: float, second: float) -> float:
-    low, high = (first, second) if first < second else (second, first)
-    return high if low == -math.inf else high + math.log1p(math.exp(low - high))
+    """[`search_targets`] of arrays (A, C): symbols of each frame that are looked at, best first."""
+    return search_targets(
+        tokens.tolist(),
+        log_probs.astype(np.float64).tolist(),
+        blank_token_id=blank_token_id,
+        beam_size=beam_size,
+        language_model=language_model,
+        language_model_weight=language_model_weight,
+        token_bonus=token_bonus,
+    )
 
 
 # ---- tokens and phrases ------------------------------------------------------------------------------------------

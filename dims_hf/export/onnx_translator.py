@@ -282,6 +282,8 @@ class OnnxTranslator:
         repeat_penalty: float | None = None,
         prefix_beam_size: int | None = None,
         language_model: Callable[[list[int]], float] | None = None,
+        language_model_weight: float | None = None,
+        token_bonus: float | None = None,
         target_lengths: np.ndarray | None = None,
         forced_tokens: np.ndarray | None = None,
         forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
@@ -300,8 +302,9 @@ class OnnxTranslator:
             repeat_penalty (`float`, *optional*): what two equal neighbours cost in a search over the three likeliest
                 tokens of each position; infinity forbids them.
             prefix_beam_size (`int`, *optional*): hypotheses of a prefix beam search, of models that write alignments.
-            language_model (`Callable`, *optional*): log-probability of a target's ids; ranks the hypotheses of a
-                prefix beam.
+            language_model (`Callable`, *optional*): log-probability of a target's ids; steers a prefix beam search, or
+                ranks its hypotheses, as in the model's `generate()`.
+            language_model_weight, token_bonus (`float`, *optional*): its weight, and what every token adds beside it.
             target_lengths (`np.ndarray` of shape `(B,)`, *optional*): content tokens of each translation instead of
                 the predicted length; excludes `length_beam_size > 1`.
             forced_tokens (`np.ndarray` of shape `(B, T)`, *optional*): ids that targets must have there, -100 where
@@ -323,7 +326,12 @@ class OnnxTranslator:
             "num_return_sequences": num_return_sequences,
             "prefix_beam_size": prefix_beam_size,
         }
-        weights = {"length_score_weight": length_score_weight, "repeat_penalty": repeat_penalty}
+        weights = {
+            "length_score_weight": length_score_weight,
+            "repeat_penalty": repeat_penalty,
+            "language_model_weight": language_model_weight,
+            "token_bonus": token_bonus,
+        }
         given = {
             "language_model": language_model,
             "target_lengths": target_lengths,

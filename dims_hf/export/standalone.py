@@ -16,6 +16,7 @@ _PACKAGE = __name__.partition(".")[0]
 _MODULES = (
     "models.copied_text",
     "models.phrase_places",
+    "models.prefix_search",
     "models.source_text",
     "export.onnx_rules",
     "export.onnx_decoding",

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 
 from .decoding_strategy import LanguageModel
 from .graph import scan_maxima, trace_back
+from .prefix_search import log_add
 from .ragged import find_real
 
 
@@ -223,7 +224,7 @@ def search_beam(
             for successor, place, score in outgoing:
                 token = ids[successor][place]
                 grown = prefix if collapse_repeats and token == prefix[-1] else (*prefix, token)
-                beams[successor][grown] = _log_add(beams[successor].get(grown, -math.inf), log_prob + score)
+                beams[successor][grown] = log_add(beams[successor].get(grown, -math.inf), log_prob + score)
     best = dict(_keep_best(beams[-1], beam_size, length_penalty))
     if language_model is not None:
         for read in best:
@@ -250,9 +251,3 @@ def _find_pairs(
         [(*divmod(place, num_words), score) for place, score in zip(places, values) if score > -math.inf]
         for places, values in zip(order.tolist(), best.tolist())
     ]
-
-
-def _log_add(first: float, second: float) -> float:
-    """log(exp(first) + exp(second)) of numbers of which one is finite."""
-    low, high = sorted((first, second))
-    return high + math.log1p(math.exp(low - high))

@@ -50,11 +50,13 @@ def penalize_repeats(
     is_pair = is_inside[:, 1:] & is_inside[:, :-1] & ~(is_forced[:, 1:] & is_forced[:, :-1])
     is_same = (tokens[:, :-1, :, None] == tokens[:, 1:, None, :]) & is_pair[..., None, None]
     penalties = torch.zeros(is_same.shape, device=log_probs.device).masked_fill_(is_same, repeat_penalty)
-    total, origins = log_probs[:, 0], []
+    # What is lost beside the likeliest token: sums of it stay small, so that long targets are told apart as well.
+    losses = log_probs - log_probs[..., :1]
+    total, origins = losses[:, 0], []
     for t in range(1, tokens.shape[1]):
         best, origin = (total.unsqueeze(2) - penalties[:, t - 1]).max(dim=1)
         origins.append(origin)
-        total = best + log_probs[:, t]
+        total = best + losses[:, t]
     choice = total.argmax(dim=1, keepdim=True)
     choices = [choice]
     for origin in reversed(origins):

@@ -5,8 +5,24 @@
 Shapes: B batch, S source length, T target length (with `<s>` and `</s>`), A alignment length, K length candidates.
 """
 
-from .library import NativeUnavailableError, available_kernels, is_available
-from .translator import NativeTranslator
+from typing import TYPE_CHECKING
+
+from dims_hf._lazy import lazy_exports
 
 
-__all__ = ["NativeTranslator", "NativeUnavailableError", "available_kernels", "is_available"]
+if TYPE_CHECKING:
+    from .library import (
+        NativeUnavailableError as NativeUnavailableError,
+        available_kernels as available_kernels,
+        is_available as is_available,
+    )
+    from .translator import NativeTranslator as NativeTranslator
+
+
+__getattr__, __dir__, __all__ = lazy_exports(
+    __name__,
+    {
+        "library": ("NativeUnavailableError", "available_kernels", "is_available"),
+        "translator": ("NativeTranslator",),
+    },
+)

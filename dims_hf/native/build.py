@@ -24,8 +24,8 @@ SOURCES = Path(__file__).with_name("csrc")
 LIBRARY_NAME = "libdims_native.so"
 
 # Fused multiply-add would make the kernels differ in the last bit.
-_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
-_FLAGS += ("-Wall", "-Wextra", "-Wno-psabi", "-pthread")
+COMMON_FLAGS = ("-std=c++17", "-fPIC", "-fvisibility=hidden", "-pthread", "-Wall", "-Wextra", "-Wno-psabi")
+COMMON_FLAGS += ("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math")
 _FAST, _SANITIZED = ("-O3",), ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
 _COMMON = ("api", "cpu", "decoding", "json", "kernels_portable", "model", "network")
 
@@ -57,6 +57,11 @@ def find_compiler() -> list[str]:
     raise BuildError("No C++ compiler was found. Install one (Debian: apt install g++), or set CXX.")
 
 
+def kernel_files(machine: str | None = None) -> tuple[tuple[str, str, tuple[str, ...]], ...]:
+    """File of each instruction set of a machine (this one when `None`), the macro that announces it, and its flags."""
+    return _KERNELS.get((machine or platform.machine()).lower(), ())
+
+
 def build(
     target: str | os.PathLike[str] | None = None,
     *,
@@ -83,8 +88,8 @@ def build(
     """
     target = Path(target or Path(__file__).with_name(LIBRARY_NAME)).absolute()
     compiler = list(compiler or find_compiler())
-    kernels = _KERNELS.get((machine or platform.machine()).lower(), ())
-    shared = [*_FLAGS, *(_SANITIZED if sanitize else _FAST), f"-I{SOURCES}"]
+    kernels = kernel_files(machine)
+    shared = [*COMMON_FLAGS, *(_SANITIZED if sanitize else _FAST), f"-I{SOURCES}"]
     shared += [f"-D{name}" for _, name, _ in kernels]
     files = [(SOURCES / f"{name}.cpp", ()) for name in _COMMON]
     files += [(SOURCES / f"{name}.cpp", flags) for name, _, flags in kernels]

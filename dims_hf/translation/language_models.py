@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""n-gram language models of the target language, which rank the hypotheses of a beam beside the translation model."""
+"""n-gram language models of the target language, which search beside the translation model."""
 
 from __future__ import annotations
 
@@ -32,6 +32,8 @@ class NgramLanguageModel:
     Args:
         path (`str` or `os.PathLike`): ARPA file, or KenLM's binary form of one, of bigrams or longer.
         spell (`Callable[[Sequence[int]], list[str]]`): units of a target's ids, without `<s>` and `</s>`.
+        last_may_grow (`bool`, *optional*, defaults to `False`): a further token may change the last unit, as it does
+            with words, so that a beginning is scored without it.
 
     Raises:
         ValueError: KenLM is not installed, or the file is missing or damaged.
@@ -45,8 +47,14 @@ class NgramLanguageModel:
     ```
     """
 
-    def __init__(self, path: str | os.PathLike[str], spell: Callable[[Sequence[int]], list[str]]) -> None:
-        self.spell = spell
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        spell: Callable[[Sequence[int]], list[str]],
+        *,
+        last_may_grow: bool = False,
+    ) -> None:
+        self.spell, self._last_may_grow = spell, last_may_grow
         self._model = _open_kenlm(path)
 
     @classmethod
@@ -64,11 +72,21 @@ class NgramLanguageModel:
         """
         if unit not in UNITS:
             raise ValueError(f"unit must be one of {', '.join(UNITS)}, got {unit!r}.")
-        return cls(path, runtime.spell if unit == "tokens" else lambda ids: runtime.decode(ids).split())
+        if unit == "tokens":
+            return cls(path, runtime.spell)
+        return cls(path, lambda ids: runtime.decode(ids).split(), last_may_grow=True)
 
     def __call__(self, token_ids: Sequence[int]) -> float:
         """Natural log-probability of a target without `<s>` and `</s>`, the end of the sentence counted."""
-        return _PER_DECADE * self._model.score(" ".join(self.spell(token_ids)), bos=True, eos=True)
+        return self._score(self.spell(token_ids), is_whole=True)
+
+    def score_prefix(self, token_ids: Sequence[int]) -> float:
+        """Natural log-probability of what a target begins with, by which it steers a prefix beam search."""
+        units = self.spell(token_ids)
+        return self._score(units[:-1] if self._last_may_grow else units, is_whole=False)
+
+    def _score(self, units: Sequence[str], *, is_whole: bool) -> float:
+        return _PER_DECADE * self._model.score(" ".join(units), bos=True, eos=is_whole)
 
 
 def spell_tokens(runtime: Runtime, texts: Sequence[str]) -> list[str]:

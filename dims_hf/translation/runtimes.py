@@ -77,6 +77,7 @@ def open_runtime(
     dtype: str | None = None,
     threads: int | None = None,
     trust_remote_code: bool = False,
+    pack_weights: bool = False,
 ) -> Runtime:
     """
     Opens whatever translates: an exported folder with its own runtime, everything else with torch.
@@ -86,6 +87,8 @@ def open_runtime(
         device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone.
         threads (`int`, *optional*): processor threads; as many as the runtime likes when `None`.
         trust_remote_code (`bool`, *optional*, defaults to `False`): run code that comes with the model.
+        pack_weights (`bool`, *optional*, defaults to `False`): reorder the weights once, of torch on a CPU alone (see
+            [`pack_weights`]).
 
     Raises:
         ValueError: nothing at that place, a damaged export, or an option that its runtime does not have.
@@ -95,7 +98,12 @@ def open_runtime(
         from .torch_runtime import TorchRuntime
 
         return TorchRuntime.open(
-            model, device=device, dtype=dtype, threads=threads, trust_remote_code=trust_remote_code
+            model,
+            device=device,
+            dtype=dtype,
+            threads=threads,
+            trust_remote_code=trust_remote_code,
+            pack_weights=pack_weights,
         )
     name = exported_runtime(folder)
     for option, value in (("device", device), ("dtype", dtype)):
@@ -104,6 +112,8 @@ def open_runtime(
                 f"{model} is an export for the {name} runtime, which has no {option}. Leave --{option} out, or give "
                 "the checkpoint that it was made from."
             )
+    if pack_weights:
+        raise ValueError(f"{model} is an export, whose weights are in order. Leave pack_weights (--pack-weights) out.")
     return runtime_class(name).open(folder, threads=threads)
 
 

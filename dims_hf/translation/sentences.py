@@ -15,7 +15,6 @@ from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import PreparedSources, prepare_sources
 
 from .batching import batches_by_budget
-from .reranking import Reranker
 from .results import Timing, Translation
 from .runtimes import Runtime
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from dims_hf.models.modeling_translation import NATForConditionalGeneration
+
+    from .reranking import Reranker
 
 
 def translate(

@@ -14,6 +14,7 @@ import torch
 from dims_hf.models.capabilities import empty_token_id, is_non_autoregressive, longest_source
 from dims_hf.models.modes import evaluation_mode
 
+from . import packing
 from .loading import load_model
 
 
@@ -80,11 +81,14 @@ class TorchRuntime(_ModelRuntime):
         dtype: str | None = None,
         threads: int | None = None,
         trust_remote_code: bool = False,
+        pack_weights: bool = False,
     ) -> TorchRuntime | AutoregressiveRuntime:
         """Loads a checkpoint; one of another kind than ours becomes an [`AutoregressiveRuntime`]."""
         if threads is not None:
             torch.set_num_threads(threads)
         loaded, tokenizer = load_model(model, device, dtype, trust_remote_code=trust_remote_code)
+        if pack_weights:
+            packing.pack_weights(loaded)
         kind = TorchRuntime if is_non_autoregressive(loaded.config) else AutoregressiveRuntime
         return kind(loaded, tokenizer)
 

@@ -26,6 +26,7 @@ from .decoding_strategy import (
     TranslationModel,
 )
 from .masking import collapse_repeats
+from .prefix_search import search_targets
 
 
 # Symbols of each frame that a prefix beam looks at. Source: the cut-off of DSLP's released decoder, 40.
@@ -39,7 +40,8 @@ class CTCSettings(DecodingSettings):
 
     Args:
         prefix_beam_size (`int`): hypotheses of the prefix beam search; 1 takes the likeliest path.
-        language_model_weight (`float`): α of `language_model`: hypotheses are ranked by log p + α·log p_LM + β·tokens.
+        language_model_weight (`float`): α of `language_model`, which steers the prefix beam: after each frame those
+            prefixes go on whose log p + α·log p_LM + β·tokens is highest.
         token_bonus (`float`): β, with a language model, whose scores favour short targets.
     """
 
@@ -127,13 +129,23 @@ def search_row(
     Likeliest targets of one alignment, best first, with their scores.
 
     Args:
-        tokens (`torch.LongTensor` of shape `(A, C)`): symbols of each frame that are looked at.
+        tokens (`torch.LongTensor` of shape `(A, C)`): symbols of each frame that are looked at, likeliest first.
         log_probs (`torch.FloatTensor` of shape `(A, C)`): their log-probabilities.
         blank_token_id (`int`): the blank, in every frame or not.
         beam_size (`int`): hypotheses kept.
-        language_model ([`LanguageModel`], *optional*): ranks the final hypotheses again.
+        language_model ([`LanguageModel`], *optional*): steers the search, see [`search_targets`].
         language_model_weight, token_bonus (`float`): α and β of `CTCSettings`.
     """
+    if language_model is not None:
+        return search_targets(
+            tokens.tolist(),
+            log_probs.tolist(),
+            blank_token_id=blank_token_id,
+            beam_size=beam_size,
+            language_model=language_model,
+            language_model_weight=language_model_weight,
+            token_bonus=token_bonus,
+        )
     # The search takes every symbol of a vocabulary: here only those that occur, blank first.
     symbols = [blank_token_id, *sorted(set(tokens.flatten().tolist()) - {blank_token_id})]
     index = torch.searchsorted(torch.tensor(symbols[1:]), tokens.cpu()) + 1
@@ -142,14 +154,7 @@ def search_row(
     # Fillers repeat a symbol with probability 0.
     dense = dense.scatter_reduce_(1, index, log_probs.cpu(), "amax")
     found = prefix_beam_search(dense, blank_token_id=0, beam_size=beam_size)
-    targets = [([symbols[position] for position in ids], score) for ids, score in found]
-    if language_model is None:
-        return targets
-    rescored = [
-        (ids, score + language_model_weight * float(language_model(ids)) + token_bonus * len(ids))
-        for ids, score in targets
-    ]
-    return sorted(rescored, key=lambda target: -target[1])
+    return [([symbols[position] for position in ids], score) for ids, score in found]
 
 
 class AlignmentWriter(TranslationModel, Protocol):
@@ -174,7 +179,7 @@ class CTCDecoding(GridStrategy):
     def init(self, sources: EncodedSources, request: DecodingRequest) -> GridState:
         self.language_model = request.language_model
         if self.language_model is not None and self.settings.prefix_beam_size == 1:
-            raise ValueError("A language model ranks the hypotheses of a beam. Give prefix_beam_size, such as 20.")
+            raise ValueError("A language model steers a prefix beam search. Give prefix_beam_size, such as 20.")
         self.num_best = min(_NUM_SYMBOLS, self.config.vocab_size) if self.settings.prefix_beam_size > 1 else 1
         return super().init(sources, request)
 

@@ -113,7 +113,14 @@ class DecodingSettings:
 
 
 class LanguageModel(Protocol):
-    """Scores target sequences; see `language_model` of `generate()`."""
+    """
+    Scores target sequences; see `language_model` of `generate()`.
+
+    One that also has `score_prefix(token_ids: list[int]) -> float`, the natural log-probability of what a target
+    begins with, steers a prefix beam search from frame to frame. It is 0 of nothing, and at most that of any shorter
+    beginning; what a further token may still change (the last word, of a model of words) need not be counted yet. A
+    function of whole targets alone ranks the hypotheses that the search ends with.
+    """
 
     def __call__(self, token_ids: list[int]) -> float:
         """Natural log-probability of a target without `<s>` and `</s>`, the end of the sentence counted."""
@@ -127,7 +134,7 @@ class DecodingRequest(NamedTuple):
         target_lengths (`torch.LongTensor` of shape `(B,)`, *optional*): content tokens N of each translation.
         forced_tokens (`torch.LongTensor` of shape `(B, T)`, *optional*): ids that targets must have, -100 where free.
         forced_phrases (`Sequence[Sequence[Sequence[int]]]`, *optional*): phrases (ids) for each sentence.
-        language_model ([`LanguageModel`], *optional*): scorer of candidates.
+        language_model ([`LanguageModel`], *optional*): steers a beam, or ranks its hypotheses.
     """
 
     target_lengths: torch.Tensor | Sequence[int] | None = None

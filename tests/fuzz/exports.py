@@ -17,6 +17,7 @@ import torch
 from tests.fuzz.checkpoints import damage_file, rewrite_checksums, translate
 from tests.fuzz.models import make_model, make_tokenizer
 from tests.fuzz.mutations import ENCODINGS, ODD_VALUES, damage_bytes
+from tests.fuzz.native_files import damage_model_file
 
 
 class OnnxFolders:
@@ -66,30 +67,6 @@ class NativeFolders(OnnxFolders):
         what = damage_model_file(rng, copy / "model.bin")
         rewrite_checksums(copy)
         return f"model.bin: {what}, checksums rewritten", lambda: translate(copy)
-
-
-def damage_model_file(rng: Random, path: Path) -> str:
-    """Damages header or weights of a model file, and rewrites both checksums in it."""
-    import json
-    import zlib
-
-    from tests.fuzz.mutations import damage_json
-
-    data = path.read_bytes()
-    size = int.from_bytes(data[16:20], "little")
-    header, start = json.loads(data[24 : 24 + size]), -(-(24 + size) // 64) * 64
-    weights = data[start:]
-    if rng.random() < 0.6:
-        what, header = damage_json(rng, header)
-    else:
-        what, weights = damage_bytes(rng, weights)
-    if isinstance(header, dict):
-        header.update(data_bytes=len(weights), data_crc32=zlib.crc32(weights))
-    text = json.dumps(header).encode()
-    prefix = data[:12] + zlib.crc32(text).to_bytes(4, "little") + len(text).to_bytes(4, "little") + bytes(4)
-    whole = prefix + text
-    path.write_bytes(whole.ljust(-(-len(whole) // 64) * 64, b"\0") + weights)
-    return what
 
 
 DICTIONARY = "the 90\ncat 40\nsl@@ 9\neep@@ 8\ns 7\nhouse 5\nmadeupword0000 0\nmadeupword0001 0\n"

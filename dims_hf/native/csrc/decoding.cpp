@@ -218,7 +218,8 @@ std::vector<int> best_path(const std::vector<Choice>& choices, float penalty) {
                     from[i][b] = a;
                 }
             }
-            next[b] = (i == 0 ? 0.0f : top) + choices[i].log_probs[b];
+            // What is lost beside the likeliest token: sums of it stay small, so that long targets are told apart.
+            next[b] = (i == 0 ? 0.0f : top) + (choices[i].log_probs[b] - choices[i].log_probs[0]);
         }
         scores = next;
     }

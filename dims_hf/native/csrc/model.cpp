@@ -114,6 +114,8 @@ void Model::read(const std::string& path) {
     if (data_start > size || size - data_start != data_size_)
         throw Refusal("it should have " + std::to_string(data_start + data_size_) + " bytes, not " +
                       std::to_string(size));
+    for (size_t i = kPrefix + header_size; i < data_start; ++i)
+        if (start[i] != 0) throw Refusal("its header is damaged");
     data_ = start + data_start;
     if (crc32_of(data_, data_size_) != static_cast<uint32_t>(header.integer("data_crc32", 0, 0xffffffffll)))
         throw Refusal("its weights are damaged");

@@ -13,10 +13,12 @@ import torch
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.export import OnnxTranslator, write_graphs
-from dims_hf.export.onnx_rules import Alternatives, best_places, penalize_repeats, rescore, search_prefixes
+from dims_hf.export.onnx_rules import Alternatives, best_places, penalize_repeats, search_prefixes
 from dims_hf.models.decoding_constraints import best_places as torch_places
 from dims_hf.models.decoding_ctc import search_row
 from dims_hf.models.decoding_rules import penalize_repeats as torch_penalize
+from dims_hf.models.prefix_search import rescore
+from tests.fixtures.language_models import Bigrams
 
 
 pytest.importorskip("onnxruntime", reason="needs the onnx extra")
@@ -198,11 +200,15 @@ def test_prefix_beam_of_an_imputer_is_that_of_generate(tmp_path, num_iterations:
     beam = _compare(model, translator, num_iterations, prefix_beam_size=6)
     _compare(model, translator, num_iterations, prefix_beam_size=6, num_return_sequences=4)
     liked = _compare(model, translator, num_iterations, prefix_beam_size=6, language_model=lambda ids: 9.0 * sum(ids))
-    assert greedy != beam != liked
+    steering = {"language_model": Bigrams(12), "language_model_weight": 0.8, "token_bonus": 0.4}
+    steered = _compare(model, translator, num_iterations, prefix_beam_size=6, **steering)
+    assert greedy != beam != liked and steered not in (beam, liked)
+    _compare(model, translator, num_iterations, prefix_beam_size=6, num_return_sequences=4, **steering)
     batch = [part.numpy() for part in _make_batch()]
     for options, message in (
         ({"num_return_sequences": 2}, "prefix_beam_size=1. Raise"),
         ({"language_model": len}, "Give prefix_beam_size"),
+        ({"prefix_beam_size": 2, "token_bonus": -1}, "token_bonus must be a number >= 0, got -1"),
         ({"repeat_penalty": 1.0}, "decoded without repeat_penalty"),
         ({"forced_phrases": [[[9]]] * 3}, "not those of a translation"),
     ):

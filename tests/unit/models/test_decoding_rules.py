@@ -51,6 +51,17 @@ def test_penalised_path_follows_the_table(probabilities: list, penalty: float, p
     assert chosen == path and found == pytest.approx(score, abs=1e-5)
 
 
+@pytest.mark.parametrize("steps", [(2, 3), (3, 2)])
+def test_long_targets_are_told_apart_by_their_last_digits(steps: tuple[int, int]):
+    """The sum of 60 log-probabilities is -180, with gaps 64 times as wide as those at -3."""
+    tokens = torch.arange(180).view(1, 60, 3)
+    log_probs = torch.tensor([-3.0, -9.0, -9.0]).repeat(1, 60, 1)
+    tokens[0, 58], tokens[0, 59] = torch.tensor([7, 8, 9]), torch.tensor([7, 5, 6])
+    log_probs[0, 58:, 1] = torch.tensor([-3.0 - step * 2.0**-22 for step in steps])
+    chosen, _ = penalize_repeats(tokens, log_probs, torch.ones(1, 60, dtype=torch.bool), math.inf)
+    assert chosen[0, 58:].tolist() == ([8, 7] if steps[0] < steps[1] else [7, 5])
+
+
 @pytest.mark.parametrize("penalty", [0.0, 0.3, 1.0, 5.0, math.inf])
 def test_three_tokens_of_each_position_give_the_best_of_all_paths(penalty: float):
     generator = torch.Generator().manual_seed(0)

@@ -1,34 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The native library, compiled once per session from the sources under test."""
+"""Models whose native translations are told apart."""
 
 from __future__ import annotations
-
-import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
 
 from dims_hf import MODELS
-from dims_hf.native import build as building, library
-
-
-@pytest.fixture(scope="session")
-def native_library(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The library, which all native tests load."""
-    try:
-        path = building.build(tmp_path_factory.mktemp("native") / building.LIBRARY_NAME)
-    except building.BuildError as error:
-        pytest.skip(f"needs the native library: {error}")
-    former = os.environ.get(library.LIBRARY_VARIABLE)
-    os.environ[library.LIBRARY_VARIABLE] = str(path)
-    yield path
-    if former is None:
-        del os.environ[library.LIBRARY_VARIABLE]
-    else:
-        os.environ[library.LIBRARY_VARIABLE] = former
 
 
 @pytest.fixture(scope="session")

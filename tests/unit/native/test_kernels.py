@@ -81,9 +81,13 @@ def _best_path(probabilities, penalty):
     log_probs = np.log(np.asarray(probabilities, np.float32))
     ids = np.argsort(-log_probs, axis=1, kind="stable").astype(np.int32)
     ranked = np.ascontiguousarray(np.take_along_axis(log_probs, ids, axis=1))
+    return _search_tokens(ids, ranked, penalty)
+
+
+def _search_tokens(ids, log_probs, penalty):
     path = np.zeros(len(ids), np.int32)
     load_library().dims_best_path(
-        ids.ctypes.data, ranked.ctypes.data, len(ids), ctypes.c_float(penalty), path.ctypes.data
+        ids.ctypes.data, log_probs.ctypes.data, len(ids), ctypes.c_float(penalty), path.ctypes.data
     )
     return path.tolist()
 
@@ -93,6 +97,15 @@ def test_the_repeat_penalty_is_a_search_over_paths():
     assert _best_path(first, float("inf")) == [0, 1, 0]
     assert _best_path(first, 1e-6) == [0, 0, 0]
     assert _best_path([[0.6, 0.3, 0.1], [0.5, 0.45, 0.05], [0.55, 0.4, 0.05]], float("inf")) == [0, 1, 0]
+
+
+@pytest.mark.parametrize("steps", [(2, 3), (3, 2)])
+def test_long_targets_are_told_apart_by_their_last_digits(steps):
+    ids = np.arange(180, dtype=np.int32).reshape(60, 3)
+    log_probs = np.tile(np.array([-3, -9, -9], np.float32), (60, 1))
+    ids[58:] = [[7, 8, 9], [7, 5, 6]]
+    log_probs[58:, 1] = [-3 - step * 2.0**-22 for step in steps]
+    assert _search_tokens(ids, log_probs, float("inf"))[58:] == ([8, 7] if steps[0] < steps[1] else [7, 5])
 
 
 @pytest.mark.parametrize("penalty", [0.3, 1.0, 4.0])

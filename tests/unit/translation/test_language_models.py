@@ -9,11 +9,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from transformers import pipeline
 
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.translation import NgramLanguageModel, open_runtime, spell_tokens, translate_texts
+from tests.fixtures.language_models import search_steered
 
 
 # Bigrams of a and b, by hand; the last column is the weight of backing off.
@@ -78,34 +80,108 @@ def write_unigrams(path: Path, pieces: list[str]) -> Path:
     return path
 
 
-def test_beam_takes_the_hypothesis_that_both_models_like_most(folder: Path, sources, tmp_path: Path, capsys):
+@pytest.fixture
+def pieces(folder: Path, tmp_path: Path) -> Path:
+    """An ARPA file of the tiny model's vocabulary."""
+    runtime = open_runtime(folder)
+    spelled = [runtime.spell([token])[0] for token in range(5, len(runtime.text_tokenizer))]
+    return write_unigrams(tmp_path / "pieces.arpa", [piece for piece in spelled if not piece.startswith("<")])
+
+
+WEIGHTS = {"language_model_weight": 2.0, "token_bonus": 0.7}
+
+
+def test_function_of_whole_targets_chooses_among_what_the_search_ends_with(folder: Path, pieces: Path, sources):
     pytest.importorskip("kenlm")
     runtime = open_runtime(folder)
     rows = runtime.tokenizer(sources)["input_ids"]
-    pieces = [runtime.spell([token])[0] for token in range(5, len(runtime.text_tokenizer))]
-    path = write_unigrams(tmp_path / "pieces.arpa", [piece for piece in pieces if not piece.startswith("<")])
-    language_model = NgramLanguageModel.of_runtime(path, runtime)
-    settings, weight, bonus = {"prefix_beam_size": 6}, 2.0, 0.7
+    language_model = NgramLanguageModel.of_runtime(pieces, runtime)
+    settings = {"prefix_beam_size": 6}
     listed, scores = runtime.generate(rows, num_return_sequences=6, **settings)
-    options = {**settings, "language_model": language_model, "language_model_weight": weight, "token_bonus": bonus}
-    found, _ = runtime.generate(rows, **options)
+    found, _ = runtime.generate(rows, **settings, language_model=lambda ids: language_model(ids), **WEIGHTS)
     frames = runtime.model.template_lengths(runtime.pad(rows)["attention_mask"]).tolist()
     changed = 0
     for row, length in enumerate(frames):
         candidates = list(zip(listed[6 * row :][:6], scores[6 * row :][:6], strict=True))
-        values = [length * score + weight * language_model(ids) + bonus * len(ids) for ids, score in candidates]
+        values = [length * score + 2.0 * language_model(ids) + 0.7 * len(ids) for ids, score in candidates]
         best = candidates[values.index(max(values))][0]
         assert found[row] == best
         changed += best != candidates[0][0]
     assert changed
+
+
+@pytest.mark.parametrize("unit", ["tokens", "words"])
+def test_search_is_steered_by_both_models_everywhere_alike(folder: Path, pieces: Path, sources, capsys, unit: str):
+    pytest.importorskip("kenlm")
+    runtime = open_runtime(folder)
+    rows = runtime.tokenizer(sources)["input_ids"]
+    language_model = NgramLanguageModel.of_runtime(pieces, runtime, unit=unit)
+    options = {"num_iterations": 1, "prefix_beam_size": 6, "language_model": language_model, **WEIGHTS}
+    found, scores = runtime.generate(rows, **options)
+    frames, config = runtime.model.template_lengths(runtime.pad(rows)["attention_mask"]).tolist(), runtime.model.config
+    with torch.no_grad():
+        logits = runtime.model(**runtime.pad(rows)).logits
+    logits[..., runtime.model.suppressed_token_ids()] = -torch.inf
+    for row, length in enumerate(frames):
+        log_probs, tokens = logits[row, :length].log_softmax(dim=1).topk(40, dim=1)
+        pairs = [list(zip(*frame, strict=True)) for frame in zip(tokens.tolist(), log_probs.tolist(), strict=True)]
+        (best, score), *_ = search_steered(pairs, config.blank_token_id, 6, language_model, *WEIGHTS.values())
+        assert found[row] == best and scores[row] == pytest.approx(score / length, abs=1e-5)
     # the pipeline and the command line say the same
     texts = [each.text for each in translate_texts(runtime, sources, **options)]
     translator = pipeline("translation", model=runtime.model, tokenizer=runtime.text_tokenizer)
     assert [each["translation_text"] for each in translator(sources, **options)] == texts
-    words = ["--prefix-beam-size", "6", "--language-model", str(path), "--language-model-weight", "2"]
+    words = ["--prefix-beam-size", "6", "--language-model", str(pieces), "--language-model-weight", "2"]
+    words += ["--language-model-unit", unit, "--token-bonus", "0.7", "--num-iterations", "1"]
     capsys.readouterr()
-    assert main(["translate", "--model", str(folder), *words, "--token-bonus", "0.7", *sources]) == 0
+    assert main(["translate", "--model", str(folder), *words, *sources]) == 0
     assert capsys.readouterr().out.splitlines() == texts
+
+
+def test_export_searches_as_the_model_does(folder: Path, pieces: Path, sources, tmp_path: Path, capsys):
+    for name in ("kenlm", "onnx", "onnxruntime"):
+        pytest.importorskip(name)
+    from dims_hf.export.folders import add_tokenizer, write_description
+    from dims_hf.export.onnx_export import write_graphs
+
+    runtime, export = open_runtime(folder), tmp_path / "export"
+    description = write_graphs(runtime.model, export, num_iterations=1)
+    add_tokenizer(export, runtime.text_tokenizer)
+    write_description(export, {"name": "tiny", **description})
+    words = [
+        "--num-iterations",
+        "1",
+        "--prefix-beam-size",
+        "6",
+        "--language-model",
+        str(pieces),
+        "--token-bonus",
+        "0.7",
+    ]
+    shown = []
+    for model in (folder, export):
+        assert main(["translate", "--model", str(model), *words, "--language-model-weight", "2", *sources]) == 0
+        shown.append(capsys.readouterr().out)
+    assert main(["translate", "--model", str(export), *words, "--language-model-weight", "0.01", *sources]) == 0
+    assert shown[0] == shown[1] != capsys.readouterr().out
+
+
+def test_beginning_is_worth_what_is_sure_of_it(arpa: Path):
+    log = math.log(10)
+    tokens = NgramLanguageModel(arpa, lambda ids: [LETTERS[each] for each in ids])
+    assert [tokens.score_prefix(ids) for ids in ([], [1], [1, 2])] == pytest.approx(
+        [0, -0.1 * log, -0.5 * log], abs=1e-5
+    )
+
+    # two ids a word: the last word may not be complete
+    def spell(ids):
+        letters = "".join(LETTERS[each] for each in ids)
+        return [letters[start : start + 2] for start in range(0, len(ids), 2)]
+
+    words = NgramLanguageModel(arpa, spell, last_may_grow=True)
+    assert words.score_prefix([1]) == words.score_prefix([1, 2]) == 0
+    assert words.score_prefix([1, 2, 1]) == pytest.approx((-0.3 - 1.0) * log, abs=1e-5)
+    assert words([1, 2]) == pytest.approx((-0.3 - 1.0 - 0.5) * log, abs=1e-5)
 
 
 def test_words_are_those_of_the_text_and_tokens_those_of_the_vocabulary(folder: Path, arpa: Path, sources):
