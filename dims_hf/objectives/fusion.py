@@ -20,7 +20,8 @@ from typing import Any, ParamSpec, TypeVar
 import torch
 
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 
 _is_fusing: ContextVar[bool] = ContextVar("is_fusing", default=False)
 
