@@ -282,10 +282,8 @@ class OnnxTranslator:
         repeat_penalty: float | None = None,
         prefix_beam_size: int | None = None,
         language_model: Callable[[list[int]], float] | None = None,
-        target_lengths: np.ndarray | None = None,
-        forced_tokens: np.ndarray | None = None,
-        forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
         with_scores: bool = True,
+        **constraints: Any,
     ) -> tuple[np.ndarray, np.ndarray]:
         """
         Best candidates of each sentence of a batch, as the model's `generate()` gives them before repeats are
@@ -302,13 +300,8 @@ class OnnxTranslator:
             prefix_beam_size (`int`, *optional*): hypotheses of a prefix beam search, of models that write alignments.
             language_model (`Callable`, *optional*): log-probability of a target's ids; ranks the hypotheses of a
                 prefix beam.
-            target_lengths (`np.ndarray` of shape `(B,)`, *optional*): content tokens of each translation instead of
-                the predicted length; excludes `length_beam_size > 1`.
-            forced_tokens (`np.ndarray` of shape `(B, T)`, *optional*): ids that targets must have there, -100 where
-                they are free; column 0 is that of `<s>`.
-            forced_phrases (`Sequence`, *optional*): for each sentence a list of phrases (ids) that its target must
-                contain; the first pass says where.
             with_scores (`bool`): whether the scores are needed; without them one pass takes less time.
+            constraints: those of [`Constraints`]: `target_lengths`, `forced_tokens`, `forced_phrases`.
 
         Returns:
             `tuple`: sequences (B · n, T), right-padded, and scores (B · n,): mean log-probabilities, of an Imputer
@@ -324,14 +317,8 @@ class OnnxTranslator:
             "prefix_beam_size": prefix_beam_size,
         }
         weights = {"length_score_weight": length_score_weight, "repeat_penalty": repeat_penalty}
-        given = {
-            "language_model": language_model,
-            "target_lengths": target_lengths,
-            "forced_tokens": forced_tokens,
-            "forced_phrases": forced_phrases,
-            "with_scores": with_scores,
-        }
-        request = self._request(input_ids, attention_mask, counts, weights, **given)
+        given = {"language_model": language_model, "with_scores": with_scores}
+        request = self._request(input_ids, attention_mask, counts, weights, **given, **constraints)
         sequences, scores = self._decoder.decode(request)
         is_used = (sequences != self.settings["pad_token_id"]).any(axis=0)
         return sequences[:, : np.flatnonzero(is_used)[-1] + 1], scores

@@ -16,6 +16,9 @@ from dims_hf.objectives.reduction import Loss, divide_by_items
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
+_MIN_PASSING_PROBABILITY = 1e-3
+
+
 def graph_loss(
     logits: torch.Tensor | Vocabulary,
     transition_log_probs: torch.Tensor,
@@ -178,7 +181,6 @@ def graph_dims_loss(
     student_temperature: float = 1.0,
     hidden_weight: float = 0.0,
     hidden_squared: bool = False,
-    min_passing_probability: float = 1e-3,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """
@@ -196,14 +198,14 @@ def graph_dims_loss(
         temperature, student_temperature (`float`): of the teacher's and of the student's words; transitions have none.
         hidden_weight (`float`): λ.
         hidden_squared (`bool`): squared distance instead of the distance.
-        min_passing_probability (`float`): vertices below are left out, which saves their projection.
         num_items (`int`, *optional*): divides the sums; default Σ π.
 
     Returns:
         [`Loss`] with parts `kl`, `transition` and `hidden`, each before its weight.
     """
     passing = passing_probabilities(teacher_transitions, vertex_lengths).detach()
-    is_passed = (passing >= min_passing_probability) & find_real(vertex_lengths, passing.shape[1])
+    # the others weigh next to nothing, and need not be projected
+    is_passed = (passing >= _MIN_PASSING_PROBABILITY) & find_real(vertex_lengths, passing.shape[1])
 
     def rows_of(student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor) -> torch.Tensor:
         labels = (teacher_log_probs.detach() / temperature).log_softmax(dim=-1)
