@@ -57,6 +57,7 @@ def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
     """
     if output_dir.exists():
         is_export = (output_dir / DESCRIPTION_NAME).is_file()
+        # an empty folder was made for us
         is_free = output_dir.is_dir() and not any(output_dir.iterdir())
         if not is_free and not (overwrite and is_export):
             hint = "Name another folder" + (", or pass --overwrite." if is_export else ": it is not an export.")
@@ -90,6 +91,7 @@ def verified_batches(
     generator = np.random.default_rng(0)
     lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
     num_tokens = settings.get("source_vocab_size", settings["vocab_size"])
+    # 5 and above: no special tokens
     drawn = [generator.integers(5, num_tokens, length - 2) for length in lengths]
     random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
     rows = translator.encode(sentences)
@@ -122,6 +124,7 @@ def _set_aside(folder: Path) -> Iterator[None]:
         os.replace(folder, Path(former, "former"))
         try:
             yield
+        # what was there is better than nothing
         except OSError:
             os.replace(Path(former, "former"), folder)
             raise

@@ -294,6 +294,7 @@ def _projections(attention: NATAttention, sides: str) -> tuple[np.ndarray, np.nd
     weights, biases = [], []
     for side in sides:
         module, scale = getattr(attention, f"{side}_proj"), attention.scaling if side == "q" else 1.0
+        # before it is rounded to 8 bits: scaling queries then costs nothing
         weights.append(to_numpy(module.weight) * np.float32(scale))
         biases.append(to_numpy(module.bias) * np.float32(scale))
     return np.concatenate(weights), np.concatenate(biases)
@@ -332,6 +333,7 @@ def round_activations(states: torch.Tensor) -> torch.Tensor:
     """States (…, D) on the 255 steps of each row that the library's 8-bit codes have."""
     largest = states.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where(largest > 0, 127.0 / largest, 0.0)
+    # the kernels' own roundings: multiplied by the inverse, not divided
     return torch.round(states * inverse) * (largest / 127.0)
 
 
@@ -344,8 +346,10 @@ def rounded_model(model: PreTrainedModel) -> PreTrainedModel:
             module.weight.data = _rounded_weights(module.weight)
             module.register_forward_pre_hook(lambda _, inputs: (round_activations(inputs[0]),))
     rounded.model.shared.weight.data = _rounded_weights(model.model.shared.weight)
+    # the projection is the rounded table again
     rounded.tie_weights()
     project = rounded.project_vocabulary
+    # not by a hook: the layer is called in parts of its weight
     rounded.project_vocabulary = lambda states: project(round_activations(states))
     return rounded
 

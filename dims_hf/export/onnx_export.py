@@ -125,6 +125,7 @@ def export_onnx(
             else:
                 written = write_graphs(model, folder, num_iterations=passes, int8=is_int8, shortlist=shortlist)
             _add_text_files(folder, tokenizer)
+            # what is verified is what users run, read back from the disk
             systems[precision] = OnnxTranslator(folder, shortlist=False)
             if precision == "fp32":
                 samples = fitting(systems["fp32"], [*SAMPLE_SENTENCES, *sentences])
@@ -313,6 +314,7 @@ def verify(
     counts = {"num_sequences": 0, "num_tokens": 0, "largest_score_difference": 0.0}
     with evaluation_mode(model), torch.inference_mode():
         for rows in verified_batches(translator, sentences):
+            # several candidates take another way through the graphs
             for beam in (1, 3) if translator.predicts_length else (1,):
                 _compare_batch(model, translator, rows, beam, counts)
         for text, translation in zip(sentences, translator.translate(sentences)):
@@ -343,6 +345,7 @@ def _compare_batch(
         )
     counts["num_sequences"] += len(rows)
     counts["num_tokens"] += int((wanted != translator.settings["pad_token_id"]).sum())
+    # scores are sums in another order: they may differ by rounding, tokens may not
     difference = float(np.abs(scores - expected.sequences_scores.numpy()).max())
     counts["largest_score_difference"] = max(counts["largest_score_difference"], difference)
 
@@ -404,6 +407,7 @@ def _same_tokens(
     sequences: np.ndarray, sizes: np.ndarray, other: OnnxTranslator, batch: tuple[np.ndarray, np.ndarray]
 ) -> list[bool]:
     """Whether `other` writes the same at each content token of sequences (B, T) of `sizes` (B,), at their lengths."""
+    # at the same lengths: else one early difference would count for all tokens after it
     forced = other.generate(*batch, target_lengths=sizes - 2, length_beam_size=1)[0]
     is_content = np.arange(sequences.shape[1]) < (sizes - 1)[:, None]
     is_content[:, 0] = False

@@ -70,6 +70,7 @@ class DisCo(MaskedTargets):
         """Whole targets, and a context of each position."""
         masked = mask_batch(batch, self.config, policy="full", keys=keys)
         is_content = masked["labels"] != -100
+        # whole again; a reference token that is the mask itself stays one
         tokens = torch.where(is_content, masked["labels"], masked["decoder_input_ids"])
         masked["decoder_input_ids"] = tokens
         return ContextBatch(**masked, visibility=sample_contexts(is_content, keys))

@@ -114,6 +114,7 @@ class Hints(FromAutoregressive):
         theirs = self.read_targets(batch)
         # the state that has read `<s>` … y_{t−1} predicts y_t
         is_content = (batch["labels"] != -100)[:, 1:]
+        # without the embeddings, and without `<s>`: the teacher's states are one place to the left
         ours = torch.stack(outputs.decoder_hidden_states[1:])[:, :, 1:]
         hidden = hidden_hint_loss(
             ours,

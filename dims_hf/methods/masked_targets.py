@@ -61,12 +61,14 @@ class MaskedTargets(Method):
             batch ([`MaskedBatch`]): from [`prepare`].
             options: what else the model is to return, such as `output_attentions`.
         """
+        # not `labels != -100`: a reference token that is the mask itself is masked, and has no label
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             decoder_input_ids=batch["decoder_input_ids"],
             decoder_attention_mask=batch["decoder_attention_mask"],
+            # no position: logits are made chunk by chunk, inside the loss
             logits_positions=torch.zeros_like(is_masked),
             return_length_logits=True,
             **options,
@@ -96,6 +98,7 @@ class MaskedTargets(Method):
             **{
                 **batch,
                 "decoder_input_ids": torch.where(is_shown, labels, batch["decoder_input_ids"]),
+                # the denominator stays that of all tokens, as `count` told before the glance
                 "labels": labels.masked_fill(is_shown, -100),
             }
         )

@@ -150,10 +150,13 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         closed = torch.tensor(self.suppressed_token_ids(), device=logits.device)
         ranked = logits.detach().index_fill(1, closed, -torch.inf)
+        # the target is the first of its candidates, likely or not: target index 0 below
         ranked = ranked.scatter(1, targets[is_learnt].unsqueeze(1), torch.inf)
         best, ids = ranked.topk(min(self.config.crf_beam_size, logits.shape[1]), dim=1)
+        # from `logits`, which have the gradient; closed tokens fill up the list of a tiny vocabulary
         picked = logits.gather(1, ids).masked_fill(best == -torch.inf, -torch.inf)
         emissions = logits.new_full((*targets.shape, ids.shape[1]), -torch.inf)
+        # a position that is shown has one candidate, its token
         emissions[..., 0] = 0.0
         emissions = emissions.index_put((is_learnt,), picked)
         candidates = targets.unsqueeze(2).repeat(1, 1, ids.shape[1])

@@ -61,6 +61,7 @@ class CMLMCDecoderLayer(NATDecoderLayer):
         unmasked_attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
+        # first the sublayer that sees both sides, then the causal one: the order of the reference
         attended, _ = self.self_attn_unmasked(hidden_states, unmasked_attention_mask)
         hidden_states = self.residual(attended, hidden_states, self.self_attn_unmasked_layer_norm)
         return super().forward(hidden_states, encoder_hidden_states, **kwargs)
@@ -93,8 +94,10 @@ class CMLMCDecoder(ProjectedPositions, NATDecoder):
         causal = create_causal_mask(
             config=config, inputs_embeds=hidden_states, attention_mask=shown, past_key_values=None
         )
+        # left padding has nothing to its left
         causal = _show_all_where_nothing_is_seen(causal)
         if config.legacy_unmasked_attn_no_pad_mask:
+            # no mask at all, padding included: the reference's oversight, which imported weights were trained with
             return {"attention_mask": causal, "unmasked_attention_mask": None}
         unmasked = create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=shown)
         return {"attention_mask": causal, "unmasked_attention_mask": unmasked}

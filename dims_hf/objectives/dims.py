@@ -59,6 +59,7 @@ def hidden_distance(
     if squared:
         distance = difference.square().sum(dim=-1)
     else:
+        # its gradient at 0 is 0, where that of a square root would be NaN
         distance = torch.linalg.vector_norm(difference, dim=-1)
     if normalization == "none":
         return distance
@@ -134,6 +135,7 @@ def dims_loss(
     hidden = [select_positions(states, is_masked) for states in (student_hidden, teacher_hidden)]
     if labels is not None:
         labels = labels[is_masked]
+        # as `divergence` leaves rows without a label out
         hidden = [states[labels != -100] for states in hidden]
     temperatures = {"temperature": temperature, "student_temperature": student_temperature}
     sums = student.divergence(teacher, divergence, **temperatures, labels=labels)

@@ -123,6 +123,7 @@ def graph_ngram_loss(
     matched = torch.minimum(found, wanted.to(found.dtype)).sum(dim=1)
     precision = matched / _expected_total(passing, links, order).clamp(min=torch.finfo(passing.dtype).tiny)
     length = passing.sum(dim=1)
+    # 1 where the expected length is at least the target's; clamped before exp, whose gradient is 0 there
     brevity = (1 - target_lengths / length.clamp(min=1)).clamp(max=0).exp()
     num_items = len(targets) if num_items is None else num_items
     losses = (1 - brevity * precision).masked_fill(~fits, 0.0)
@@ -146,6 +147,7 @@ def count_ngrams(targets: torch.Tensor, target_lengths: torch.Tensor, order: int
     grams = targets.unfold(1, order, 1) if targets.shape[1] >= order else targets.new_zeros(len(targets), 0, order)
     is_gram = find_real((target_lengths - order + 1).clamp(min=0), grams.shape[1])
     equal = (grams.unsqueeze(1) == grams.unsqueeze(2)).all(dim=3) & is_gram.unsqueeze(1) & is_gram.unsqueeze(2)
+    # strictly below the diagonal: an equal n-gram that begins earlier
     has_earlier = equal.tril(diagonal=-1).any(dim=2)
     return equal.sum(dim=2).masked_fill(has_earlier, 0)
 
@@ -154,6 +156,7 @@ def _expected_ngrams(passing: torch.Tensor, links: torch.Tensor, words: torch.Te
     """(B, G): expected number of times that paths read the n-gram at each position of the target."""
     columns = words.transpose(1, 2)
     num_grams = max(columns.shape[1] - order + 1, 0)
+    # [b, g, v]: all n-grams of the target at once, each with a row of vertices
     mass = passing.unsqueeze(1) * columns[:, :num_grams]
     for place in range(1, order):
         mass = torch.bmm(mass, links) * columns[:, place : place + num_grams]
@@ -212,6 +215,7 @@ def graph_dims_loss(
         return (labels.exp() * (labels - (student_log_probs / student_temperature).log_softmax(dim=-1))).sum(dim=-1)
 
     words = student.select(is_passed).map_rows(rows_of, teacher.select(is_passed))
+    # closed transitions have probability 0 in both: 0 · (−∞ − −∞) would be NaN
     is_link = find_open_links(vertex_lengths, passing.shape[1]) & (teacher_transitions != float("-inf"))
     logs = [each.masked_fill(~is_link, 0.0) for each in (student_transitions, teacher_transitions.detach())]
     links = ((logs[1].exp() * (logs[1] - logs[0])).masked_fill(~is_link, 0.0).sum(dim=2) * passing).sum()

@@ -89,7 +89,9 @@ def in_fp32(values: torch.Tensor) -> torch.Tensor:
 
 def chunk_rows(num_rows: int, vocab_size: int, device_type: str) -> Iterator[slice]:
     """The rows of each chunk; at least one chunk, which may be empty."""
+    # 4 bytes: chunks are in fp32 whatever the multiplication is in
     size = max(_CHUNK_BYTES.get(device_type, _DEFAULT_CHUNK_BYTES) // (4 * vocab_size), _MIN_CHUNK_ROWS)
+    # one empty chunk where there are no rows, so that sums and gradients have their shapes
     return (slice(start, start + size) for start in range(0, max(num_rows, 1), size))
 
 
@@ -116,6 +118,7 @@ def sum_rows(
     sums, gradients = _accumulate_chunks(hidden_states, projection, losses, wants_gradient)
     if gradients is None:
         return sums[0], sums[1]
+    # the gradients are known already: the backward pass only scales them
     return _AttachGradients.apply(sums[0], hidden_states, projection.weight, projection.bias, *gradients), sums[1]
 
 
@@ -129,6 +132,7 @@ def _accumulate_chunks(
     """
     states, table, chunks = prepare_chunks(hidden_states, projection)
     sums = torch.zeros(2, dtype=torch.promote_types(states.dtype, torch.float32), device=states.device)
+    # the precision was chosen by `prepare_chunks`; autocast would choose again
     with torch.autocast(states.device.type, enabled=False):
         gradients = _empty_gradients(states, table) if wants_gradient else None
         for rows in chunks:
@@ -147,6 +151,7 @@ def _empty_gradients(states: torch.Tensor, table: VocabularyProjection) -> Gradi
     """Room for the gradients, in fp32 (fp64 stays)."""
     precise = torch.promote_types(states.dtype, torch.float32)
     for_bias = None if table.bias is None else torch.zeros_like(table.bias, dtype=precise)
+    # states are written once each, weight and bias are sums over all chunks
     return torch.empty_like(states, dtype=precise), torch.zeros_like(table.weight, dtype=precise), for_bias
 
 
@@ -155,6 +160,7 @@ def _add_gradients(
 ) -> None:
     """Adds the share of some rows, given the gradient with respect to their logits (C, V), which is overwritten."""
     if table.fixed_logit is not None:
+        # a constant has no gradient
         logits_gradient[:, table.fixed_logit[0]] = 0
     for_states, for_weight, for_bias = gradients
     if for_bias is not None:
@@ -162,6 +168,7 @@ def _add_gradients(
     logits_gradient = logits_gradient.to(states.dtype)
     for_states[rows] = logits_gradient @ table.weight
     if states.dtype == for_weight.dtype:
+        # in one call where the precisions agree: no (V, D) in between
         for_weight.addmm_(logits_gradient.T, states[rows])
     else:
         for_weight.add_(logits_gradient.T @ states[rows])
@@ -189,6 +196,7 @@ class PickedLogProbs(torch.autograd.Function):
         precise = torch.promote_types(states.dtype, torch.float32)
         log_probs = torch.empty((len(ids), ids.shape[1] + has_mean), dtype=precise, device=states.device)
         normalizers = torch.empty((len(states), 1), dtype=precise, device=states.device)
+        # kept in the multiplication's precision, which may be half of fp32
         keeps = any(ctx.needs_input_grad) and len(states) * len(weight) * states.element_size() <= _MAX_KEPT_BYTES
         kept = []
         with torch.autocast(states.device.type, enabled=False):
@@ -218,10 +226,12 @@ class PickedLogProbs(torch.autograd.Function):
             for index, rows in enumerate(chunk_rows(len(states), vocab_size, states.device.type)):
                 products = kept[index] if kept else table.multiply(states[rows])
                 # d log p(v) / d logits = one-hot(v) − p, whatever the number of picked ids
+                # `sub` copies: what was kept may be needed for a second backward pass
                 for_logits = in_fp32(products).sub(normalizers[rows]).exp_()
                 for_logits.mul_(-gradient[rows].sum(dim=1, keepdim=True))
                 for_logits.scatter_add_(1, ids[rows], gradient[rows, :num_ids])
                 if gradient.shape[1] > num_ids:
+                    # the mean's own share, 1/V everywhere; its −p is part of the sum above
                     for_logits.add_(gradient[rows, num_ids:] / vocab_size)
                 _add_gradients(gradients, for_logits, rows, states, table)
         dtypes = hidden_states.dtype, weight.dtype, None if bias is None else bias.dtype

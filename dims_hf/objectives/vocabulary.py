@@ -151,8 +151,10 @@ class Vocabulary(ABC):
         wanted = None if first is None else first.reshape(-1, 1)
         for rows in chunk_rows(self.shape.numel(), self.vocab_size, self.device.type):
             logits = read(rows)
+            # `read` hands out copies, which may be overwritten
             logits[:, list(suppressed_ids)] = -torch.inf
             if wanted is not None:
+                # after the suppression: a wanted id comes first even where it is suppressed
                 logits.scatter_(1, wanted[rows], torch.inf)
             ids.append(logits.topk(count, dim=-1).indices)
         if not ids:
@@ -294,6 +296,7 @@ class DenseVocabulary(Vocabulary):
 
     def map_rows(self, function: RowFunction, *others: Vocabulary) -> torch.Tensor:
         """See [`Vocabulary`]; all rows at a time."""
+        # a projected one comes chunk by chunk, and so must what goes along with it
         if not all(isinstance(other, DenseVocabulary) for other in others):
             return _map_chunks(function, (self, *others), self.shape.numel())
         return function(*(each.rows(slice(None)) for each in (self, *others)))
@@ -355,9 +358,11 @@ class ProjectedVocabulary(Vocabulary):
             num_correct = count_correct(log_probs, targets[rows])
             gradient = None
             if wants_gradient:
+                # softmax − smoothed one-hot, in the memory of the log-probabilities, which are not needed any more
                 gradient = log_probs.exp_()
                 if label_smoothing:
                     gradient.sub_(label_smoothing / logits.shape[-1])
+                # −(1 − ε) at the label
                 gradient.scatter_add_(1, column, gradient.new_full(column.shape, label_smoothing - 1))
             return torch.stack([summed, num_correct.to(summed.dtype)]), gradient
 
@@ -381,7 +386,9 @@ class ProjectedVocabulary(Vocabulary):
             log_probs = logits.div_(student_temperature).log_softmax(dim=-1)
             num_correct = log_probs.new_zeros(()) if labels is None else count_correct(log_probs, labels[rows])
             probs = soft_labels.exp()
+            # `soft_labels` are overwritten by the difference of logarithms; `probs` were taken before
             kl = torch.linalg.vecdot(probs, soft_labels.sub_(log_probs)).sum()
+            # d KL / d logits = (q − p) / τ: there is no T² factor, as in the reference
             gradient = log_probs.exp_().sub_(probs).div_(student_temperature) if wants_gradient else None
             return torch.stack([kl, num_correct.to(kl.dtype)]), gradient
 
@@ -390,6 +397,7 @@ class ProjectedVocabulary(Vocabulary):
     def pick(self, ids: torch.Tensor, *, has_mean: bool = False) -> torch.Tensor:
         """See [`Vocabulary`]."""
         table = self.projection
+        # its own backward pass: autograd would keep M × V log-probabilities
         picked = PickedLogProbs.apply(
             self.flat, table.weight, table.bias, ids.flatten(0, -2), table.fixed_logit, has_mean
         )
@@ -465,6 +473,7 @@ def pick_positions(
     Log-probabilities (B, N, K) of a sentence's own ids (B, K) at all its real positions (B, N); 0 elsewhere, where the
     vocabulary is not read and gets no gradient, NaN or not.
     """
+    # packed in row-major order, as `select` packs the rows
     row_ids = ids.unsqueeze(1).expand(-1, is_real.shape[1], -1)[is_real]
     picked = vocabulary.select(is_real).pick(row_ids, has_mean=has_mean)
     return picked.new_zeros(*is_real.shape, picked.shape[-1]).index_put((is_real,), picked)
@@ -491,6 +500,8 @@ def _map_chunks(
 
     results = []
     for chunk in chunk_rows(num_rows, vocabularies[0].vocab_size, device):
+        # with a shared row, neighbours across the border of two chunks are seen too
         rows = slice(chunk.start, min(chunk.stop, num_rows) + num_shared)
+        # logits of a chunk are forgotten and computed again in the backward pass; nothing random is in there
         results.append(checkpoint(compute, rows, use_reentrant=False, preserve_rng_state=False))
     return torch.cat(results)

@@ -55,6 +55,7 @@ def _measure(open_model: Callable[[Path], tuple[Runtime, Decode]], sources: Sequ
         rows = prepare_sources(
             list(sources), runtime.tokenizer, runtime.max_source_length, "error", "truncate", name="sources[{}]".format
         ).pieces
+        # sentences of one batch are about as long: padding is the user's choice, not the model's
         rows = sorted(rows, key=len)
         return {str(size): _milliseconds(decode, rows, size) for size in BATCH_SIZES}
 

@@ -101,6 +101,7 @@ class TorchRuntime(_ModelRuntime):
     def _content(self, sequence: list[int]) -> list[int]:
         """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
         end = len(sequence)
+        # from the right only: an imported model may write padding inside a sentence
         while end and sequence[end - 1] == self.text_tokenizer.pad_token_id:
             end -= 1
         if end and sequence[end - 1] == self.text_tokenizer.eos_token_id:
@@ -146,6 +147,7 @@ class AutoregressiveRuntime(_ModelRuntime):
         if num_beams > 1:
             return rows_out, output.sequences_scores.tolist()
         scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+        # the first token is what decoding starts with, and no choice
         is_written = output.sequences[:, 1:] != self.text_tokenizer.pad_token_id
         sums = scores.masked_fill(~is_written, 0.0).sum(dim=1)
         return rows_out, (sums / is_written.sum(dim=1).clamp(min=1)).tolist()

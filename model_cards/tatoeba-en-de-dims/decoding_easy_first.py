@@ -59,9 +59,11 @@ class EasyFirst(MaskPredict):
             is_updated,
             predictions,
             log_probs,
+            # no position is masked again: later passes predict all of them anew
             lambda scores, num_passes: torch.zeros_like(is_updated),
             mask_token_id=self.config.mask_token_id,
         )
+        # ranked once, by the first pass
         if state.num_passes or not isinstance(after, EasyFirstState):
             return after
         return replace(after, ranks=rank_by_score(after.scores, after.is_content))
