@@ -17,7 +17,7 @@ import torch
 
 from dims_hf._output import holding
 from dims_hf.benchmark.groups import Corpus, Group, load_sentences, make_groups, make_workload
-from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
+from dims_hf.benchmark.machine import best_peaks, measure_peaks
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
 from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.report import write_report
@@ -31,7 +31,7 @@ from dims_hf.benchmark.workloads import Workload
 from dims_hf.evaluation import score
 from dims_hf.reports import provenance, weights_checksum, write_json
 from dims_hf.reports.provenance import public_name
-from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH
+from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH, torch_threads
 
 
 RESULTS = "benchmark.json"

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from dims_hf._commands import end_with_parent
+from dims_hf._machine import usable_cores
 
 from .shards import Content, Job, Record, Shards
 
@@ -280,11 +281,6 @@ def _sendable(error: Exception) -> Exception:
         return OSError(error.errno, error.strerror, error.filename)
     # exceptions of libraries need not survive pickling; text does
     return RuntimeError(f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}")
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def places(processes: int | None, device: str | None, threads: int | None, *, is_exported: bool) -> list[Place]:

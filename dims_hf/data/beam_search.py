@@ -226,8 +226,7 @@ class BeamTranslator:
 
     def first_too_long(self, sources: Sequence[str]) -> int | None:
         """Row of the first source with more tokens than the teacher takes, or `None`."""
-        lengths = map(len, self._encode(sources))
-        return next((row for row, length in enumerate(lengths) if length > self.max_source_tokens), None)
+        return first_longer(self._encode(sources), self.max_source_tokens)
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
         texts = [self.source_prefix + source for source in sources]
@@ -435,6 +434,11 @@ def model_fingerprint(model: torch.nn.Module) -> str:
         # as bytes: numpy has no bf16
         digest.update(value.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
+
+
+def first_longer(rows: Sequence[Sequence[int]], most: int) -> int | None:
+    """Number of the first row with more than so many ids, or `None`."""
+    return next((number for number, row in enumerate(rows) if len(row) > most), None)
 
 
 def one_line(text: str) -> str:

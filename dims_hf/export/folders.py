@@ -83,6 +83,13 @@ def add_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         raise ValueError("The tokenizer has no tokenizer.json. Only fast tokenizers work outside transformers.")
 
 
+def fitting(translator: OnnxTranslator | NativeTranslator, sentences: Sequence[str]) -> list[str]:
+    """The sentences that are not longer than the model takes."""
+    limit = translator.max_source_length
+    encodings = translator.source_tokenizer.encode_batch(list(sentences))
+    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
+
+
 def verified_batches(
     translator: OnnxTranslator | NativeTranslator, sentences: Sequence[str]
 ) -> Iterator[list[list[int]]]:

@@ -32,6 +32,7 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     check_output_dir,
+    fitting,
     making_folder,
     move_folder,
     verified_batches,
@@ -117,7 +118,7 @@ def export_native(
         description = write_native_folder(model, tokenizer, folder, num_iterations=passes, shortlist=shortlist)
         description = {"name": name, **description}
         translator = NativeTranslator(folder, shortlist=False)
-        samples = _fitting(translator, [*SAMPLE_SENTENCES, *sentences])
+        samples = fitting(translator, [*SAMPLE_SENTENCES, *sentences])
         checked = samples[: len(SAMPLE_SENTENCES) + MAX_VERIFIED]
         description["verification"] = verify(model, translator, checked)
         description["agreement"] = agreement(model, translator, checked)
@@ -516,13 +517,6 @@ def measure_quality(
         if change < -_ACCEPTED_LOSS:
             logger.warning("%s costs %.2f BLEU here: not recommended.", name, -change)
     return quality
-
-
-def _fitting(translator: NativeTranslator, sentences: Sequence[str]) -> list[str]:
-    """The sentences that are not longer than the model takes."""
-    encodings = translator.tokenizer.encode_batch(list(sentences))
-    limit = translator.max_source_length
-    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
 
 
 def _card(description: Mapping[str, Any]) -> str:

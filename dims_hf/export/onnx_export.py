@@ -23,6 +23,7 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     check_output_dir,
+    fitting,
     making_folder,
     move_folder,
     verified_batches,
@@ -288,13 +289,6 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
         "max_position_embeddings": config.max_position_embeddings,
         "vocab_size": config.vocab_size,
     }
-
-
-def fitting(translator: OnnxTranslator, sentences: Sequence[str]) -> list[str]:
-    """The sentences that are not longer than the model takes."""
-    limit = translator.max_source_length
-    encodings = translator.source_tokenizer.encode_batch(list(sentences))
-    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
 
 
 def verify(

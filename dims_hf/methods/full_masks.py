@@ -17,8 +17,8 @@ from dims_hf.methods.base import Batch, Items, MethodOptions, Run
 from dims_hf.methods.masked_targets import MaskedTargets
 from dims_hf.methods.masks import MaskedBatch, mask_batch
 from dims_hf.methods.options import option
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives import Loss, ProjectedVocabulary
-from dims_hf.objectives.targets import find_real
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What the methods of masked targets share: masking, counting, the forward pass and the length loss."""
+"""What the methods of masked targets share: masking, counting, the forward pass, token and length loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dims_hf.methods.base import Batch, Items, Method, MethodOptions, Run
 from dims_hf.methods.masks import MaskedBatch, mask_batch, read_ratio, sample_glanced
 from dims_hf.methods.options import option
 from dims_hf.models.modes import evaluation_mode
-from dims_hf.objectives import Loss, count_glances, length_classes, length_loss
+from dims_hf.objectives import Loss, cmlm_loss, count_glances, length_classes, length_loss
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,18 @@ class MaskedTargets(Method):
         )
         return outputs, is_masked
 
+    def token_loss(
+        self, run: Run, batch: MaskedBatch, hidden_states: torch.Tensor, is_learnt: torch.Tensor, items: Items
+    ) -> Loss:
+        """Label-smoothed cross-entropy of the learnt positions (B, T), from all of the decoder's states (B, T, D)."""
+        with run.autocast():
+            return cmlm_loss(
+                run.vocabulary(hidden_states[is_learnt]),
+                batch["labels"][is_learnt],
+                label_smoothing=self.options.label_smoothing,
+                num_items=items["tokens"],
+            )
+
     @torch.no_grad()
     def fill_masks(self, run: Run, batch: MaskedBatch) -> torch.Tensor:
         """The batch's targets (B, T), masks replaced by what the model predicts there without dropout."""
@@ -108,3 +120,13 @@ class MaskedTargets(Method):
         lengths = length_classes(batch["decoder_attention_mask"], self.config.max_target_length)
         length = length_loss(length_logits, lengths, num_items=items["sentences"])
         return Loss(token.total + self.options.length_weight * length.total, {**token.parts, **length.parts})
+
+
+class MaskedTokens(MaskedTargets):
+    """Methods whose loss is that of the learnt tokens, each by itself, and of the length."""
+
+    def loss(self, run: Run, batch: Batch, items: Items) -> Loss:
+        """Token and length loss of one batch."""
+        outputs, is_learnt = self.forward(run, batch)
+        token = self.token_loss(run, batch, outputs.decoder_last_hidden_state, is_learnt, items)
+        return self.add_length_loss(token, outputs.length_logits, batch, items)

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from .alignment import collapse_alignment, prefix_beam_search
-from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, apply_pass, start_decoding, trim_padding
+from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, start_decoding, trim_padding
 from .decoding_strategy import (
     DecodingRequest,
     DecodingSettings,
@@ -192,23 +192,6 @@ class CTCDecoding(GridStrategy):
         config = self.config
         templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
-
-    def reveal(
-        self,
-        state: GridState,
-        is_updated: torch.Tensor,
-        predictions: torch.Tensor,
-        log_probs: torch.Tensor,
-    ) -> GridState:
-        return apply_pass(
-            state,
-            is_updated,
-            predictions,
-            log_probs,
-            # one pass reveals everything
-            lambda scores, _: torch.zeros_like(is_updated),
-            mask_token_id=self.config.mask_token_id,
-        )
 
     def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         if state.best is not None:

@@ -13,13 +13,24 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 
 from .configuration_cmlmc import CMLMCConfig
 from .modeling_length import LengthPredictionForConditionalGeneration
-from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder, NATModel, show_all_of_empty_rows
+from .modeling_nat import (
+    NATAttention,
+    NATDecoder,
+    NATDecoderLayer,
+    NATEmbeddedStack,
+    NATEncoder,
+    NATModel,
+    show_all_of_empty_rows,
+)
 
 
-class ProjectedPositions(nn.Module):
+class ProjectedPositions(NATEmbeddedStack):
     """Mixin of both stacks: token and position embedding are concatenated and projected instead of added."""
 
-    embed_proj: nn.Linear
+    def __init__(self, config: CMLMCConfig):
+        super().__init__(config)
+        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
+        self.post_init()
 
     def combine_positions(self, token_embeds: torch.Tensor, position_embeds: torch.Tensor) -> torch.Tensor:
         """Input of the first layer from token and position embeddings, all (B, L, D)."""
@@ -28,11 +39,6 @@ class ProjectedPositions(nn.Module):
 
 class CMLMCEncoder(ProjectedPositions, NATEncoder):
     """The shared encoder with projected positions."""
-
-    def __init__(self, config: CMLMCConfig):
-        super().__init__(config)
-        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
-        self.post_init()
 
 
 class CausalAttention(NATAttention):
@@ -82,11 +88,6 @@ class CMLMCDecoder(ProjectedPositions, NATDecoder):
     layer_class = CMLMCDecoderLayer
     # By class: older releases of transformers would take "self_attn" for a part of "self_attn_unmasked".
     _can_record_outputs = {**NATDecoder._can_record_outputs, "attentions": CausalAttention}
-
-    def __init__(self, config: CMLMCConfig):
-        super().__init__(config)
-        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
-        self.post_init()
 
     def self_attention_masks(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> dict:
         """Causal mask of the ordinary self-attention and bidirectional mask of the extra one."""

@@ -19,6 +19,7 @@ from .configuration_dat import DATConfig
 from .graph import force_words, graph_nll, pick_words
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
 from .modeling_translation import NATForConditionalGeneration
+from .ragged import in_fp32
 
 
 @dataclass
@@ -74,7 +75,7 @@ class DATLinks(nn.Module):
         is_open = (is_vertex.unsqueeze(2) & is_vertex.unsqueeze(1)).triu(diagonal=1)
         states = torch.cat([hidden_states, self.positions(position_ids_from_mask(vertex_mask))], dim=-1)
         queries, keys = (self._split(project(states)) for project in (self.query, self.key))
-        gates = _to_single(self.gate(states)).softmax(dim=-1)
+        gates = in_fp32(self.gate(states)).softmax(dim=-1)
         mixture = torch.zeros_like(is_open, dtype=gates.dtype)
         # One head at a time, computed again in the backward pass: all K would be the largest tensors of the model.
         for query, key, gate in zip(queries.unbind(dim=2), keys.unbind(dim=2), gates.unbind(dim=2)):
@@ -87,11 +88,7 @@ class DATLinks(nn.Module):
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         """(B, A, D) -> (B, A, K, D / K)."""
-        return _to_single(states).unflatten(2, (self.num_heads, -1))
-
-
-def _to_single(values: torch.Tensor) -> torch.Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+        return in_fp32(states).unflatten(2, (self.num_heads, -1))
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:

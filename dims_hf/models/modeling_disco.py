@@ -63,14 +63,14 @@ class DisCoDecoderLayer(NATDecoderLayer):
         attended, _ = self.self_attn(
             hidden_states, attention_mask, self.self_attn.project_key_values(context), **kwargs
         )
-        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
-        if cross_key_values is None:
-            cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
-        attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)
-        hidden_states = self.residual(attended, hidden_states, self.encoder_attn_layer_norm)
-        if output_positions is not None:
-            hidden_states = hidden_states[output_positions]
-        return self.feed_forward(hidden_states)
+        return self.read_source(
+            self.residual(attended, hidden_states, self.self_attn_layer_norm),
+            encoder_hidden_states,
+            encoder_attention_mask,
+            cross_key_values,
+            output_positions,
+            **kwargs,
+        )
 
 
 class DisCoDecoder(NATDecoder):

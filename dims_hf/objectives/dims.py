@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
+from dims_hf.models.ragged import in_fp32
 from dims_hf.objectives.divergences import kl_divergence
-from dims_hf.objectives.projection import in_fp32
 from dims_hf.objectives.reduction import Loss, divide_by_items, select_positions
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from dims_hf.objectives.projection import in_fp32
+from dims_hf.models.ragged import in_fp32
 from dims_hf.objectives.reduction import Loss, divide_by_items
 
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 
 from dims_hf.models.alignment import constrained_ctc_nll, find_path_labels
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss
-from dims_hf.objectives.targets import check_positions, find_real
+from dims_hf.objectives.targets import check_positions
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 

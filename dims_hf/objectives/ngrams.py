@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss, divide_by_items
-from dims_hf.objectives.targets import check_positions, check_targets, find_real
+from dims_hf.objectives.targets import check_positions, check_targets
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 

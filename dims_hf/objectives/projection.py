@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
+from dims_hf.models.ragged import in_fp32, working_dtype
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -82,11 +83,6 @@ class VocabularyProjection:
         return logits
 
 
-def in_fp32(values: torch.Tensor) -> torch.Tensor:
-    """In fp32; fp64 stays."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def chunk_rows(num_rows: int, vocab_size: int, device_type: str) -> Iterator[slice]:
     """The rows of each chunk; at least one chunk, which may be empty."""
     # 4 bytes: chunks are in fp32 whatever the multiplication is in
@@ -131,7 +127,7 @@ def _accumulate_chunks(
     logits are at hand: one product less than with a recomputation in the backward pass.
     """
     states, table, chunks = prepare_chunks(hidden_states, projection)
-    sums = torch.zeros(2, dtype=torch.promote_types(states.dtype, torch.float32), device=states.device)
+    sums = torch.zeros(2, dtype=working_dtype(states.dtype), device=states.device)
     # the precision was chosen by `prepare_chunks`; autocast would choose again
     with torch.autocast(states.device.type, enabled=False):
         gradients = _empty_gradients(states, table) if wants_gradient else None
@@ -149,7 +145,7 @@ Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 def _empty_gradients(states: torch.Tensor, table: VocabularyProjection) -> Gradients:
     """Room for the gradients, in fp32 (fp64 stays)."""
-    precise = torch.promote_types(states.dtype, torch.float32)
+    precise = working_dtype(states.dtype)
     for_bias = None if table.bias is None else torch.zeros_like(table.bias, dtype=precise)
     # states are written once each, weight and bias are sums over all chunks
     return torch.empty_like(states, dtype=precise), torch.zeros_like(table.weight, dtype=precise), for_bias
@@ -193,7 +189,7 @@ class PickedLogProbs(torch.autograd.Function):
         has_mean: bool,
     ) -> torch.Tensor:
         states, table, chunks = prepare_chunks(hidden_states, VocabularyProjection(weight, fixed_logit, bias))
-        precise = torch.promote_types(states.dtype, torch.float32)
+        precise = working_dtype(states.dtype)
         log_probs = torch.empty((len(ids), ids.shape[1] + has_mean), dtype=precise, device=states.device)
         normalizers = torch.empty((len(states), 1), dtype=precise, device=states.device)
         # kept in the multiplication's precision, which may be half of fp32

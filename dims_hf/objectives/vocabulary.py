@@ -19,13 +19,13 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from dims_hf.models.ragged import in_fp32, working_dtype
 from dims_hf.objectives.divergences import find_divergence
 from dims_hf.objectives.projection import (
     PickedLogProbs,
     SumsAndGradient,
     VocabularyProjection,
     chunk_rows,
-    in_fp32,
     prepare_chunks,
     sum_rows,
 )
@@ -314,7 +314,7 @@ class DenseVocabulary(Vocabulary):
     def read(self) -> LogitsReader:
         """See [`Vocabulary`]."""
         logits = self.logits.detach().reshape(-1, self.vocab_size)
-        return lambda rows: logits[rows].to(torch.promote_types(logits.dtype, torch.float32), copy=True)
+        return lambda rows: logits[rows].to(working_dtype(logits.dtype), copy=True)
 
 
 class ProjectedVocabulary(Vocabulary):

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -25,6 +26,17 @@ if TYPE_CHECKING:
 # Measured on sentences of a corpus: on a CPU, batches above it gain nothing and padding costs.
 CPU_TOKENS_PER_BATCH = 512
 GPU_TOKENS_PER_BATCH = 4096
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads for torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _ModelRuntime:

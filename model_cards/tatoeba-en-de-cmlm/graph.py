@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, refuse, working_dtype
+from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, in_fp32, refuse, working_dtype
 
 
 # A sum over vertices is a matrix multiplication of scores, relative to the highest of their token, by probabilities of
@@ -187,7 +187,7 @@ def pick_words(logits: torch.Tensor, targets: torch.Tensor, target_lengths: torc
     """
     # padding may be -100, which `gather` refuses; what it picks there is not read
     columns = targets.masked_fill(~find_real(target_lengths, targets.shape[1]), 0)
-    logits = logits.to(working_dtype(logits.dtype))
+    logits = in_fp32(logits)
     picked = logits.gather(2, columns.unsqueeze(1).expand(-1, logits.shape[1], -1))
     # log-softmax of T columns only, which needs the normaliser alone of the other V − T
     return picked - logits.logsumexp(dim=2, keepdim=True)

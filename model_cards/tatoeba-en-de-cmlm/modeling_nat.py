@@ -264,7 +264,25 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
         **kwargs,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
-        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
+        return self.read_source(
+            self.residual(attended, hidden_states, self.self_attn_layer_norm),
+            encoder_hidden_states,
+            encoder_attention_mask,
+            cross_key_values,
+            output_positions,
+            **kwargs,
+        )
+
+    def read_source(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_attention_mask: torch.Tensor | None,
+        cross_key_values: KeyValues | None,
+        output_positions: torch.Tensor | None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """What follows self-attention: cross-attention and the feed-forward sublayer."""
         if cross_key_values is None:
             cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
         attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)

@@ -238,8 +238,8 @@ def find_open_sentences(
 class GridStrategy(DecodingStrategy[GridState]):
     """
     Candidates on a grid (R, T) that decoder passes fill. A strategy on a grid says how long its candidates are
-    (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked (`reveal`), and, where
-    that is not the same, what sequences the grid stands for (`read_out`).
+    (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked if anything (`reveal`),
+    and, where that is not the same, what sequences the grid stands for (`read_out`).
     """
 
     # How many of the likeliest tokens of each position the state keeps; 1 is what the hypotheses are.
@@ -262,8 +262,17 @@ class GridStrategy(DecodingStrategy[GridState]):
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
     ) -> GridState:
-        """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
+        """
+        State after a pass that predicted M positions; arguments as `step_mask_predict`. Here nothing is masked again.
+        """
+        return apply_pass(
+            state,
+            is_updated,
+            predictions,
+            log_probs,
+            lambda scores, num_passes: torch.zeros_like(is_updated),
+            mask_token_id=self.config.mask_token_id,
+        )
 
     def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
