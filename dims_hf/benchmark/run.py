@@ -36,7 +36,7 @@ from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH, torch_thread
 
 RESULTS = "benchmark.json"
 
-# 2: limits count the last decoder layer at predicted positions alone, with the best product of two libraries
+# 2: limits count the last decoder layer at predicted positions alone, with the best multiplication of two libraries
 SCHEMA_VERSION = 2
 
 NOTICE_RANDOM = (

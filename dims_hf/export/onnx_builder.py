@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Writes ONNX graphs node by node: weights stored once, matrix products in fp32 or in int8, attention as one node.
+"""Writes ONNX graphs node by node: weights stored once, matrix multiplications in fp32 or int8, attention as one node.
 
 Shapes: M rows of any leading shape, V vocabulary, D hidden.
 """
@@ -83,12 +83,12 @@ class GraphBuilder:
     """
     One graph under construction. Methods take and return names of values; modules are read, never run.
 
-    Int8 products quantise weights per output channel when the graph is written, and activations per row when it runs:
-    a row's result then depends on nothing but the row, so neither padding nor the batch changes a translation.
+    Int8 multiplications quantise weights per output channel when the graph is written, activations per row when it
+    runs: a row's result then depends on nothing but the row, so neither padding nor the batch changes a translation.
 
     Args:
         store ([`WeightStore`]): where the weights go.
-        quantized (`bool`): int8 products and embedding instead of fp32.
+        quantized (`bool`): int8 matrix multiplications and embedding instead of fp32.
     """
 
     def __init__(self, store: WeightStore, *, quantized: bool) -> None:
@@ -186,7 +186,7 @@ class GraphBuilder:
         return product, row_scale
 
     def _quantize_activation(self, x: str, non_negative: bool) -> tuple[str, str, str, str]:
-        """`x` in unsigned bytes, their step and zero, and what each row was divided by (…, 1); shared by products."""
+        """`x` in unsigned bytes, their step and zero, and what each row was divided by (…, 1); made once."""
         # queries, keys and values are made of the same states: rounded once
         if (x, non_negative) not in self._activations:
             quantize = self._quantize_non_negative if non_negative else self._quantize_signed

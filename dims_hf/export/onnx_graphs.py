@@ -389,7 +389,7 @@ def make_graphs(
         model (`NATForConditionalGeneration`): read for its weights.
         store ([`WeightStore`]): receives the weights.
         one_pass (`bool`): `{"model": …}`, else `{"encoder": …, "decoder": …}`.
-        quantized (`bool`): int8 products.
+        quantized (`bool`): int8 matrix multiplications.
         has_shortlist (`bool`, *optional*): the inputs `vocabulary_ids` and `is_listed` say what is projected on.
 
     Raises:

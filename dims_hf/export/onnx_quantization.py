@@ -61,7 +61,7 @@ class _Quantizer:
             if node.op_type == "Gather" and node.inputs[0].name in self.tables:
                 self._replace_embedding(node)
         for name, value in list(self.graph.initializers.items()):
-            # the fp32 weights, whose products are gone
+            # the fp32 weights, which nothing multiplies by any more
             if not value.uses() and not value.is_graph_output():
                 del self.graph.initializers[name]
 

@@ -3,7 +3,7 @@
 """Hidden states times a vocabulary table, chunk by chunk: fp32 logits exist for one chunk of rows at a time.
 
 [`ProjectedVocabulary`] is what losses use; here are the table, the chunks and the derivatives. A loss over alignments
-may keep the products themselves, in the precision they were computed in.
+may keep the logits themselves, in the precision they were computed in.
 
 Shapes: M rows (positions), C rows of a chunk, K ids of a row, D hidden, V vocabulary.
 """
@@ -25,7 +25,7 @@ from dims_hf.models.ragged import in_fp32, working_dtype
 # asks the system for fresh pages each time; elsewhere, chunks should be few.
 _CHUNK_BYTES = {"cpu": 16 * 2**20}
 _DEFAULT_CHUNK_BYTES = 256 * 2**20
-# Fewer rows would make the sum into the weight's gradient (V, D), once per chunk, cost more than the products.
+# Fewer rows would make the sum into the weight's gradient (V, D), once per chunk, cost more than the multiplications.
 _MIN_CHUNK_ROWS = 256
 
 # Logits that are needed twice are kept up to this size, and computed again beyond it.
@@ -100,7 +100,7 @@ def computing_dtype(states: torch.Tensor) -> torch.dtype:
 def prepare_chunks(
     hidden_states: torch.Tensor, projection: VocabularyProjection
 ) -> tuple[torch.Tensor, VocabularyProjection, Iterator[slice]]:
-    """States and projection in the precision of products, without a gradient, and the rows of each chunk."""
+    """States and projection in the precision of the multiplication, without a gradient, and the rows of each chunk."""
     dtype, num_rows = computing_dtype(hidden_states), hidden_states.shape[0]
     chunks = chunk_rows(num_rows, projection.weight.shape[0], hidden_states.device.type)
     return hidden_states.detach().to(dtype), projection.cast(dtype), chunks
@@ -124,7 +124,7 @@ def _accumulate_chunks(
 ) -> tuple[torch.Tensor, Gradients | None]:
     """
     Sums of `losses`, and the gradients of the first with respect to hidden states, weight and bias, as long as the
-    logits are at hand: one product less than with a recomputation in the backward pass.
+    logits are at hand: one matrix multiplication less than with a recomputation in the backward pass.
     """
     states, table, chunks = prepare_chunks(hidden_states, projection)
     sums = torch.zeros(2, dtype=working_dtype(states.dtype), device=states.device)
@@ -175,7 +175,7 @@ class PickedLogProbs(torch.autograd.Function):
     Log-probabilities (M, K) of a few ids in each row and, as one more column, their mean over the vocabulary.
 
     The gradient of a loss over alignments, assignments or n-grams is known only when all rows have been seen: until
-    then logits are kept, once and in the precision of the product, or computed again.
+    then logits are kept, once and in the precision of the multiplication, or computed again.
     """
 
     @staticmethod

@@ -55,8 +55,8 @@ logger = logging.getLogger(__name__)
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
 
-# On a CPU, products in bf16 are compiled for their shape and kept: 1024 of them by default, which is a gigabyte when
-# batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first such product of a process.
+# On a CPU, matrix multiplications in bf16 are compiled for their shape and kept: 1024 of them by default, which is a
+# gigabyte when batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first of them.
 _PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
