@@ -38,6 +38,7 @@ from .folders import (
     verified_batches,
     write_description,
 )
+from .quality import Outputs, described_scores, outputs_of, score_systems
 
 
 if TYPE_CHECKING:
@@ -502,17 +503,15 @@ def measure_quality(
     references: Sequence[str],
     num_iterations: int,
 ) -> dict[str, Any]:
-    """BLEU of the model in fp32 and of every system."""
-    from dims_hf.evaluation import bleu
+    """Scores of the model in fp32 and of every system."""
     from dims_hf.translation import translate
 
-    outputs = {"fp32": [item.text for item in translate(model, tokenizer, sources, num_iterations=num_iterations)]}
-    outputs |= {name: translator.translate(sources) for name, translator in systems.items()}
-    scored = {name: bleu([text.strip() for text in texts], references) for name, texts in outputs.items()}
-    quality = {"num_sentences": len(sources), "bleu": {name: scores["bleu"] for name, scores in scored.items()}}
-    quality["bleu_signature"] = scored["fp32"]["bleu_signature"]
+    exact = translate(model, tokenizer, sources, num_iterations=num_iterations)
+    outputs = {"fp32": Outputs([item.text for item in exact], [item.raw_text for item in exact])}
+    outputs |= {name: outputs_of(translator, sources) for name, translator in systems.items()}
+    quality = score_systems(outputs, references)
     for name in systems:
-        change = scored[name]["bleu"] - scored["fp32"]["bleu"]
+        change = quality["bleu"][name] - quality["bleu"]["fp32"]
         quality[f"{name}_bleu_change"] = change
         if change < -_ACCEPTED_LOSS:
             logger.warning("%s costs %.2f BLEU here: not recommended.", name, -change)
@@ -546,6 +545,6 @@ def _card(description: Mapping[str, Any]) -> str:
             'sentences are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
-        lines.append(f"- BLEU on {description['quality']['num_sentences']} sentences: {scores}.")
+        quality = description["quality"]
+        lines.append(f"- BLEU on {quality['num_sentences']} sentences: {described_scores(quality)}.")
     return "\n".join(lines) + "\n"

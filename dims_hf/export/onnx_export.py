@@ -33,6 +33,7 @@ from .onnx_builder import IR_VERSION, LISTED_GROUP, OPSET, WeightStore
 from .onnx_graphs import GRAPHS, TranslationGraph, make_graphs, save_graphs
 from .onnx_tracing import TracedGraph, save_graphs as save_traced, trace_graphs
 from .onnx_translator import OnnxTranslator
+from .quality import described_scores, outputs_of, score_systems
 from .standalone import standalone_source
 
 
@@ -426,22 +427,16 @@ def mean_listed_ids(translator: OnnxTranslator, sentences: Sequence[str]) -> flo
 def measure_quality(
     systems: Mapping[str, OnnxTranslator], sources: Sequence[str], references: Sequence[str]
 ) -> dict[str, Any]:
-    """BLEU of every system, and what int8 and a shortlist change."""
-    from dims_hf.evaluation import bleu
-
-    scored = {
-        name: bleu([text.strip() for text in translator.translate(sources)], references)
-        for name, translator in systems.items()
-    }
-    quality = {"num_sentences": len(sources), "bleu": {name: scores["bleu"] for name, scores in scored.items()}}
-    quality["bleu_signature"] = scored["fp32"]["bleu_signature"]
-    if "int8" in scored:
-        quality["bleu_change"] = scored["int8"]["bleu"] - scored["fp32"]["bleu"]
+    """Scores of every system, and what int8 and a shortlist change."""
+    quality = score_systems({name: outputs_of(each, sources) for name, each in systems.items()}, references)
+    scores = quality["bleu"]
+    if "int8" in scores:
+        quality["bleu_change"] = scores["int8"] - scores["fp32"]
         quality["int8_recommended"] = quality["bleu_change"] >= -_ACCEPTED_LOSS
         if not quality["int8_recommended"]:
             logger.warning("int8 costs %.2f BLEU here: not recommended.", -quality["bleu_change"])
-    for name in (name for name in scored if name.endswith("-shortlist")):
-        change = scored[name]["bleu"] - scored[name.removesuffix("-shortlist")]["bleu"]
+    for name in (name for name in scores if name.endswith("-shortlist")):
+        change = scores[name] - scores[name.removesuffix("-shortlist")]
         quality["shortlist_bleu_change"] = change
         if change < -_ACCEPTED_LOSS:
             logger.warning("The shortlist costs %.2f BLEU here: take more target ids per token.", -change)
@@ -489,6 +484,6 @@ def _card(description: Mapping[str, Any]) -> str:
             f'`--no-shortlist` or `OnnxTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
-        lines.append(f"- BLEU on {description['quality']['num_sentences']} sentences: {scores}.")
+        quality = description["quality"]
+        lines.append(f"- BLEU on {quality['num_sentences']} sentences: {described_scores(quality)}.")
     return "\n".join(lines) + "\n"
