@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import filling, holding
-from dims_hf.evaluation.bleu import score
+from dims_hf.evaluation.bleu import bleu, score
 from dims_hf.translation import translate
 
 
@@ -31,11 +32,15 @@ class TuningTrial:
     Args:
         settings (`dict`): keyword arguments of `generate()`.
         bleu, chrf (`float`): 0 to 100.
+        brevity_penalty (`float`): what BLEU owes to length, 0 to 1.
+        bleu_before_collapse (`float`): BLEU before repeats are collapsed.
     """
 
     settings: dict[str, Any]
     bleu: float
     chrf: float
+    brevity_penalty: float = math.nan
+    bleu_before_collapse: float = math.nan
 
 
 def tune_decoding(
@@ -92,7 +97,9 @@ def tune_decoding(
     for settings in combinations:
         translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **settings)
         scores = score([translation.text for translation in translated], list(references))
-        trials.append(TuningTrial(settings, float(scores["bleu"]), float(scores["chrf"])))
+        before = bleu([translation.raw_text for translation in translated], list(references))["bleu"]
+        found = (float(scores[name]) for name in ("bleu", "chrf", "brevity_penalty"))
+        trials.append(TuningTrial(settings, *found, bleu_before_collapse=float(before)))
     return rank_trials(trials, metric, margin)
 
 
