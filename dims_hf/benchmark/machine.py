@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -62,7 +62,7 @@ def measure_peaks(device: str, *, scale: float = 1.0) -> dict[str, float]:
     return peaks
 
 
-def best_peaks(measured: list[Mapping[str, float]]) -> dict[str, float]:
+def best_peaks(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The highest of each rate over several measurements: a limit is what was reached at best."""
     names = {name for peaks in measured for name in peaks}
     return {name: max(peaks.get(name, 0.0) for peaks in measured) for name in sorted(names)}

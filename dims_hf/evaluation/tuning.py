@@ -82,6 +82,7 @@ def tune_decoding(
         raise ValueError(f"metric must be bleu or chrf, got {metric!r}.")
     if not margin >= 0:
         raise ValueError(f"margin must be >= 0, got {margin}. Use 0 to let {metric} alone decide.")
+    combinations: list[dict[str, Any]]
     if model.config.writes_alignments:
         combinations = [{"prefix_beam_size": size} for size in prefix_beam_sizes]
     else:
@@ -98,8 +99,8 @@ def tune_decoding(
         translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **settings)
         scores = score([translation.text for translation in translated], list(references))
         before = bleu([translation.raw_text for translation in translated], list(references))["bleu"]
-        found = (float(scores[name]) for name in ("bleu", "chrf", "brevity_penalty"))
-        trials.append(TuningTrial(settings, *found, bleu_before_collapse=float(before)))
+        found, chrf, penalty = (float(scores[name]) for name in ("bleu", "chrf", "brevity_penalty"))
+        trials.append(TuningTrial(settings, found, chrf, penalty, float(before)))
     return rank_trials(trials, metric, margin)
 
 

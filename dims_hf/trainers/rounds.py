@@ -69,7 +69,8 @@ def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
     Returns:
         `TrainOutput`: updates over all rounds, mean training loss, and the last round's metrics.
     """
-    teacher, records, log = trainer.teacher, [], []
+    log: list[dict[str, Any]] = []
+    teacher, records = trainer.teacher, []
     for number in range(1, trainer.args.rounds + 1):
         folder = round_folder(trainer.args.output_dir, number)
         if not resume and trainer.args.should_save:
