@@ -97,9 +97,11 @@ def stream_lines(stream: BinaryIO, name: str) -> Iterator[list[str]]:
     Raises:
         ValueError: as [`read_text`]; the lines before the bad one have been given by then.
     """
+    # `read` would wait until the block is full
     read = getattr(stream, "read1", stream.read)
     number, rest = 1, b""
     while block := read(_BLOCK):
+        # cut at line feeds: a character of several bytes is never split
         complete, found, rest = (rest + block).rpartition(b"\n")
         if found:
             yield from _decoded_lines(complete, name, number)
@@ -114,6 +116,7 @@ def _decoded_lines(raw: bytes, name: str, number: int) -> Iterator[list[str]]:
     """Lines of a part of a stream, the first of that number; where one is bad those before it, then the error."""
     if number == 1:
         check_kind(raw, name)
+        # only at the beginning: elsewhere it is a character
         raw = raw.removeprefix(_BOM)
     lines = []
     try:
@@ -158,6 +161,7 @@ def check_kind(raw: bytes, name: str) -> None:
         if raw.startswith(magic):
             raise ValueError(f"{name} is {kind}, not text. {advice}.")
     head = raw[:4096]
+    # of Latin text in UTF-16, every other byte is 0
     zeros = [head[start::2].count(0) for start in (0, 1)]
     if len(head) >= 4 and max(zeros) > 0.3 * len(head) / 2 and min(zeros) < 0.1 * len(head) / 2:
         order = "utf-16le" if zeros[1] > zeros[0] else "utf-16be"

@@ -94,6 +94,7 @@ def filling(folder: Path, prefix: str, *, last: str | None = None) -> Iterator[P
     with tempfile.TemporaryDirectory(dir=folder, prefix=prefix) as partial:
         yield Path(partial)
         files = sorted(Path(partial).iterdir(), key=lambda path: (path.name == last, path.name))
+        # all of them before the first rename: a full disk is noticed while everything is old
         for path in files:
             sync(path)
         for path in files:
@@ -120,6 +121,7 @@ def sync(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     if path.is_dir() and os.name == "nt":
         return  # Windows opens no folders
+    # some systems flush only what was opened for writing; folders cannot be
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)
@@ -132,6 +134,7 @@ def remove_folder(folder: Path) -> None:
     if folder.is_symlink():
         folder.unlink()  # what it points to is somebody else's
         return
+    # renamed first: deleting takes a while, and half a folder must not have the name of a whole one
     doomed = folder.with_name(f".{folder.name}.removed.tmp")
     shutil.rmtree(doomed, ignore_errors=True)
     with suppress(FileNotFoundError):
@@ -140,6 +143,7 @@ def remove_folder(folder: Path) -> None:
 
 
 def _umask() -> int:
+    # there is no way to read it but to set it
     umask = os.umask(0)
     os.umask(umask)
     return umask
@@ -168,18 +172,21 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
     folder = Path(folder)
     place = (folder.absolute().parent if beside else folder).resolve()
     name = f".{folder.name}.lock" if beside else _LOCK
+    # before they are made, to know which to remove again
     made = _missing_folders(place)
     place.mkdir(parents=True, exist_ok=True)
     lock_path, holder_path = place / name, place / f"{name}.json"
     # one object for a path in all threads, which counts how often it is held
     lock = FileLock(lock_path, is_singleton=True, thread_local=False)
     try:
+        # at once or never: whoever waits would start when nobody expects it
         lock.acquire(timeout=0)
     except Timeout:
         raise ValueError(
             f"{folder} is in use by {_describe_holder(holder_path)}. Wait for it to end, or name another folder."
         ) from None
     try:
+        # the first to hold it; nested holds must not clear away what the outer one writes
         if lock.lock_counter == 1:
             _take_over(folder, holder_path, place if beside else None)
         yield

@@ -24,26 +24,47 @@ COLUMNS = [
     ("student 1, BLEU", "student", 1, "bleu", 1),
 ]
 
+# What stands beside each of these BLEU scores; results of former releases lack the first and the last.
+_SCORED = (("teacher", 1), ("teacher", 8), ("student", 1))
+_BESIDE = (("BP", "brevity_penalty", 3), ("chrF", "chrf", 1), ("BLEU raw", "bleu_before_collapse", 1))
+# (column, system, iterations, field, digits)
+OTHER_HALF = [
+    (f"{system} {passes}, {title}", system, passes, field, digits)
+    for system, passes in _SCORED
+    for title, field, digits in _BESIDE
+]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, allow_abbrev=False)
     parser.add_argument("results", nargs="+", type=Path, help="results.json of one demo run per seed")
     parser.add_argument("--output", type=Path, required=True, help="path without suffix: .json and .md are written")
     args = parser.parse_args()
-    rows = []
-    for path in args.results:
-        results = load_results(path)
+    rows, found = [], {path: load_results(path) for path in args.results}
+    beside = [column for column in OTHER_HALF if all(_has(results, *column[1:4]) for results in found.values())]
+    for path, results in found.items():
         systems = {system["name"]: system for system in results["systems"]}
         values = {
             column: round(factor * read_field(path, systems, system, passes, field), 1)
             for column, system, passes, field, factor in COLUMNS
         }
-        rows.append({"seed": seed_of(path), **values, "provenance": results["provenance"]})
-    names = ["seed", *(column for column, *_ in COLUMNS)]
+        values |= {
+            column: round(read_field(path, systems, system, passes, field), digits)
+            for column, system, passes, field, digits in beside
+        }
+        weights = {name: system["weights"] for name, system in systems.items() if "weights" in system}
+        rows.append({"seed": seed_of(path), **values, "weights": weights, "provenance": results["provenance"]})
+    names = ["seed", *(column for column, *_ in [*COLUMNS, *beside])]
     write_text(
         markdown_rows(names, [[str(row[name]) for name in names] for row in rows]), args.output.with_suffix(".md")
     )
     write_json(rows, args.output.with_suffix(".json"), indent=2)
+
+
+def _has(results: dict[str, Any], name: str, passes: int, field: str) -> bool:
+    """Whether a system has a field at one number of decoder passes."""
+    records = (find_record(system, passes) for system in results["systems"] if system["name"] == name)
+    return any(field in record for record in records if record is not None)
 
 
 def read_field(path: Path, systems: dict[str, Any], system: str, passes: int, field: str) -> float:

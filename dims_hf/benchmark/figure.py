@@ -166,7 +166,7 @@ def _finish(axes: Any, x_label: str, y_label: str, title: str, *, is_logarithmic
 
 def _share_legend(figure: Any, panels: Any) -> None:
     """One legend below all panels."""
-    entries = {}
+    entries: dict[str, Any] = {}
     for axes in panels.flat:
         handles, labels = axes.get_legend_handles_labels()
         entries.update(zip(labels, handles))

@@ -1,14 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What this machine can do at best: rates of matrix products by precision, and memory bandwidth."""
+"""What this machine can do at best: rates of matrix multiplications by precision, and memory bandwidth."""
 
 from __future__ import annotations
 
-import os
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import numpy as np
 import torch
@@ -16,29 +15,13 @@ import torch
 from dims_hf.export.onnx_builder import IR_VERSION, OPSET
 
 
-# Edge of the square products: large enough for the best rate, small enough for a second in all.
+# Edge of the square matrices: large enough for the best rate, small enough for a second in all.
 _EDGE = {"cpu": 1024, "cuda": 8192}
 
 # Bytes of the buffer that is read; many times any last-level cache.
 _BUFFER = {"cpu": 512 << 20, "cuda": 2 << 30}
 
 _TRIES = 5
-
-
-def usable_cores() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def torch_threads(count: int) -> Iterator[None]:
-    """So many threads for torch inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def synchronize(device: str) -> None:
@@ -57,7 +40,7 @@ def measure_peaks(device: str, *, scale: float = 1.0) -> dict[str, float]:
 
     Returns:
         `dict[str, float]`: `fp32`, `bf16`, `fp16`, `int8`, in operations per second of torch's or, on a CPU, ONNX
-        Runtime's product, whichever is faster, where either has one; and `bandwidth` in bytes read per second.
+        Runtime's multiplication, whichever is faster, where either has one; and `bandwidth` in bytes read per second.
     """
     kind = torch.device(device).type
     edge = max(64, int(_EDGE[kind] * scale))
@@ -67,24 +50,26 @@ def measure_peaks(device: str, *, scale: float = 1.0) -> dict[str, float]:
         for precision, products in _products(edge, device).items():
             seconds = [_best_seconds(product, device) for product in products]
             if any(seconds):
+                # a multiplication and an addition for each of edge³ products
                 peaks[precision] = 2 * edge**3 / min(filter(None, seconds))
+        # 4 bytes each
         buffer = torch.ones(max(1 << 10, int(_BUFFER[kind] * scale) >> 2), device=device)
         matrix = buffer[: buffer.numel() // 1024 * 1024].view(-1, 1024)
         vector = torch.ones(1024, device=device)
-        # which of the two reads faster depends on the library behind the product
+        # which of the two reads faster depends on the library behind the multiplication
         fastest = min(filter(None, (_best_seconds(read, device) for read in (buffer.sum, lambda: matrix @ vector))))
         peaks["bandwidth"] = buffer.numel() * 4 / fastest
     return peaks
 
 
-def best_peaks(measured: list[Mapping[str, float]]) -> dict[str, float]:
+def best_peaks(measured: Sequence[Mapping[str, float]]) -> dict[str, float]:
     """The highest of each rate over several measurements: a limit is what was reached at best."""
     names = {name for peaks in measured for name in peaks}
     return {name: max(peaks.get(name, 0.0) for peaks in measured) for name in sorted(names)}
 
 
 def _products(edge: int, device: str) -> dict[str, list[Callable[[], object]]]:
-    """Precision to square products in it."""
+    """Precision to multiplications of square matrices in it."""
     products: dict[str, list[Callable[[], object]]] = {}
     types = {"fp32": torch.float32, "bf16": torch.bfloat16}
     if torch.device(device).type == "cuda":
@@ -101,7 +86,7 @@ def _products(edge: int, device: str) -> dict[str, list[Callable[[], object]]]:
     if torch.device(device).type == "cpu":
         # ONNX Runtime's kernels are the faster ones on some processors, torch's on others
         for name, kind, dtype in (("fp32", "MatMul", np.float32), ("int8", "MatMulInteger", np.int8)):
-            with suppress(Exception):  # not installed, or of a release that cannot run it: torch's product remains
+            with suppress(Exception):  # not installed, or of a release that cannot run it: torch's own remains
                 products[name].append(_onnx_product(kind, np.ones((edge, edge), dtype)))
     return products
 
@@ -136,4 +121,5 @@ def _best_seconds(call: Callable[[], object], device: str) -> float | None:
             seconds.append(time.perf_counter() - start)
     except (RuntimeError, NotImplementedError, AttributeError):
         return None
+    # the first call warms up; of the others the least disturbed one counts
     return min(seconds[1:])

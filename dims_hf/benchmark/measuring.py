@@ -85,6 +85,7 @@ def warm_up(translator: Translator, workload: Workload, device: str, clock: Cloc
     in_order: dict[int, list[int]] = {}
     for batch, rows in zip(workload.batches, outputs, strict=True):
         in_order.update(zip(batch.indices, rows, strict=True))
+    # the first call compiles and allocates; how long one takes is known from the second
     steady, _ = _call(translator, inputs[0], device, clock)
     return Timed(translator, inputs, [in_order[index] for index in sorted(in_order)], first, steady)
 
@@ -109,6 +110,7 @@ def measure_rounds(
     for _ in range(num_rounds):
         for timed in systems.values():
             if timed.steady_seconds < _SENSITIVE_SECONDS:
+                # not timed: it brings the system's own weights back into the cache
                 timed.translator.run(timed.inputs[0])
             timed.rounds.append([_call(timed.translator, inputs, device, clock)[0] for inputs in _one_round(timed)])
 
@@ -118,6 +120,7 @@ def _one_round(timed: Timed) -> list[Any]:
     if len(timed.inputs) > 1:
         return timed.inputs
     count = math.ceil(_ROUND_SECONDS / max(timed.steady_seconds, 1e-9))
+    # several calls of a fast system, lest the clock's own noise decide
     return timed.inputs * min(_MOST_CALLS, count)
 
 

@@ -17,7 +17,7 @@ import torch
 
 from dims_hf._output import holding
 from dims_hf.benchmark.groups import Corpus, Group, load_sentences, make_groups, make_workload
-from dims_hf.benchmark.machine import best_peaks, measure_peaks, torch_threads
+from dims_hf.benchmark.machine import best_peaks, measure_peaks
 from dims_hf.benchmark.measuring import Timed, check_lengths, measure_rounds, warm_up
 from dims_hf.benchmark.memory import measure_memory
 from dims_hf.benchmark.report import write_report
@@ -31,12 +31,12 @@ from dims_hf.benchmark.workloads import Workload
 from dims_hf.evaluation import score
 from dims_hf.reports import provenance, weights_checksum, write_json
 from dims_hf.reports.provenance import public_name
-from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH
+from dims_hf.translation.torch_runtime import CPU_TOKENS_PER_BATCH, torch_threads
 
 
 RESULTS = "benchmark.json"
 
-# 2: limits count the last decoder layer at predicted positions alone, with the best product of two libraries
+# 2: limits count the last decoder layer at predicted positions alone, with the best multiplication of two libraries
 SCHEMA_VERSION = 2
 
 NOTICE_RANDOM = (
@@ -79,6 +79,7 @@ def run_benchmark(settings: BenchmarkSettings, say: Callable[[str], None] = logg
         # exported models are as large as the models, and of no use to anybody else
         with TemporaryDirectory(prefix=".models-", dir=folder) as models:
             _measure_groups(document, settings, systems, groups, corpus, Path(models), say)
+            # memory and start-up are measured in processes of their own, beside as little as possible
             _forget(weights)
             if settings.startup:
                 _add_startup(document, settings, systems, corpus, Path(models), say)
@@ -107,9 +108,11 @@ def _measure_groups(
             continue
         if opened != (group.device, group.length):
             _forget({id(system.weights): system.weights for system in systems}.values())
+            # groups come device by device: models of the last one make room
             opened = (group.device, group.length)
         record = measure_group(group, chosen, settings, models, corpus, document["quality"])
         document["groups"][group.key] = record
+        # after every group: a benchmark that is interrupted goes on with the next
         save(document, Path(settings.output_dir) / RESULTS)
 
 
@@ -135,10 +138,12 @@ def measure_group(
     Returns:
         `dict[str, Any]`: `systems`, by name, `unavailable` with reasons, and the machine's `peaks`.
     """
+    # what was compiled for the shapes of the last group would count as warm
     torch.compiler.reset()
     timed: dict[str, Timed] = {}
     unavailable, workloads = {}, {}
     with torch_threads(group.threads):
+        # before and after the systems: a machine may slow down or be disturbed meanwhile
         peaks = [measure_peaks(group.device)]
         for system in systems:
             workload = workloads[system.name] = make_workload(group, system.weights, settings, corpus)
@@ -219,6 +224,7 @@ def load(path: Path) -> dict[str, Any]:
 
 def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dict[str, Any]:
     """The document to add to: an earlier one of the same benchmark on the same machine, or a new one."""
+    # as the file will have it: tuples become lists
     identity, defaults = (json.loads(json.dumps(each.identity())) for each in (settings, BenchmarkSettings()))
     identity["models"] = [public_name(place) for place in settings.models]
     where = provenance(seed=settings.seed)
@@ -329,6 +335,7 @@ def _add_memory(
     for device in dict.fromkeys(group.device for group in groups):
         peaks = document["memory"].setdefault(device, {})
         for system in systems:
+            # a failure is no result: it is tried again
             kept = {key: peak for key, peak in peaks.get(system.name, {}).items() if key != "error"}
             missing = _without_memory(document, system, [group for group in groups if group.device == device], kept)
             if not missing:

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from dims_hf.benchmark.machine import usable_cores
+from dims_hf._machine import usable_cores
 
 
 # Fewer rounds have no median worth the name.

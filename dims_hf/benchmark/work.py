@@ -165,10 +165,12 @@ def count_one_shot(
     phases = [_encode(dimensions, source_tokens, batch_size)]
     for index, positions in enumerate(predicted):
         flops = rows * _decoder_flops(dimensions, target_tokens, target_tokens, source_tokens)
+        # positions that are not predicted still give keys and values to the others
         flops -= rows * _unused_flops(dimensions, target_tokens - positions, target_tokens + source_tokens)
         flops += rows * 2 * positions * dimensions.vocabulary_weights
         weights = dimensions.decoder_weights + dimensions.vocabulary_weights
         if index == 0:
+            # masks of one length are the same for every sentence: begun once per candidate length
             flops -= (rows - num_candidates) * _shared_flops(dimensions, target_tokens)
             flops += batch_size * 2 * source_tokens * dimensions.cross_weights
             weights += dimensions.cross_weights
@@ -220,16 +222,19 @@ def count_by_running(
 
     config, length = model.config, max(3, round(source_tokens))
     generator = torch.Generator().manual_seed(0)
+    # `<s>` and `</s>` are added below
     row = torch.randint(FIRST_ORDINARY_ID, config.vocab_size, (1, length - 2), generator=generator)
     ends = (torch.full((1, 1), token) for token in (config.bos_token_id, config.eos_token_id))
     first, last = ends
     source = torch.cat([first, row, last], dim=1).to(model.device)
     if num_tokens is not None:
         options["target_lengths"] = torch.tensor([num_tokens], device=model.device)
+    # torch's counter knows the operators of GPUs alone
     attention = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
     counter = FlopCounterMode(display=False, custom_mapping={attention: _attention_flops})
     with counter, torch.inference_mode():
         model.generate(source, torch.ones_like(source), **options)
+    # matrices and tables; biases and norms are next to nothing
     weights = sum(parameter.numel() for parameter in model.parameters() if parameter.dim() > 1)
     return Work((Phase(batch_size * counter.get_total_flops(), weights),), source="torch.utils.flop_counter")
 
@@ -276,6 +281,7 @@ def predicted_alignment_positions(
         num_blocks * (num_iterations - index) + rest * (num_iterations - index) // num_iterations
         for index in range(num_iterations)
     ]
+    # a last block of one position waits for the second pass
     if rest == 1 and num_blocks:
         counts[1] += 1
     return [count for count in counts if count]

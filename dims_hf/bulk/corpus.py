@@ -204,10 +204,13 @@ def _translate(
     start = time.perf_counter()
     found = find_model(name)
     kept = {key: value for key, value in asdict(settings).items() if key not in _NOT_SETTINGS}
+    # threads are among them: sums in another order may break ties otherwise
     own = {**found.settings(), **kept, "threads": settings.threads or 1, "keep_columns": [*settings.keep_columns]}
     check_settings(shards.folder, own)
+    # before anybody writes: what this run makes itself is not found
     there = shards.recorded()
     share.wait()
+    # one writes what there is once; the others wait for it
     if share.is_main:
         save_settings(shards.folder, own)
     share.wait()
@@ -275,6 +278,7 @@ def _content(job: Job, translations: list[Any], settings: CorpusSettings) -> Con
     rows = []
     for text, translation, kept in zip(job.texts, translations, job.kept or [{}] * len(job.texts), strict=True):
         record = translation_record(text, translation)
+        # there is no second try in bulk
         del record["is_fallback"]
         if translation.left_out is not None:
             counts[translation.left_out] += 1
@@ -307,11 +311,14 @@ class _Ledger:
         """
         for job in self.jobs:
             self.count += 1
+            # another process may be writing it at this moment
             record = self.shards.record(job.shard) if job.shard in self.found else None
             if record is not None:
+                # sources may have changed since the shard was made
                 self._check(record, job)
                 self.num_found += 1
                 self.rows_found += record.rows
+            # by turns: shards of one file are spread over all processes
             elif job.shard % self.share.count == self.share.index:
                 yield job
                 continue
@@ -408,6 +415,7 @@ class _Bar:
     def skip(self, count: int) -> None:
         """Rows that are there already, or another process's."""
         if not self.bar.disable:
+            # tqdm's rate is over what came after `initial`
             self.bar.initial += count
             self.bar.n += count
             self.bar.last_print_n += count

@@ -51,6 +51,7 @@ class Job:
         """How errors call a text: `corpus.en:17`."""
         if not self.marks:
             return f"text {index} of shard {self.shard}"
+        # the last mark at or before the text
         first, name, number = self.marks[bisect_right([mark[0] for mark in self.marks], index) - 1]
         return f"{name}{number + index - first}"
 
@@ -128,6 +129,7 @@ class Shards:
     def __len__(self) -> int:
         if self.num_rows is None:
             raise TypeError("the number of rows is not known beforehand")
+        # rounded up
         return -(-self.num_rows // self.shard_size)
 
     def path(self, shard: int) -> Path:
@@ -140,6 +142,7 @@ class Shards:
         path = self._record_path(shard)
         try:
             record = Record(**json.loads(path.read_text(encoding="utf-8")))
+            # the size is enough to tell a cut file; checksums are compared where shards are read
             return record if self.path(shard).stat().st_size == record.size else None
         except (OSError, ValueError, TypeError):
             return None
@@ -168,6 +171,7 @@ class Shards:
             _WRITERS[self.form](unfinished, content.rows)
             size, digest = unfinished.stat().st_size, _checksum(unfinished)
         record = Record(job.shard, len(content.rows), job.fingerprint(), size, digest, content.counts)
+        # after the shard: a record without its file would be believed
         write_json(self._record_path(job.shard), asdict(record))
         return record
 
@@ -184,6 +188,7 @@ class Shards:
             if record is None or _checksum(path) != record.sha256:
                 fault = "is damaged. Delete it, and run" if path.is_file() else "is missing. Run"
                 raise ValueError(f"{path} {fault} the same command again to translate it.")
+            # not `splitlines`, which breaks at U+2028 inside a text
             lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
             found.extend(map(json.loads, lines))
         return found
@@ -243,6 +248,7 @@ def complete_manifest(shards: Shards, settings: Mapping[str, Any], records: Sequ
 
 def fingerprint(settings: Mapping[str, Any]) -> str:
     """Twelve hexadecimal digits that change with any setting."""
+    # sorted: the order of settings says nothing
     return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 
 from dims_hf._commands import end_with_parent
+from dims_hf._machine import usable_cores
 
 from .shards import Content, Job, Record, Shards
 
@@ -90,6 +91,7 @@ class Pool:
     def _run_here(self, jobs: Iterator[Job]) -> Iterator[Record]:
         translate = None
         for job in jobs:
+            # with the first job: a run that has nothing to do loads no model
             translate = translate or self.open_model(self.places[0])
             bar = _Progress(len(job.texts), self.on_rows)
             content = translate(job, bar.add)
@@ -106,6 +108,7 @@ class Pool:
                     workers.append(_Worker(self.shards, self.open_model, place, job))
             while workers:
                 ready = wait([worker.connection for worker in workers])
+                # a list, since dead workers are replaced in `workers` meanwhile
                 for worker in [each for each in workers if each.connection in ready]:
                     try:
                         record = worker.receive(self.on_rows)
@@ -127,6 +130,7 @@ class Pool:
 
     def _replace(self, worker: _Worker, deaths: dict[int, int]) -> _Worker:
         """A new process for the job of one that died."""
+        # rows of a lost job are told again by the one that does it
         worker.progress.forget()
         code, shard = worker.kill(), worker.job.shard
         deaths[shard] = deaths.get(shard, 0) + 1
@@ -146,6 +150,7 @@ class _Worker:
 
     def __init__(self, shards: Shards, open_model: OpenModel, place: Place, job: Job) -> None:
         self.place = place
+        # a fork would copy locks that threads of torch or tokenizers hold
         context = multiprocessing.get_context("spawn")
         self.connection, theirs = context.Pipe()
         self.process = context.Process(
@@ -193,6 +198,7 @@ class _Worker:
 
     def kill(self) -> int | None:
         """Ends the process at once; its exit status."""
+        # not asked to end: it may be stuck in native code
         self.process.kill()
         self.process.join()
         self.connection.close()
@@ -263,6 +269,7 @@ def _prepare_libraries(threads: int | None) -> None:
     os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
     if threads is not None:
         os.environ["OMP_NUM_THREADS"] = str(threads)
+        # every process has its cores; more threads would only wait for one another
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -272,12 +279,8 @@ def _sendable(error: Exception) -> Exception:
         return ValueError(str(error))
     if isinstance(error, OSError) and error.errno is not None:
         return OSError(error.errno, error.strerror, error.filename)
+    # exceptions of libraries need not survive pickling; text does
     return RuntimeError(f"{type(error).__name__}: {error}\n{''.join(traceback.format_exception(error))}")
-
-
-def usable_cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def places(processes: int | None, device: str | None, threads: int | None, *, is_exported: bool) -> list[Place]:

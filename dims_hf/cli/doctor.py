@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dims_hf._machine import installed_version
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -135,25 +136,18 @@ def _versions() -> dict[str, str | None]:
 
     names = ["torch", "transformers", "tokenizers", "safetensors"]
     found: dict[str, str | None] = {"dims_hf": __version__, "python": platform.python_version()}
-    return {**found, "system": platform.platform(), **{name: _version(name) for name in names}}
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return importlib.metadata.version(distribution)
-    except importlib.metadata.PackageNotFoundError:
-        return None
+    return {**found, "system": platform.platform(), **{name: installed_version(name) for name in names}}
 
 
 def _extra(name: str) -> dict[str, Any]:
     adds, packages = EXTRAS[name]
     missing = [each for each, module in packages.items() if importlib.util.find_spec(module) is None]
-    return {"adds": adds, "packages": {each: _version(each) for each in packages}, "missing": missing}
+    return {"adds": adds, "packages": {each: installed_version(each) for each in packages}, "missing": missing}
 
 
 def _runtimes() -> dict[str, str]:
     """Name of each runtime to what it can do, or why it cannot."""
-    return {"torch": _version("torch") or "", "onnx": _onnx(), "native": _native()}
+    return {"torch": installed_version("torch") or "", "onnx": _onnx(), "native": _native()}
 
 
 def _onnx() -> str:

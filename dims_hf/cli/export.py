@@ -161,8 +161,9 @@ def _report(description: dict, output_dir: Path) -> None:
             f"agrees on {shares['sentences']:.1%} of sentences, {shares['tokens']:.1%} of tokens"
         )
     if "quality" in description:
-        scores = description["quality"]["bleu"]
-        lines.append("BLEU " + ", ".join(f"{name} {score:.2f}" for name, score in scores.items()))
+        from dims_hf.export.quality import described_scores
+
+        lines.append(f"BLEU {described_scores(description['quality'])}")
     size = sum(path.stat().st_size for path in output_dir.iterdir())
     lines.append(f"wrote {output_dir} ({size / 1e6:.1f} MB)")
     sys.stdout.write("".join(line + "\n" for line in lines))

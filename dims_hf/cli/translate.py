@@ -188,6 +188,7 @@ def _groups(arguments: argparse.Namespace, source: tuple[Any, str] | None) -> It
     stream, name = source
     number = 1
     for lines in stream_lines(stream, name):
+        # bound now: `number` has moved on when an error asks
         yield _Group(lines, lambda index, first=number: f"{name}:{first + index}")
         number += len(lines)
 
@@ -210,6 +211,7 @@ def _make_translate(runtime: Runtime, arguments: argparse.Namespace) -> Callable
     options = {name: getattr(arguments, name) for name in _DECODING}
     options |= {
         "max_tokens_per_batch": arguments.max_tokens_per_batch,
+        # `None` leaves it to the model; there is no way to ask for more
         "collapse_repeats": False if arguments.keep_repeats else None,
         "on_blank": arguments.on_blank,
         "on_long": arguments.on_long or "error",
@@ -253,6 +255,7 @@ def _translate_group(
     try:
         return translate(group.lines, name=group.name), None
     except ValueError as error:
+        # errors begin with the name of the row that the policies refuse
         bad = next((row for row in range(len(group.lines)) if str(error).startswith(group.name(row) + " ")), None)
         if bad is None:
             raise
@@ -268,6 +271,7 @@ def _translate_document(
     pairs: list[tuple[str, Translation]] = []
 
     def translate_sentences(texts: list[str]) -> list[str]:
+        # kept for JSON lines, which have more than the document
         pairs.extend(zip(texts, translate(texts), strict=True))
         return [translation.text for _, translation in pairs]
 
@@ -277,6 +281,7 @@ def _translate_document(
         _write([[_as_json(*pair) for pair in pairs]], output)
         return
     output.flush()
+    # bytes, since a document may hold some that are no text
     output.buffer.write(written)
     output.buffer.flush()
 
@@ -349,6 +354,7 @@ def _open_output(target: str) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", newline="\n") as output:
             yield output
         return
+    # not a temporary name: after an error, this is what the user is told of
     partial = path.with_name(f"{path.name}.partial")
     if not path.parent.is_dir():
         raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it, or correct the path.")
@@ -372,4 +378,5 @@ def _open_output(target: str) -> Iterator[TextIO]:
 def _write(groups: Iterable[list[str]], output: TextIO) -> None:
     for lines in groups:
         output.write("".join(line + "\n" for line in lines))
+        # a reader at the other end of a pipe waits for each group
         output.flush()

@@ -59,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
     )
     for trial in trials:
         shown = "  ".join(f"{name}={value}" for name, value in trial.settings.items())
-        sys.stdout.write(f"BLEU {trial.bleu:6.2f}  chrF {trial.chrf:6.2f}  {shown}\n")
+        beside = f"BP {trial.brevity_penalty:.3f}  BLEU raw {trial.bleu_before_collapse:6.2f}"
+        sys.stdout.write(f"BLEU {trial.bleu:6.2f}  chrF {trial.chrf:6.2f}  {beside}  {shown}\n")
     if not arguments.dry_run:
         store_decoding(model, trials[0].settings, arguments.model)
         sys.stdout.write(f"stored the first line in {Path(arguments.model) / 'generation_config.json'}\n")

@@ -172,6 +172,7 @@ class BeamTranslator:
 
     def _beam_search(self, num_beams: int, length_penalty: float, num_hypotheses: int) -> GenerationConfig:
         """The teacher's own settings (tokens it must not write, say) with our search in place of its search."""
+        # a copy: the model may be in other hands too
         config = copy.deepcopy(self.model.generation_config)
         config.update(
             num_beams=num_beams,
@@ -209,6 +210,7 @@ class BeamTranslator:
         """
         encoded = self._encode(sources)
         rows = [TranslatedRow(None, self._num_content(ids), 0, False) for ids in encoded]
+        # the others have no translation, and say so
         fitting = [row for row, ids in enumerate(encoded) if len(ids) <= self.max_source_tokens]
         if on_batch is not None and len(fitting) < len(rows):
             on_batch(len(rows) - len(fitting))
@@ -224,8 +226,7 @@ class BeamTranslator:
 
     def first_too_long(self, sources: Sequence[str]) -> int | None:
         """Row of the first source with more tokens than the teacher takes, or `None`."""
-        lengths = map(len, self._encode(sources))
-        return next((row for row, length in enumerate(lengths) if length > self.max_source_tokens), None)
+        return first_longer(self._encode(sources), self.max_source_tokens)
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
         texts = [self.source_prefix + source for source in sources]
@@ -253,6 +254,7 @@ class BeamTranslator:
         return TranslatedRow(best.text, source_tokens, best.target_tokens, best.is_complete, tuple(others))
 
     def _num_content(self, ids: Sequence[int]) -> int:
+        # `<unk>` is content: it stands for a word
         return sum(token not in self._special for token in ids)
 
 
@@ -429,8 +431,14 @@ def model_fingerprint(model: torch.nn.Module) -> str:
     for name, value in (*model.named_parameters(), *model.named_buffers()):
         value = value.detach().cpu().contiguous().reshape(-1)
         digest.update(f"{name}\0{value.dtype}\0{value.numel()}\0".encode())
+        # as bytes: numpy has no bf16
         digest.update(value.view(torch.uint8).numpy().data)
     return digest.hexdigest()[:12]
+
+
+def first_longer(rows: Sequence[Sequence[int]], most: int) -> int | None:
+    """Number of the first row with more than so many ids, or `None`."""
+    return next((number for number, row in enumerate(rows) if len(row) > most), None)
 
 
 def one_line(text: str) -> str:

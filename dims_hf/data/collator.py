@@ -52,6 +52,7 @@ class TranslationCollator:
 def _pad_references(rows: Sequence[Sequence[Sequence[int]]]) -> Tensor:
     """Several targets of each source as one tensor (B,K,T) filled up with -100."""
     most = max(map(len, rows))
+    # one after the other, so that a view gives (B, K)
     flat = [ids for several in rows for ids in (*several, *[[]] * (most - len(several)))]
     return _pad_right(flat, IGNORED_LABEL)[0].view(len(rows), most, -1)
 

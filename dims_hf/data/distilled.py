@@ -137,6 +137,7 @@ def check_held_out(corpus: Mapping[str, Dataset]) -> dict[str, int]:
     for name in (name for name in corpus if name != "train"):
         held_out = set(corpus[name]["source"])
         shared[name] = sum(source in training for source in corpus[name]["source"])
+        # of the smaller: a small training set inside a large test set is found too
         if len(held_out & training) > _MOST_SHARED * min(len(held_out), len(training)):
             raise ValueError(
                 f"{len(held_out & training)} of the {len(held_out)} sources of the {name} split are training sources: "

@@ -63,6 +63,7 @@ def encode_corpus(
         texts = list(dataset[side])
         _check_texts(side, texts)
         rows = encoded[column] = _encode(texts, tokenizer, as_target=side == "target")
+        # a pre-trained encoder's vocabulary is not the target's
         is_own = side == "source" and source_vocab_size is not None
         _check_ids(side, rows, tokenizer, source_vocab_size if is_own else vocab_size)  # type: ignore[arg-type]
         _log_unknown_rate(side, rows, tokenizer)
@@ -77,6 +78,7 @@ def encode_corpus(
             drop_too_long=drop_too_long,
             vocab_size=vocab_size,
         )
+        # the first of those that fit, which need not be the column `target`
         encoded["labels"] = [several[0] for several in references]
     num_rows, noun = len(dataset), "pairs" if len(sides) == 2 else "sentences"
     kept = [row for row in range(num_rows) if all(len(encoded[column][row]) <= limit for _, column, limit in sides)]

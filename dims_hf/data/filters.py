@@ -53,7 +53,7 @@ def filter_pairs(
         [`REASONS`].
     """
     sides = [{comparable(pair[side]) for pair in held_out} for side in (0, 1)]
-    kept, counts = [], Counter()
+    kept, counts = [], Counter[str]()
     for pair in pairs:
         reason = _reason(pair, languages, max_words, max_ratio)
         if reason is None and any(comparable(text) in known for text, known in zip(pair, sides, strict=True)):

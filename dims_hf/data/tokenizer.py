@@ -200,8 +200,10 @@ def _normalize(texts: Iterable[str]) -> list[str]:
 def _alphabet(texts: list[str], coverage: float) -> list[str]:
     """The most frequent characters that together make up `coverage` of the text, and `▁`; ties by code point."""
     counts = Counter("".join(texts))
+    # blanks are `▁` inside tokens
     counts.pop(" ", None)
     wanted, covered, kept = coverage * sum(counts.values()), 0, {SPACE}
+    # by code point among equals, since a counter keeps the order of the texts
     for character, count in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         if covered >= wanted:
             break
@@ -237,6 +239,7 @@ def _with_digit_groups(tokenizer: Tokenizer, groups: list[str]) -> Tokenizer:
     for group in groups:
         model["vocab"].setdefault(group, len(model["vocab"]))
     longer = [group for group in groups if len(group) > 1]
+    # shorter groups first: a merge can only use tokens that there are by then
     model["merges"] += [[group[:-1], group[-1]] for group in longer]
     # Of "200", "00" may have been merged first.
     model["merges"] += [[group[0], group[1:]] for group in longer if len(group) > 2]
@@ -246,6 +249,7 @@ def _with_digit_groups(tokenizer: Tokenizer, groups: list[str]) -> Tokenizer:
 def _direction_tokens(words: Sequence[str]) -> list[AddedToken]:
     from tokenizers import AddedToken
 
+    # `rstrip`: the blank after it belongs to it
     return [AddedToken(word, rstrip=True, normalized=False) for word in words]
 
 
@@ -255,6 +259,7 @@ def _piece_pattern(max_digits: int | None) -> str:
     run of digits, an apostrophe that is not between two letters ("don't" stays whole). Runs are not cut further
     because decoding may collapse equal neighbours: "..." or "2000" must be able to become one token.
     """
+    # number of the capturing group that repeated marks refer back to
     digits, number = "", 1
     if max_digits is not None:
         number = 2
@@ -331,12 +336,14 @@ def _with_canonical_scores(tokenizer: Tokenizer, num_specials: int) -> Tokenizer
 
     spec = json.loads(tokenizer.to_str())
     specials, pieces = spec["model"]["vocab"][:num_specials], spec["model"]["vocab"][num_specials:]
+    # what was added back at the end has scores just above the lowest
     lowest = min(score for _, score in pieces)
     added_back_below = lowest + 1e-4 * (sum(len(piece) == 1 for piece, _ in pieces) + 1)
     canonical = [
         [piece, round(lowest if len(piece) == 1 and score <= added_back_below else score, 6)]
         for piece, score in pieces
     ]
+    # as the trainer orders them, equals by their text
     canonical.sort(key=lambda item: (-item[1], item[0]))
     spec["model"]["vocab"] = specials + canonical
     return Tokenizer.from_str(json.dumps(spec))
@@ -353,6 +360,7 @@ def _with_byte_tokens(tokenizer: Tokenizer, first: int) -> Tokenizer:
         # The score is never compared: byte tokens are taken only for a character no other token covers.
         model["vocab"][first:first] = [[token, -100.0] for token in BYTE_TOKENS]
     else:
+        # by id, so that all ids after the special tokens move up alike
         tokens = sorted(model["vocab"], key=model["vocab"].__getitem__)
         tokens[first:first] = BYTE_TOKENS
         model["vocab"] = {token: index for index, token in enumerate(tokens)}
@@ -368,6 +376,7 @@ def _wrap(tokenizer: Tokenizer, max_length: int) -> PreTrainedTokenizerFast:
         model_input_names=["input_ids", "attention_mask"],
         model_max_length=max_length,
         clean_up_tokenization_spaces=False,
+        # `<s>` in a text is text
         split_special_tokens=True,
         **dict(zip(names, SPECIAL_TOKENS, strict=True)),
     )
@@ -429,6 +438,7 @@ def check_same_tokenizer(
         )
     teacher, student = _tokens(teacher_tokenizer), _tokens(student_tokenizer)
     fix = "Use the teacher's tokenizer for the student (the one saved in the teacher's folder)."
+    # the first id that differs tells more than two sizes
     for index in range(max(len(teacher), len(student))):
         left = teacher[index] if index < len(teacher) else None
         right = student[index] if index < len(student) else None
@@ -475,6 +485,7 @@ def tokenizer_fingerprint(tokenizer: PreTrainedTokenizerBase) -> str:
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is not None:
         model = json.loads(backend.to_str())["model"]
+        # releases of tokenizers write them as text or as pairs
         merges = model.get("merges") or []
         parts.append([merge.split(" ") if isinstance(merge, str) else merge for merge in merges])
         if model["type"] == "Unigram":

@@ -38,6 +38,7 @@ class Lexicon:
     def look_up(self, sources: np.ndarray, targets: np.ndarray) -> np.ndarray:
         """t of each target (N,) given each source (S,): (N, S)."""
         keys = (sources[None, :] + 1) * self.size + targets[:, None]
+        # where the key would stand; beyond the end there is nothing to compare with
         place = np.searchsorted(self.keys, keys).clip(max=len(self.keys) - 1)
         return np.where(self.keys[place] == keys, self.probs[place], _FLOOR).clip(min=_FLOOR)
 
@@ -77,17 +78,21 @@ def learn_lexicon(
         raise ValueError("There is no pair of sentences to align. Give a corpus with words on both sides.")
     pairs, place = np.unique(np.concatenate(keys), return_inverse=True)
     prior, owner, source_of = np.concatenate(priors), np.concatenate(owners), pairs // size
+    # equal at first: any constant gives the same first step
     probs = np.full(len(pairs), 1.0 / size)
     for _ in range(num_iterations):
         weights = prior * probs[place]
+        # E-step: each target token is shared among the source tokens of its sentence
         weights /= np.bincount(owner, weights, num_targets)[owner]
         counts = np.bincount(place, weights, len(pairs))
+        # M-step: the shares of each source word sum to 1
         probs = counts / np.bincount(source_of, counts)[source_of]
     return Lexicon(pairs, probs, size)
 
 
 def diagonal_prior(num_sources: int, num_targets: int, tension: float, null_share: float = 0.08) -> np.ndarray:
     """δ (N, S + 1) of each target token: the null word first, `null_share`, then source tokens by the diagonal."""
+    # middles of tokens, so that the diagonal is the same from both ends
     rows = (np.arange(num_targets) + 0.5)[:, None] / num_targets
     columns = (np.arange(num_sources) + 0.5)[None, :] / num_sources
     weights = np.exp(-tension * np.abs(rows - columns))

@@ -39,6 +39,7 @@ class EMATeacher(TrainerCallback):
             raise ValueError(f"ema_decay must lie in [0, 1], got {decay}. The paper uses 0.9992; 1 fixes the teacher.")
         self.decay = decay
         network = cast(NATForConditionalGeneration, network_of(student))
+        # fp32: in half precision, steps of 1 − 0.9992 of a weight would round to nothing
         self.model = copy.deepcopy(network).float().requires_grad_(False).eval()
 
     @torch.no_grad()
@@ -62,6 +63,7 @@ class EMATeacher(TrainerCallback):
             )
         averages: list[torch.Tensor] = list(teacher_parameters.values())
         currents = [student_parameters[name].detach().float() for name in teacher_parameters]
+        # in place and all at once: a loop over hundreds of small tensors costs more than the arithmetic
         torch._foreach_lerp_(averages, currents, 1 - self.decay)
         for average, current in zip(self.model.buffers(), student.buffers(), strict=True):
             average.copy_(current)

@@ -109,6 +109,7 @@ def _choose_words(
     """Best word of each vertex (B, A) and its log-probability; what is shown, the ends included, is certain."""
     is_open = shown == teacher.config.mask_token_id
     chosen, log_probs = ProjectedVocabulary.of(teacher, hidden[is_open]).choose(teacher.suppressed_token_ids())
+    # log 1: what is shown is certain
     words = torch.zeros(shown.shape, dtype=dtype, device=shown.device)
     return shown.masked_scatter(is_open, chosen), words.masked_scatter(is_open, log_probs.to(dtype))
 
@@ -126,9 +127,11 @@ def _show_surest(
     is_inner = (path > 0) & (path < lengths.unsqueeze(1) - 1)
     num_inner = is_inner.sum(dim=1)
     num_shown = num_inner - remaining_teacher_masks(num_inner, num_passes, num_iterations)
+    # the surest are those of the lowest negated score
     is_shown = select_lowest(-scores, is_inner, num_shown)
     rows, columns = is_shown.nonzero(as_tuple=True)
     vertices = path[rows, columns]
+    # from the template, not from the last input: each pass shows its own choice
     tokens = template.clone()
     tokens[rows, vertices] = ids[rows, vertices]
     return tokens

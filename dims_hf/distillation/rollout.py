@@ -146,6 +146,7 @@ def roll_out_teacher(
         ValueError: for an unknown mode, fewer than one iteration, or more steps than iterations.
     """
     config = teacher.config
+    # before the encoder runs: a wrong option costs no pass
     last_pass, freezes = _settle_passes(config, num_iterations, steps_ahead, label_mode)
     is_target = masked_target_ids.ne(config.pad_token_id)
     # open in the reference: the M positions to label
@@ -173,6 +174,7 @@ def roll_out_teacher(
         if label_hidden is None:
             label_hidden = hidden
         else:
+            # packed rows are the masked positions: of these, the ones that this pass had open
             label_hidden[is_open[is_masked]] = hidden
         if num_passes == last_pass:
             break  # what it reveals follows from the labels
@@ -180,11 +182,13 @@ def roll_out_teacher(
         hypotheses = hypotheses.masked_scatter(is_open, predictions)
         scores = scores.masked_scatter(is_open, log_probs) if reveal_scores is None else reveal_scores
         if config.shows_in_order and num_passes == 1:
+            # ranked once, by the first pass, as DisCo decodes
             sights = {"visibility": see_surer(rank_by_score(scores, is_masked))}
         if config.fills_all:
             is_left = torch.zeros_like(is_masked)
         else:
             is_left = _find_left(scores, is_open, is_masked, block_sizes, num_passes, num_iterations)
+        # from the latest hypotheses, not from the last input: what is left open is a mask again
         tokens = hypotheses.masked_fill(is_left, config.mask_token_id)
         partial_tokens.append(tokens)
         is_open = is_left if freezes else is_masked
@@ -239,8 +243,10 @@ def _lowest_in_blocks(
     Source: the reference's `_block_unmasking`; in a partial last block it counts from the block's length instead.
     """
     block = find_blocks(scores.shape[1], block_sizes)
+    # blocks are counted in as many columns as there are positions, more than enough
     num_masked = torch.zeros_like(block).scatter_add_(1, block, is_masked.long())
     num_left = remaining_teacher_masks(num_masked, num_passes, num_iterations).gather(1, block)
     is_last = torch.arange(1, scores.shape[1] + 1, device=scores.device) % block_sizes.unsqueeze(1) == 0
+    # 0 is the highest log-probability: the last position of each block is the surest
     ranks = rank_in_blocks(scores.masked_fill(is_last, 0.0), is_open, block_sizes)
     return (ranks < num_left) & is_open

@@ -54,6 +54,7 @@ def score_targets(
     if not kept:
         return scores
     input_ids, is_source = _pad([sources[row] for row in kept], config.pad_token_id, device)
+    # without `<s>` and `</s>`, which no family predicts
     content, is_token = _pad([targets[row][1:-1] for row in kept], config.pad_token_id, device)
     score = _score_masked if config.predicts_length else _score_alignments
     with evaluation_mode(model):
@@ -93,9 +94,11 @@ def _score_masked(
         attention_mask=is_source,
         decoder_input_ids=tokens,
         decoder_attention_mask=column < lengths,
+        # no logits at all: a token's log-probability is picked from the states
         logits_positions=torch.zeros_like(tokens, dtype=torch.bool),
         return_length_logits=True,
     )
+    # column 0 is that of `<s>`
     states = outputs.decoder_last_hidden_state[:, 1 : width + 1][is_token]
     picked = ProjectedVocabulary.of(model, states).pick(content[is_token].unsqueeze(1)).squeeze(1)
     summed = picked.new_zeros(content.shape).masked_scatter(is_token, picked).sum(dim=1)
@@ -112,6 +115,7 @@ def _score_alignments(
 ) -> torch.Tensor:
     """Log-likelihoods (B,) of tokens (B, T − 2) over all alignments."""
     config = model.config
+    # not `template_lengths`, which refuses what is too long: such a source was left out above
     num_frames = is_source.sum(dim=1) * config.upsample_ratio
     template, is_frame = make_templates(
         num_frames, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id

@@ -46,5 +46,6 @@ def synthesize_targets(
     )
     # An imported model may predict `</s>` or padding inside a sentence; only what follows the last `</s>` is padding.
     is_end = targets == teacher.config.eos_token_id
+    # counted from the right: True up to the last `</s>`
     is_token = is_end.flip(1).cumsum(dim=1).flip(1) > 0
     return targets.masked_fill(~is_token, -100)

@@ -52,6 +52,10 @@ __all__ = [
 _MOVED = {"load_model": "dims_hf.translation", "translate": "dims_hf.translation", "run_evaluation": "dims_hf.reports"}
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
 def __getattr__(name: str) -> Any:
     # its base class comes from `evaluate`, which translating and scoring do not need
     if name == "TranslationMetric":

@@ -54,6 +54,7 @@ def tokenizer_of_language(language: str) -> str:
 
 def tokenizer_of_texts(texts: Iterable[str]) -> str:
     """The same by the script that texts are written in."""
+    # the first sentences tell the script as well as all of them
     sample = "".join(islice(texts, _NUM_SAMPLED))
     num_letters = sum(map(str.isalpha, sample))
     for tokenizer, script in _SCRIPT_TOKENIZERS.items():
@@ -209,6 +210,7 @@ def paired_bootstrap(
     if seed < 1:
         # sacreBLEU takes a seed of 0 for no seed at all
         raise ValueError(f"seed must be >= 1, got {seed}. The default is 12345.")
+    # every system is checked; the references are the same each time
     for hypotheses in systems.values():
         streams = _reference_streams(hypotheses, references)
     tokenizer = usable_tokenizer(references, target_lang, tokenize)
@@ -249,6 +251,7 @@ def usable_tokenizer(references: References, target_lang: str | None, tokenize: 
         if not _is_installed(tokenize):
             raise ValueError(f"sacreBLEU's tokenizer {tokenize!r} is not installed. {_INSTALLING[tokenize]}")
         return tokenize
+    # of the references: hypotheses of a broken model may be in any script
     texts = (text if isinstance(text, str) else text[0] for text in references if len(text))
     chosen = tokenizer_of_texts(texts) if target_lang is None else tokenizer_of_language(target_lang)
     if _is_installed(chosen):

@@ -57,6 +57,7 @@ def gap_closed(
         return None
     teacher_one, teacher_most, student_one = (record[metric] for record in records)
     gap = teacher_most - teacher_one
+    # a teacher that iterations do not help has no gap to close
     if gap <= 0:
         return None
     penalties = dict(zip(_PLACES, (record.get("brevity_penalty") for record in records), strict=True))

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypedDict, cast
 
 from dims_hf.models.capabilities import is_non_autoregressive, predicts_length
 from dims_hf.translation.results import Timing, Translation
@@ -27,11 +27,34 @@ from .validity import Judge
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from typing_extensions import Unpack
 
     from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 _LENGTH_KS = (1, 3, 5)
 _NUM_WARMUP_SENTENCES = 8
+
+
+class ScoringOptions(TypedDict, total=False):
+    """
+    How translations are scored.
+
+    Attributes:
+        judge (`Callable[[str, str], str]`): says "valid", "mixture" or "wrong" of a source and its translation, on a
+            corpus that knows all its targets.
+        subsets (`Mapping[str, Sequence[bool]]`): name to one flag per sentence; scored separately too.
+        length_edges (`Sequence[int]`): score buckets of reference lengths N too; see `length_buckets`.
+        num_length_buckets (`int`): the same for so many buckets of equal size; see `equal_length_buckets`. Excludes
+            `length_edges`.
+        bleu_tokenizer (`str`): sacreBLEU's tokenizer, one of `BLEU_TOKENIZERS`; chosen by the references' script when
+            left out.
+    """
+
+    judge: Judge | None
+    subsets: Mapping[str, Sequence[bool]] | None
+    length_edges: Sequence[int] | None
+    num_length_buckets: int | None
+    bleu_tokenizer: str | None
 
 
 def evaluate_model(
@@ -43,15 +66,11 @@ def evaluate_model(
     iterations: Sequence[int] = (1, 2, 4, 10),
     length_beams: Sequence[int] = (1,),
     decodings: Mapping[str, Mapping[str, Any]] | None = None,
-    judge: Judge | None = None,
-    subsets: Mapping[str, Sequence[bool]] | None = None,
-    length_edges: Sequence[int] | None = None,
-    num_length_buckets: int | None = None,
     oracle_length: bool = False,
     collapse_repeats: bool | None = None,
-    bleu_tokenizer: str | None = None,
     max_tokens_per_batch: int = 4096,
     callback: Callable[[dict[str, Any], list[Translation]], None] | None = None,
+    **scoring: Unpack[ScoringOptions],
 ) -> dict[str, Any]:
     """Translates a set at every decoding setting and measures it with every entry of `METRICS`.
 
@@ -66,22 +85,15 @@ def evaluate_model(
             `{"tuned": {"repeat_penalty": 1.0}}`; a record each, after those of `iterations`, which may then be empty.
             What one does not say is as the model's generation config says. All that an autoregressive model has, with
             `num_beams`.
-        judge (`Callable[[str, str], str]`, *optional*): says "valid", "mixture" or "wrong" of a source and its
-            translation, on a corpus that knows all its targets.
-        subsets (`Mapping[str, Sequence[bool]]`, *optional*): name to one flag per sentence; scored separately too.
-        length_edges (`Sequence[int]`, *optional*): score buckets of reference lengths N too; see `length_buckets`.
-        num_length_buckets (`int`, *optional*): the same for so many buckets of equal size; see
-            `equal_length_buckets`. Excludes `length_edges`.
         oracle_length (`bool`, *optional*, defaults to `False`): add, for every number of iterations, a record decoded
             with the reference's length (with the longest the model can write where the reference is longer).
         collapse_repeats (`bool`, *optional*): drop a token equal to its right neighbour before scoring; the model's
             generation config decides when `None`. Repetition and mixtures are measured before that, validity both
             ways.
-        bleu_tokenizer (`str`, *optional*): sacreBLEU's tokenizer, one of `BLEU_TOKENIZERS`; chosen by the references'
-            script when `None`.
         max_tokens_per_batch (`int`, *optional*, defaults to 4096): padded tokens per batch, candidates counted.
         callback (`Callable[[dict, list[Translation]], None]`, *optional*): called with every record and its
             translations, for example to write them.
+        scoring ([`ScoringOptions`]): `judge`, `subsets`, `length_edges`, `num_length_buckets`, `bleu_tokenizer`.
 
     Returns:
         `dict[str, Any]`: `num_parameters`, `dtype`, `device`, `length` (accuracies between 0 and 1, `None` without a
@@ -96,9 +108,9 @@ def evaluate_model(
         ValueError: no sentences, counts that differ, a blank source, an empty subset, an impossible setting, or a
             length beam or reference lengths for a model that decodes without fixing a length.
     """
-    _check_sizes(sources, references, subsets or {})
+    _check_sizes(sources, references, scoring.get("subsets") or {})
     lengths = reference_lengths(tokenizer, references)
-    buckets = _buckets(lengths, length_edges, num_length_buckets)
+    scorer = _Scorer(sources, references, lengths, **scoring)
     named = _named_settings(model, decodings or {})
     _check_length_settings(model, length_beams, oracle_length)
     settings = [*_settings(iterations, length_beams, oracle_length, is_enough=bool(named)), *named]
@@ -110,16 +122,9 @@ def evaluate_model(
     records = []
     for setting in settings:
         translations, timing = _translate(model, tokenizer, sources, setting, lengths, common)
-        output = SystemOutput(sources, references, translations, judge, bleu_tokenizer)
-        record = {**setting, **common, **measure(output)}
+        record = {**setting, **common, **scorer.score(translations)}
         record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
         record["sentences_per_batch"] = timing.sentences_per_batch
-        record["subsets"] = {name: measure(output.select(flags)) for name, flags in (subsets or {}).items()}
-        if buckets:
-            record["length_buckets"] = [
-                {"shortest": shortest, "longest": longest, **measure(output.select(flags))}
-                for shortest, longest, flags in buckets
-            ]
         records.append(record)
         if callback is not None:
             callback(record, translations)
@@ -138,6 +143,38 @@ def measure(output: SystemOutput) -> dict[str, Any]:
     for metric in METRICS.values():
         fields.update(metric(output))
     return fields
+
+
+class _Scorer:
+    """Scores translations of one set, whole and in parts; refuses impossible parts before anything is translated."""
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        references: Sequence[str],
+        lengths: Sequence[int],
+        *,
+        judge: Judge | None = None,
+        subsets: Mapping[str, Sequence[bool]] | None = None,
+        length_edges: Sequence[int] | None = None,
+        num_length_buckets: int | None = None,
+        bleu_tokenizer: str | None = None,
+    ) -> None:
+        self.sources, self.references, self.subsets = sources, references, subsets or {}
+        self.judge, self.bleu_tokenizer = judge, bleu_tokenizer
+        self.buckets = _buckets(lengths, length_edges, num_length_buckets)
+
+    def score(self, translations: Sequence[Translation]) -> dict[str, Any]:
+        """Fields of `METRICS`, `subsets` and, where there are any, `length_buckets`."""
+        output = SystemOutput(self.sources, self.references, translations, self.judge, self.bleu_tokenizer)
+        fields = measure(output)
+        fields["subsets"] = {name: measure(output.select(flags)) for name, flags in self.subsets.items()}
+        if self.buckets:
+            fields["length_buckets"] = [
+                {"shortest": shortest, "longest": longest, **measure(output.select(flags))}
+                for shortest, longest, flags in self.buckets
+            ]
+        return fields
 
 
 def measure_length(

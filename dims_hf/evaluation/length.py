@@ -129,10 +129,12 @@ def equal_length_buckets(lengths: Sequence[int], count: int = 5) -> list[Bucket]
     """
     if count < 1:
         raise ValueError(f"There are no {count} buckets. Ask for at least 1; the paper's figure has 5.")
+    # stable: sentences of one length stay in the order of the set
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
     count = min(count, len(order))
     buckets: list[Bucket] = []
     for number in range(count):
+        # in whole numbers, so that nothing is lost or counted twice
         rows = order[number * len(order) // count : (number + 1) * len(order) // count]
         members = set(rows)
         flags = [row in members for row in range(len(lengths))]
@@ -170,6 +172,7 @@ def predict_lengths(
             inputs = pad_batch([rows[index] for index in batch], tokenizer.pad_token_id, model.device)
             hidden = model.get_encoder()(**inputs).last_hidden_state
             logits = model.predict_length(hidden, inputs["attention_mask"])
+            # by probability, unlike the contiguous lengths that a length beam decodes
             best = logits.topk(min(top_k, logits.shape[-1]), dim=-1).indices
             for index, classes in zip(batch, best.tolist(), strict=True):
                 # decoding never uses a length below 0 content tokens either

@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import filling, holding
-from dims_hf.evaluation.bleu import score
+from dims_hf.evaluation.bleu import bleu, score
 from dims_hf.translation import translate
 
 
@@ -31,11 +32,15 @@ class TuningTrial:
     Args:
         settings (`dict`): keyword arguments of `generate()`.
         bleu, chrf (`float`): 0 to 100.
+        brevity_penalty (`float`): what BLEU owes to length, 0 to 1.
+        bleu_before_collapse (`float`): BLEU before repeats are collapsed.
     """
 
     settings: dict[str, Any]
     bleu: float
     chrf: float
+    brevity_penalty: float = math.nan
+    bleu_before_collapse: float = math.nan
 
 
 def tune_decoding(
@@ -77,6 +82,7 @@ def tune_decoding(
         raise ValueError(f"metric must be bleu or chrf, got {metric!r}.")
     if not margin >= 0:
         raise ValueError(f"margin must be >= 0, got {margin}. Use 0 to let {metric} alone decide.")
+    combinations: list[dict[str, Any]]
     if model.config.writes_alignments:
         combinations = [{"prefix_beam_size": size} for size in prefix_beam_sizes]
     else:
@@ -92,7 +98,9 @@ def tune_decoding(
     for settings in combinations:
         translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **settings)
         scores = score([translation.text for translation in translated], list(references))
-        trials.append(TuningTrial(settings, float(scores["bleu"]), float(scores["chrf"])))
+        before = bleu([translation.raw_text for translation in translated], list(references))["bleu"]
+        found, chrf, penalty = (float(scores[name]) for name in ("bleu", "chrf", "brevity_penalty"))
+        trials.append(TuningTrial(settings, found, chrf, penalty, float(before)))
     return rank_trials(trials, metric, margin)
 
 

@@ -155,6 +155,7 @@ def _dat_arguments(arguments: Mapping[str, Any]) -> dict[str, Any]:
     try:
         number = float(ratio) if ratio is not None else None
     except ValueError:  # a range, "4~8"
+        # refused below: graphs of one size are all that there is
         number = 0.5
     if number is not None and (number < 1 or number != int(number)):
         raise ValueError(
@@ -338,6 +339,7 @@ def _recognise(state_dict: StateDict) -> str:
 
 def _with_tied_copies(state_dict: StateDict) -> dict[str, torch.Tensor]:
     """fp32 weights without version counters, with the embedding under all its names, after checking it is one."""
+    # counters of fairseq's modules, and no weights
     weights = {name: tensor.float() for name, tensor in state_dict.items() if not name.endswith(".version")}
     present = [name for name in TIED_NAMES if name in weights]
     if not present:
@@ -350,6 +352,7 @@ def _with_tied_copies(state_dict: StateDict) -> dict[str, torch.Tensor]:
                 f"{name} differs from {present[0]}, but these models share one embedding (--share-all-embeddings). "
                 "A checkpoint with separate tables cannot be imported."
             )
+    # the names may be missing in a checkpoint, but not all of them
     return {**weights, **dict.fromkeys(TIED_NAMES, weights[present[0]])}
 
 
@@ -383,6 +386,7 @@ def _sizes(weights: StateDict, attention_heads: int | tuple[int, int]) -> dict[s
             f"The position tables have {num_rows['encoder']} rows (encoder) and {num_rows['decoder']} (decoder). "
             "Only equal --max-source-positions and --max-target-positions are supported."
         )
+    # two rows before the first token: fairseq's offset
     return {**fields, "max_position_embeddings": num_rows["encoder"] - 2}
 
 
@@ -401,6 +405,7 @@ def _count_layers(weights: StateDict, side: str) -> int:
     """Layers of one side: those from 0 on without a gap; a name of a later one is unexpected."""
     found = {match[1] for name in weights if (match := re.match(rf"{side}\.layers\.(\d+)\.", name))}
     count = 0
+    # a gap ends the count: what comes after it is reported as unexpected
     while str(count) in found:
         count += 1
     return count
@@ -487,6 +492,7 @@ def _read_checkpoint(path: str | os.PathLike[str]) -> dict[str, Any]:
     """The checkpoint as data. `argparse.Namespace` is allowed: it only holds values."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
+            # never the whole pickle, which may run anything
             checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged pickle can raise anything
         raise ValueError(_refusal(Path(path), error)) from error
@@ -573,6 +579,7 @@ def _fields_from_arguments(arguments: Mapping[str, Any], state_dict: Mapping[Any
         if isinstance(arguments.get(name), (int, float)):
             fields[name] = float(arguments[name])
     if arguments.get("ctc_distill"):
+        # Imputers trained so predict all frames in every pass, as the reference decodes them
         fields["update_all_positions"] = True
     family = FAMILIES.get(_find_own_family(state_dict) or "")
     return {**fields, **(family.read_arguments(arguments) if family and family.read_arguments else {})}
@@ -658,9 +665,11 @@ def read_fairseq_dictionary(dict_path: str | os.PathLike[str]) -> dict[str, int]
                 f"{dict_path}, line {number}: {token!r} is there twice (id {ids[token]} already). Remove the "
                 f"line, or end it in {OVERWRITE_FLAG} if the model was trained with both rows."
             )
+        # fairseq's own rows keep the name; the line's row is unreachable, but counts
         elif token in SPECIAL_TOKENS:
             ids[f"{token} {index}"] = index
         else:
+            # with a blank in it, by which no text can name it
             ids[f"{token} {ids[token]}"] = ids[token]
             ids[token] = index
     return ids
@@ -678,6 +687,7 @@ def _dictionary_lines(lines: Iterable[str], dict_path: str | os.PathLike[str]) -
     for number, line in enumerate(lines, start=1):
         text = line.rstrip()
         overwrites = text.endswith(" " + OVERWRITE_FLAG)
+        # from the right: a token may hold blanks
         token, _, count = text.removesuffix(" " + OVERWRITE_FLAG).rpartition(" ")
         if not token or not re.fullmatch(r"-?\d+", count):
             raise ValueError(

@@ -57,6 +57,7 @@ def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:
     """
     if output_dir.exists():
         is_export = (output_dir / DESCRIPTION_NAME).is_file()
+        # an empty folder was made for us
         is_free = output_dir.is_dir() and not any(output_dir.iterdir())
         if not is_free and not (overwrite and is_export):
             hint = "Name another folder" + (", or pass --overwrite." if is_export else ": it is not an export.")
@@ -82,6 +83,13 @@ def add_tokenizer(folder: Path, tokenizer: PreTrainedTokenizerBase) -> None:
         raise ValueError("The tokenizer has no tokenizer.json. Only fast tokenizers work outside transformers.")
 
 
+def fitting(translator: OnnxTranslator | NativeTranslator, sentences: Sequence[str]) -> list[str]:
+    """The sentences that are not longer than the model takes."""
+    limit = translator.max_source_length
+    encodings = translator.source_tokenizer.encode_batch(list(sentences))
+    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
+
+
 def verified_batches(
     translator: OnnxTranslator | NativeTranslator, sentences: Sequence[str]
 ) -> Iterator[list[list[int]]]:
@@ -90,6 +98,7 @@ def verified_batches(
     generator = np.random.default_rng(0)
     lengths = sorted({min(length, translator.max_source_length) for length in _RANDOM_LENGTHS})
     num_tokens = settings.get("source_vocab_size", settings["vocab_size"])
+    # 5 and above: no special tokens
     drawn = [generator.integers(5, num_tokens, length - 2) for length in lengths]
     random = [[settings["bos_token_id"], *ids.tolist(), settings["eos_token_id"]] for ids in drawn]
     rows = translator.encode(sentences)
@@ -122,6 +131,7 @@ def _set_aside(folder: Path) -> Iterator[None]:
         os.replace(folder, Path(former, "former"))
         try:
             yield
+        # what was there is better than nothing
         except OSError:
             os.replace(Path(former, "former"), folder)
             raise

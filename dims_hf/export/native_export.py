@@ -32,11 +32,13 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     check_output_dir,
+    fitting,
     making_folder,
     move_folder,
     verified_batches,
     write_description,
 )
+from .quality import Outputs, described_scores, outputs_of, score_systems
 
 
 if TYPE_CHECKING:
@@ -117,7 +119,7 @@ def export_native(
         description = write_native_folder(model, tokenizer, folder, num_iterations=passes, shortlist=shortlist)
         description = {"name": name, **description}
         translator = NativeTranslator(folder, shortlist=False)
-        samples = _fitting(translator, [*SAMPLE_SENTENCES, *sentences])
+        samples = fitting(translator, [*SAMPLE_SENTENCES, *sentences])
         checked = samples[: len(SAMPLE_SENTENCES) + MAX_VERIFIED]
         description["verification"] = verify(model, translator, checked)
         description["agreement"] = agreement(model, translator, checked)
@@ -294,6 +296,7 @@ def _projections(attention: NATAttention, sides: str) -> tuple[np.ndarray, np.nd
     weights, biases = [], []
     for side in sides:
         module, scale = getattr(attention, f"{side}_proj"), attention.scaling if side == "q" else 1.0
+        # before it is rounded to 8 bits: scaling queries then costs nothing
         weights.append(to_numpy(module.weight) * np.float32(scale))
         biases.append(to_numpy(module.bias) * np.float32(scale))
     return np.concatenate(weights), np.concatenate(biases)
@@ -332,6 +335,7 @@ def round_activations(states: torch.Tensor) -> torch.Tensor:
     """States (…, D) on the 255 steps of each row that the library's 8-bit codes have."""
     largest = states.abs().amax(dim=-1, keepdim=True)
     inverse = torch.where(largest > 0, 127.0 / largest, 0.0)
+    # the kernels' own roundings: multiplied by the inverse, not divided
     return torch.round(states * inverse) * (largest / 127.0)
 
 
@@ -344,8 +348,10 @@ def rounded_model(model: PreTrainedModel) -> PreTrainedModel:
             module.weight.data = _rounded_weights(module.weight)
             module.register_forward_pre_hook(lambda _, inputs: (round_activations(inputs[0]),))
     rounded.model.shared.weight.data = _rounded_weights(model.model.shared.weight)
+    # the projection is the rounded table again
     rounded.tie_weights()
     project = rounded.project_vocabulary
+    # not by a hook: the layer is called in parts of its weight
     rounded.project_vocabulary = lambda states: project(round_activations(states))
     return rounded
 
@@ -497,28 +503,19 @@ def measure_quality(
     references: Sequence[str],
     num_iterations: int,
 ) -> dict[str, Any]:
-    """BLEU of the model in fp32 and of every system."""
-    from dims_hf.evaluation import bleu
+    """Scores of the model in fp32 and of every system."""
     from dims_hf.translation import translate
 
-    outputs = {"fp32": [item.text for item in translate(model, tokenizer, sources, num_iterations=num_iterations)]}
-    outputs |= {name: translator.translate(sources) for name, translator in systems.items()}
-    scored = {name: bleu([text.strip() for text in texts], references) for name, texts in outputs.items()}
-    quality = {"num_sentences": len(sources), "bleu": {name: scores["bleu"] for name, scores in scored.items()}}
-    quality["bleu_signature"] = scored["fp32"]["bleu_signature"]
+    exact = translate(model, tokenizer, sources, num_iterations=num_iterations)
+    outputs = {"fp32": Outputs([item.text for item in exact], [item.raw_text for item in exact])}
+    outputs |= {name: outputs_of(translator, sources) for name, translator in systems.items()}
+    quality = score_systems(outputs, references)
     for name in systems:
-        change = scored[name]["bleu"] - scored["fp32"]["bleu"]
+        change = quality["bleu"][name] - quality["bleu"]["fp32"]
         quality[f"{name}_bleu_change"] = change
         if change < -_ACCEPTED_LOSS:
             logger.warning("%s costs %.2f BLEU here: not recommended.", name, -change)
     return quality
-
-
-def _fitting(translator: NativeTranslator, sentences: Sequence[str]) -> list[str]:
-    """The sentences that are not longer than the model takes."""
-    encodings = translator.tokenizer.encode_batch(list(sentences))
-    limit = translator.max_source_length
-    return [text for text, encoding in zip(sentences, encodings) if len(encoding.ids) <= limit]
 
 
 def _card(description: Mapping[str, Any]) -> str:
@@ -548,6 +545,6 @@ def _card(description: Mapping[str, Any]) -> str:
             'sentences are as with the whole vocabulary, which `NativeTranslator(".", shortlist=False)` considers.'
         )
     if "quality" in description:
-        scores = ", ".join(f"{name} {score:.2f}" for name, score in description["quality"]["bleu"].items())
-        lines.append(f"- BLEU on {description['quality']['num_sentences']} sentences: {scores}.")
+        quality = description["quality"]
+        lines.append(f"- BLEU on {quality['num_sentences']} sentences: {described_scores(quality)}.")
     return "\n".join(lines) + "\n"

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Writes ONNX graphs node by node: weights stored once, matrix products in fp32 or in int8, attention as one node.
+"""Writes ONNX graphs node by node: weights stored once, matrix multiplications in fp32 or int8, attention as one node.
 
 Shapes: M rows of any leading shape, V vocabulary, D hidden.
 """
@@ -57,6 +57,7 @@ class WeightStore:
         with open(folder / self.file_name, "wb") as file:
             for name, array in self.arrays.items():
                 if array.nbytes >= _EXTERNAL_BYTES:
+                    # pages, so that the runtime can map a weight instead of reading it
                     file.write(b"\0" * (-file.tell() % 4096))
                     self.offsets[name] = file.tell()
                     file.write(array.tobytes())
@@ -66,6 +67,7 @@ class WeightStore:
         from onnx import TensorProto, helper, numpy_helper
 
         array = self.arrays[name]
+        # small: the values go into the graph
         if name not in self.offsets:
             return numpy_helper.from_array(array, name)
         tensor = TensorProto(
@@ -81,12 +83,12 @@ class GraphBuilder:
     """
     One graph under construction. Methods take and return names of values; modules are read, never run.
 
-    Int8 products quantise weights per output channel when the graph is written, and activations per row when it runs:
-    a row's result then depends on nothing but the row, so neither padding nor the batch changes a translation.
+    Int8 multiplications quantise weights per output channel when the graph is written, activations per row when it
+    runs: a row's result then depends on nothing but the row, so neither padding nor the batch changes a translation.
 
     Args:
         store ([`WeightStore`]): where the weights go.
-        quantized (`bool`): int8 products and embedding instead of fp32.
+        quantized (`bool`): int8 matrix multiplications and embedding instead of fp32.
     """
 
     def __init__(self, store: WeightStore, *, quantized: bool) -> None:
@@ -116,6 +118,7 @@ class GraphBuilder:
             self.nodes = []
             value = helper.make_tensor_value_info(build(), helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), None)
             branches.append(helper.make_graph(self.nodes, f"branch_{self._count}", [], [value]))
+        # branches may read values of the graph around them by name
         self.nodes = outer
         return self.op("If", condition, then_branch=branches[0], else_branch=branches[1])
 
@@ -136,12 +139,14 @@ class GraphBuilder:
         self._inputs.append(
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
         )
+        # an initializer of the same name is an input's default to ONNX
         return name if default is None else self.weight(name, default)
 
     def output(self, name: str, value: str, dtype: type, shape: tuple) -> None:
         """Makes a value an output of the graph."""
         from onnx import helper
 
+        # a value may be two outputs, or the input of another node
         self.nodes.append(helper.make_node("Identity", [value], [name]))
         self._outputs.append(
             helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(np.dtype(dtype)), shape)
@@ -181,7 +186,8 @@ class GraphBuilder:
         return product, row_scale
 
     def _quantize_activation(self, x: str, non_negative: bool) -> tuple[str, str, str, str]:
-        """`x` in unsigned bytes, their step and zero, and what each row was divided by (…, 1); shared by products."""
+        """`x` in unsigned bytes, their step and zero, and what each row was divided by (…, 1); made once."""
+        # queries, keys and values are made of the same states: rounded once
         if (x, non_negative) not in self._activations:
             quantize = self._quantize_non_negative if non_negative else self._quantize_signed
             self._activations[x, non_negative] = quantize(x)
@@ -191,6 +197,7 @@ class GraphBuilder:
         """Rows divided by their largest magnitude, then rounded with one step for all."""
         largest = self.op("ReduceMax", self.op("Abs", x), axes=[-1], keepdims=1)
         row_scale = self.op("Max", largest, self.constant(_SMALLEST_SCALE, np.float32))
+        # rows are in [−1, 1] by now, so that one step serves them all
         step, zero = self.constant(1 / 127, np.float32), self.constant(128, np.uint8)
         scaled = self.op("Mul", x, self.op("Reciprocal", row_scale))
         return self.op("QuantizeLinear", scaled, step, zero), step, zero, row_scale
@@ -229,6 +236,7 @@ class GraphBuilder:
         if not self.quantized:
             return self.op("Gemm", x, self.weight(name, matrix), bias, transB=1), None
         values, scale = quantize_rows(matrix)
+        # of the embedding's own table, which is stored once
         transposed = self.op("Transpose", self.weight(f"{name}.int8", values), perm=[1, 0])
         return self._int8_product(x, transposed, self.weight(f"{name}.scale", scale), bias=bias)
 
@@ -253,6 +261,7 @@ class GraphBuilder:
         Written out: ONNX Runtime's fused operators for it run one number at a time on the CPU, these vectorised.
         """
         scale, shift = (self.weight(f"{name}.{part}", to_numpy(getattr(module, part))) for part in ("weight", "bias"))
+        # in the order of PyTorch's additions, for the same roundings
         x = self.op("Add", self.op("Add", x, self.weight(f"{name}.added_bias", to_numpy(bias))), residual)
         centred = self.op("Sub", x, self.op("ReduceMean", x, axes=[-1]))
         variance = self.op("ReduceMean", self.op("Mul", centred, centred), axes=[-1])
@@ -270,6 +279,7 @@ class GraphBuilder:
         shape = self._grouped_shape(x, group) if size is None else self.constant([0, size // group, group])
         groups = self.op("Reshape", x, shape)
         best = self.op("ReduceMax", groups, axes=[2], keepdims=0)
+        # the first of equal groups, and below the first inside it: the lowest column, as PyTorch
         place = self.op("ArgMax", best, axis=1, keepdims=1)
         inside = self.op("ArgMax", self.op("GatherND", groups, place, batch_dims=1), axis=1, keepdims=1)
         column = self.op("Add", self.op("Mul", place, self.constant(group)), inside)

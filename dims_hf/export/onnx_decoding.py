@@ -12,7 +12,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -27,6 +27,24 @@ from dims_hf.export.onnx_rules import (
     penalize_repeats,
     search_prefixes,
 )
+
+
+class Constraints(TypedDict, total=False):
+    """
+    What targets must be like.
+
+    Attributes:
+        target_lengths (`np.ndarray` of shape `(B,)`): content tokens of each translation instead of the predicted
+            length; excludes `length_beam_size > 1`.
+        forced_tokens (`np.ndarray` of shape `(B, T)`): ids that targets must have there, -100 where they are free;
+            column 0 is that of `<s>`.
+        forced_phrases (`Sequence`): for each sentence a list of phrases (ids) that its target must contain; the first
+            pass says where.
+    """
+
+    target_lengths: np.ndarray | None
+    forced_tokens: np.ndarray | None
+    forced_phrases: Sequence[Sequence[Sequence[int]]] | None
 
 
 @dataclass(frozen=True)

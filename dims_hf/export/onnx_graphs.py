@@ -62,6 +62,7 @@ class TranslationGraph:
         """Encoder states (B, S, D) of source ids and mask (B, S); those of padding mean nothing."""
         b, encoder = self.builder, self.model.model.encoder
         counted = b.op("CumSum", attention_mask, b.constant(1))
+        # row of the position table: tokens from 2 on, padding 1, as `position_ids_from_mask`
         positions = b.op("Add", b.op("Mul", counted, attention_mask), b.constant(1))
         x = self.embed(input_ids, positions, "model.encoder", encoder)
         mask = b.op("Cast", attention_mask, to=6)
@@ -118,6 +119,7 @@ class TranslationGraph:
                 sources is then computed once for equal ones.
         """
         b, decoder = self.builder, self.model.model.decoder
+        # targets are padded on the right, so that columns count tokens; what padding looks up is not read
         numbers = b.op("Unsqueeze", b.op("Add", columns, b.constant(2)), b.constant([0]))
         x = self.embed(tokens, numbers, "model.decoder", decoder)
         is_token = b.op("Less", columns, b.op("Unsqueeze", lengths, b.constant([1])))
@@ -127,6 +129,7 @@ class TranslationGraph:
         if which is not None:
             name, layer = "model.decoder.layers.0", decoder.layers[0]
             x = self.decoder_self_attention(x, name, layer, self_mask)
+            # biases are added by the fused attention, all three at once
             query = b.linear(x, f"{name}.encoder_attn.q_proj", layer.encoder_attn.q_proj, bias=False)
             x, query, self_mask = (b.op("Gather", each, which) for each in (x, query, self_mask))
         by_row = b.op("Shape", x)
@@ -181,6 +184,7 @@ class TranslationGraph:
         bias = b.weight(f"{name}.bias", self._joint_bias(attention))
         settings = {"num_heads": self.config.d_model // attention.head_dim, "scale": attention.scaling}
         settings["unidirectional"] = int(causal)
+        # one fused operator: attention in plain ones takes longer and more memory
         attended = b.op("MultiHeadAttention", query, keys, values, bias, mask, domain=FUSED, **settings)
         update = b.linear(attended, f"{name}.out_proj", attention.out_proj, bias=False)
         return b.layer_norm(
@@ -197,6 +201,7 @@ class TranslationGraph:
         inner, is_relu = b.linear(x, f"{name}.fc1", layer.fc1), activation == "relu"
         if not (is_relu and b.quantized):  # unsigned bytes have no negative numbers to set to zero
             inner = b.op(kind, inner, domain=domain)
+        # non-negative input has the whole range of unsigned bytes
         update = b.linear(inner, f"{name}.fc2", layer.fc2, bias=False, non_negative=is_relu)
         return b.layer_norm(update, x, f"{name}.final_layer_norm", layer.final_layer_norm, layer.fc2.bias)
 
@@ -237,6 +242,7 @@ class TranslationGraph:
         b = self.builder
         offsets = b.input("length_offsets", np.int64, ("K",), np.zeros(1, np.int64))
         given = b.input("target_lengths", np.int64, ("B_or_1",), np.zeros(1, np.int64))
+        # offsets are an input, so that one graph serves any number of candidates
         around = b.op("Add", b.op("Unsqueeze", predicted, b.constant([1])), offsets)
         clamped = b.op("Clip", around, *map(b.constant, self.length_bounds(self.config).values()))
         given = b.op("Unsqueeze", given, b.constant([1]))
@@ -284,6 +290,7 @@ class TranslationGraph:
         excluded = b.op("Gather", b.weight(f"{TABLE}.excluded", self._exclusions()), ids)
         by_sentence = b.op("Where", is_listed, excluded, b.constant(_EXCLUDED, np.float32))
         # the candidates of a sentence are rows of the grid that follow one another
+        # integer division: K · T places of the grid belong to a sentence
         sentence = b.op("Div", positions, b.op("Div", b.op("Size", grid), b.op("Shape", is_listed, end=1)))
         logits, scale = b.listed_projection(states, TABLE, self.table, ids)
         logits = b.op("Add", logits, b.op("Gather", by_sentence, sentence))
@@ -382,7 +389,7 @@ def make_graphs(
         model (`NATForConditionalGeneration`): read for its weights.
         store ([`WeightStore`]): receives the weights.
         one_pass (`bool`): `{"model": …}`, else `{"encoder": …, "decoder": …}`.
-        quantized (`bool`): int8 products.
+        quantized (`bool`): int8 matrix multiplications.
         has_shortlist (`bool`, *optional*): the inputs `vocabulary_ids` and `is_listed` say what is projected on.
 
     Raises:
@@ -417,6 +424,7 @@ def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
     different, _, which, _ = b.op("Unique", lengths, outputs=4)
     templates = graph.template(different, columns)
     tokens, is_masked = (b.op("Gather", each, which) for each in templates)
+    # (M,) flat places of the masks, in row-major order
     rows = b.op("Squeeze", b.op("NonZero", b.op("Reshape", is_masked, b.constant([-1]))), b.constant([0]))
     states = graph.decode(templates[0], different, columns, attention_mask, pairs, rows, which)
     predictions, log_probs = graph.predict(states, tokens, rows, with_scores)
@@ -424,6 +432,7 @@ def _write_one_pass(graph: TranslationGraph, b: GraphBuilder) -> None:
     shape = b.op("Shape", tokens)
     filled = b.op("Reshape", b.op("ScatterElements", flat, rows, predictions), shape)
     b.output(graph.output_name, filled, np.int64, ("R", "T"))
+    # zeros of a shape that is known at run time only
     zeros = b.op("Cast", b.op("Mul", flat, b.constant(0)), to=1)
     spread = b.op("Reshape", b.op("ScatterElements", zeros, rows, log_probs), shape)
     total = b.op("ReduceSum", spread, b.constant([1]), keepdims=0)

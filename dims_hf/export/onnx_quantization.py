@@ -53,6 +53,7 @@ class _Quantizer:
         self.constants: dict[str, Value] = {}
 
     def run(self) -> None:
+        # a copy, since nodes are replaced on the way
         for node in list(self.graph):
             if self._is_product(node):
                 self._replace_product(node)
@@ -60,10 +61,12 @@ class _Quantizer:
             if node.op_type == "Gather" and node.inputs[0].name in self.tables:
                 self._replace_embedding(node)
         for name, value in list(self.graph.initializers.items()):
+            # the fp32 weights, which nothing multiplies by any more
             if not value.uses() and not value.is_graph_output():
                 del self.graph.initializers[name]
 
     def _is_product(self, node: Node) -> bool:
+        # results of the graph itself, such as length logits, stay exact
         if node.op_type not in ("MatMul", "Gemm") or any(output.is_graph_output() for output in node.outputs):
             return False
         plain = {"alpha": 1.0, "beta": 1.0, "transA": 0}
@@ -101,6 +104,7 @@ class _Quantizer:
 
     def _activation(self, x: Value, node: Node) -> tuple[Value, Value]:
         """`x` in unsigned bytes with one step for all, and what each row was divided by."""
+        # queries, keys and values are made of the same states: rounded once
         if x not in self.activations:
             axes = self._constant([-1], np.int64)
             largest = self._add(node, "ReduceMax", self._add(node, "Abs", x), axes, keepdims=1)

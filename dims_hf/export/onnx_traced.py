@@ -109,6 +109,7 @@ class _Run:
                 self.bonus = np.take_along_axis(weighed, lengths, axis=1).reshape(-1)
             # Every candidate is a row of its own.
             sources = {name: np.repeat(values, lengths.shape[1], axis=0) for name, values in sources.items()}
+            # strategies count content tokens alone
             sources["target_lengths"] = lengths.reshape(-1) - 2
         self.state = {**sources, **self._all("start", sources)}
         self.num_rows = len(sources["input_ids"])
@@ -161,6 +162,7 @@ class _Run:
             name: values if all_rows or name not in by_row else values[rows] for name, values in self.state.items()
         }
         names = [output.name for output in self.decoder.sessions["step"].get_outputs()]
+        # an output that nobody fetches is not copied out of the runtime
         names = [name for name in names if name != "logits" or self.alternatives is not None]
         found = dict(zip(names, self.call("step", given, names)))
         if self.alternatives is not None:
@@ -171,8 +173,10 @@ class _Run:
             if all_rows or name not in by_row:
                 self.state[name] = values
             else:
+                # a copy: the array may be the caller's own
                 self.state[name] = self.state[name].copy()
                 self.state[name][rows] = values
+        # one flag for all rows where a strategy makes a single step
         return np.broadcast_to(finished, rows.shape)
 
     def _note_alternatives(self, rows: np.ndarray, logits: np.ndarray) -> None:

@@ -135,6 +135,7 @@ def save_graphs(graphs: Mapping[str, TracedGraph], store: WeightStore, folder: P
         proto = onnx_ir.to_proto(model)
         own = [each for each in proto.graph.initializer if each.name not in store.arrays]
         shared = [store.initializer(each.name) for each in proto.graph.initializer if each.name in store.arrays]
+        # what is in the shared file goes out of the graph, small constants stay in it
         del proto.graph.initializer[:]
         proto.graph.initializer.extend([*own, *shared])
         (folder / f"{name}.onnx").write_bytes(proto.SerializeToString())
@@ -144,6 +145,7 @@ def _share_weights(model: Model, names: dict[tuple, str]) -> None:
     """Gives equal weights one name, in all graphs that share `names`: digest of a weight -> its name."""
     initializers = model.graph.initializers
     for value in list(initializers.values()):
+        # an output must keep its name, even where it is a constant
         if value.is_graph_output():
             continue
         array = value.const_value.numpy()
@@ -219,6 +221,7 @@ class Structure:
 
     def tensors(self, value: Any) -> Tensors:
         """The tensors of such a structure by name."""
+        # reversed: of places that share a name, the first decides
         return {self.names[path]: torch.as_tensor(leaf) for path, leaf in reversed(find_leaves(value).items())}
 
     def fill(self, tensors: Mapping[str, torch.Tensor]) -> Any:
@@ -253,8 +256,10 @@ class _Sample:
         """Random sources, of which the last has padding."""
         generator = torch.Generator().manual_seed(0)
         config = strategy.config
+        # no special tokens, which are ids 0 to 4
         ids = torch.randint(5, config.source_vocab_size, (num_sentences, length), generator=generator)
         mask = torch.ones_like(ids)
+        # some padding, lest a mask of all ones be taken for a constant
         mask[-1, -1] = 0
         sources = strategy.model.prepare_sources(ids, mask.ne(0))
         lengths = {"target_lengths": torch.arange(num_sentences) + length} if config.predicts_length else {}
@@ -264,9 +269,11 @@ class _Sample:
 
 def _trace_parts(strategy: DecodingStrategy, samples: list[_Sample]) -> Iterator[tuple[str, TracedGraph]]:
     """Name and graph of each part; `samples` tell which sizes depend on the batch."""
+    # the one that is traced; the other tells which of its sizes are free
     first = samples[-1]
     sources = Structure.of(first.sources, None, {id(tensor): name for name, tensor in first.inputs.items()})
     known = {id(tensor): sources.names[path] for path, tensor in find_leaves(first.sources).items()}
+    # a step whose output is its input again; a strategy of one pass has other fields afterwards
     is_loop = find_leaves(first.before).keys() == find_leaves(first.after).keys()
     before = Structure.of(first.before, first.after if is_loop else None, known)
     after = before if is_loop else Structure.of(first.after, None, known)
@@ -337,6 +344,7 @@ class _AtLeastOne(TorchFunctionMode):
     ) -> Any:
         result = function(*args, **(kwargs or {}))
         if function is torch.Tensor.__getitem__ and getattr(args[1], "dtype", None) is torch.bool:
+            # else tracing guards against an empty selection with a branch, which no graph has
             torch._check(result.shape[0] > 0)
         return result
 
@@ -366,6 +374,7 @@ class _Tracer:
 
         def noted(given: Tensors) -> Tensors:
             found = function(given)
+            # names in the order in which the function gives them: known only once it has run
             outputs[:] = found
             return found
 
@@ -390,6 +399,7 @@ class _Tracer:
     @staticmethod
     def _convert(module: _Module, inputs: tuple[torch.Tensor, ...], shapes: tuple, outputs: list[str]) -> Model:
         with _quiet():
+            # not strict: dataclasses and context managers of strategies are plain Python to it
             program = torch.export.export(module, inputs, dynamic_shapes=(shapes,), strict=False)
             converted = torch.onnx.export(
                 program,
@@ -401,6 +411,7 @@ class _Tracer:
             )
         model = converted.model
         used = {value for node in model.graph.all_nodes() for value in node.inputs}
+        # a part need not read all of a state; the translator gives what a graph asks for
         unused = [value for value in model.graph.inputs if value not in used and not value.is_graph_output()]
         for value in unused:
             model.graph.inputs.remove(value)

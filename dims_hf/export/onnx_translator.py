@@ -284,10 +284,7 @@ class OnnxTranslator:
         language_model: Callable[[list[int]], float] | None = None,
         language_model_weight: float | None = None,
         token_bonus: float | None = None,
-        target_lengths: np.ndarray | None = None,
-        forced_tokens: np.ndarray | None = None,
-        forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None,
-        with_scores: bool = True,
+        **others: Any,
     ) -> tuple[np.ndarray, np.ndarray]:
         """
         Best candidates of each sentence of a batch, as the model's `generate()` gives them before repeats are
@@ -305,13 +302,8 @@ class OnnxTranslator:
             language_model (`Callable`, *optional*): log-probability of a target's ids; steers a prefix beam search, or
                 ranks its hypotheses, as in the model's `generate()`.
             language_model_weight, token_bonus (`float`, *optional*): its weight, and what every token adds beside it.
-            target_lengths (`np.ndarray` of shape `(B,)`, *optional*): content tokens of each translation instead of
-                the predicted length; excludes `length_beam_size > 1`.
-            forced_tokens (`np.ndarray` of shape `(B, T)`, *optional*): ids that targets must have there, -100 where
-                they are free; column 0 is that of `<s>`.
-            forced_phrases (`Sequence`, *optional*): for each sentence a list of phrases (ids) that its target must
-                contain; the first pass says where.
-            with_scores (`bool`): whether the scores are needed; without them one pass takes less time.
+            others: `with_scores` (`bool`, default `True`): whether the scores are needed, without which one pass takes
+                less time; and the constraints of [`Constraints`]: `target_lengths`, `forced_tokens`, `forced_phrases`.
 
         Returns:
             `tuple`: sequences (B · n, T), right-padded, and scores (B · n,): mean log-probabilities, of an Imputer
@@ -332,14 +324,7 @@ class OnnxTranslator:
             "language_model_weight": language_model_weight,
             "token_bonus": token_bonus,
         }
-        given = {
-            "language_model": language_model,
-            "target_lengths": target_lengths,
-            "forced_tokens": forced_tokens,
-            "forced_phrases": forced_phrases,
-            "with_scores": with_scores,
-        }
-        request = self._request(input_ids, attention_mask, counts, weights, **given)
+        request = self._request(input_ids, attention_mask, counts, weights, language_model=language_model, **others)
         sequences, scores = self._decoder.decode(request)
         is_used = (sequences != self.settings["pad_token_id"]).any(axis=0)
         return sequences[:, : np.flatnonzero(is_used)[-1] + 1], scores

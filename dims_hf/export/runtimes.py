@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from dims_hf.export.onnx_decoding import Constraints
+
 
 class ExportedRuntime:
     """
@@ -24,6 +26,8 @@ class ExportedRuntime:
 
     max_tokens_per_batch = 512
     name = ""
+    # what its translator's `generate` takes beside the keywords that its signature lists
+    constraints: frozenset[str] = frozenset()
 
     def __init__(self, translator: Any) -> None:
         self.translator = translator
@@ -34,7 +38,7 @@ class ExportedRuntime:
         self.collapses_repeats = bool(self.settings["collapse_repeats"])
         self.empty_token_id: int | None = self.settings.get("empty_token_id")
         parameters = inspect.signature(translator.generate).parameters.values()
-        self._options = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY}
+        self._options = {each.name for each in parameters if each.kind is each.KEYWORD_ONLY} | self.constraints
 
     def tokenizer(self, texts: Sequence[str], **options: Any) -> Mapping[str, list[list[int]]]:
         """Rows of token ids; of transformers' options only `truncation` with `max_length` means something here."""
@@ -79,6 +83,7 @@ class OnnxRuntime(ExportedRuntime):
     """A folder of `dims-hf export --to onnx`."""
 
     name = "onnx"
+    constraints = frozenset(Constraints.__annotations__)
 
     @classmethod
     def open(cls, folder: str | os.PathLike[str], *, threads: int | None = None) -> OnnxRuntime:

@@ -158,11 +158,13 @@ def lexical_probabilities(
     """
     keys, chunks = _count_pairs(source_rows, target_rows, vocab_size)
     sources = keys // vocab_size
+    # equal, not normalised: the first step normalises for each target token
     probabilities = np.ones(len(keys))
     for _ in range(num_iterations):
         counts = np.zeros(len(keys))
         for pairs, links, starts in chunks:
             weights = probabilities[pairs][links]
+            # of the links of each target token, which lie side by side
             totals = np.add.reduceat(weights, starts)
             weights /= np.repeat(totals, np.diff(starts, append=len(weights)))
             counts[pairs] += np.bincount(links, weights, minlength=len(pairs))
@@ -185,8 +187,10 @@ def likeliest_targets(
     """
     order = np.lexsort((targets, -probabilities, sources))
     sources, targets = sources[order], targets[order]
+    # place in the list of its own source id, whose first place is where it would be inserted
     rank = np.arange(len(sources)) - np.searchsorted(sources, sources)
     is_kept = rank < per_token
+    # filled up with the id itself, which is listed anyway
     table = np.repeat(np.arange(vocab_size, dtype=np.int32)[:, None], per_token + 1, axis=1)
     table[sources[is_kept], rank[is_kept]] = targets[is_kept]
     return table
@@ -197,6 +201,7 @@ def frequent_targets(
 ) -> np.ndarray:
     """The `frequent` most frequent target ids that occur and are not special; ties go to the lower id."""
     counts = np.bincount(_flat(target_rows)[0], minlength=vocab_size)
+    # `</s>` is in every sentence and would be first
     counts[list(special_ids)] = 0
     order = np.argsort(-counts, kind="stable")[:frequent]
     return order[counts[order] > 0]
@@ -241,11 +246,13 @@ def _link_chunks(
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Keys of the links of every target token with every source token, and where each target token's start."""
     step = _thinning(source_rows, target_rows)
+    # `<s>` stays, as the empty word
     sources = [row[:-1] for row in source_rows[::step]]
     targets = [row[1:-1] for row in target_rows[::step]]
     for start in range(0, len(sources), _CHUNK_PAIRS):
         source_ids, source_sizes = _flat(sources[start : start + _CHUNK_PAIRS])
         target_ids, target_sizes = _flat(targets[start : start + _CHUNK_PAIRS])
+        # links of each target token: as many as its sentence has source tokens
         fan = np.repeat(source_sizes, target_sizes)
         starts = np.cumsum(fan) - fan
         sentence = np.repeat(np.cumsum(source_sizes) - source_sizes, target_sizes)

@@ -121,7 +121,9 @@ class AligNART(Method):
         """Links (N, width) of source positions; at most `max_copies` of each, and `<s>` for words without any."""
         placed = torch.zeros(len(found), width, dtype=torch.bool)
         placed[:, places.cpu()] = found
+        # the first target words keep their links
         placed &= placed.cumsum(dim=0) <= self.config.max_copies
+        # column 0 is the source's `<s>`
         placed[:, 0] |= ~placed.any(dim=1)
         return placed
 

@@ -115,6 +115,7 @@ class Alignments(Method):
         num_unfit = 0
         for source, target in zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True):
             tokens = [token for token in target if token not in specials]
+            # each needs a blank in between
             repeats = sum(left == right for left, right in zip(tokens, tokens[1:], strict=False))
             num_unfit += len(tokens) + repeats > ratio * len(source)
         share = num_unfit / max(len(dataset), 1)
@@ -153,6 +154,7 @@ class Alignments(Method):
 
     def count(self, batch: Batch) -> dict[str, int]:
         """Masked frames of targets that fit, and sentences."""
+        # what no alignment fits adds nothing to the loss, and must not count
         fits = self.targets_of(batch).fits.unsqueeze(1)
         return {"frames": int((batch["is_masked"] & fits).sum()), "sentences": len(batch["labels"])}
 
@@ -206,15 +208,18 @@ class Alignments(Method):
         blank, vocab_size = self.config.blank_token_id, self.config.vocab_size
         labels = find_path_labels(targets, target_lengths, blank_token_id=blank, vocab_size=vocab_size)
         ids = labels.ids.unsqueeze(1).expand(-1, is_frame.shape[1], -1)
+        # without dropout, unlike the reference: an alignment is not to depend on a draw
         with evaluation_mode(aligner), run.autocast():
             hidden_states = forward_alignment(aligner, batch, batch["decoder_input_ids"])[is_frame]
             # What a softmax would subtract in a frame is the same for all paths.
             scores, predictions = run.vocabulary(hidden_states, aligner).score(
                 ids[is_frame], aligner.suppressed_token_ids() if predict else None
             )
+        # frames of padding are not read, whatever they hold
         grid = scores.new_zeros(ids.shape)
         grid[is_frame] = scores
         alignment = best_alignment(grid, labels.targets, frame_lengths, target_lengths, blank_token_id=labels.blank)
+        # from columns of the target's own vocabulary back to ids
         alignment = alignment._replace(tokens=labels.ids.gather(1, alignment.tokens))
         if predictions is not None:
             predictions = torch.full_like(alignment.tokens, blank).masked_scatter(is_frame, predictions)
@@ -228,6 +233,7 @@ def forward_alignment(model: torch.nn.Module, batch: AlignmentBatch, tokens: tor
         attention_mask=batch["attention_mask"],
         decoder_input_ids=tokens,
         decoder_attention_mask=batch["decoder_attention_mask"],
+        # no position: logits are made chunk by chunk, inside the loss
         logits_positions=torch.zeros_like(batch["decoder_attention_mask"]),
     ).decoder_last_hidden_state
 

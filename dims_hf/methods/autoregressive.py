@@ -131,6 +131,7 @@ class AutoregressiveTeacher:
             prefixes (`torch.Tensor` of shape `(B, N, E)`, or ids of shape `(B, N)`): the start token first.
             options: of the decoder, such as `output_hidden_states`.
         """
+        # of the source alone; the decoder's pass needs a gradient to what it reads
         with torch.no_grad():
             encoded = self.model.get_encoder()(input_ids=input_ids, attention_mask=attention_mask)
         name = "inputs_embeds" if prefixes.is_floating_point() else "input_ids"
@@ -161,6 +162,7 @@ class AutoregressiveTeacher:
         decoder = self.model.get_decoder()
         table = decoder.get_input_embeddings()
         for scale in (1.0, *(float(getattr(each, "embed_scale", 1.0)) for each in (decoder, table))):
+            # tried instead of read from the configuration: families differ in who multiplies, and by what name
             states = self.read(ids, mask, table.weight[ids] * scale).last_hidden_state
             if torch.allclose(self.projection.project(states[0]), expected[0], rtol=1e-3, atol=1e-4):
                 return scale

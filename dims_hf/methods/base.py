@@ -131,6 +131,7 @@ class Method:
         """
         if self.one_pass:
             model.generation_config.num_iterations = 1  # type: ignore[attr-defined]  # a setting of ours
+        # written in either case: a model that goes on with another method may lose the flag
         model.config.masks_alone = self.masks_alone
 
     def check(self, dataset: Dataset) -> None:
@@ -219,6 +220,7 @@ class Distillation(Method):
         """The teacher's passes over partially masked `tokens` (B, T), in the run's precision."""
         if self.options.reveal_order == "random":
             is_masked = tokens == self.config.mask_token_id
+            # from the keys, so that the order does not depend on the batch
             options["reveal_scores"] = sample_reveal_scores(is_masked, batch["keys"])
         with run.autocast():
             return roll_out_teacher(

@@ -6,12 +6,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from dims_hf.methods.base import Items, Run, Sourced
-from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
-from dims_hf.methods.masks import MaskedBatch
+from dims_hf.methods.base import Sourced
+from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTokens
 from dims_hf.methods.options import option
 from dims_hf.methods.published import ADAM, CMLM_RECIPE
-from dims_hf.objectives import Loss, cmlm_loss
 
 
 @dataclass(frozen=True)
@@ -27,7 +25,7 @@ class CMLMOptions(MaskedTargetOptions):
     )
 
 
-class CMLM(MaskedTargets):
+class CMLM(MaskedTokens):
     """
     Conditional masked language model: label-smoothed cross-entropy of masked tokens, given those that are not.
 
@@ -51,15 +49,3 @@ class CMLM(MaskedTargets):
             "mask_policy": Sourced("uniform", CMLM_RECIPE),
         }
     }
-
-    def loss(self, run: Run, batch: MaskedBatch, items: Items) -> Loss:
-        """Token and length loss of one batch."""
-        outputs, is_masked = self.forward(run, batch)
-        with run.autocast():
-            token = cmlm_loss(
-                run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
-                batch["labels"][is_masked],
-                label_smoothing=self.options.label_smoothing,
-                num_items=items["tokens"],
-            )
-        return self.add_length_loss(token, outputs.length_logits, batch, items)

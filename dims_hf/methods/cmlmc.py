@@ -104,6 +104,7 @@ class CMLMC(MaskedTargets):
         is_source = find_content(source, special_ids(config)) & is_token
         is_masked = sample_source_mask(is_source, keys, options.encoder_mask_fraction)
         is_mask_id = source == config.mask_token_id
+        # the attention mask stays: a masked source token is a token
         masked["input_ids"] = source.masked_fill(is_masked, config.mask_token_id)
         return CorrectionBatch(
             **masked,
@@ -127,6 +128,7 @@ class CMLMC(MaskedTargets):
         is_replaced = batch["correction_labels"] != -100
         corrected = run.model(
             attention_mask=batch["attention_mask"],
+            # both passes share one encoding, and its gradient
             encoder_outputs=(encoder_hidden,),
             decoder_input_ids=self.replace_tokens(run, batch, encoder_hidden),
             decoder_attention_mask=batch["decoder_attention_mask"],
@@ -136,6 +138,7 @@ class CMLMC(MaskedTargets):
             token = cmlmc_loss(
                 run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
                 run.vocabulary(corrected.decoder_last_hidden_state[is_replaced]),
+                # both kinds of labels in one tensor: no position is masked and replaced
                 torch.where(is_replaced, batch["correction_labels"], batch["labels"]),
                 is_masked,
                 is_replaced,
@@ -154,6 +157,7 @@ class CMLMC(MaskedTargets):
         is_replaced = batch["correction_labels"] != -100
         with run.autocast():
             hidden = network.model.decoder(
+                # from masks alone, as in the first decoding pass, whose mistakes are to be corrected
                 target.masked_fill(self._find_content(batch), self.config.mask_token_id),
                 batch["decoder_attention_mask"],
                 encoder_hidden_states=encoder_hidden,
@@ -169,6 +173,7 @@ class CMLMC(MaskedTargets):
         labels = batch["source_labels"]
         is_labelled = labels != -100
         with run.autocast():
+            # the plain layer: `project_vocabulary` would overwrite the mask's logit
             logits = run.network.lm_head(encoder_hidden[is_labelled])
         return encoder_prediction_loss(
             logits,

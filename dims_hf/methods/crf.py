@@ -14,7 +14,7 @@ from dims_hf.methods.masked_targets import MaskedTargetOptions, MaskedTargets
 from dims_hf.methods.masks import MaskedBatch
 from dims_hf.methods.options import option
 from dims_hf.models import CMLMCRFConfig, CMLMCRFForConditionalGeneration
-from dims_hf.objectives import Loss, cmlm_loss, crf_loss
+from dims_hf.objectives import Loss, crf_loss
 
 
 _CRF_RECIPE = "fairseq, nacrf_transformer and examples/nonautoregressive_translation"
@@ -100,13 +100,7 @@ class CRF(Chains):
         """Chain, token and length loss of one batch."""
         outputs, is_masked = self.forward(run, batch)
         hidden_states = outputs.decoder_last_hidden_state
-        with run.autocast():
-            token = cmlm_loss(
-                run.vocabulary(hidden_states[is_masked]),
-                batch["labels"][is_masked],
-                label_smoothing=self.options.label_smoothing,
-                num_items=items["tokens"],
-            )
+        token = self.token_loss(run, batch, hidden_states, is_masked, items)
         targets = torch.where(batch["labels"] != -100, batch["labels"], batch["decoder_input_ids"])
         chain = self.chain_loss(run, batch, hidden_states, targets, items)
         total = self.options.token_weight * token.total + self.options.chain_weight * chain.total

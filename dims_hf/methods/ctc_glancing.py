@@ -102,9 +102,11 @@ class GlancingCTC(CTC):
     def reveal(self, run: Run, batch: GlancingBatch, aligner: NATForConditionalGeneration | None = None) -> Revealed:
         """Random frames of the best alignment, the more the worse the model predicts it; none is forced."""
         template, ratio = batch["decoder_input_ids"], batch["glancing_ratio"]
+        # validation, and the end of a schedule that goes to 0: no first pass
         if not bool((ratio > 0).any()):
             return Revealed(template, None)
         alignment, predictions = self.align(run, batch, aligner, predict=True)
+        # False at padding and where a target has no alignment
         has_state = alignment.states != FREE_STATE
         distance = (has_state & (predictions != alignment.tokens)).sum(dim=1)
         is_revealed = sample_glanced(has_state, batch["keys"], count_glances(distance, read_ratio(ratio)))

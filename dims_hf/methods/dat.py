@@ -123,6 +123,7 @@ class DAT(Method):
             return
         ratio = self.config.upsample_ratio
         pairs = zip(list(dataset["input_ids"]), list(dataset["labels"]), strict=True)
+        # `<s>` and `</s>` counted on both sides: they have vertices of their own
         unfit = sum(len(target) > ratio * len(source) for source, target in pairs)
         if 2 * unfit > len(dataset):
             raise ValueError(
@@ -192,15 +193,18 @@ class DAT(Method):
             vocabulary = run.vocabulary(outputs.decoder_last_hidden_state)
             words = read_words(vocabulary, targets, vertex_lengths, lengths)
             path = graph_best_path(words, outputs.transition_log_probs, vertex_lengths, lengths)
+            # -1 where there is no path: such a sentence shows nothing, see `may_show`
             path = path.clamp(0, template.shape[1] - 1)
             states = outputs.decoder_last_hidden_state.gather(1, path.unsqueeze(2).expand(-1, -1, self.config.d_model))
             predictions = run.vocabulary(states).predict()
+        # more tokens than vertices have no path
         may_show = find_content(targets, special_ids(self.config)) & (lengths <= vertex_lengths).unsqueeze(1)
         num_shown = count_glances((may_show & (predictions != targets)).sum(dim=1), ratio)
         is_shown = sample_glanced(may_show, batch["keys"], num_shown)
         rows, columns = is_shown.nonzero(as_tuple=True)
         tokens, forced = template.clone(), torch.full_like(template, -1)
         tokens[rows, path[rows, columns]] = targets[rows, columns]
+        # the index of the target's token, by which `force_words` knows it
         forced[rows, path[rows, columns]] = columns
         return tokens, forced if self.forces else None
 

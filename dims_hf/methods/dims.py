@@ -205,6 +205,7 @@ class DiMS(MaskedTargets, Distillation):
 
     def loss(self, run: Run, batch: DiMSBatch, items: Items, teacher: NATForConditionalGeneration) -> Loss:
         """DiMS loss and length loss of one batch, after the student's glance if masks ask for one."""
+        # teacher and student then see the same masks
         batch = self.glance(run, batch)
         labels = self.roll_out(run, batch, teacher, batch["decoder_input_ids"])
         outputs, is_masked = self.forward(run, batch)

@@ -128,11 +128,13 @@ class DiMSImputer(RevealsUnmasked, Distillation):
             size = num_passes if options.mask_policy == "full" else is_frame.shape[1] + 1
             block_sizes = torch.full_like(keys, size)
         does_not_fit = ~self.targets_of(prepared).fits.unsqueeze(1)
+        # without an alignment there is nothing to reveal
         prepared["is_masked"] = is_masked | (does_not_fit & is_frame)
         return DistillationBatch(**prepared, block_sizes=block_sizes)
 
     def count(self, batch: DistillationBatch) -> dict[str, int]:
         """Frames, masked frames, and sentences."""
+        # all sentences: the teacher's tokens always fit, unlike references
         frames, masked = (int(batch[name].sum()) for name in ("decoder_attention_mask", "is_masked"))
         return {"frames": frames, "masked_frames": masked, "sentences": len(batch["labels"])}
 

@@ -8,11 +8,10 @@ from dataclasses import dataclass
 
 import torch
 
-from dims_hf.methods.base import Batch, Items, MethodOptions, Run, Sourced
-from dims_hf.methods.masked_targets import MaskedOutput, MaskedTargets
+from dims_hf.methods.base import Batch, MethodOptions, Run, Sourced
+from dims_hf.methods.masked_targets import MaskedOutput, MaskedTokens
 from dims_hf.methods.masks import MaskedBatch, mask_batch, sample_contexts
 from dims_hf.methods.options import option
-from dims_hf.objectives import Loss, cmlm_loss
 
 
 _DISCO_RECIPE = "released DisCo code, README"
@@ -36,7 +35,7 @@ class ContextBatch(MaskedBatch):
     visibility: torch.Tensor
 
 
-class DisCo(MaskedTargets):
+class DisCo(MaskedTokens):
     """
     Label-smoothed cross-entropy of all tokens, each given 0 … N − 1 random others, their number uniform.
 
@@ -70,6 +69,7 @@ class DisCo(MaskedTargets):
         """Whole targets, and a context of each position."""
         masked = mask_batch(batch, self.config, policy="full", keys=keys)
         is_content = masked["labels"] != -100
+        # whole again; a reference token that is the mask itself stays one
         tokens = torch.where(is_content, masked["labels"], masked["decoder_input_ids"])
         masked["decoder_input_ids"] = tokens
         return ContextBatch(**masked, visibility=sample_contexts(is_content, keys))
@@ -88,15 +88,3 @@ class DisCo(MaskedTargets):
             **options,
         )
         return outputs, is_learnt
-
-    def loss(self, run: Run, batch: ContextBatch, items: Items) -> Loss:
-        """Token and length loss of one batch."""
-        outputs, is_learnt = self.forward(run, batch)
-        with run.autocast():
-            token = cmlm_loss(
-                run.vocabulary(outputs.decoder_last_hidden_state[is_learnt]),
-                batch["labels"][is_learnt],
-                label_smoothing=self.options.label_smoothing,
-                num_items=items["tokens"],
-            )
-        return self.add_length_loss(token, outputs.length_logits, batch, items)

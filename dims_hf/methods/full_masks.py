@@ -17,8 +17,8 @@ from dims_hf.methods.base import Batch, Items, MethodOptions, Run
 from dims_hf.methods.masked_targets import MaskedTargets
 from dims_hf.methods.masks import MaskedBatch, mask_batch
 from dims_hf.methods.options import option
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives import Loss, ProjectedVocabulary
-from dims_hf.objectives.targets import find_real
 
 
 @dataclass(frozen=True)
@@ -80,8 +80,10 @@ def pack_content(run: Run, hidden_states: torch.Tensor, labels: torch.Tensor) ->
     """
     is_labelled = labels != -100
     lengths = is_labelled.sum(dim=1)
+    # one transfer from the device: the packed rows are as wide as the longest
     width = int(lengths.max())
     is_real = find_real(lengths, width)
     rows = hidden_states[is_labelled]
+    # boolean indexing is row-major in both places, so that order stays
     packed = rows.new_zeros(*is_real.shape, rows.shape[-1]).index_put((is_real,), rows)
     return Content(run.vocabulary(packed), keep_content(labels, (-100,))[:, :width], lengths)

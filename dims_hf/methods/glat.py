@@ -14,7 +14,7 @@ from dims_hf.methods.masked_targets import GlancedBatch, MaskedTargets
 from dims_hf.methods.masks import mask_batch
 from dims_hf.methods.options import option
 from dims_hf.methods.published import GLAT_RECIPE
-from dims_hf.objectives import Loss, cmlm_loss
+from dims_hf.objectives import Loss
 
 
 @dataclass(frozen=True)
@@ -73,12 +73,6 @@ class GLAT(MaskedTargets):
         """Token and length loss of one batch, after the glance."""
         batch = self.glance(run, batch)
         outputs, is_masked = self.forward(run, batch)
-        with run.autocast():
-            token = cmlm_loss(
-                run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
-                batch["labels"][is_masked],
-                label_smoothing=self.options.label_smoothing,
-                num_items=items["tokens"],
-            )
+        token = self.token_loss(run, batch, outputs.decoder_last_hidden_state, is_masked, items)
         shown = {"token": token.parts["token"]}
         return self.add_length_loss(Loss(token.total, shown), outputs.length_logits, batch, items)

@@ -13,7 +13,7 @@ from dims_hf.methods.autoregressive import AutoregressiveOptions, FromAutoregres
 from dims_hf.methods.base import Batch, Items, Run, Sourced
 from dims_hf.methods.options import option
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
-from dims_hf.objectives import Loss, attention_hint_loss, cmlm_loss, hidden_hint_loss
+from dims_hf.objectives import Loss, attention_hint_loss, hidden_hint_loss
 
 
 _HINTS = "Li et al. 2019 (arXiv 1909.06708), experiments"
@@ -92,14 +92,8 @@ class Hints(FromAutoregressive):
     def loss(self, run: Run, batch: Batch, items: Items) -> Loss:
         """Token, hint and length loss of one batch."""
         outputs, is_masked = self.forward(run, batch, output_hidden_states=True, output_attentions=True)
-        labels = batch["labels"]
+        token = self.token_loss(run, batch, outputs.decoder_last_hidden_state, is_masked, items)
         with run.autocast():
-            token = cmlm_loss(
-                run.vocabulary(outputs.decoder_last_hidden_state[is_masked]),
-                labels[is_masked],
-                label_smoothing=self.options.label_smoothing,
-                num_items=items["tokens"],
-            )
             hidden, attention = self.hints(outputs, batch, items)
         total = (
             token.total
@@ -114,6 +108,7 @@ class Hints(FromAutoregressive):
         theirs = self.read_targets(batch)
         # the state that has read `<s>` … y_{t−1} predicts y_t
         is_content = (batch["labels"] != -100)[:, 1:]
+        # without the embeddings, and without `<s>`: the teacher's states are one place to the left
         ours = torch.stack(outputs.decoder_hidden_states[1:])[:, :, 1:]
         hidden = hidden_hint_loss(
             ours,

@@ -104,6 +104,7 @@ class Insertion(Edits):
         network = cast(InsertionForConditionalGeneration, run.network)
         states = network.gap_states(outputs.decoder_last_hidden_state, is_token)[:, :-1][is_gap]
         words, weights = self.find_words(batch, is_gap)
+        # 1 / gaps of the target, at each of its gaps
         weights = weights / is_gap.sum(dim=1, keepdim=True).expand_as(is_gap)[is_gap].unsqueeze(1)
         with run.autocast():
             picked = run.vocabulary(states).pick(words)
@@ -118,6 +119,7 @@ class Insertion(Edits):
         widest = max(int(counts.max()), 1)
         # A missing token's place in its gap: how many are missing since the last one that stays.
         place = is_missing.long().cumsum(dim=1) - 1
+        # missing tokens in the gaps before
         first = counts.cumsum(dim=1) - counts
         place = place - first.gather(1, gap.clamp(0, first.shape[1] - 1))
         words = torch.full((*counts.shape, widest), self.config.pad_token_id, device=counts.device)
@@ -127,5 +129,6 @@ class Insertion(Edits):
             counts[is_gap], torch.arange(widest, device=counts.device), self.options.tree_temperature
         )
         is_empty = counts[is_gap] == 0
+        # the word is padding, the sign for nothing
         weights[is_empty, 0] = 1.0
         return words[is_gap], weights

@@ -99,6 +99,7 @@ class Levenshtein(Edits):
         (tokens,) = delete_tokens(~is_kept, (batch["decoder_input_ids"], pad))
         outputs = self._forward(run, batch, tokens, tokens != pad)
         is_gap = (tokens != pad)[:, 1:] & batch["has_words"].unsqueeze(1)
+        # a gap that misses more than the head can say learns the most it can
         labels = counts.clamp(max=self.config.max_insertions).masked_fill(~is_gap, -100)
         smoothing = self.options.insertion_smoothing
         return _cross_entropy(outputs.insertion_logits, labels, smoothing) / _at_least_one(items["gaps"])
@@ -117,6 +118,7 @@ class Levenshtein(Edits):
                 num_items=items["missing"],
             )
             words = vocabulary.predict(run.network.suppressed_token_ids())
+        # right or wrong, the model's own words are what it learns to delete
         return loss.total, tokens.masked_scatter(is_missing, words)
 
     def _deletion_loss(self, run: Run, batch: EditBatch, filled: torch.Tensor, items: Items) -> torch.Tensor:
@@ -133,6 +135,7 @@ class Levenshtein(Edits):
         """
         labels = torch.full_like(filled, -100)
         for row, length in enumerate(is_token.sum(dim=1).tolist()):
+            # `<s>` and `</s>` are never deleted
             inner = slice(1, length - 1)
             deletions, _ = edit_oracle(filled[row, inner], targets[row, inner])
             labels[row, inner] = torch.tensor(deletions, dtype=torch.long, device=labels.device)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What the methods of masked targets share: masking, counting, the forward pass and the length loss."""
+"""What the methods of masked targets share: masking, counting, the forward pass, token and length loss."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from dims_hf.methods.base import Batch, Items, Method, MethodOptions, Run
 from dims_hf.methods.masks import MaskedBatch, mask_batch, read_ratio, sample_glanced
 from dims_hf.methods.options import option
 from dims_hf.models.modes import evaluation_mode
-from dims_hf.objectives import Loss, count_glances, length_classes, length_loss
+from dims_hf.objectives import Loss, cmlm_loss, count_glances, length_classes, length_loss
 
 
 @dataclass(frozen=True)
@@ -61,17 +61,31 @@ class MaskedTargets(Method):
             batch ([`MaskedBatch`]): from [`prepare`].
             options: what else the model is to return, such as `output_attentions`.
         """
+        # not `labels != -100`: a reference token that is the mask itself is masked, and has no label
         is_masked = batch["decoder_input_ids"] == self.config.mask_token_id
         outputs = run.model(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             decoder_input_ids=batch["decoder_input_ids"],
             decoder_attention_mask=batch["decoder_attention_mask"],
+            # no position: logits are made chunk by chunk, inside the loss
             logits_positions=torch.zeros_like(is_masked),
             return_length_logits=True,
             **options,
         )
         return outputs, is_masked
+
+    def token_loss(
+        self, run: Run, batch: MaskedBatch, hidden_states: torch.Tensor, is_learnt: torch.Tensor, items: Items
+    ) -> Loss:
+        """Label-smoothed cross-entropy of the learnt positions (B, T), from all of the decoder's states (B, T, D)."""
+        with run.autocast():
+            return cmlm_loss(
+                run.vocabulary(hidden_states[is_learnt]),
+                batch["labels"][is_learnt],
+                label_smoothing=self.options.label_smoothing,
+                num_items=items["tokens"],
+            )
 
     @torch.no_grad()
     def fill_masks(self, run: Run, batch: MaskedBatch) -> torch.Tensor:
@@ -96,6 +110,7 @@ class MaskedTargets(Method):
             **{
                 **batch,
                 "decoder_input_ids": torch.where(is_shown, labels, batch["decoder_input_ids"]),
+                # the denominator stays that of all tokens, as `count` told before the glance
                 "labels": labels.masked_fill(is_shown, -100),
             }
         )
@@ -105,3 +120,13 @@ class MaskedTargets(Method):
         lengths = length_classes(batch["decoder_attention_mask"], self.config.max_target_length)
         length = length_loss(length_logits, lengths, num_items=items["sentences"])
         return Loss(token.total + self.options.length_weight * length.total, {**token.parts, **length.parts})
+
+
+class MaskedTokens(MaskedTargets):
+    """Methods whose loss is that of the learnt tokens, each by itself, and of the length."""
+
+    def loss(self, run: Run, batch: Batch, items: Items) -> Loss:
+        """Token and length loss of one batch."""
+        outputs, is_learnt = self.forward(run, batch)
+        token = self.token_loss(run, batch, outputs.decoder_last_hidden_state, is_learnt, items)
+        return self.add_length_loss(token, outputs.length_logits, batch, items)

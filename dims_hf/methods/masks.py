@@ -51,11 +51,13 @@ def mix_keys(*keys: torch.Tensor | int) -> torch.Tensor:
 def _splitmix(state: torch.Tensor) -> torch.Tensor:
     state = state + _SPLITMIX_INCREMENT
     for shift, factor in zip((30, 27), _SPLITMIX_FACTORS, strict=True):
+        # overflow is meant: arithmetic is modulo 2⁶⁴
         state = (state ^ _logical_shift(state, shift)) * factor
     return state ^ _logical_shift(state, 31)
 
 
 def _logical_shift(state: torch.Tensor, bits: int) -> torch.Tensor:
+    # `>>` copies the sign; the mask clears it
     return (state >> bits) & ((1 << (64 - bits)) - 1)
 
 
@@ -74,6 +76,7 @@ def sample_uniform_mask(is_content: torch.Tensor, keys: torch.Tensor) -> torch.T
         `torch.BoolTensor` of shape `(B, T)`; a row without content stays unmasked.
     """
     num_content = is_content.sum(dim=1)
+    # `remainder` has the sign of the divisor, so that negative keys are no trouble; its bias is below 2⁻⁵⁰
     num_masked = mix_keys(keys, _COUNT_STREAM).remainder(num_content.clamp(min=1)) + 1
     return _choose_randomly(is_content, keys, num_masked, _POSITION_STREAM)
 
@@ -90,6 +93,7 @@ def _choose_randomly(
 
 def draw_events(keys: torch.Tensor, probability: float, step: int) -> torch.Tensor:
     """Whether something happens to each sentence (B,) at a pass of an update, with this probability."""
+    # in integers: equal on every device
     thousandths = mix_keys(keys, _EVENT_STREAM, step).remainder(1_000_000)
     return thousandths < round(probability * 1_000_000)
 
@@ -124,6 +128,7 @@ def corrupt_tokens(
         `torch.LongTensor` of shape `(B, T)`.
     """
     keys = mix_keys(keys, _CORRUPTION_STREAM, step)
+    # the decimal that was written: 0.3 in binary is below 3/10, and 10 times it would round down
     exact = Fraction(str(rate))
     num_chosen = is_content.sum(dim=1) * exact.numerator // exact.denominator
     is_chosen = _choose_randomly(is_content, keys, num_chosen, _POSITION_STREAM)
@@ -131,6 +136,7 @@ def corrupt_tokens(
     way = mix_keys(keys.unsqueeze(1), _COUNT_STREAM, position).remainder(3)
     words = torch.tensor([each for each in range(vocab_size) if each not in closed_ids], device=tokens.device)
     random = words[mix_keys(keys.unsqueeze(1), _CORRUPTION_STREAM, position).remainder(len(words))]
+    # random words first; then copies and swaps, which see what is left of them
     columns = list(torch.where(is_chosen & (way == 1), random, tokens).unbind(dim=1))
     for here in range(len(columns) - 1):
         may = is_chosen[:, here] & is_content[:, here + 1]
@@ -156,6 +162,7 @@ def sample_kept(is_content: torch.Tensor, keys: torch.Tensor, *, keeps_all: bool
     Returns:
         `torch.BoolTensor` of shape `(B, T)`.
     """
+    # k is drawn from 0 … N − 1, or from 0 … N
     num_values = is_content.sum(dim=1).clamp(min=1) + int(keeps_all)
     num_kept = mix_keys(keys, _KEPT_COUNT_STREAM).remainder(num_values)
     return _choose_randomly(is_content, keys, num_kept, _KEPT_POSITION_STREAM)
@@ -181,6 +188,7 @@ def sample_contexts(is_content: torch.Tensor, keys: torch.Tensor) -> torch.Tenso
     others &= ~torch.eye(is_content.shape[1], dtype=torch.bool, device=keys.device)
     num_seen = mix_keys(own_keys, _COUNT_STREAM).remainder(is_content.sum(dim=1, keepdim=True).clamp(min=1))
     noise = mix_keys(own_keys.unsqueeze(2), _POSITION_STREAM, position.unsqueeze(1))
+    # every position of every sentence is a row of its own
     seen = select_lowest(noise.flatten(0, 1), others.flatten(0, 1), num_seen.flatten())
     return seen.view_as(others)
 
@@ -281,8 +289,10 @@ def sample_block_mask(is_content: torch.Tensor, keys: torch.Tensor, *, fewest: i
     """
     block_sizes = sample_block_sizes(keys, fewest=fewest)
     smallest = block_sizes.clamp(max=fewest)
+    # one number for all blocks of a sentence
     num_masked = smallest + mix_keys(keys, _BLOCK_COUNT_STREAM).remainder(block_sizes - smallest + 1)
     position = torch.arange(is_content.shape[1], device=keys.device)
+    # columns will do here: alignments are padded on the right only
     noise = mix_keys(keys.unsqueeze(1), _BLOCK_POSITION_STREAM, position)
     return (rank_in_blocks(noise, is_content, block_sizes) < num_masked.unsqueeze(1)) & is_content
 
@@ -369,6 +379,8 @@ def mask_batch(batch: dict[str, torch.Tensor], config: NATConfig, *, policy: str
         input_ids=batch["input_ids"],
         attention_mask=batch["attention_mask"],
         decoder_input_ids=targets.masked_fill(is_masked, config.mask_token_id),
+        # from the labels: a padding id inside a target is a token
         decoder_attention_mask=is_token,
+        # the model never predicts its mask id, so that such a token cannot be learnt
         labels=targets.masked_fill(~is_masked | is_mask_id, -100),
     )

@@ -61,6 +61,7 @@ def check_value(declared: dataclasses.Field, value: Any) -> None:
     choices = limits.get("choices")
     if choices is not None and value not in choices and value is not None:
         raise ValueError(f"{name} must be one of {', '.join(map(str, choices))}, got {value!r}.{advice}")
+    # `bool` is an `int` to Python
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
     most = limits.get("most")
@@ -68,6 +69,7 @@ def check_value(declared: dataclasses.Field, value: Any) -> None:
         raise ValueError(f"{name} must be <= {most:g}, got {value}.{advice}")
     low, above, high = (limits.get(key) for key in ("ge", "gt", "le"))
     is_in_range = (low is None or value >= low) and (above is None or value > above)
+    # NaN passes a field without bounds unless it is looked for
     if is_in_range and (high is None or value <= high) and not math.isnan(value):
         return
     if low is not None and high is not None:

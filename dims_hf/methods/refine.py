@@ -93,6 +93,7 @@ class Refinement(MaskedTargets):
         length_logits: torch.Tensor | None = None
         for step in range(self.options.unroll_steps):
             outputs = self.forward_tokens(run, batch, tokens)
+            # of the first pass: the source is the same in all of them
             length_logits = outputs.length_logits if length_logits is None else length_logits
             vocabulary = run.vocabulary(outputs.decoder_last_hidden_state[is_content])
             with run.autocast():
@@ -105,6 +106,7 @@ class Refinement(MaskedTargets):
                     )
                 )
                 predictions = vocabulary.predict(run.network.suppressed_token_ids())
+            # predictions carry no gradient: each pass learns from its own loss alone
             tokens = self.next_tokens(batch, tokens.masked_scatter(is_content, predictions), step, run)
         assert length_logits is not None  # there is at least one pass
         parts = {name: torch.stack([loss.parts[name] for loss in losses]).mean() for name in losses[0].parts}

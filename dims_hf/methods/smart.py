@@ -83,6 +83,7 @@ class SMART(MaskedTargets):
     def configure(self, model: NATForConditionalGeneration) -> None:
         """The model corrects what it sees, so that decoding asks it for every position."""
         super().configure(model)
+        # saved with the checkpoint, so that `generate` knows without being told
         model.config.update_all_positions = True
 
     def prepare(self, batch: dict[str, torch.Tensor], keys: torch.Tensor, step: int) -> SMARTBatch:

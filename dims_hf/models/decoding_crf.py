@@ -74,6 +74,7 @@ def list_candidates(
     best, ids = logits.topk(min(num_candidates, logits.shape[-1]), dim=-1)
     token_ids = tokens.unsqueeze(2).repeat(1, 1, ids.shape[1])
     emissions = torch.full(token_ids.shape, float("-inf"), dtype=logits.dtype, device=logits.device)
+    # what stands there already is the one candidate of its position: the others stay -inf
     emissions[..., 0] = 0.0
     token_ids[is_updated], emissions[is_updated] = ids, best - logits.logsumexp(dim=-1, keepdim=True)
     return Candidates(token_ids, emissions)
@@ -100,6 +101,7 @@ def decode_chain(
     at_place = nodes.gather(2, places.unsqueeze(2)).squeeze(2).clamp(min=tiny).log()
     rows = edges.gather(2, places[:, :-1, None, None].expand(-1, -1, 1, edges.shape[3])).squeeze(2)
     pairs = rows.gather(2, places[:, 1:, None]).squeeze(2).clamp(min=tiny).log()
+    # log p(y_1), then log p(y_t, y_{t−1}) − log p(y_{t−1}); rounding may lift a certain token above 0
     log_probs = torch.cat([at_place[:, :1], pairs - at_place[:, :-1]], dim=1).clamp(max=0.0)
     return candidates.token_ids.gather(2, places.unsqueeze(2)).squeeze(2), log_probs
 
@@ -125,6 +127,7 @@ class ChainMaskPredict(MaskPredict):
 
     def step(self, state: GridState) -> GridState:
         inputs, rows = state.inputs, state.inputs.rows
+        # of all positions: transitions are made of both neighbours' states, masked or not
         hidden = self.run_decoder(state.tokens[rows], inputs.is_target, inputs.sources)
         projected = self.model.project_vocabulary(hidden[state.is_updated[rows]])
         logits = suppress(projected, self.model.suppressed_token_ids())

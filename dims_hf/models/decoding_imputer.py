@@ -107,8 +107,10 @@ class _Blocks(NamedTuple):
     def of(cls, is_content: torch.Tensor, size: int | torch.Tensor) -> _Blocks:
         """Blocks of `size` positions, a tensor in an exported graph; content (R, A) is padded on the right."""
         lengths = is_content.sum(dim=1, keepdim=True)
+        # a tensor in any case, so that an exported graph takes another number of passes
         sizes = torch.ones_like(lengths) * size
         columns = torch.arange(is_content.shape[1], device=is_content.device)
+        # from column 0, not from the first content: rows are padded on the right
         numbers = columns // sizes
         starts = numbers * sizes
         return cls(sizes.squeeze(1), numbers, columns - starts, torch.minimum((lengths - starts).clamp(min=0), sizes))
@@ -118,17 +120,21 @@ def _select_apart(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, n
     """Masks (R, A) after `num_passes` passes: the earlier ones but, in each block, the most confident."""
     num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
     is_first_pass = torch.as_tensor(num_passes == 1, device=scores.device)
+    # infinite confidence: never among the lowest, so that the last position of each block is revealed first
     scores = scores.masked_fill(is_first_pass & (blocks.places == blocks.num_content - 1), float("inf"))
     # A block of one position waits: its left neighbour is the last one of a block, which this pass reveals.
     is_lone = (blocks.num_content == 1) & (blocks.numbers > 0) & (blocks.sizes.unsqueeze(1) > 1)
     num_left = num_left.masked_fill(is_first_pass & is_lone, 1)
+    # masked ones alone: what is revealed stays
     return _select_lowest_of_blocks(scores, state.is_masked, blocks, num_left)
 
 
 def _select_legacy(scores: torch.Tensor, state: DecodingState, blocks: _Blocks, num_passes: int) -> torch.Tensor:
     """Masks (R, A) after `num_passes` passes: the least confident positions of each block, last excepted."""
+    # by the full size: a partial last block has no such place, the reference's rule
     scores = scores.masked_fill(blocks.places == blocks.sizes.unsqueeze(1) - 1, float("inf"))
     num_left = remaining_masks(blocks.num_content, num_passes, state.num_iterations)
+    # all content, revealed positions too: they may be masked again
     return _select_lowest_of_blocks(scores, state.is_content, blocks, num_left)
 
 

@@ -22,6 +22,7 @@ def delete_tokens(is_deleted: torch.Tensor, *parts: tuple[torch.Tensor, int | fl
     Returns:
         `tuple[torch.Tensor, ...]`: the tensors (B, T).
     """
+    # a stable sort keeps the order of what stays and moves the rest behind it
     order = is_deleted.long().argsort(dim=1, stable=True)
     return tuple(values.masked_fill(is_deleted, fill).gather(1, order) for values, fill in parts)
 
@@ -36,6 +37,7 @@ def find_places(counts: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.LongTensor` of shape `(B, T)`.
     """
+    # what is inserted before a token: its own gap, which is after it, does not count
     before = torch.nn.functional.pad(counts, (1, 0)).cumsum(dim=1)
     return before + torch.arange(before.shape[1], device=counts.device)
 
@@ -53,6 +55,7 @@ def open_gaps(counts: torch.Tensor, lengths: torch.Tensor, *parts: tuple[torch.T
         The tensors (B, L), where gaps are (B, L; True), and new lengths (B,).
     """
     new_lengths = lengths + counts.sum(dim=1)
+    # one transfer from the device; the shape of the result depends on it
     width = int(new_lengths.max())
     is_token = find_real(lengths, counts.shape[1] + 1)
     # what is no token goes to a column that is cut off
@@ -75,6 +78,7 @@ def limit_counts(counts: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
         counts (`torch.LongTensor` of shape `(B, T - 1)`): wanted insertions.
         allowed (`torch.LongTensor` of shape `(B,)`): most insertions of each row.
     """
+    # clamping the running total cuts insertions from the right
     total = counts.cumsum(dim=1).clamp(max=allowed.clamp(min=0).unsqueeze(1))
     return total.diff(dim=1, prepend=torch.zeros_like(total[:, :1]))
 
@@ -91,9 +95,11 @@ def count_gaps(is_kept: torch.Tensor, is_token: torch.Tensor) -> tuple[torch.Ten
         missing tokens in each gap of what is kept (B, T - 1; 0 beyond), and the gap (B, T) that each token falls into:
         of those that stay, the one after them.
     """
+    # number of the last token that was kept, and so of the gap right of it
     gap = is_kept.long().cumsum(dim=1) - 1
     is_missing = is_token & ~is_kept
     counts = torch.zeros_like(gap).scatter_add_(1, gap.clamp(min=0), is_missing.long())
+    # after the last token there is no gap
     return counts[:, :-1], gap
 
 

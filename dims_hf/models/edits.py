@@ -46,6 +46,7 @@ def edit_oracle(source_ids: Sequence[int] | torch.Tensor, target_ids: Sequence[i
     row, column = len(source), len(target)
     while row or column:
         distance = distances[row][column]
+        # inserting first, the preference of the docstring
         if column and distance == distances[row][column - 1] + 1:
             column -= 1
             gaps[-1].append(target[column])

@@ -60,6 +60,7 @@ def resolve_settings(
             f"generator, callback, {', '.join([*DecodingRequest._fields, *names])}."
         )
     chosen: dict[str, Any] = {}
+    # the weakest first: later values overwrite
     defaults = [{name: getattr(config, name, None) for name in names} for config in reversed(generation_configs)]
     for values in [*defaults, overrides]:
         chosen.update((name, value) for name, value in values.items() if value is not None)
@@ -170,6 +171,7 @@ class NATGenerationMixin(GenerationMixin):
         Source: Ghazvininejad et al. 2019 (arXiv 1904.09324); counts and ties as the DiMS reference implementation.
         """
         overrides, limits = drop_neutral(kwargs), check_generation_config(generation_config)
+        # limits of length are checked afterwards: nothing of a non-autoregressive decoding stops at a token
         limits.update((name, overrides.pop(name)) for name in LENGTH_LIMITS if name in overrides)
         settings = self.decoding_settings(generation_config, **overrides)
         request = DecodingRequest(target_lengths, forced_tokens, forced_phrases, language_model)

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch.autograd.function import once_differentiable
 
-from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, refuse, working_dtype
+from .ragged import check_lengths_shape, check_log_probs, find_real, find_wrong_lengths, in_fp32, refuse, working_dtype
 
 
 # A sum over vertices is a matrix multiplication of scores, relative to the highest of their token, by probabilities of
@@ -111,6 +111,7 @@ def graph_best_path(
     into = links.transpose(1, 2).contiguous()  # [b, w, v], so that the maximum is over neighbours in memory
     scores = scan_maxima(graph.read_words(graph.dtype), into)
     vertices = trace_back(scores, into, vertex_lengths, target_lengths)
+    # a traced path exists even where there is none to trace: it is blanked out below
     has_path = _pick_end(scores, vertex_lengths, target_lengths) > float("-inf")
     return vertices.masked_fill(~(find_real(target_lengths, num_tokens) & has_path.unsqueeze(1)), -1)
 
@@ -143,12 +144,14 @@ def passing_probabilities(
         check_lengths_shape("vertex_lengths", vertex_lengths, len(transition_log_probs))
         refuse({_vertex_message(num_vertices): find_wrong_lengths(vertex_lengths, num_vertices)})
     links = transition_log_probs.to(working_dtype(transition_log_probs.dtype))
+    # exp(−inf) = 0 closes a transition; masking after exp would leave NaN gradients where it overflows
     links = links.masked_fill(~find_open_links(vertex_lengths, num_vertices), float("-inf")).exp()
     start = torch.zeros_like(links[:, :, :1])
     start[:, :1, 0] = (vertex_lengths > 0).unsqueeze(1).to(start.dtype)
     if max_vertices is not None:
         passing = start.transpose(1, 2)
         for _ in range(max_vertices.bit_length()):
+            # after k rounds all walks of fewer than 2ᵏ steps are counted; a path has fewer than A
             passing, links = passing + passing @ links, links @ links
         return passing.squeeze(1)
     # the diagonal is taken as 1
@@ -182,9 +185,11 @@ def pick_words(logits: torch.Tensor, targets: torch.Tensor, target_lengths: torc
     Returns:
         `torch.Tensor` of shape `(B, A, T)`, in single precision or better.
     """
+    # padding may be -100, which `gather` refuses; what it picks there is not read
     columns = targets.masked_fill(~find_real(target_lengths, targets.shape[1]), 0)
-    logits = logits.to(working_dtype(logits.dtype))
+    logits = in_fp32(logits)
     picked = logits.gather(2, columns.unsqueeze(1).expand(-1, logits.shape[1], -1))
+    # log-softmax of T columns only, which needs the normaliser alone of the other V − T
     return picked - logits.logsumexp(dim=2, keepdim=True)
 
 
@@ -205,6 +210,7 @@ def force_words(word_log_probs: torch.Tensor, force_emits: torch.Tensor) -> torc
     """
     token = torch.arange(word_log_probs.shape[2], device=word_log_probs.device)
     is_shown_here = force_emits.unsqueeze(2) == token
+    # [b, 0, i]: some vertex shows token i
     is_shown = is_shown_here.any(dim=1, keepdim=True)
     return word_log_probs.masked_fill(is_shown & ~is_shown_here, float("-inf")).masked_fill(is_shown_here, 0.0)
 
@@ -286,6 +292,7 @@ def scan_maxima(words: torch.Tensor, into: torch.Tensor) -> torch.Tensor:
         if position == 0:
             scores[0] = emission
         else:
+            # -inf + -inf stays -inf, never NaN: nothing is subtracted in this recursion
             torch.add((scores[position - 1].unsqueeze(1) + into).amax(dim=2), emission, out=scores[position])
     return scores
 
@@ -308,7 +315,9 @@ def trace_back(
     vertex = (vertex_lengths - 1).clamp(min=0)
     vertices = [vertex]
     for position in range(len(scores) - 2, -1, -1):
+        # looked up again instead of stored: A² numbers per token would be kept for one row of them
         came_from = (scores[position] + into[row, vertex]).argmax(dim=1)
+        # positions at and beyond the last token repeat the last vertex
         vertex = torch.where(position < target_lengths - 1, came_from, vertex)
         vertices.append(vertex)
     return torch.stack(vertices[::-1], dim=1)
@@ -377,7 +386,9 @@ def _split(graph: _Graph) -> Iterator[tuple[slice, _Graph]]:
     """Groups of neighbouring sentences; on the CPU, where it costs no waiting, without the padding that they share."""
     batch, num_vertices, num_tokens = graph.word_log_probs.shape
     on_cpu = graph.word_log_probs.device.type == "cpu"
+    # 8 bytes: transitions are in double precision
     most = max(1, _CACHE_BYTES // max(8 * num_vertices**2, 1)) if on_cpu else max(batch, 1)
+    # rounded up
     num_groups = -(-batch // most)
     for group in range(num_groups):
         rows = slice(group * batch // num_groups, (group + 1) * batch // num_groups)
@@ -397,9 +408,11 @@ def _multiply_posteriors(graph: _Graph) -> _Posteriors:
     is_real = position < graph.target_lengths
     # Images of padding may be anything: all that is made of them is multiplied by 0.
     mirror = (graph.target_lengths - 1 - position).clamp(min=0), torch.arange(batch, device=words.device)
+    # both directions as rows of one scan: twice the rows in half of the steps
     sums, peaks = _scan_sums(torch.cat([words, words[mirror]], dim=1), weights)
     # log of what sums have to be multiplied with
     steps = torch.cat([tops, tops[mirror]], dim=1) + peaks.log()
+    # exclusive sums: what came before a token, not its own step
     scales = torch.nn.functional.pad(steps.cumsum(dim=0)[:-1], (0, 0, 1, 0))
     ahead, back, scales_ahead, scales_back = (
         each for part in (sums, scales) for each in (part[:, :batch], part[:, batch:][mirror])
@@ -410,11 +423,14 @@ def _multiply_posteriors(graph: _Graph) -> _Posteriors:
     log_likelihood = ends.masked_fill((graph.vertex_lengths == 0) | (graph.target_lengths == 0), float("-inf"))
     scales_ahead = scales_ahead + tops - _zero_infinity(log_likelihood)
     scales_ahead = scales_ahead.masked_fill_(~is_real, float("-inf"))
+    # before words are multiplied in: the bound is one of sums alone
     is_low = torch.minimum(ahead, back) < _LOWEST_SUM
     ahead = ahead * words
     log_scales = scales_ahead + scales_back
     gamma = (ahead * back).mul_(log_scales.exp().unsqueeze(2))
+    # padding has no say in whether a sentence is doubtful
     lowest_peaks = torch.minimum(*peaks.split(batch, dim=1)).masked_fill_(~is_real, 1.0)
+    # written as the negation of what is right, so that NaN, for which no comparison holds, is doubtful too
     is_doubtful = ~(
         ((gamma.sum(dim=2) - is_real.double()).abs() <= _MISSING_MASS)
         & ((gamma * is_low).sum(dim=2) <= _DOUBTFUL_MASS)
@@ -445,6 +461,7 @@ def _weigh_words(graph: _Graph) -> tuple[torch.Tensor, torch.Tensor]:
     words = graph.read_words(torch.double).permute(2, 0, 1).contiguous()
     tops = _zero_infinity(words.amax(dim=2, keepdim=True))
     lowest = 2 * _LOWEST_LOG_WEIGHT
+    # less the lowest weight again: a word that cannot be there weighs exactly 0
     return words.sub_(tops).clamp_(min=lowest).exp_().sub_(math.exp(lowest)), tops.squeeze(2)
 
 
@@ -475,6 +492,7 @@ def _scan_sums(words: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor
             torch.div(scores, peaks[position - 1].clamp(min=_LOWEST_PEAK), out=scores).clamp_(min=_LOWEST_WEIGHT)
             torch.bmm(ahead, weights, out=to_ahead[position])
             torch.bmm(back, backwards, out=to_back[position])
+        # `rows` and its halves are views of `scores`: the next step reads what is written here
         torch.mul(sum_, word, out=scores)
         torch.amax(scores, dim=1, keepdim=True, out=peak)
     return sums, peaks.squeeze(2)
@@ -495,11 +513,13 @@ def _add_posteriors(graph: _Graph) -> _Posteriors:
         scores.append(torch.cat(sums) + emission)
     alpha, beta = torch.stack(scores).chunk(2, dim=1)
     beta = beta[mirror]
+    # α and β both hold the emission; -inf − -inf would be NaN
     joint = torch.where(emissions == float("-inf"), emissions, alpha + beta - emissions)
     log_likelihood = _pick_end(alpha, graph.vertex_lengths, graph.target_lengths)
     total = _zero_infinity(log_likelihood).view(-1, 1, 1)
     passages = torch.zeros_like(links)
     for before, after in zip(alpha[:-1], beta[1:]):
+        # token by token: all T at once would be T times (B, A, A)
         passages += (before.unsqueeze(2) + links + after.unsqueeze(1) - total).exp_()
     gamma = (joint.permute(1, 2, 0) - total).exp_()
     return _Posteriors(log_likelihood, gamma, passages, log_likelihood.new_zeros(batch, dtype=torch.bool))

@@ -44,9 +44,11 @@ def split_links(links: torch.Tensor) -> LinkSteps:
     """
     copies = links.sum(dim=1)
     first = copies.cumsum(dim=1) - copies
+    # copies are numbered by source token first, then by target word: the running count within a token
     number = (first.unsqueeze(1) + links.cumsum(dim=1) - 1).flatten(1)
     word = torch.arange(links.shape[1], device=links.device).view(1, -1, 1).expand_as(links).flatten(1)
     lengths = copies.sum(dim=1)
+    # links in row-major order: by target word, then by source token
     places = (~links.flatten(1)).long().argsort(dim=1, stable=True)[:, : max(int(lengths.max()), 1)]
     is_place = find_real(lengths, places.shape[1])
     order = number.gather(1, places).masked_fill(~is_place, 0)
@@ -69,6 +71,7 @@ def copy_tokens(copies: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
     lengths = copies.sum(dim=1)
     place = torch.arange(max(int(lengths.max()), 1), device=copies.device).expand(len(copies), -1).contiguous()
     ends = copies.cumsum(dim=1)
+    # the first token whose copies end beyond this place; clamped for padding, which finds none
     token = torch.searchsorted(ends, place, right=True).clamp(max=copies.shape[1] - 1)
     return token, place - (ends - copies).gather(1, token), lengths
 
@@ -87,12 +90,14 @@ def join_copies(states: torch.Tensor, is_joined: torch.Tensor, lengths: torch.Te
     """
     is_place = find_real(lengths, states.shape[1])
     starts = is_place & ~is_joined
+    # the first place begins a word whatever its joint says
     starts[:, 0] = is_place[:, 0]
     word = (starts.cumsum(dim=1) - 1).clamp(min=0)
     num_words = starts.sum(dim=1)
     width = max(int(num_words.max()), 1)
     weights = is_place.unsqueeze(2).to(states.dtype)
     sums = states.new_zeros(len(states), width, states.shape[2])
+    # padding adds 0 to the last word, wherever its index points
     sums = sums.scatter_add(1, word.unsqueeze(2).expand_as(states), states * weights)
     counts = states.new_zeros(len(states), width, 1).scatter_add(1, word.unsqueeze(2), weights)
     return sums / counts.clamp(min=1), num_words
@@ -110,6 +115,7 @@ def assign_greedily(scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor
         `torch.LongTensor` of shape `(B, L)`: a permutation of each sentence's copies; 0 at padding.
     """
     is_copy = find_real(lengths, scores.shape[1])
+    # padded copies are taken from the start
     is_taken, order = ~is_copy, []
     for place in range(scores.shape[1]):
         chosen = scores[:, place].masked_fill(is_taken, float("-inf")).argmax(dim=1)

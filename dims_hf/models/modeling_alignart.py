@@ -81,6 +81,7 @@ class Aligner(nn.Module):
 
     def score_copies(self, states: torch.Tensor, is_source: torch.Tensor) -> torch.Tensor:
         """Logits (B, S, max_copies + 1) of encoder states (B, S, D)."""
+        # the convolution reaches into the padding, which must look the same in every batch
         known = states * is_source.ne(0).unsqueeze(2).to(states.dtype)
         return self.copy_head(torch.relu(self.convolution(known.transpose(1, 2)).transpose(1, 2)))
 
@@ -101,12 +102,15 @@ class Aligner(nn.Module):
         )
         context = self.block(copied, mask)
         scores = torch.bmm(self.query(context), self.key(context).transpose(1, 2)) * context.shape[2] ** -0.5
+        # columns alone: rows beyond the copies have no label. Not -inf, whose cross-entropy would be NaN where all is
+        # masked
         scores = scores.masked_fill(~is_copy.unsqueeze(1), torch.finfo(scores.dtype).min)
         return scores, context, token, lengths
 
     def score_joints(self, context: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
         """Logits (B, L) that each place belongs to the word of its left neighbour; the first is compared to zeros."""
         placed = context.gather(1, order.unsqueeze(2).expand_as(context))
+        # one place to the right, zeros first
         before = nn.functional.pad(placed[:, :-1], (0, 0, 1, 0))
         return self.join_head(torch.cat([before, placed], dim=2)).squeeze(2)
 
@@ -164,6 +168,7 @@ class AligNARTForConditionalGeneration(NATForConditionalGeneration):
         """Likeliest numbers of copies (B, S), at least one in all and no more than the position table holds."""
         copies = copy_logits.argmax(dim=2).masked_fill(is_source.eq(0), 0)
         total = copies.cumsum(dim=1).clamp(max=self.config.max_position_embeddings - 2)
+        # clamping the running total cuts copies from the right, however they are spread
         copies = total.diff(dim=1, prepend=torch.zeros_like(total[:, :1]))
         first = is_source.ne(0).long().argmax(dim=1, keepdim=True)
         is_empty = (copies.sum(dim=1, keepdim=True) == 0).long()
@@ -174,6 +179,7 @@ class AligNARTForConditionalGeneration(NATForConditionalGeneration):
         bos, eos = self.get_input_embeddings()(ends).to(means.dtype).unbind()
         embeds = nn.functional.pad(means, (0, 0, 1, 1)).clone()
         place = torch.arange(embeds.shape[1], device=means.device).view(1, -1, 1)
+        # + 1 for `<s>`
         last = (num_words + 1).view(-1, 1, 1)
         embeds = torch.where(place == 0, bos, torch.where(place == last, eos, embeds))
         return embeds, find_real(num_words + 2, embeds.shape[1])
@@ -243,6 +249,7 @@ class AligNARTForConditionalGeneration(NATForConditionalGeneration):
             if arranged is not None and links is not None:
                 sums, counts = alignment_losses(arranged, split_links(links), self.config.max_copies, is_source)
                 losses = sum(part / count.clamp(min=1) for part, count in zip(sums, counts))
+                # each part is a mean of its own: copies, places and joints differ in number
                 loss = loss + self.config.alignment_loss_weight * losses
         keep_hidden = labels is not None or logits_positions is not None
         output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
@@ -282,6 +289,7 @@ def alignment_losses(
     is_place = find_real(steps.lengths, steps.order.shape[1])
     order = steps.order.masked_fill(~is_place, -100)
     is_joint = is_place.clone()
+    # the first place has no left neighbour: nothing to learn
     is_joint[:, 0] = False
     losses = (
         nn.functional.cross_entropy(arranged.copy_logits.float().flatten(0, 1), copies.flatten(), reduction="sum"),

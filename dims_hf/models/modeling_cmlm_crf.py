@@ -15,6 +15,7 @@ from .configuration_cmlm_crf import CMLMCRFConfig
 from .crf import crf_nll
 from .modeling_length import LengthPredictionForConditionalGeneration
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput
+from .ragged import in_fp32
 
 
 class CMLMCRFModel(NATModel):
@@ -61,7 +62,7 @@ class CRFHead(nn.Module):
             steps = self.dynamic(pairs.to(before.dtype)).unflatten(-1, (self.rank, self.rank))
             before = before + torch.matmul(before, steps.to(before.dtype))
         scores = torch.matmul(before, after.transpose(2, 3))
-        return scores.to(torch.promote_types(scores.dtype, torch.float32))
+        return in_fp32(scores)
 
 
 class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
@@ -147,13 +148,16 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
         lengths: torch.Tensor,
     ) -> torch.Tensor:
         """Sum of the field's −log likelihood over sentences; candidates are the target and the likeliest others."""
-        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        logits = in_fp32(logits)
         closed = torch.tensor(self.suppressed_token_ids(), device=logits.device)
         ranked = logits.detach().index_fill(1, closed, -torch.inf)
+        # the target is the first of its candidates, likely or not: target index 0 below
         ranked = ranked.scatter(1, targets[is_learnt].unsqueeze(1), torch.inf)
         best, ids = ranked.topk(min(self.config.crf_beam_size, logits.shape[1]), dim=1)
+        # from `logits`, which have the gradient; closed tokens fill up the list of a tiny vocabulary
         picked = logits.gather(1, ids).masked_fill(best == -torch.inf, -torch.inf)
         emissions = logits.new_full((*targets.shape, ids.shape[1]), -torch.inf)
+        # a position that is shown has one candidate, its token
         emissions[..., 0] = 0.0
         emissions = emissions.index_put((is_learnt,), picked)
         candidates = targets.unsqueeze(2).repeat(1, 1, ids.shape[1])

@@ -13,13 +13,24 @@ from transformers.masking_utils import create_bidirectional_mask, create_causal_
 
 from .configuration_cmlmc import CMLMCConfig
 from .modeling_length import LengthPredictionForConditionalGeneration
-from .modeling_nat import NATAttention, NATDecoder, NATDecoderLayer, NATEncoder, NATModel, show_all_of_empty_rows
+from .modeling_nat import (
+    NATAttention,
+    NATDecoder,
+    NATDecoderLayer,
+    NATEmbeddedStack,
+    NATEncoder,
+    NATModel,
+    show_all_of_empty_rows,
+)
 
 
-class ProjectedPositions(nn.Module):
+class ProjectedPositions(NATEmbeddedStack):
     """Mixin of both stacks: token and position embedding are concatenated and projected instead of added."""
 
-    embed_proj: nn.Linear
+    def __init__(self, config: CMLMCConfig):
+        super().__init__(config)
+        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
+        self.post_init()
 
     def combine_positions(self, token_embeds: torch.Tensor, position_embeds: torch.Tensor) -> torch.Tensor:
         """Input of the first layer from token and position embeddings, all (B, L, D)."""
@@ -28,11 +39,6 @@ class ProjectedPositions(nn.Module):
 
 class CMLMCEncoder(ProjectedPositions, NATEncoder):
     """The shared encoder with projected positions."""
-
-    def __init__(self, config: CMLMCConfig):
-        super().__init__(config)
-        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
-        self.post_init()
 
 
 class CausalAttention(NATAttention):
@@ -61,6 +67,7 @@ class CMLMCDecoderLayer(NATDecoderLayer):
         unmasked_attention_mask: torch.Tensor | None = None,
         **kwargs,
     ) -> torch.Tensor:
+        # first the sublayer that sees both sides, then the causal one: the order of the reference
         attended, _ = self.self_attn_unmasked(hidden_states, unmasked_attention_mask)
         hidden_states = self.residual(attended, hidden_states, self.self_attn_unmasked_layer_norm)
         return super().forward(hidden_states, encoder_hidden_states, **kwargs)
@@ -82,19 +89,16 @@ class CMLMCDecoder(ProjectedPositions, NATDecoder):
     # By class: older releases of transformers would take "self_attn" for a part of "self_attn_unmasked".
     _can_record_outputs = {**NATDecoder._can_record_outputs, "attentions": CausalAttention}
 
-    def __init__(self, config: CMLMCConfig):
-        super().__init__(config)
-        self.embed_proj = nn.Linear(2 * config.d_model, config.d_model)
-        self.post_init()
-
     def self_attention_masks(self, hidden_states: torch.Tensor, token_mask: torch.Tensor) -> dict:
         """Causal mask of the ordinary self-attention and bidirectional mask of the extra one."""
         config, shown = self.config, show_all_of_empty_rows(token_mask)
         causal = create_causal_mask(
             config=config, inputs_embeds=hidden_states, attention_mask=shown, past_key_values=None
         )
+        # left padding has nothing to its left
         causal = _show_all_where_nothing_is_seen(causal)
         if config.legacy_unmasked_attn_no_pad_mask:
+            # no mask at all, padding included: the reference's oversight, which imported weights were trained with
             return {"attention_mask": causal, "unmasked_attention_mask": None}
         unmasked = create_bidirectional_mask(config=config, inputs_embeds=hidden_states, attention_mask=shown)
         return {"attention_mask": causal, "unmasked_attention_mask": unmasked}

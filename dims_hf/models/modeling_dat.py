@@ -19,6 +19,7 @@ from .configuration_dat import DATConfig
 from .graph import force_words, graph_nll, pick_words
 from .modeling_nat import NATModel, NATSeq2SeqLMOutput, position_ids_from_mask
 from .modeling_translation import NATForConditionalGeneration
+from .ragged import in_fp32
 
 
 @dataclass
@@ -74,7 +75,7 @@ class DATLinks(nn.Module):
         is_open = (is_vertex.unsqueeze(2) & is_vertex.unsqueeze(1)).triu(diagonal=1)
         states = torch.cat([hidden_states, self.positions(position_ids_from_mask(vertex_mask))], dim=-1)
         queries, keys = (self._split(project(states)) for project in (self.query, self.key))
-        gates = _to_single(self.gate(states)).softmax(dim=-1)
+        gates = in_fp32(self.gate(states)).softmax(dim=-1)
         mixture = torch.zeros_like(is_open, dtype=gates.dtype)
         # One head at a time, computed again in the backward pass: all K would be the largest tensors of the model.
         for query, key, gate in zip(queries.unbind(dim=2), keys.unbind(dim=2), gates.unbind(dim=2)):
@@ -87,11 +88,7 @@ class DATLinks(nn.Module):
 
     def _split(self, states: torch.Tensor) -> torch.Tensor:
         """(B, A, D) -> (B, A, K, D / K)."""
-        return _to_single(states).unflatten(2, (self.num_heads, -1))
-
-
-def _to_single(values: torch.Tensor) -> torch.Tensor:
-    return values.to(torch.promote_types(values.dtype, torch.float32))
+        return in_fp32(states).unflatten(2, (self.num_heads, -1))
 
 
 def _attend(query: torch.Tensor, key: torch.Tensor, gate: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:
@@ -214,7 +211,6 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         logits_positions: torch.Tensor | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
         return_transitions: bool | None = None,
         **kwargs,
     ) -> DATSeq2SeqLMOutput:
@@ -234,9 +230,10 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
             inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor`, *optional*): instead of ids.
             logits_positions (`torch.BoolTensor` of shape `(B, A)`, *optional*): project only these vertices to the
                 vocabulary; `logits` are then (M, V) in row-major order. Not together with `labels`.
-            num_items_in_batch (`int`, *optional*): divides the loss instead of the number of target tokens.
             return_transitions (`bool`, *optional*): whether the output has `transition_log_probs`. By default it has,
                 but for a plain pass over given vertices, which returns what any transformers seq2seq model returns.
+            kwargs: `num_items_in_batch` (`int`) divides the loss instead of the number of target tokens; the rest is
+                what any transformers model takes.
 
         Returns:
             [`DATSeq2SeqLMOutput`] with, for `labels`, `loss` = Σ graph NLL / tokens of targets, `<s>` and `</s>`
@@ -248,6 +245,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         """
         if labels is not None and logits_positions is not None:
             raise ValueError("labels need the logits of every vertex. Leave out logits_positions, or labels.")
+        num_items = kwargs.pop("num_items_in_batch", None)
         is_plain = labels is None and logits_positions is None
         if decoder_input_ids is None and decoder_inputs_embeds is None:
             is_plain = False
@@ -271,7 +269,7 @@ class DATForConditionalGeneration(NATForConditionalGeneration):
         if keeps_transitions or labels is not None:
             transitions = self.links(outputs.last_hidden_state, vertex_mask)
         if labels is not None and transitions is not None:
-            loss = self._loss(logits, transitions, labels, vertex_mask, force_emits, num_items_in_batch)
+            loss = self._loss(logits, transitions, labels, vertex_mask, force_emits, num_items)
         keep_hidden = labels is not None or logits_positions is not None
         output = self.make_output(outputs, logits, loss, keep_hidden=keep_hidden)
         return DATSeq2SeqLMOutput(**output, transition_log_probs=transitions if keeps_transitions else None)

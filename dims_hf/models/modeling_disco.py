@@ -36,10 +36,12 @@ def find_sights(
         `torch.BoolTensor` of shape `(B, T, T)`.
     """
     shown = is_token & ~is_mask
+    # [b, 1, j]: who is seen does not depend on who looks
     context = shown.unsqueeze(1) if visibility is None else visibility & shown.unsqueeze(1)
     own = torch.eye(is_token.shape[1], dtype=torch.bool, device=is_token.device)
     is_content = is_token & ~is_anchor
     sights = (context & ~own & is_content.unsqueeze(2)) | (is_anchor & is_token).unsqueeze(1)
+    # a softmax over nothing is NaN in some backends
     return sights | ~sights.any(dim=2, keepdim=True)
 
 
@@ -61,14 +63,14 @@ class DisCoDecoderLayer(NATDecoderLayer):
         attended, _ = self.self_attn(
             hidden_states, attention_mask, self.self_attn.project_key_values(context), **kwargs
         )
-        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
-        if cross_key_values is None:
-            cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
-        attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)
-        hidden_states = self.residual(attended, hidden_states, self.encoder_attn_layer_norm)
-        if output_positions is not None:
-            hidden_states = hidden_states[output_positions]
-        return self.feed_forward(hidden_states)
+        return self.read_source(
+            self.residual(attended, hidden_states, self.self_attn_layer_norm),
+            encoder_hidden_states,
+            encoder_attention_mask,
+            cross_key_values,
+            output_positions,
+            **kwargs,
+        )
 
 
 class DisCoDecoder(NATDecoder):
@@ -93,6 +95,7 @@ class DisCoDecoder(NATDecoder):
     ) -> tuple[torch.Tensor, dict[str, Any]]:
         """Position embeddings (R, T, D), scaled as tokens are, and what each layer's self-attention sees."""
         context = self.embed(input_ids, inputs_embeds, token_mask)
+        # without the token: a position must not know what it is to predict
         queries = self.embed_positions(position_ids_from_mask(token_mask)) * self.embed_tokens.scale
         queries = nn.functional.dropout(queries, p=self.config.dropout, training=self.training)
         is_token = token_mask.ne(0)
@@ -103,6 +106,7 @@ class DisCoDecoder(NATDecoder):
         is_anchor = (input_ids == self.config.bos_token_id) | (input_ids == self.config.eos_token_id)
         sights = find_sights(visibility, is_token, is_anchor, is_mask).unsqueeze(1)
         if self.config._attn_implementation == "eager":
+            # eager attention adds its mask; the others take booleans
             lowest = torch.finfo(queries.dtype).min
             sights = torch.zeros_like(sights, dtype=queries.dtype).masked_fill(~sights, lowest)
         return queries.to(context.dtype), {"attention_mask": sights, "context": context}

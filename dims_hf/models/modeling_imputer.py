@@ -76,6 +76,7 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
         lengths = num_tokens * ratio
         if min_lengths is not None:
             lengths = torch.maximum(lengths, min_lengths)
+        # a traced graph cannot raise; who runs it checks the source's length
         if not torch.compiler.is_compiling() and int(lengths.max()) > limit:
             row = int(lengths.argmax())
             raise ValueError(
@@ -188,9 +189,11 @@ class ImputerForConditionalGeneration(NATForConditionalGeneration):
             lengths_from_mask(labels.ne(-100)),
             blank_token_id=self.config.blank_token_id,
             force_emits=force_emits,
+            # a sentence without a path must not make the whole batch's loss infinite
             zero_infinity=True,
         )
         if num_items is None:
+            # forced positions are known: only the free ones are learnt, and counted
             is_free = is_position if force_emits is None else is_position & (force_emits < 0)
             num_items = is_free.sum().clamp(min=1)
         return nll.sum() / num_items

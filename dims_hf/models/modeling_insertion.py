@@ -61,6 +61,7 @@ class InsertionForConditionalGeneration(NATForConditionalGeneration):
         known = hidden_states * is_token.unsqueeze(2).to(hidden_states.dtype)
         width = known.shape[1]
         has_gap = torch.arange(width, device=known.device).view(1, -1, 1) != width - 1
+        # `roll` brings the first token behind the last one, where zeros belong
         following = known.roll(-1, dims=1) * has_gap.to(known.dtype)
         return self.gap_projection(torch.cat([hidden_states, following], dim=-1))
 

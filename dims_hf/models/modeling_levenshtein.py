@@ -96,8 +96,6 @@ class LevenshteinForConditionalGeneration(NATForConditionalGeneration):
         inputs_embeds: torch.Tensor | None = None,
         decoder_inputs_embeds: torch.Tensor | None = None,
         logits_positions: torch.Tensor | None = None,
-        return_edit_logits: bool | None = None,
-        num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
     ) -> LevenshteinSeq2SeqLMOutput:
         """
@@ -116,12 +114,14 @@ class LevenshteinForConditionalGeneration(NATForConditionalGeneration):
             inputs_embeds, decoder_inputs_embeds (`torch.FloatTensor`, *optional*): instead of ids.
             logits_positions (`torch.BoolTensor` of shape `(B, T)`, *optional*): project only these positions to the
                 vocabulary; `logits` are then (M, V) in row-major order, and `labels` are read there only.
-            return_edit_logits (`bool`, *optional*): adds the edits' logits where no labels are given.
-            num_items_in_batch (`int`, *optional*): divides the loss of words instead of the number of labels.
+            kwargs: `return_edit_logits` (`bool`) adds the edits' logits where no labels are given;
+                `num_items_in_batch` (`int`) divides the loss of words instead of the number of labels; the rest is
+                what any transformers model takes.
 
         Returns:
             [`LevenshteinSeq2SeqLMOutput`]; `loss` is the sum of the means over each kind of labels that is given.
         """
+        return_edit_logits, num_items = kwargs.pop("return_edit_logits", False), kwargs.pop("num_items_in_batch", None)
         outputs, logits = self.run_stacks(
             logits_positions,
             input_ids=input_ids,
@@ -139,7 +139,7 @@ class LevenshteinForConditionalGeneration(NATForConditionalGeneration):
             states = outputs["last_hidden_state"]
             deletions, insertions = self.score_deletions(states), self.score_insertions(states)
             words = labels if labels is None or logits_positions is None else labels[logits_positions]
-            parts = ((logits, words, num_items_in_batch), (deletions, deletion_labels, None))
+            parts = ((logits, words, num_items), (deletions, deletion_labels, None))
             losses = [
                 _mean_loss(scores, wanted, count)
                 for scores, wanted, count in (*parts, (insertions, insertion_labels, None))

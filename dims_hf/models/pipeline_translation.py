@@ -226,6 +226,7 @@ class NATTranslationPipeline(ChunkPipeline):
             asked = {name: generate_kwargs.get(name) for name in ("generation_config", "collapse_repeats")}
             collapses = model.decoding_settings(**asked).collapse_repeats
             generate_kwargs["collapse_repeats"] = False
+            # one value per row: batches are taken apart again, and a single text comes without a batch
             kept["collapses"] = collapses if isinstance(kept["is_last"], bool) else [collapses] * batch_size
         output = model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)
         # One row per input, so that batches can be taken apart again whatever num_return_sequences is.
@@ -245,6 +246,7 @@ class NATTranslationPipeline(ChunkPipeline):
         """One entry per candidate of one text, whose pieces' candidates of the same rank belong together."""
         layout: Layout = model_outputs[0]["layout"]
         raw = [piece["output_ids"].flatten(0, -2) for piece in model_outputs]
+        # n candidates of each piece: those of the same rank make up one translation
         scores = torch.stack([piece["scores"].flatten() for piece in model_outputs])  # (pieces, candidates)
         if not layout.prepared.pieces:
             raw = [self.tokenizer([""], return_tensors="pt")["input_ids"].expand(scores.shape[1], -1)]
@@ -313,6 +315,7 @@ def _join_pieces(texts: list[str], layout: Layout) -> list[str]:
     owned: list[list[str]] = [[] for _ in layout.sentences]
     for owner, text in zip(layout.prepared.owners, texts, strict=False):
         owned[owner].append(text)
+    # pieces of one sentence were cut between words
     joined = map(" ".join, owned)
     copied = layout.prepared.copied
     return [show_copied(text, copied[row]) if row in copied else text for row, text in enumerate(joined)]

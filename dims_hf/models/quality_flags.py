@@ -42,6 +42,7 @@ def find_flags(source: str, text: str, token_ids: Sequence[int] = ()) -> list[st
 
 def _repeats(text: str, token_ids: Sequence[int]) -> bool:
     repeated = sum(left == right for left, right in zip(token_ids, token_ids[1:], strict=False))
+    # at least two repeats: one in a short text may be meant
     return repeated > _MOST_REPEATS * max(5, len(token_ids)) or _LOOP.search(text) is not None
 
 

@@ -262,6 +262,7 @@ class GraphDecoding(DecodingStrategy[GraphState]):
     def _find_passed(self, graphs: Graphs) -> torch.Tensor:
         """(B, A): vertices that enough paths pass."""
         passing = passing_probabilities(graphs.transitions, graphs.lengths, max_vertices=self._max_vertices)
+        # tiny instead of 0: with a threshold of 0, what no path passes is still left out
         return passing >= max(self.settings.min_passing_probability, torch.finfo(graphs.transitions.dtype).tiny)
 
     @property
@@ -287,8 +288,10 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         best, order = logits.topk(num_words, dim=1)
         ids = torch.full((*is_needed.shape, num_words), config.pad_token_id, device=transitions.device)
         words = torch.full(ids.shape, float("-inf"), dtype=transitions.dtype, device=transitions.device)
+        # boolean indexing reads and writes in row-major order, that of the packed rows
         ids[is_inner], words[is_inner] = order, best - logits.logsumexp(dim=1, keepdim=True)
         for is_end, token_id in ((is_first, config.bos_token_id), (is_last, config.eos_token_id)):
+            # a view of the first place of each list, written in place
             ids[..., 0].masked_fill_(is_end, token_id)
             words[..., 0].masked_fill_(is_end, 0.0)
         return ids, words
@@ -312,6 +315,7 @@ class GraphDecoding(DecodingStrategy[GraphState]):
                 language_model_weight=self.settings.language_model_weight,
                 collapse_repeats=self.settings.collapse_repeats,
             )
+            # one shared list in all places is safe: it is only read
             missing: list[tuple[list[int], float]] = [([], float("-inf"))] * self.settings.num_return_sequences
             for tokens, score in (found + missing)[: self.settings.num_return_sequences]:
                 sequences.append(torch.tensor(tokens, dtype=torch.long))

@@ -92,6 +92,7 @@ def build(
     shared = [*COMMON_FLAGS, *(_SANITIZED if sanitize else _FAST), f"-I{SOURCES}"]
     shared += [f"-D{name}" for _, name, _ in kernels]
     files = [(SOURCES / f"{name}.cpp", ()) for name in _COMMON]
+    # each with its own flags: one file's instructions must not leak into code that runs everywhere
     files += [(SOURCES / f"{name}.cpp", flags) for name, _, flags in kernels]
     files += [(Path(program), ())] if program is not None else []
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -104,6 +105,7 @@ def build(
         linked = Path(folder, target.name)
         kind = [] if program is not None else ["-shared"]
         _run_all([[*compiler, *shared, *kind, *map(str, objects), "-o", str(linked)]])
+        # a process that has the old library open keeps it
         os.replace(linked, target)
     return target
 

@@ -154,6 +154,7 @@ class NativeModel:
 
     def __init__(self, path: str | os.PathLike[str], kernels: str | None = None) -> None:
         self._library = load_library()
+        # before anything can fail, since `__del__` runs then too
         self._handle = None
         name = os.environ.get(KERNELS_VARIABLE, "") if kernels is None else kernels
         error = ctypes.create_string_buffer(_ERROR_SIZE)
@@ -162,6 +163,7 @@ class NativeModel:
             raise ValueError(error.value.decode("utf-8", "replace"))
 
     def __del__(self) -> None:
+        # not even set where the library is missing
         if getattr(self, "_handle", None):
             self._library.dims_close(self._handle)
 
@@ -189,6 +191,7 @@ class NativeModel:
         """
         offsets = np.zeros(len(rows) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, rows), np.int64, len(rows)), out=offsets[1:])
+        # kept in a name until the call is over: the library holds its address alone
         ids = np.fromiter((token for row in rows for token in row), np.int32, int(offsets[-1]))
         lengths = None if target_lengths is None else np.ascontiguousarray(target_lengths, np.int32)
         request = _Request(
@@ -218,4 +221,5 @@ class NativeModel:
 def _copy(address: int | None, count: int, kind: type) -> np.ndarray:
     if count == 0:
         return np.zeros(0, kind)
+    # a copy: the memory is the library's, and goes with the result
     return np.ctypeslib.as_array((kind * count).from_address(address)).copy()

@@ -39,6 +39,7 @@ def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     if not np.isfinite(matrix).all():
         raise ValueError("The model has weights that are not finite. Train it again, or take another checkpoint.")
     scales = (np.abs(matrix).max(axis=1) / _LARGEST_CODE).astype(np.float32)
+    # a row of zeros has scale 0, and codes of 0
     divisors = np.where(scales > 0, scales, 1)[:, None]
     codes = np.clip(np.rint(matrix / divisors), -_LARGEST_CODE, _LARGEST_CODE).astype(np.int8)
     return codes, scales
@@ -56,6 +57,7 @@ def pack_codes(codes: np.ndarray) -> np.ndarray:
     """
     outputs, inputs = codes.shape
     padded = np.pad(codes, ((0, -outputs % BLOCK), (0, 0)))
+    # the instructions multiply unsigned by signed bytes; the kernels subtract what 128 adds
     raised = (padded.astype(np.int16) + OFFSET).astype(np.uint8)
     blocks = raised.reshape(-1, BLOCK, inputs // GROUP, GROUP)
     return np.ascontiguousarray(blocks.transpose(0, 2, 1, 3))
@@ -94,8 +96,10 @@ def write_model_file(
     """
     entries, blobs, offset = {}, [], 0
     for name, array in tensors.items():
+        # little-endian whatever wrote it: the library maps the file as it is
         data = np.ascontiguousarray(array).astype(array.dtype.newbyteorder("<"), copy=False).tobytes()
         entries[name] = {"offset": offset, "bytes": len(data)}
+        # whole cache lines, which vector loads want
         blobs.append(data.ljust(len(data) + -len(data) % _ALIGNMENT, b"\0"))
         offset += len(blobs[-1])
     data = b"".join(blobs)

@@ -28,6 +28,7 @@ def assign(costs: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.LongTensor` of shape `(B, N)`: columns; a row beyond n has its own.
     """
+    # on the CPU: the steps are many and small
     sizes = lengths.cpu().numpy()
     matrix = np.array(costs.double().cpu().numpy())
     np.nan_to_num(matrix, copy=False, nan=_FORBIDDEN, posinf=_FORBIDDEN, neginf=-_FORBIDDEN)
@@ -47,6 +48,7 @@ def _match(costs: np.ndarray) -> np.ndarray:
     row_potential, column_potential = np.zeros((batch, size + 1)), np.zeros((batch, size + 1))
     row_of = np.zeros((batch, size + 1), dtype=np.int64)  # 0 = free, else row + 1
     for row in range(1, size + 1):
+        # of all sentences at once, each in its own tree
         row_of[:, 0] = row
         column, parents = _grow_trees(costs, row_of, row_potential, column_potential)
         while column.any():  # the matching moves along the path, back to the root
@@ -74,6 +76,7 @@ def _grow_trees(
             return column, parent
         is_reached[sentence, column] |= is_open
         reduced = costs[sentence, row - 1] - row_potential[sentence, row, None] - column_potential[:, 1:]
+        # a sentence that has found its column is left alone
         is_better = (reduced < slack[:, 1:]) & ~is_reached[:, 1:] & is_open[:, None]
         slack[:, 1:] = np.where(is_better, reduced, slack[:, 1:])
         parent[:, 1:] = np.where(is_better, column[:, None], parent[:, 1:])
@@ -82,6 +85,7 @@ def _grow_trees(
         on_tree = np.where(is_reached, step, 0.0)
         rows = row_of * is_reached  # row 0 stands for none, and is raised by nothing
         np.put_along_axis(row_potential, rows, np.take_along_axis(row_potential, rows, axis=1) + on_tree, axis=1)
+        # reduced costs on the tree stay 0, which makes the nearest column the end of the shortest path
         column_potential -= on_tree
         slack = np.where(is_reached, slack, slack - step)
         column = np.where(is_open, nearest, column)

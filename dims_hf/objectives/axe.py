@@ -11,8 +11,9 @@ import math
 
 import torch
 
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss, divide_by_items
-from dims_hf.objectives.targets import check_positions, check_targets, find_real
+from dims_hf.objectives.targets import check_positions, check_targets
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
@@ -70,6 +71,7 @@ def axe_loss(
     if bool(((prediction_lengths == 0) & (target_lengths > 0)).any()):
         raise ValueError("a sentence has targets but no prediction. Predict at least one position.")
     ids = torch.nn.functional.pad(targets.masked_fill(~is_token, empty_token_id), (0, 1), value=empty_token_id)
+    # of N tokens and ε alone; no other column of the vocabulary can be paid
     costs = -pick_positions(vocabulary, ids, find_real(prediction_lengths, vocabulary.shape[1]))
     weights = find_axe_weights(costs.detach(), prediction_lengths, target_lengths, skip_penalty=skip_penalty)
     # what is not on the path may be infinite
@@ -102,12 +104,15 @@ def find_axe_weights(
     moves = _find_moves(costs, skip_penalty)
     weights, row = torch.zeros_like(costs), torch.arange(len(costs), device=costs.device)
     target, position, num_targets = target_lengths.clone(), prediction_lengths.clone(), costs.shape[2] - 1
+    # M + N steps at most; sentences that are done stand still
     for _ in range(len(moves) - 1):
         move = moves[target + position, row, target]
+        # at the borders of the table there is one way left
         move = torch.where(target == 0, _SKIP_PREDICTION, torch.where(position == 0, _SKIP_TARGET, move))
         is_skipped_target = move == _SKIP_TARGET
         paid = (target + position > 0).to(weights.dtype).masked_fill(is_skipped_target, skip_penalty)
         column = torch.where(move == _SKIP_PREDICTION, num_targets, target - 1)
+        # accumulated: one position may pay for several skipped targets
         weights.index_put_((row, (position - 1).clamp(min=0), column), paid, accumulate=True)
         target = (target - (move != _SKIP_PREDICTION).long()).clamp(min=0)
         position = (position - (~is_skipped_target).long()).clamp(min=0)
@@ -129,6 +134,7 @@ def _find_moves(costs: torch.Tensor, skip_penalty: float) -> torch.Tensor:
     moves = target.new_zeros((num_positions + num_targets + 1, batch, num_targets + 1))
     for diagonal in range(1, len(moves)):
         position = diagonal - target
+        # a target skipped before the first position is paid at the first one, hence the clamp
         column = (position - 1).clamp(0, num_positions - 1)
         token = torch.cat([blocked, costs[:, column[1:], target[1:] - 1]], dim=1)
         has_position = (position > 0) & (position <= num_positions)
@@ -139,6 +145,7 @@ def _find_moves(costs: torch.Tensor, skip_penalty: float) -> torch.Tensor:
                 torch.cat([blocked, last[:, :-1]], dim=1) + skip_penalty * token,
             ]
         )
+        # the first of equals: the order of preference in the docstring
         scores, moves[diagonal] = options.min(dim=0)
         before, last = last, scores.masked_fill((position < 0) | (position > num_positions), torch.inf)
     return moves

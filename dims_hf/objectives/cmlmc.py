@@ -62,6 +62,7 @@ def cmlmc_loss(
     if reduction == "joint":
         total = divide_by_items(masked_sums.summed + corrected_sums.summed, num_masked + num_replaced)
     else:
+        # an empty set's mean is 0, and must not halve the other
         num_means = sum(torch.as_tensor(count > 0).long() for count in (num_masked, num_replaced))
         total = divide_by_items(masked + corrected, num_means)
     parts = {"token": total.detach(), "masked": masked.detach(), "corrected": corrected.detach()}

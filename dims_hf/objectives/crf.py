@@ -55,11 +55,13 @@ def crf_loss(
     ids = vocabulary.top(min(num_candidates, vocabulary.vocab_size), suppressed_ids, first=targets[is_masked])
     candidates = targets.unsqueeze(2).repeat(1, 1, ids.shape[1])
     candidates[is_masked] = ids
+    # log-probabilities instead of logits: a constant per position changes no likelihood of a chain
     picked = vocabulary.pick(ids)
     if suppressed_ids:  # they fill up lists of vocabularies that are hardly larger than the list
         is_closed = torch.isin(ids[:, 1:], torch.tensor(list(suppressed_ids), device=ids.device))
         picked = torch.cat([picked[:, :1], picked[:, 1:].masked_fill(is_closed, float("-inf"))], dim=1)
     emissions = picked.new_full(candidates.shape, float("-inf"))
+    # the target is candidate 0 of every position, and the only one where nothing is masked
     emissions[..., 0] = 0.0
     emissions = emissions.index_put((is_masked,), picked)
     transitions = make_transitions(candidates)

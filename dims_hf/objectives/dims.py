@@ -2,13 +2,20 @@
 # Copyright 2026 The dims_hf authors
 """The DiMS objective: match the teacher's soft labels and last hidden states at masked positions."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
 import torch
 
+from dims_hf.models.ragged import in_fp32
 from dims_hf.objectives.divergences import kl_divergence
-from dims_hf.objectives.projection import in_fp32
 from dims_hf.objectives.reduction import Loss, divide_by_items, select_positions
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 
+
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
 
 HIDDEN_NORMALIZATIONS = ("none", "dimension")
 
@@ -52,11 +59,29 @@ def hidden_distance(
     if squared:
         distance = difference.square().sum(dim=-1)
     else:
+        # its gradient at 0 is 0, where that of a square root would be NaN
         distance = torch.linalg.vector_norm(difference, dim=-1)
     if normalization == "none":
         return distance
     width = difference.shape[-1]
     return distance / (width if squared else width**0.5)
+
+
+class LossVariant(TypedDict, total=False):
+    """
+    What [`dims_loss`] takes beside the arguments of the paper.
+
+    Attributes:
+        divergence (`str`): one of `DIVERGENCES`; `kl` when left out.
+        hidden_normalization (`str`): `none`, or `dimension` (see [`hidden_distance`]); `none` when left out.
+    """
+
+    divergence: str
+    hidden_normalization: str
+
+
+def _read_variant(divergence: str = "kl", hidden_normalization: str = "none") -> tuple[str, str]:
+    return divergence, hidden_normalization
 
 
 def dims_loss(
@@ -70,10 +95,9 @@ def dims_loss(
     student_temperature: float = 1.0,
     hidden_weight: float = 0.7,
     hidden_squared: bool = False,
-    hidden_normalization: str = "none",
-    divergence: str = "kl",
     labels: torch.Tensor | None = None,
     num_items: torch.Tensor | int | None = None,
+    **variant: Unpack[LossVariant],
 ) -> Loss:
     """
     Sum over masked tokens of KL(teacher ‖ student) + λ ‖e_t − e_s‖, divided by `num_items`.
@@ -92,11 +116,10 @@ def dims_loss(
         student_temperature (`float`): of the student.
         hidden_weight (`float`): λ.
         hidden_squared (`bool`): squared distance instead of the distance.
-        hidden_normalization (`str`): `none`, or `dimension` (see [`hidden_distance`]).
-        divergence (`str`): one of `DIVERGENCES`.
         labels (`torch.LongTensor` of shape `(B, T)`, *optional*): references, for the accuracy. A masked position
             whose label is -100 does not count at all.
         num_items (`int`, *optional*): masked tokens of the whole update; default those of this batch that count.
+        variant ([`LossVariant`]): `divergence` and `hidden_normalization`.
 
     Returns:
         [`Loss`] with parts `kl` (named after the divergence) and `hidden`, each before its weight: total = kl +
@@ -106,15 +129,17 @@ def dims_loss(
     Raises:
         ValueError: for an unknown divergence or normalisation, or packed rows that do not number the masked positions.
     """
+    divergence, normalization = _read_variant(**variant)
     student = as_vocabulary(student_logits).select(is_masked)
     teacher = as_vocabulary(teacher_logits).select(is_masked)
     hidden = [select_positions(states, is_masked) for states in (student_hidden, teacher_hidden)]
     if labels is not None:
         labels = labels[is_masked]
+        # as `divergence` leaves rows without a label out
         hidden = [states[labels != -100] for states in hidden]
     temperatures = {"temperature": temperature, "student_temperature": student_temperature}
     sums = student.divergence(teacher, divergence, **temperatures, labels=labels)
-    distance = hidden_distance(*hidden, squared=hidden_squared, normalization=hidden_normalization)
+    distance = hidden_distance(*hidden, squared=hidden_squared, normalization=normalization)
     num_items = sums.num_items if num_items is None else num_items
     token, apart = divide_by_items(sums.summed, num_items), divide_by_items(distance.sum(), num_items)
     parts = {divergence: token.detach(), "hidden": apart.detach()}

@@ -12,8 +12,9 @@ from collections.abc import Callable
 import torch
 from torch.nn import functional as F
 
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss, divide_by_items
-from dims_hf.objectives.targets import check_positions, find_real
+from dims_hf.objectives.targets import check_positions
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary
 
 

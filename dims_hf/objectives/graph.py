@@ -16,6 +16,9 @@ from dims_hf.objectives.reduction import Loss, divide_by_items
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
+_MIN_PASSING_PROBABILITY = 1e-3
+
+
 def graph_loss(
     logits: torch.Tensor | Vocabulary,
     transition_log_probs: torch.Tensor,
@@ -120,6 +123,7 @@ def graph_ngram_loss(
     matched = torch.minimum(found, wanted.to(found.dtype)).sum(dim=1)
     precision = matched / _expected_total(passing, links, order).clamp(min=torch.finfo(passing.dtype).tiny)
     length = passing.sum(dim=1)
+    # 1 where the expected length is at least the target's; clamped before exp, whose gradient is 0 there
     brevity = (1 - target_lengths / length.clamp(min=1)).clamp(max=0).exp()
     num_items = len(targets) if num_items is None else num_items
     losses = (1 - brevity * precision).masked_fill(~fits, 0.0)
@@ -143,6 +147,7 @@ def count_ngrams(targets: torch.Tensor, target_lengths: torch.Tensor, order: int
     grams = targets.unfold(1, order, 1) if targets.shape[1] >= order else targets.new_zeros(len(targets), 0, order)
     is_gram = find_real((target_lengths - order + 1).clamp(min=0), grams.shape[1])
     equal = (grams.unsqueeze(1) == grams.unsqueeze(2)).all(dim=3) & is_gram.unsqueeze(1) & is_gram.unsqueeze(2)
+    # strictly below the diagonal: an equal n-gram that begins earlier
     has_earlier = equal.tril(diagonal=-1).any(dim=2)
     return equal.sum(dim=2).masked_fill(has_earlier, 0)
 
@@ -151,6 +156,7 @@ def _expected_ngrams(passing: torch.Tensor, links: torch.Tensor, words: torch.Te
     """(B, G): expected number of times that paths read the n-gram at each position of the target."""
     columns = words.transpose(1, 2)
     num_grams = max(columns.shape[1] - order + 1, 0)
+    # [b, g, v]: all n-grams of the target at once, each with a row of vertices
     mass = passing.unsqueeze(1) * columns[:, :num_grams]
     for place in range(1, order):
         mass = torch.bmm(mass, links) * columns[:, place : place + num_grams]
@@ -178,7 +184,6 @@ def graph_dims_loss(
     student_temperature: float = 1.0,
     hidden_weight: float = 0.0,
     hidden_squared: bool = False,
-    min_passing_probability: float = 1e-3,
     num_items: torch.Tensor | int | None = None,
 ) -> Loss:
     """
@@ -196,20 +201,21 @@ def graph_dims_loss(
         temperature, student_temperature (`float`): of the teacher's and of the student's words; transitions have none.
         hidden_weight (`float`): λ.
         hidden_squared (`bool`): squared distance instead of the distance.
-        min_passing_probability (`float`): vertices below are left out, which saves their projection.
         num_items (`int`, *optional*): divides the sums; default Σ π.
 
     Returns:
         [`Loss`] with parts `kl`, `transition` and `hidden`, each before its weight.
     """
     passing = passing_probabilities(teacher_transitions, vertex_lengths).detach()
-    is_passed = (passing >= min_passing_probability) & find_real(vertex_lengths, passing.shape[1])
+    # the others weigh next to nothing, and need not be projected
+    is_passed = (passing >= _MIN_PASSING_PROBABILITY) & find_real(vertex_lengths, passing.shape[1])
 
     def rows_of(student_log_probs: torch.Tensor, teacher_log_probs: torch.Tensor) -> torch.Tensor:
         labels = (teacher_log_probs.detach() / temperature).log_softmax(dim=-1)
         return (labels.exp() * (labels - (student_log_probs / student_temperature).log_softmax(dim=-1))).sum(dim=-1)
 
     words = student.select(is_passed).map_rows(rows_of, teacher.select(is_passed))
+    # closed transitions have probability 0 in both: 0 · (−∞ − −∞) would be NaN
     is_link = find_open_links(vertex_lengths, passing.shape[1]) & (teacher_transitions != float("-inf"))
     logs = [each.masked_fill(~is_link, 0.0) for each in (student_transitions, teacher_transitions.detach())]
     links = ((logs[1].exp() * (logs[1] - logs[0])).masked_fill(~is_link, 0.0).sum(dim=2) * passing).sum()

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
-from dims_hf.objectives.projection import in_fp32
+from dims_hf.models.ragged import in_fp32
 from dims_hf.objectives.reduction import Loss, divide_by_items
 
 
@@ -41,6 +41,7 @@ def similarity_loss(
         [`Loss`] with part `similarity`. No pair gives exactly 0, with a gradient.
     """
     is_pair = is_content[:, 1:] & is_content[:, :-1]
+    # pairs are selected before the cosine: padding of NaN must not reach a gradient
     similar = _cosine(hidden_states[:, :-1][is_pair], hidden_states[:, 1:][is_pair])
     alike = _cosine(target_embeddings.detach()[:, :-1][is_pair], target_embeddings.detach()[:, 1:][is_pair])
     total = divide_by_items((1 + similar * (1 - alike)).sum(), is_pair.sum() if num_items is None else num_items)
@@ -73,6 +74,7 @@ def hidden_hint_loss(
     Returns:
         [`Loss`] with part `hidden_hint`. No pair gives exactly 0, with a gradient.
     """
+    # each pair once, s < t
     is_pair = (is_content.unsqueeze(2) & is_content.unsqueeze(1)).triu(1)
     cosines = _all_cosines(student_hidden, is_content)[:, is_pair]
     with torch.no_grad():
@@ -111,6 +113,7 @@ def attention_hint_loss(
         in_fp32(each).permute(1, 3, 0, 2, 4)[is_content] for each in (student_attention, teacher_attention.detach())
     )
     least = torch.finfo(student.dtype).tiny
+    # `xlogy` is 0 at 0; log 0 of the student is finite, and times a teacher of 0 nothing
     kl = torch.xlogy(teacher, teacher) - teacher * student.clamp(min=least).log()
     total = divide_by_items(kl.sum(), kl[..., 0].numel() if num_items is None else num_items)
     return Loss(total, {"attention_hint": total.detach()})

@@ -64,6 +64,7 @@ def imputer_loss(
     )
     fits = nll.detach() != float("inf")
     if num_items is None:
+        # of sentences that fit: the others add nothing to the sum either
         num_items = count_free_frames(frame_lengths, force_emits)[fits].sum()
     total = divide_by_items(nll.masked_fill(~fits, 0.0).sum(), num_items)
     return Loss(total, {"ctc": total.detach(), "skipped": (~fits).sum().float()})
@@ -115,6 +116,7 @@ def imputer_dims_loss(
     Returns:
         [`Loss`] with parts `ctc` and `hidden`, each before its weight.
     """
+    # hard labels are learnt by every frame, hidden states by the masked ones alone
     num_frames, num_masked = (frame_lengths.sum(), is_masked.sum()) if num_items is None else num_items
     token = imputer_loss(
         student_logits, label_tokens, frame_lengths, label_lengths, blank_token_id=blank_token_id, num_items=num_frames

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 
 from dims_hf.models.alignment import constrained_ctc_nll, find_path_labels
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss
-from dims_hf.objectives.targets import check_positions, find_real
+from dims_hf.objectives.targets import check_positions
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
@@ -62,6 +63,7 @@ def multi_reference_loss(
         vocab_size=vocabulary.vocab_size,
     )
     is_frame = find_real(frame_lengths, vocabulary.shape[1])
+    # one pass over the vocabulary for all K references
     picked = pick_positions(vocabulary, labels.ids.view(batch, -1), is_frame)
     nll = constrained_ctc_nll(
         picked.unflatten(2, (num_references, -1)).transpose(1, 2).flatten(0, 1),
@@ -122,6 +124,7 @@ def anneal_references(
     if not 0 < turning_point < 1:
         raise ValueError(f"turning_point must be between 0 and 1, got {turning_point}. The paper uses 2/3.")
     is_usable = (target_lengths > 0) & (nll.detach() < torch.inf)
+    # what does not fit has no likelihood, and its tokens do not count
     lengths = target_lengths * is_usable
     tokens = lengths.sum() if num_items is None else num_items
     # each sentence counts with the mean length of its references
@@ -141,6 +144,7 @@ def anneal_references(
         return (1 - share) * first + share * _divide(-likely.logsumexp(dim=1).sum(), mean_tokens)
     share = (progress - turning_point) / (1 - turning_point)
     middle = _divide(-likely.logsumexp(dim=1).sum(), mean_tokens)
+    # the gradient goes to one reference alone
     best = likely.max(dim=1)
     chosen = lengths[has_reference].gather(1, best.indices.unsqueeze(1)).sum()
     has_items = num_items is not None or num_sentence_items is not None

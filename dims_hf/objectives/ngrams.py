@@ -13,8 +13,9 @@ from __future__ import annotations
 import torch
 from torch.nn import functional as F
 
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.reduction import Loss, divide_by_items
-from dims_hf.objectives.targets import check_positions, check_targets, find_real
+from dims_hf.objectives.targets import check_positions, check_targets
 from dims_hf.objectives.vocabulary import Vocabulary, as_vocabulary, pick_positions
 
 
@@ -59,6 +60,7 @@ def bag_of_ngrams_loss(
             "one position for each token."
         )
     tokens = targets.masked_fill(~is_token, 0)
+    # 0 at padding again: `pick_positions` leaves log-probability 0, probability 1
     probs = pick_positions(vocabulary, tokens, is_token).exp().masked_fill(~is_token.unsqueeze(2), 0.0)
     num_ngrams = max(targets.shape[1] - n + 1, 0)
     # products over positions t and the target's n-grams i, both shifted by k
@@ -123,6 +125,7 @@ def ctc_ngram_loss(
     )
     is_frame = find_real(frame_lengths, vocabulary.shape[1])
     tokens = targets.masked_fill(~is_token, blank_token_id)
+    # all references' tokens, and the blank as the last column
     ids = F.pad(tokens.flatten(1), (0, 1), value=blank_token_id)
     probs = pick_positions(vocabulary, ids, is_frame).exp().masked_fill(~is_frame.unsqueeze(2), 0.0)
     token_probs, blank_probs = probs[..., :-1].unflatten(2, tokens.shape[1:]), probs[..., -1]
@@ -171,6 +174,7 @@ def match_references(
     sizes = (target_lengths - n + 1).clamp(min=0)
     num_references = (sizes > 0).sum(dim=1).clamp(min=1)
     is_ngram = (torch.arange(width, device=targets.device) < sizes.unsqueeze(2)).flatten(1)
+    # across references too: an n-gram of several is one
     is_equal = is_ngram.unsqueeze(2) & is_ngram.unsqueeze(1)
     for shift in range(n if width else 0):
         tokens = targets[..., shift : shift + width].flatten(1)
@@ -178,6 +182,7 @@ def match_references(
     places = is_equal.sum(dim=2).clamp(min=1).to(expected.dtype)
     counts, expected = places / num_references.unsqueeze(1), expected.flatten(1)
     # each of the places of an n-gram adds its share
+    # `where` instead of `minimum`, which would split the gradient between equals
     shares = torch.where(expected > counts, counts, expected) / places
     return shares.masked_fill(~is_ngram, 0.0).sum(dim=1), (sizes.sum(dim=1) / num_references).to(expected.dtype)
 
@@ -192,6 +197,7 @@ def expected_unigrams(token_probs: torch.Tensor) -> torch.Tensor:
     Returns:
         `torch.Tensor` of shape `(B, …)`.
     """
+    # a run begins where the frame before is something else
     starts = token_probs[:, 1:] * (1 - token_probs[:, :-1])
     return token_probs[:, :1].sum(dim=1) + starts.sum(dim=1)
 
@@ -222,6 +228,7 @@ def expected_bigrams(token_probs: torch.Tensor, blank_probs: torch.Tensor, is_re
     for first_prob, second_prob, blank_prob in zip(first.unbind(1), second.unbind(1), blanks.unbind(1), strict=True):
         counts = counts + torch.where(is_repeat, kept, ended) * second_prob
         kept = blank_prob * ended
+        # in this order: the frame's own u ends only after its pairs have been counted
         ended = kept + first_prob
     return counts
 

@@ -64,6 +64,7 @@ def oaxe_loss(
     num_items = target_lengths.sum() if num_items is None else num_items
     picked = pick_positions(vocabulary, targets.masked_fill(~is_token, 0), is_token, has_mean=label_smoothing > 0)
     costs = -picked[..., : targets.shape[1]]
+    # the order is found without a gradient, which flows through the costs that it picks
     matched = costs.gather(2, assign(costs.detach(), target_lengths).unsqueeze(2)).squeeze(2)
     is_kept = is_token & (matched.detach() <= _most_nats(truncation, matched.dtype))
     summed = matched[is_kept].sum()
@@ -79,4 +80,5 @@ def _most_nats(truncation: float, dtype: torch.dtype) -> float:
     if truncation == 0:
         return math.inf
     nats = -math.log(truncation)
+    # a few units in the last place: log and exp round
     return nats + 4 * torch.finfo(dtype).eps * max(nats, 1.0)

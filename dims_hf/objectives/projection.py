@@ -3,7 +3,7 @@
 """Hidden states times a vocabulary table, chunk by chunk: fp32 logits exist for one chunk of rows at a time.
 
 [`ProjectedVocabulary`] is what losses use; here are the table, the chunks and the derivatives. A loss over alignments
-may keep the products themselves, in the precision they were computed in.
+may keep the logits themselves, in the precision they were computed in.
 
 Shapes: M rows (positions), C rows of a chunk, K ids of a row, D hidden, V vocabulary.
 """
@@ -18,6 +18,7 @@ import torch
 from torch.autograd.function import once_differentiable
 
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
+from dims_hf.models.ragged import in_fp32, working_dtype
 from dims_hf.objectives.fusion import fusible, fusing, is_fusing
 
 
@@ -25,7 +26,7 @@ from dims_hf.objectives.fusion import fusible, fusing, is_fusing
 # asks the system for fresh pages each time; elsewhere, chunks should be few.
 _CHUNK_BYTES = {"cpu": 16 * 2**20}
 _DEFAULT_CHUNK_BYTES = 256 * 2**20
-# Fewer rows would make the sum into the weight's gradient (V, D), once per chunk, cost more than the products.
+# Fewer rows would make the sum into the weight's gradient (V, D), once per chunk, cost more than the multiplications.
 _MIN_CHUNK_ROWS = 256
 
 # Logits that are needed twice are kept up to this size, and computed again beyond it.
@@ -83,14 +84,11 @@ class VocabularyProjection:
         return logits
 
 
-def in_fp32(values: torch.Tensor) -> torch.Tensor:
-    """In fp32; fp64 stays."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
-
-
 def chunk_rows(num_rows: int, vocab_size: int, device_type: str) -> Iterator[slice]:
     """The rows of each chunk; at least one chunk, which may be empty."""
+    # 4 bytes: chunks are in fp32 whatever the multiplication is in
     size = max(_CHUNK_BYTES.get(device_type, _DEFAULT_CHUNK_BYTES) // (4 * vocab_size), _MIN_CHUNK_ROWS)
+    # one empty chunk where there are no rows, so that sums and gradients have their shapes
     return (slice(start, start + size) for start in range(0, max(num_rows, 1), size))
 
 
@@ -103,7 +101,7 @@ def computing_dtype(states: torch.Tensor) -> torch.dtype:
 def prepare_chunks(
     hidden_states: torch.Tensor, projection: VocabularyProjection
 ) -> tuple[torch.Tensor, VocabularyProjection, Iterator[slice]]:
-    """States and projection in the precision of products, without a gradient, and the rows of each chunk."""
+    """States and projection in the precision of the multiplication, without a gradient, and the rows of each chunk."""
     dtype, num_rows = computing_dtype(hidden_states), hidden_states.shape[0]
     chunks = chunk_rows(num_rows, projection.weight.shape[0], hidden_states.device.type)
     return hidden_states.detach().to(dtype), projection.cast(dtype), chunks
@@ -117,6 +115,7 @@ def sum_rows(
     sums, gradients = _accumulate_chunks(hidden_states, projection, losses, wants_gradient)
     if gradients is None:
         return sums[0], sums[1]
+    # the gradients are known already: the backward pass only scales them
     return _AttachGradients.apply(sums[0], hidden_states, projection.weight, projection.bias, *gradients), sums[1]
 
 
@@ -126,10 +125,11 @@ def _accumulate_chunks(
 ) -> tuple[torch.Tensor, Gradients | None]:
     """
     Sums of `losses`, and the gradients of the first with respect to hidden states, weight and bias, as long as the
-    logits are at hand: one product less than with a recomputation in the backward pass.
+    logits are at hand: one matrix multiplication less than with a recomputation in the backward pass.
     """
     states, table, chunks = prepare_chunks(hidden_states, projection)
-    sums = torch.zeros(2, dtype=torch.promote_types(states.dtype, torch.float32), device=states.device)
+    sums = torch.zeros(2, dtype=working_dtype(states.dtype), device=states.device)
+    # the precision was chosen by `prepare_chunks`; autocast would choose again
     with torch.autocast(states.device.type, enabled=False):
         gradients = _empty_gradients(states, table) if wants_gradient else None
         for rows in chunks:
@@ -146,8 +146,9 @@ Gradients = tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]
 
 def _empty_gradients(states: torch.Tensor, table: VocabularyProjection) -> Gradients:
     """Room for the gradients, in fp32 (fp64 stays)."""
-    precise = torch.promote_types(states.dtype, torch.float32)
+    precise = working_dtype(states.dtype)
     for_bias = None if table.bias is None else torch.zeros_like(table.bias, dtype=precise)
+    # states are written once each, weight and bias are sums over all chunks
     return torch.empty_like(states, dtype=precise), torch.zeros_like(table.weight, dtype=precise), for_bias
 
 
@@ -156,6 +157,7 @@ def _add_gradients(
 ) -> None:
     """Adds the share of some rows, given the gradient with respect to their logits (C, V), which is overwritten."""
     if table.fixed_logit is not None:
+        # a constant has no gradient
         logits_gradient[:, table.fixed_logit[0]] = 0
     for_states, for_weight, for_bias = gradients
     if for_bias is not None:
@@ -163,6 +165,7 @@ def _add_gradients(
     logits_gradient = logits_gradient.to(states.dtype)
     for_states[rows] = logits_gradient @ table.weight
     if states.dtype == for_weight.dtype:
+        # in one call where the precisions agree: no (V, D) in between
         for_weight.addmm_(logits_gradient.T, states[rows])
     else:
         for_weight.add_(logits_gradient.T @ states[rows])
@@ -173,7 +176,7 @@ class PickedLogProbs(torch.autograd.Function):
     Log-probabilities (M, K) of a few ids in each row and, as one more column, their mean over the vocabulary.
 
     The gradient of a loss over alignments, assignments or n-grams is known only when all rows have been seen: until
-    then logits are kept, once and in the precision of the product, or computed again.
+    then logits are kept, once and in the precision of the multiplication, or computed again.
     """
 
     @staticmethod
@@ -187,9 +190,10 @@ class PickedLogProbs(torch.autograd.Function):
         has_mean: bool,
     ) -> torch.Tensor:
         states, table, chunks = prepare_chunks(hidden_states, VocabularyProjection(weight, fixed_logit, bias))
-        precise = torch.promote_types(states.dtype, torch.float32)
+        precise = working_dtype(states.dtype)
         log_probs = torch.empty((len(ids), ids.shape[1] + has_mean), dtype=precise, device=states.device)
         normalizers = torch.empty((len(states), 1), dtype=precise, device=states.device)
+        # kept in the multiplication's precision, which may be half of fp32
         keeps = any(ctx.needs_input_grad) and len(states) * len(weight) * states.element_size() <= _MAX_KEPT_BYTES
         kept = []
         with torch.autocast(states.device.type, enabled=False):

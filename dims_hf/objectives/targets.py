@@ -9,12 +9,8 @@ from __future__ import annotations
 
 import torch
 
+from dims_hf.models.ragged import find_real
 from dims_hf.objectives.vocabulary import Vocabulary
-
-
-def find_real(lengths: torch.Tensor, width: int) -> torch.Tensor:
-    """(B,) lengths -> (B, width), True = real position."""
-    return torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
 
 
 def check_positions(vocabulary: Vocabulary, lengths: torch.Tensor, name: str) -> None:

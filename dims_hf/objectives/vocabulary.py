@@ -19,6 +19,7 @@ import torch
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from dims_hf.models.ragged import in_fp32, working_dtype
 from dims_hf.objectives.divergences import find_divergence
 from dims_hf.objectives.fusion import fusible
 from dims_hf.objectives.projection import (
@@ -26,7 +27,6 @@ from dims_hf.objectives.projection import (
     SumsAndGradient,
     VocabularyProjection,
     chunk_rows,
-    in_fp32,
     prepare_chunks,
     sum_rows,
 )
@@ -152,8 +152,10 @@ class Vocabulary(ABC):
         wanted = None if first is None else first.reshape(-1, 1)
         for rows in chunk_rows(self.shape.numel(), self.vocab_size, self.device.type):
             logits = read(rows)
+            # `read` hands out copies, which may be overwritten
             logits[:, list(suppressed_ids)] = -torch.inf
             if wanted is not None:
+                # after the suppression: a wanted id comes first even where it is suppressed
                 logits.scatter_(1, wanted[rows], torch.inf)
             ids.append(logits.topk(count, dim=-1).indices)
         if not ids:
@@ -295,6 +297,7 @@ class DenseVocabulary(Vocabulary):
 
     def map_rows(self, function: RowFunction, *others: Vocabulary) -> torch.Tensor:
         """See [`Vocabulary`]; all rows at a time."""
+        # a projected one comes chunk by chunk, and so must what goes along with it
         if not all(isinstance(other, DenseVocabulary) for other in others):
             return _map_chunks(function, (self, *others), self.shape.numel())
         return function(*(each.rows(slice(None)) for each in (self, *others)))
@@ -312,7 +315,7 @@ class DenseVocabulary(Vocabulary):
     def read(self) -> LogitsReader:
         """See [`Vocabulary`]."""
         logits = self.logits.detach().reshape(-1, self.vocab_size)
-        return lambda rows: logits[rows].to(torch.promote_types(logits.dtype, torch.float32), copy=True)
+        return lambda rows: logits[rows].to(working_dtype(logits.dtype), copy=True)
 
 
 class ProjectedVocabulary(Vocabulary):
@@ -375,6 +378,7 @@ class ProjectedVocabulary(Vocabulary):
     def pick(self, ids: torch.Tensor, *, has_mean: bool = False) -> torch.Tensor:
         """See [`Vocabulary`]."""
         table = self.projection
+        # its own backward pass: autograd would keep M × V log-probabilities
         picked = PickedLogProbs.apply(
             self.flat, table.weight, table.bias, ids.flatten(0, -2), table.fixed_logit, has_mean
         )
@@ -450,6 +454,7 @@ def pick_positions(
     Log-probabilities (B, N, K) of a sentence's own ids (B, K) at all its real positions (B, N); 0 elsewhere, where the
     vocabulary is not read and gets no gradient, NaN or not.
     """
+    # packed in row-major order, as `select` packs the rows
     row_ids = ids.unsqueeze(1).expand(-1, is_real.shape[1], -1)[is_real]
     picked = vocabulary.select(is_real).pick(row_ids, has_mean=has_mean)
     return picked.new_zeros(*is_real.shape, picked.shape[-1]).index_put((is_real,), picked)
@@ -526,6 +531,8 @@ def _map_chunks(
 
     results = []
     for chunk in chunk_rows(num_rows, vocabularies[0].vocab_size, device):
+        # with a shared row, neighbours across the border of two chunks are seen too
         rows = slice(chunk.start, min(chunk.stop, num_rows) + num_shared)
+        # logits of a chunk are forgotten and computed again in the backward pass; nothing random is in there
         results.append(checkpoint(compute, rows, use_reentrant=False, preserve_rng_state=False))
     return torch.cat(results)

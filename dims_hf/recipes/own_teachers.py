@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from dims_hf.data.beam_search import TranslatedRow, model_fingerprint, one_line
+from dims_hf.data.beam_search import TranslatedRow, first_longer, model_fingerprint, one_line
 from dims_hf.data.tokenizer import tokenizer_fingerprint
 from dims_hf.translation import Translation, translate_texts
 from dims_hf.translation.torch_runtime import TorchRuntime
@@ -66,8 +66,7 @@ class OwnTeacher:
 
     def first_too_long(self, sources: Sequence[str]) -> int | None:
         """Row of the first source with more tokens than the teacher takes, or `None`."""
-        sizes = map(len, self._encode(sources))
-        return next((row for row, size in enumerate(sizes) if size > self.max_source_tokens), None)
+        return first_longer(self._encode(sources), self.max_source_tokens)
 
     def _encode(self, sources: Sequence[str]) -> list[list[int]]:
         return self.runtime.tokenizer(sources, verbose=False)["input_ids"] if sources else []

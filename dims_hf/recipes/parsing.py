@@ -114,6 +114,7 @@ def parse_recipe(
     path = find_recipe(words.pop(0)) if words and not words[0].startswith("-") else None
     recipe = {} if path is None else _load_recipe(path)
     options = _split_options(words)
+    # method and model type first: which names there are depends on them
     fields = _collect_fields(owners, _peek(recipe, options, preset_values))
     if preset_values is not None:
         fields["preset"] = _PRESET
@@ -124,8 +125,10 @@ def parse_recipe(
     values.update(said)
     preset = values.pop("preset", None)
     if preset is not None:
+        # what was said in person wins over the preset
         values = {**_check_preset(preset, preset_values(preset), fields), **values}
     if is_smoke:
+        # but what the command line says stays, for whoever tries one setting
         values.update(smoke_values(values, said, fields))
     _check_required(values, fields)
     return tuple(_build(owner, values, fields) for owner in owners)
@@ -159,6 +162,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         FileNotFoundError: for neither, with the names that are close.
     """
+    # a file first: users may keep a recipe of their own under a name that we ship
     if Path(name).is_file():
         return Path(name)
     shipped = {path.stem: path for path in sorted(LIBRARY.glob("*.yaml"))}
@@ -180,6 +184,7 @@ def _peek(
     for option, arguments in options:
         name, _, inline = option[2:].partition("=")
         given = [inline] if "=" in option else arguments
+        # one value each is enough here; what is wrong with the others is said later
         words[name.replace("-", "_")] = given[0] if given else None
     preset = words.get("preset", recipe.get("preset"))
     start = preset_values(preset) if preset_values is not None and isinstance(preset, str) else {}
@@ -299,6 +304,7 @@ def _override(field: _Field, negated: bool, arguments: list[str]) -> Any:
     option = f"--no_{field.name}" if negated else f"--{field.name}"
     if negated and arguments:
         raise ValueError(f"{option} takes no value, got {' '.join(arguments)!r}. Say {option} or --{field.name}.")
+    # `--flag` alone
     if field.is_bool and not arguments:
         return not negated
     if not arguments:
@@ -435,6 +441,7 @@ def _coerce_scalar(hint: type, value: Any, from_text: bool) -> Any:
         if isinstance(value, hint):
             return value
         raise ValueError(value)
+    # `true` is 1 to Python, and not meant as a number
     if isinstance(value, bool) or not isinstance(value, int | float) or math.isnan(value):
         raise ValueError(value)
     if hint is int and not float(value).is_integer():  # 1e5 is a fine number of steps, 1.5 is not

@@ -277,9 +277,11 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     settled, with_empty = args.settled(choice), choice.method.empty_token
     with holding_run(settled, [corpus_args, model_args]) as parts:
         corpus = read_corpus(corpus_args)
+        # before the check below, which compares its fingerprint
         tokenizer = shared_tokenizer(model_args, corpus, args, with_empty=with_empty)
         if is_finished(settled, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
             return Path(args.output_dir)
+        # here and not before: making a tokenizer must not change the weights that a seed gives
         set_seed(args.seed)
         model = make_model(model_args, tokenizer, with_empty=with_empty)
         trainer = NATTrainer(model, args, **encode_splits(corpus, corpus_args, model, tokenizer))
@@ -327,11 +329,13 @@ def distill(argv: Sequence[str] | None = None) -> Path:
     with holding_run(settled, [corpus_args, model_args]) as parts:
         tokenizer = load_tokenizer(model_args.teacher)
         student_path = model_args.student or model_args.teacher
+        # the same folder has the same tokenizer
         if student_path != model_args.teacher:
             check_same_tokenizer(tokenizer, load_tokenizer(student_path))
         student = load_checkpoint(student_path)
         corpus = read_corpus(corpus_args)
         if args.unsupervised and corpus_args.monolingual is None:
+            # U-DiMS must not see the references, nor can it by mistake
             corpus["train"] = corpus["train"].remove_columns("target")
         prints = Fingerprints(
             corpus_fingerprint(corpus),
@@ -492,7 +496,9 @@ def start_from(model: PreTrainedModel, place: str) -> None:
                 f"init={place} has {name}={theirs}, this recipe says {ours}. Give the recipe the sizes of the model "
                 "it starts from."
             )
+    # not strict: heads that the family adds stay as they were made
     missing, unknown = model.load_state_dict(given.state_dict(), strict=False)
+    # encoder and decoder must come from the checkpoint, whole
     unfit = [*unknown, *(name for name in missing if name.startswith("model."))]
     if unfit:
         raise ValueError(
@@ -513,6 +519,7 @@ def family_fields(args: ModelArguments, tokenizer: PreTrainedTokenizerBase) -> d
     if args.upsample_ratio is not None:
         values["upsample_ratio"] = args.upsample_ratio
     if "max_target_length" in args.config_fields:
+        # class c is c tokens: one class more than positions
         values.setdefault("max_target_length", min(256, args.max_position_embeddings + 1))
     if args.writes_alignments:
         values["blank_token_id"] = tokenizer.convert_tokens_to_ids(BLANK_TOKEN)
@@ -558,6 +565,7 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
     """
     args, output_dir = trainer.args, Path(trainer.args.output_dir)
     origin = provenance(seed=args.seed)  # now: the checkout may have moved on when the run ends
+    # found without being asked: a killed run goes on with the same command
     checkpoint = args.resume_from_checkpoint or trainer.find_checkpoint()
     if checkpoint:
         logger.info("Resuming from %s.", output_dir if checkpoint is True else checkpoint)
@@ -572,6 +580,7 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
     if args.should_save:
         save_tokenizer(trainer.processing_class, output_dir)
         prints = [part for part in arguments if isinstance(part, Fingerprints)]
+        # written last of all, so that a folder with a summary holds a finished run
         summary = {
             "steps": trainer.state.global_step,
             "epochs": trainer.state.epoch,

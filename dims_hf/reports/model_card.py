@@ -54,7 +54,6 @@ def create_model_card(
     limits: Sequence[str] = (),
     figure: str | None = None,
     usage_path: str | None = None,
-    template_path: str | os.PathLike[str] | None = None,
 ) -> ModelCard:
     """Writes the card of one system of a results document.
 
@@ -72,7 +71,6 @@ def create_model_card(
         figure (`str`, *optional*): path of the figure, relative to the card.
         usage_path (`str`, *optional*): what the code sample loads, for a model that is not on the Hub; `model_id` when
             `None`.
-        template_path (`str` or `os.PathLike`, *optional*): another Jinja template with the same variables.
 
     Returns:
         `huggingface_hub.ModelCard`: the card; `save_model_card` writes it.
@@ -89,7 +87,7 @@ def create_model_card(
     source = sample[0] if sample else _SAMPLES.get(results["task"]["source_lang"], "…")
     return ModelCard.from_template(
         data,
-        template_path=str(template_path or TEMPLATE_PATH),
+        template_path=str(TEMPLATE_PATH),
         model_name=escape(model_id.rsplit("/", 1)[-1]),
         usage_path_literal=json.dumps(public(usage_path or model_id), ensure_ascii=False),
         summary=_summary(results, chosen, record),

@@ -5,7 +5,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import os
 import platform
 import re
@@ -16,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+
+from dims_hf._machine import installed_version, usable_cores
 
 
 _PACKAGES = ("dims_hf", "torch", "transformers", "tokenizers", "sacrebleu")
@@ -48,9 +49,9 @@ def provenance(*, seed: int | None = None) -> dict[str, Any]:
         "git_commit": git_commit(),
         "seed": seed,
         "hardware": hardware(),
-        "num_threads": _usable_cores() if torch is None else torch.get_num_threads(),
+        "num_threads": usable_cores() if torch is None else torch.get_num_threads(),
         "python": platform.python_version(),
-        "versions": {name: version for name in _PACKAGES if (version := _version(name))},
+        "versions": {name: version for name in _PACKAGES if (version := installed_version(name))},
         "created": datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ"),
     }
 
@@ -115,7 +116,7 @@ def _cached_folder(model_id: str) -> Path | None:
 
 def hardware() -> str:
     """The processor, its core count, and the accelerators in one line."""
-    parts, torch = [f"{_processor_name()}, {_usable_cores()} cores"], _torch()
+    parts, torch = [f"{_processor_name()}, {usable_cores()} cores"], _torch()
     if torch is not None and torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return " + ".join(parts)
@@ -170,13 +171,6 @@ def _last_part(word: str) -> str:
     return os.path.basename(word.rstrip("/")) if is_on_this_machine else word
 
 
-def _version(name: str) -> str | None:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return None
-
-
 def _processor_name() -> str:
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
@@ -184,9 +178,3 @@ def _processor_name() -> str:
         lines = []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _usable_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1

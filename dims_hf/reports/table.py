@@ -31,6 +31,7 @@ def results_table(results: Mapping[str, Any]) -> tuple[list[str], list[list[str]
     columns = [*_COLUMNS, *_subset_columns(results)]
     pairs = [(system, record) for system in results["systems"] for record in system["records"]]
     cells = [[read(system, record) for _, read in columns] for system, record in pairs]
+    # a column that no record fills tells nothing
     used = [index for index in range(len(columns)) if any(row[index] for row in cells)]
     return [columns[index][0] for index in used], [[row[index] for index in used] for row in cells]
 
@@ -75,6 +76,7 @@ def _write_rich_table(results: Mapping[str, Any], stream: TextIO) -> None:
     for index, (title, width) in enumerate(zip(header, _column_widths(header, rows), strict=True)):
         table.add_column(title, justify="right" if index else "left", min_width=width, overflow="fold")
     for row, following in zip(rows, [*rows[1:], [""]], strict=True):
+        # a line between systems
         table.add_row(*row, end_section=row[0] != following[0])
     console.print(table)
     for note in [*table_notes(results), *left_out]:

@@ -38,7 +38,8 @@ def collect(head: Mapping[str, Any], systems: Mapping[int, Labelled], runner: Ru
         `dict[str, Any]`: with `status` `run`, or `not run` and the `reason` when no seed has all its runs.
     """
     found: dict[str, dict[str, Any]] = {}
-    skipped, seeds, tasks, error = {}, [], [], ""
+    tasks: list[dict[str, Any]] = []
+    skipped, seeds, error = {}, [], ""
     for seed, labelled in systems.items():
         error = _first_error(labelled, runner)
         if error:

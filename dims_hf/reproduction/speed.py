@@ -6,16 +6,14 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import torch
-
 from dims_hf.models.source_text import prepare_sources
 from dims_hf.translation.runtimes import Runtime, open_runtime
+from dims_hf.translation.torch_runtime import torch_threads
 
 
 BATCH_SIZES = (1, 32)
@@ -46,7 +44,7 @@ def measure_speed(model: Path, sources: Sequence[str], options: Mapping[str, Any
 
 
 def _measure(open_model: Callable[[Path], tuple[Runtime, Decode]], sources: Sequence[str]) -> dict[str, Any]:
-    with _one_thread(), TemporaryDirectory() as scratch:
+    with torch_threads(1), TemporaryDirectory() as scratch:
         try:
             runtime, decode = open_model(Path(scratch))
         except Exception as error:
@@ -55,19 +53,9 @@ def _measure(open_model: Callable[[Path], tuple[Runtime, Decode]], sources: Sequ
         rows = prepare_sources(
             list(sources), runtime.tokenizer, runtime.max_source_length, "error", "truncate", name="sources[{}]".format
         ).pieces
+        # sentences of one batch are about as long: padding is the user's choice, not the model's
         rows = sorted(rows, key=len)
         return {str(size): _milliseconds(decode, rows, size) for size in BATCH_SIZES}
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """One thread for torch inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _milliseconds(decode: Decode, rows: Sequence[list[int]], batch_size: int) -> float:

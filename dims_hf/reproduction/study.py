@@ -106,8 +106,10 @@ def in_order(runs: Iterable[Run]) -> list[Run]:
 
     def visit(run: Run) -> None:
         if run.identity not in found:
+            # depth first: what a run needs comes before it
             for need in run.needs.values():
                 visit(need)
+            # by identity, so that experiments share a run whatever they call it
             found[run.identity] = run
 
     for run in runs:
@@ -171,8 +173,10 @@ class Study:
         name = "-".join(("student", family, corpus, *_describe(settings), f"seed{seed}"))
         passes = settings["teacher_iterations"]
         if settings.get("unsupervised"):
+            # the teacher first makes the targets, then labels them
             passes += settings.get("synthetic_iterations", 2)
         per_update = budget.seconds["student"] + passes * budget.seconds["pass"]
+        # each round is a whole run
         cost = per_update * settings["max_steps"] * settings.get("rounds", 1)
         needs = {"teacher": self.teacher(seed, family, corpus)}
         return self.training("student", name, settings, seed, corpus, cost, needs)
@@ -219,6 +223,7 @@ class Study:
             for name_of_setting in ("data", "data_config", "max_train_examples"):
                 settings.pop(name_of_setting, None)
         if self.dry_steps is not None:
+            # a dry run costs what its updates cost
             share = self.dry_steps / max(1, settings["max_steps"])
             settings, seconds = _shortened(settings, self.dry_steps), seconds * share
         return Run(kind, name, settings, needs, seconds=seconds + budget.seconds["start"])

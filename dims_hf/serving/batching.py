@@ -47,6 +47,7 @@ class Batcher(Generic[Translated]):
         )
         self._queue: asyncio.Queue[_Waiting] = asyncio.Queue()
         self._held: _Waiting | None = None
+        # one thread: models are not made to be called by several
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix="translate")
         self._task: asyncio.Task[None] | None = None
         self.num_waiting = 0
@@ -76,6 +77,7 @@ class Batcher(Generic[Translated]):
         """
         if not texts:
             return []
+        # a request longer than the queue is taken when the queue is empty, else it could never be
         if self.num_waiting + len(texts) > max(self._max_waiting, len(texts)):
             raise QueueFull
         request = _Waiting(list(texts), asyncio.get_running_loop().create_future())
@@ -91,21 +93,25 @@ class Batcher(Generic[Translated]):
 
     async def _next_batch(self) -> list[_Waiting]:
         """The next requests that fit into one batch and are still wanted."""
+        # what did not fit into the last batch comes first
         batch = [self._held or await self._queue.get()]
         self._held = None
         size, deadline = len(batch[0].texts), asyncio.get_running_loop().time() + self._max_wait
         while size < self._max_batch:
             try:
                 left = max(deadline - asyncio.get_running_loop().time(), 0)
+                # without a wait, what is there already still joins
                 request = self._queue.get_nowait() if left == 0 else await asyncio.wait_for(self._queue.get(), left)
             except (asyncio.QueueEmpty, asyncio.TimeoutError):
                 break
             if size + len(request.texts) > self._max_batch:
+                # order matters more than filling the gap with a smaller one
                 self._held = request
                 break
             batch.append(request)
             size += len(request.texts)
         self.num_waiting -= size
+        # done: cancelled by a client that went away
         return [request for request in batch if not request.result.done()]
 
     async def _run(self, batch: list[_Waiting]) -> None:
@@ -120,5 +126,6 @@ class Batcher(Generic[Translated]):
             return
         for request in batch:
             part = [next(translations) for _ in request.texts]
+            # it may have been cancelled while its texts were translated
             if not request.result.done():
                 request.result.set_result(part)

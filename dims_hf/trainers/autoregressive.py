@@ -121,6 +121,7 @@ class AutoregressiveCollator(TranslationCollator):
         targets = batch.pop("labels")  # (B,T), <s> … </s>, then -100
         del batch["index"]
         batch["decoder_input_ids"] = targets[:, :-1].masked_fill(targets[:, :-1] == -100, self.pad_token_id)
+        # one to the left of what is read: each prefix has the next token as its label
         batch["labels"] = targets[:, 1:].contiguous()
         return batch
 
@@ -228,6 +229,7 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
         for rows in self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]:
             batch = self._prepare_inputs(self.data_collator([dataset[row] for row in rows]))
             with self.accelerator.autocast():
+                # sums, so that batches of different sizes count by their tokens
                 total += float(self.compute_loss(model, batch, num_items_in_batch=1))
             num_tokens += int((batch["labels"] != -100).sum())
         totals, counts = zip(*self._gather((total, num_tokens)))
@@ -246,6 +248,7 @@ class AutoregressiveTrainer(TokenBudgetTrainer, Seq2SeqTrainer):
 def _hidden_states_for_logits(model: MarianMTModel) -> Iterator[None]:
     """Lets a forward pass, which a wrapper of several processes has to see, return hidden states as its `logits`."""
     lm_head, bias = model.lm_head, model.final_logits_bias
+    # broadcast over the states: adding 0 changes nothing
     model.lm_head, model.final_logits_bias = nn.Identity(), bias.new_zeros(1)
     try:
         yield

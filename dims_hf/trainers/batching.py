@@ -69,9 +69,11 @@ class TokenBudgetBatchSampler:
         return self.num_updates * self.accumulation_steps
 
     def __iter__(self) -> Iterator[list[int]]:
+        # a prime apart: seed 1 in epoch 1 is not seed 2 in epoch 0
         generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
         order = self._sorted_order(generator)
         bounds = self._update_bounds()
+        # all processes shuffle alike, and then take different parts of the same update
         for update in torch.randperm(len(bounds), generator=generator).tolist():
             start, stop = bounds[update]
             parts = self._deal(order[start:stop])
@@ -89,10 +91,12 @@ class TokenBudgetBatchSampler:
     def _sorted_order(self, generator: torch.Generator) -> torch.LongTensor:
         """Sentences by length; ties shuffled, so that the same lengths give the same bounds in every epoch."""
         shuffled = torch.randperm(self.lengths.numel(), generator=generator)
+        # stable over a random order: equal lengths are in random order
         return shuffled[self.lengths[shuffled].argsort(stable=True)]
 
     def _update_bounds(self) -> list[tuple[int, int]]:
         """Slices of the length-sorted corpus, one per optimiser update."""
+        # bounds follow from the lengths alone: they are the same in every epoch, and so is the number of updates
         lengths = self.lengths.sort().values.tolist()
         total, bounds, start = len(lengths), [], 0
         while start < total:
@@ -137,4 +141,5 @@ class TokenBudgetBatchSampler:
         # A corpus smaller than the number of parts: sentences repeat.
         while len(sentences) < self.num_parts:
             sentences = (sentences * 2)[: max(self.num_parts, len(sentences))]
+        # round-robin over sorted lengths: parts are about equally long
         return [sentences[part :: self.num_parts] for part in range(self.num_parts)]

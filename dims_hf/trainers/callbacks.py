@@ -159,6 +159,7 @@ class KeepBestCheckpoints(TrainerCallback):
         """Keeps the model when its metric is among the best."""
         name = args.metric_for_best_model
         metric = (metrics or {}).get(name if name.startswith("eval_") else f"eval_{name}")
+        # step 0 is the model as it came, which no training has made
         if metric is not None and state.is_world_process_zero and state.global_step > 0:
             self.checkpoints.offer(model, state.global_step, metric)
 
@@ -219,6 +220,7 @@ class DetectCollapse(TrainerCallback, ExportableState):
         share = (metrics or {}).get("eval_distinct_translations")
         if share is None:
             return
+        # varied output once is what makes constant output later a collapse
         if share >= self.threshold:
             self.has_been_varied, self.num_constant = True, 0
             return

@@ -76,16 +76,20 @@ class BestCheckpoints:
         """Keeps `model` if it is among the best k; returns whether it was kept."""
         if self.limit < 1:
             return False
+        # a resumed run measures a step again that it kept before
         records = [record for record in self.records() if record["step"] != step]
+        # of equal metrics the earlier checkpoint stays
         if len(records) >= self.limit and not self.beats(metric, records[self.limit - 1]["metric"]):
             return False
         target, staging = self.directory / f"step-{step}", self.directory / f".step-{step}"
         for stale in (staging, target):
             shutil.rmtree(stale, ignore_errors=True)
         staging.mkdir(parents=True)
+        # under another name until both files are there: `records` sees whole checkpoints only
         save_file(unique_parameters(model), staging / "model.safetensors")
         (staging / _RECORD).write_text(json.dumps({"step": step, "metric": metric}))
         move(staging, target)
+        # after the new one is in place: a kill in between leaves one too many, not one too few
         for record in self.records()[self.limit :]:
             remove_folder(record["path"])
         return True
@@ -128,6 +132,7 @@ class BestCheckpoints:
         sums: dict[str, torch.Tensor] = {}
         for record in records:
             for name, value in load_file(record["path"] / "model.safetensors").items():
+                # in double precision: the mean does not depend on the order
                 sums[name] = sums[name] + value.double() if name in sums else value.double()
         for name, value in sums.items():
             parameters[name].copy_(value / len(records))
@@ -165,12 +170,14 @@ def staging_folder(output_dir: str | Path, step: int) -> Path:
 def commit_checkpoint(staging: Path, place: Path) -> None:
     """Lists what a complete checkpoint consists of, and gives it its name once all of it is on the disk."""
     files = sorted(path for path in staging.rglob("*") if path.is_file())
+    # sizes tell cut files, checksums changed ones
     listed = {path.relative_to(staging).as_posix(): [path.stat().st_size, _crc32(path)] for path in files}
     with replacing(staging / MANIFEST) as temporary:
         temporary.write_text(json.dumps(listed, indent=1), encoding="utf-8")
     if place.is_symlink():
         logger.warning("%s was a link and is replaced; what it pointed to is left alone.", place)
         place.unlink()
+    # a folder cannot be renamed over another that has files in it
     remove_folder(place)
     move(staging, place)
 
@@ -189,6 +196,7 @@ def rotate_checkpoints(output_dir: str | Path, *, newest: int, limit: int | None
     """
     if limit is None:
         return
+    # False sorts first: later steps than the newest go first
     steps = sorted(_checkpoints(output_dir), key=lambda step: (step <= newest, step))
     kept = None if keep is None else Path(keep).name
     doomed = [step for step in steps if step != newest and checkpoint_folder(output_dir, step).name != kept]
@@ -274,6 +282,7 @@ def checkpoint_fault(path: Path, *, needs_scaler: bool = False) -> str | None:
             return f"{names[0]} ({what}) is missing{cause}"
     # As many processes as wrote it, which need not be as many as resume.
     record = state.get("stateful_callbacks", {}).get("RunRecord", {}).get("attributes", {})
+    # a run of one process calls its file otherwise
     for rank in range(record.get("num_processes", 1)) if (path / "rng_state_0.pth").is_file() else ():
         if not (path / f"rng_state_{rank}.pth").is_file():
             return f"rng_state_{rank}.pth (the random state) is missing"
@@ -300,6 +309,7 @@ def _unlisted_fault(path: Path) -> str | None:
         if fault is not None:
             return fault
     for file in sorted((*path.rglob("*.pt"), *path.rglob("*.pth"))):
+        # torch's files are zip archives, whose directory is at the end: a cut one has lost it
         if not zipfile.is_zipfile(file):
             return f"{file.name} is cut or damaged"
     return None

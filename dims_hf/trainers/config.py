@@ -157,8 +157,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
     Defaults that differ from transformers': `learning_rate` 5e-4, `adam_beta2` 0.98, `adam_epsilon` 1e-8,
     `weight_decay` 0.01, `max_grad_norm` 0 (no clipping), `warmup_steps` 10000, `lr_scheduler_type`
     `fairseq_inverse_sqrt`, `optim` `adamw_torch_fused`, `remove_unused_columns` False, `ddp_find_unused_parameters`
-    False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019). `bf16` means fp32 on a CPU without products in
-    bf16.
+    False. Source: fairseq's CMLM recipe (Ghazvininejad et al. 2019). `bf16` means fp32 on a CPU that does not
+    multiply in bf16.
 
     > Parameters that control the method
 

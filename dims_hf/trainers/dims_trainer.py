@@ -86,6 +86,7 @@ class DiMSTrainer(NATTrainer):
         train_dataset = kwargs.get("train_dataset")
         if not args.unsupervised and "labels" not in getattr(train_dataset, "column_names", ["labels"]):
             raise ValueError("train_dataset has sources alone (no labels). Set unsupervised=True, or encode pairs.")
+        # for the trainers of later rounds
         self._extras = kwargs
         # A decay of 1 and no decay are the same fixed teacher; the copy also shields it from the student's updates.
         self.ema_teacher = EMATeacher(teacher, 1.0 if ema_decay is None else ema_decay)
@@ -115,6 +116,7 @@ class DiMSTrainer(NATTrainer):
         """Share of distinct translations among distinct sources of the teacher, on some validation sentences."""
         dataset = next(iter(self.eval_dataset.values())) if isinstance(self.eval_dataset, dict) else self.eval_dataset
         sources, _ = self._texts(dataset, self.eval_corpus)
+        # sorted, since the order of a set differs from run to run
         sources = sorted(set(sources))[:_NUM_START_SENTENCES]
         translations = translate(
             self.teacher, self.processing_class, sources, num_iterations=self.method.decoding_passes
@@ -164,6 +166,7 @@ class DiMSTrainer(NATTrainer):
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> Batch:
         """The batch as the model sees it at an optimiser step; U-DiMS trains on the teacher's targets."""
+        # validation compares with the references, which it has
         if self.args.unsupervised and step != EVALUATION_STEP:
             batch = self.with_synthetic_targets(batch)
         return super().mask(batch, step)
@@ -171,6 +174,7 @@ class DiMSTrainer(NATTrainer):
     def with_synthetic_targets(self, batch: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """The batch with the current teacher's translations as `labels`; it may come without any."""
         args = self.args
+        # batches are masked before the trainer moves them to the device
         batch = {name: value.to(args.device) for name, value in batch.items() if name != "labels"}
         with self.accelerator.autocast():
             labels = synthesize_targets(
@@ -187,6 +191,7 @@ class DiMSTrainer(NATTrainer):
         """The DiMS loss of one masked batch; see the class for the steps."""
         items = self.method.count(inputs) if items is None else items
         if self.args.disable_dropout:
+            # again in every step: the trainer sets the model to training mode before each
             self.accelerator.unwrap_model(model).eval()
         return self.method.loss(Run.of(model, self.accelerator), inputs, items, self.teacher)
 

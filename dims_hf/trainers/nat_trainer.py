@@ -140,6 +140,7 @@ class NATTrainer(TokenBudgetTrainer):
     ) -> tuple[list[Batch], torch.Tensor | None]:
         """Fetches an update's batches, masks them, and counts what their losses are means over, in all processes."""
         start = time.perf_counter()
+        # transformers counts labels, which is not what our means are over
         batches, _ = super().get_batch_samples(epoch_iterator, num_batches, device)
         self._work.seconds_waited += time.perf_counter() - start
         if not batches:
@@ -159,6 +160,7 @@ class NATTrainer(TokenBudgetTrainer):
             items = self.method.count(batch)
             counts += torch.tensor([items[name] for name in self.method.items])
         counts = counts.to(device)
+        # counted before any forward pass, so that every micro-batch knows the denominator of the update
         return self.accelerator.reduce(counts) if self.args.world_size > 1 else counts
 
     def mask(self, batch: dict[str, torch.Tensor], step: int) -> Batch:
@@ -182,6 +184,7 @@ class NATTrainer(TokenBudgetTrainer):
             # Data-parallel gradients are averaged; ours are shares of one sum.
             total, share = loss.total * self.accelerator.num_processes, 1
         else:
+            # the reference's mean per micro-batch
             share = 1 / self.current_gradient_accumulation_steps
             total, share = loss.total * share, share / self.accelerator.num_processes
         for name, part in loss.parts.items():
@@ -236,6 +239,7 @@ class NATTrainer(TokenBudgetTrainer):
     def _training_report(self) -> dict[str, float]:
         num_updates = max(self.state.global_step - self._num_updates_logged, 1)
         names = sorted(self._part_sums)
+        # in one tensor: one reduction over the processes, one transfer from the device
         values = torch.stack([torch.as_tensor(self._part_sums[name]).float() for name in names])
         values = torch.cat([values, torch.tensor(astuple(self._work), device=values.device)])
         if self.args.world_size > 1:
@@ -307,6 +311,7 @@ class NATTrainer(TokenBudgetTrainer):
         was_training = model.training
         model.eval()
         share = self._evaluation_batches(dataset)[self.args.process_index :: self.args.world_size]
+        # the same masks at every evaluation: losses of a run can be compared
         batches = [self.mask(self.data_collator([dataset[row] for row in rows]), EVALUATION_STEP) for rows in share]
         items = self._named_items(self.count_items(batches, self.args.device))
         parts = []
@@ -327,6 +332,7 @@ class NATTrainer(TokenBudgetTrainer):
         model.eval()
         metrics: dict[str, float] = {}
         for num_iterations in iterations:
+            # every n-th sentence, so that all processes get long and short ones
             share = slice(self.args.process_index, None, self.args.world_size)
             texts = [
                 translation.text

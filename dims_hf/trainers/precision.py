@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 
 def multiplies_bf16() -> bool:
-    """Whether this CPU has matrix products in bf16; without, torch takes tens of times as long as in fp32."""
+    """Whether this CPU multiplies matrices in bf16; without, torch takes tens of times as long as in fp32."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 

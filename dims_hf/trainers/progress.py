@@ -104,6 +104,7 @@ class ShowProgress(TrainerCallback):
         done = state.global_step - self._first
         if done <= 0:
             return "time left unknown"
+        # clocks may be set while a run goes on; the monotonic one is not
         seconds = (time.monotonic() - self._start) / done * max(0, state.max_steps - state.global_step)
         return f"{describe_seconds(seconds)} left"
 

@@ -69,7 +69,8 @@ def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
     Returns:
         `TrainOutput`: updates over all rounds, mean training loss, and the last round's metrics.
     """
-    teacher, records, log = trainer.teacher, [], []
+    log: list[dict[str, Any]] = []
+    teacher, records = trainer.teacher, []
     for number in range(1, trainer.args.rounds + 1):
         folder = round_folder(trainer.args.output_dir, number)
         if not resume and trainer.args.should_save:
@@ -83,6 +84,7 @@ def distill_in_rounds(trainer: TrainsInRounds, *, resume: bool) -> TrainOutput:
             trainer.best_checkpoints = trainer.best_checkpoints.of_run(folder)
         records.append(record)
         log.extend({"round": number, **entry} for entry in record.pop("log"))
+        # the student, by reference: the next round copies it before it trains
         teacher = trainer.model
     return _summarize(trainer, records, log)
 
@@ -104,6 +106,7 @@ def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int,
     args = copy.copy(trainer.args)
     args.output_dir, args.rounds = str(folder), 1
     if args.halve_iterations:
+        # halved once per round before this one, never below the steps that are made
         args.teacher_iterations = max(args.teacher_iterations >> (number - 1), args.steps_ahead or 1)
     # Other masks and another order in every round.
     args.mask_seed = trainer.args.mask_seed + number - 1
@@ -127,6 +130,7 @@ def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int,
     if args.should_save:
         write_text(json.dumps(record, indent=1, default=str), folder / ROUND_RECORD)
     current.accelerator.wait_for_everyone()
+    # two optimisers at a time would be twice the memory
     current.accelerator.free_memory()
     trainer.best_checkpoints = current.best_checkpoints
     return record
@@ -139,5 +143,6 @@ def _summarize(trainer: TrainsInRounds, records: list[dict], log: list[dict]) ->
     trainer.state.epoch = sum(record["epochs"] for record in records)
     trainer.run_record.earlier_seconds = sum(record["seconds"] for record in records)
     trainer.get_train_dataloader()
+    # weighed by updates, as one long run would average
     loss = sum(record["training_loss"] * record["steps"] for record in records) / max(steps, 1)
     return TrainOutput(steps, loss, records[-1]["metrics"])

@@ -34,6 +34,7 @@ def fit_shape(shape: Shape, num_steps: int, *, falls_to_end: bool = True) -> Sha
     """
     warmup, decay = shape
     if decay is None:
+        # of an inverse square root, a warm-up may end with the run itself
         return shape if warmup < num_steps + (not falls_to_end) else Shape(num_steps // 10)
     if warmup + decay <= num_steps:
         return shape
@@ -94,4 +95,5 @@ class FairseqInverseSqrt(torch.optim.lr_scheduler.LambdaLR):
 
 
 def _relative_schedule(peak: float, warmup_steps: float) -> Callable[[int], float]:
+    # torch multiplies the group's own rate, which is the peak
     return lambda num_updates: fairseq_inverse_sqrt(num_updates, peak=peak, warmup_steps=warmup_steps) / peak

@@ -56,8 +56,8 @@ logger = logging.getLogger(__name__)
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
 
-# On a CPU, products in bf16 are compiled for their shape and kept: 1024 of them by default, which is a gigabyte when
-# batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first such product of a process.
+# On a CPU, matrix multiplications in bf16 are compiled for their shape and kept: 1024 of them by default, which is a
+# gigabyte when batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first of them.
 _PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
@@ -70,6 +70,7 @@ class FollowProgress(TrainerCallback):
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         """Reports count from here on; a run that was resumed after its last step does not make another one."""
         self.trainer.start_report()
+        # transformers looks at this only after an update
         if state.global_step >= state.max_steps:
             control.should_training_stop = True
 
@@ -182,6 +183,7 @@ class TokenBudgetTrainer(Trainer):
         """One forward and backward pass; stops at once when the loss is no longer a number."""
         with fusing(self.args.compile_losses):
             loss = super().training_step(*args, **kwargs)
+        # waits for the device once per micro-batch: a run of NaN would go on for hours
         value = float(loss)
         if math.isfinite(value):
             self._num_nonfinite = 0
@@ -193,6 +195,7 @@ class TokenBudgetTrainer(Trainer):
                 f"The loss is {value} at step {self.state.global_step + 1}. Lower learning_rate, set "
                 "max_grad_norm (e.g. 1.0), or train in fp32 or bf16; then resume from the last checkpoint."
             )
+        # the scaler skips the update; NaN would spoil the mean in the log
         return torch.zeros_like(loss)
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -223,6 +226,7 @@ class TokenBudgetTrainer(Trainer):
             shutil.rmtree(staging, ignore_errors=True)
         self.accelerator.wait_for_everyone()
         try:
+            # all processes: each has its random state, and a sharded model its part
             self._write_checkpoint(staging)
         except Exception:  # such as a full disk, which it would keep full
             shutil.rmtree(staging, ignore_errors=True)
@@ -244,6 +248,7 @@ class TokenBudgetTrainer(Trainer):
             self._save_optimizer_and_scheduler(str(folder))
             self._save_scaler(str(folder))
             self._save_rng_state(str(folder))
+        # every process goes on from the mean, so that their mean is the same again
         self.loss_record.total = self._sum_of_losses()
         if self.args.should_save:
             self._save_state(folder)
@@ -270,9 +275,11 @@ class TokenBudgetTrainer(Trainer):
         if not self.args.should_save:
             super()._save(output_dir, state_dict)
             return
+        # the arguments are pickled with the model
         token, self.args.hub_token = self.args.hub_token, None
         try:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+            # the weights move last: who finds them finds configuration and tokenizer too
             with filling(folder, ".model.", last="model.safetensors") as partial:
                 super()._save(str(partial), state_dict)
         finally:
@@ -307,6 +314,7 @@ class TokenBudgetTrainer(Trainer):
             num_training_steps=num_training_steps,
             scheduler_specific_kwargs=settings,
         )
+        # what transformers notes when it makes one itself, and resets for a second `train`
         self._created_lr_scheduler = True
         return self.lr_scheduler
 
@@ -348,6 +356,7 @@ class TokenBudgetTrainer(Trainer):
             batch_sampler=self.train_batch_sampler,
             collate_fn=self.data_collator,
             num_workers=args.dataloader_num_workers,
+            # without a GPU, pinning only warns
             pin_memory=args.dataloader_pin_memory and torch.cuda.is_available(),
             persistent_workers=args.dataloader_persistent_workers,
             prefetch_factor=args.dataloader_prefetch_factor,

@@ -249,7 +249,9 @@ def _fill_encoder(target: PreTrainedModel, source: PreTrainedModel, rows: list[i
     table, trimmed = (cast(nn.Embedding, each.get_input_embeddings()).weight for each in (source, target))
     weights = dict(source.state_dict())
     names = [name for name, value in source.named_parameters() if value is table]
+    # rows of the trimmed vocabulary, in its order
     weights[names[0]] = table[rows].to(trimmed.dtype)
+    # the original may have a pooler or a head, of no use here
     missing, _ = target.load_state_dict(weights, strict=False)
     assert not missing, missing
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .language_models import NgramLanguageModel as NgramLanguageModel, spell_tokens as spell_tokens
     from .loading import load_checkpoint as load_checkpoint, load_model as load_model
     from .packing import pack_weights as pack_weights
+    from .pipelines import pipeline as pipeline
     from .reranking import Reranker as Reranker
     from .results import Timing as Timing, Translation as Translation
     from .runtimes import RUNTIMES as RUNTIMES, Runtime as Runtime, open_runtime as open_runtime
@@ -41,6 +42,7 @@ __getattr__, __dir__, __all__ = lazy_exports(
         "loading": ("load_checkpoint", "load_model"),
         "language_models": ("NgramLanguageModel", "spell_tokens"),
         "packing": ("pack_weights",),
+        "pipelines": ("pipeline",),
         "reranking": ("Reranker",),
         "runtimes": ("RUNTIMES", "Runtime", "open_runtime"),
         "results": ("Timing", "Translation"),

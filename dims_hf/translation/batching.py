@@ -24,6 +24,7 @@ def batches_by_budget(sizes: Sequence[int], max_tokens_per_batch: int) -> Iterat
             f"max_tokens_per_batch must be >= 1, got {max_tokens_per_batch}. Leave it out for a value that suits the "
             "device."
         )
+    # longest first: a batch that does not fit into memory fails at once, and the first row of a batch is its longest
     order = sorted(range(len(sizes)), key=lambda index: -sizes[index])
     start = 0
     while start < len(order):

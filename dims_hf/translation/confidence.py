@@ -85,10 +85,12 @@ def translate_adaptively(
         return translations
     name = options.pop("name", "sources[{}]".format)
     if adaptive.fallback is not None:
+        # decoding settings are those of the first model, and mean nothing to another
         kept = ("max_tokens_per_batch", "on_blank", "on_long", "progress")
         second = {key: value for key, value in options.items() if key in kept}
     else:
         second = {**options, "num_iterations": adaptive.num_iterations}
+    # errors name the row of all sources, not of the second try
     again = translate_texts(
         adaptive.fallback or runtime, [sources[row] for row in rows], name=lambda index: name(rows[index]), **second
     )

@@ -67,6 +67,7 @@ class Document:
         """The document with a translation in each slot."""
         parts, end = [], 0
         for slot, translation in zip(self.slots, translations, strict=True):
+            # what no slot covers goes out byte for byte
             parts += [self.source[end : slot.start], slot.write(translation)]
             end = slot.end
         return "".join([*parts, self.source[end:]])
@@ -112,6 +113,7 @@ class CutDocument:
     @property
     def sentences(self) -> list[str]:
         """What is translated, each sentence once, in order."""
+        # in the order of the document; menus and footers repeat, and are translated once
         return list(dict.fromkeys(text for parts in self.parts for text, is_sentence in parts if is_sentence))
 
     def join(self, translations: Sequence[str]) -> bytes:
@@ -171,6 +173,7 @@ def _read_html(source: str) -> Iterator[Slot]:
         end = markup.end()
         opened = _OPENING_TAG.match(markup[0])
         name = opened[1].lower() if opened else ""
+        # inside code: only its own tags count, until as many are closed as were opened
         if closing:
             depth += name == closing and not markup[0].endswith("/>")
             depth -= markup[0].lower().startswith(f"</{closing}")
@@ -224,6 +227,7 @@ def _read_markdown(source: str) -> Iterator[Slot]:
     parser = MarkdownIt("commonmark").enable(["table", "strikethrough"]).disable("text_join")
     for token in parser.parse(source[offset:]):
         if token.map:
+            # never back: a block's tokens may overlap in lines with those before
             cursor = max(cursor, starts[token.map[0]])
             last = starts[min(token.map[1], len(starts) - 1)]
         if token.type == "inline":
@@ -275,6 +279,7 @@ class _InlineWalk:
             self.cursor = image.end() if image else self.cursor
         elif kind == "code_inline":
             self._pass(self.source.find(markup, self.cursor, self.limit), len(markup))
+            # behind the content, which may hold shorter runs of the same sign
             self._pass(self.source.find(markup, self.cursor + len(content), self.limit), len(markup))
         elif kind == "hardbreak":
             self._pass(self.source.find("\n", self.cursor, self.limit), 1)
@@ -309,6 +314,7 @@ class _InlineWalk:
 
 def _escape_markdown(source: str) -> Callable[[str], str]:
     """Escapes signs of markup that a translation has and its source has not."""
+    # a sign that the source writes unescaped is markup to nobody
     known = set(_MARKDOWN_SIGNS.findall(source))
 
     def write(text: str) -> str:
@@ -342,6 +348,7 @@ def _read_srt(source: str) -> Iterator[Slot]:
                 " ".join(body[indent:].split()),
                 _wrap(width, end_of_line) if len(lines) > 1 else str,
             )
+            # turns split the cue without a gap
             start += len(turn)
 
 
@@ -366,9 +373,11 @@ def _read_po(source: str) -> Iterator[Slot]:
     for field in _PO_FIELD.finditer(source):
         value = "".join(_PO_STRING.findall(field[2]))
         if field[1] == "msgid":
+            # a message without a plural has one form for all counts
             message = plural = value
         elif field[1] == "msgid_plural":
             plural = value
+        # the header is the message of an empty `msgid`; what is translated already stays
         elif field[1].startswith("msgstr") and message and not value:
             text = message if field[1] in ("msgstr", "msgstr[0]") else plural
             yield Slot(field.start(2), field.end(2), _unescape_po(text), _quote_po)
@@ -380,6 +389,7 @@ def _unescape_po(text: str) -> str:
 
 
 def _quote_po(text: str) -> str:
+    # line breaks and tabs are escapes still, and stay so
     escaped = re.sub(r'\\(?![nrt])|"', lambda sign: "\\" + sign[0], text)
     return f'"{escaped}"'
 

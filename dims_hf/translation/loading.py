@@ -121,6 +121,7 @@ def _check_special_tokens(
     for token in ("bos", "eos", "pad"):
         ours, theirs = (getattr(each, f"{token}_token_id", None) for each in (tokenizer, model.config))
         # of the models of transformers, only what batches are made with is needed
+        # Marian has no `<s>`
         if ours != theirs if is_non_autoregressive(model.config) else ours is None and token != "bos":
             raise ValueError(
                 f"{name}: the tokenizer's {token}_token_id is {ours}, the model's {theirs}. Its tokenizer_config.json "
@@ -134,6 +135,7 @@ def check_finite(model: torch.nn.Module, name: str | os.PathLike[str]) -> None:
     Raises:
         ValueError: naming the first such weight and their number.
     """
+    # after loading, in the precision that will be used: fp16 may overflow where the file does not
     bad = [key for key, value in model.state_dict().items() if not _is_finite(value)]
     if bad:
         raise ValueError(
@@ -210,6 +212,7 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
     text = str(name)
     path = expand_home(name)
     is_path = isinstance(name, os.PathLike) or text.startswith((".", "/", "~"))
+    # a Hub id has one slash at most: name, or owner/name
     is_path = is_path or text.endswith("/") or text.count("/") > 1 or ("/" in text and path.parent.is_dir())
     if path.is_dir():
         if not (path / "config.json").is_file():

@@ -79,6 +79,7 @@ class Reranker:
         repeated = [source for source in sources for _ in range(size)]
         scores = self.score(repeated, [candidate.text for candidate in candidates])
         groups = (range(start, start + size) for start in range(0, len(candidates), size))
+        # `max` takes the first of equals
         return [candidates[max(group, key=lambda index: scores[index])] for group in groups]
 
     def score(self, sources: Sequence[str], targets: Sequence[str]) -> list[float]:
@@ -102,5 +103,6 @@ class Reranker:
         labels = labels.to(self.model.device)
         logits = self.model(**inputs.to(self.model.device), labels=labels).logits
         is_token = labels != -100
+        # -100 picks anything, which is masked below
         log_probs = logits.float().log_softmax(dim=-1).gather(2, labels.clamp_min(0)[..., None])[..., 0]
         yield from (log_probs.where(is_token, 0.0).sum(dim=1) / is_token.sum(dim=1)).tolist()

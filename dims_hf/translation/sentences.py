@@ -137,13 +137,16 @@ def translate_texts_timed(
     collapse_repeats = runtime.collapses_repeats if collapse_repeats is None else collapse_repeats
     budget = runtime.max_tokens_per_batch if max_tokens_per_batch is None else max_tokens_per_batch
     batches = _batches(prepared.pieces, lengths, budget, options.get("length_beam_size") or runtime.length_beam_size)
+    # filled in the order of batches, read in that of sources
     pieces: list[Translation | None] = [None] * len(prepared.pieces)
     seconds = 0.0
     for batch in _shown(batches, progress):
         if lengths is not None:
+            # batches are sorted by size: lengths go along
             options["target_lengths"] = [lengths[index] for index in batch]
         start = time.perf_counter()
         rows, scores = runtime.generate([prepared.pieces[index] for index in batch], **options)
+        # `generate` gives plain lists, so that a GPU has finished by now
         seconds += time.perf_counter() - start
         decoded = [to_translation(runtime, *row, collapse_repeats) for row in zip(rows, scores, strict=True)]
         if reranker is not None:
@@ -215,6 +218,7 @@ def join_pieces(num_sources: int, prepared: PreparedSources, pieces: Sequence[Tr
 def _join(pieces: Sequence[Translation]) -> Translation:
     if len(pieces) == 1:
         return pieces[0]
+    # scores are means over N + 2 positions, and weigh as many
     sizes = [len(piece.raw_token_ids) + 2 for piece in pieces]
     return replace(
         pieces[0],
@@ -232,6 +236,7 @@ def _batches(
 ) -> list[list[int]]:
     sizes = [len(row) for row in rows]
     if lengths is not None:
+        # the longer side decides what a batch holds
         sizes = [max(size, length + 2) for size, length in zip(sizes, lengths, strict=True)]
     # a budget below 1 is refused as it was given
     return list(batches_by_budget(sizes, max(1, budget // max(1, num_candidates)) if budget > 0 else budget))

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -26,6 +27,17 @@ if TYPE_CHECKING:
 # Measured on sentences of a corpus: on a CPU, batches above it gain nothing and padding costs.
 CPU_TOKENS_PER_BATCH = 512
 GPU_TOKENS_PER_BATCH = 4096
+
+
+@contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """So many threads for torch inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _ModelRuntime:
@@ -105,6 +117,7 @@ class TorchRuntime(_ModelRuntime):
     def _content(self, sequence: list[int]) -> list[int]:
         """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
         end = len(sequence)
+        # from the right only: an imported model may write padding inside a sentence
         while end and sequence[end - 1] == self.text_tokenizer.pad_token_id:
             end -= 1
         if end and sequence[end - 1] == self.text_tokenizer.eos_token_id:
@@ -150,6 +163,7 @@ class AutoregressiveRuntime(_ModelRuntime):
         if num_beams > 1:
             return rows_out, output.sequences_scores.tolist()
         scores = model.compute_transition_scores(output.sequences, output.scores, normalize_logits=True)
+        # the first token is what decoding starts with, and no choice
         is_written = output.sequences[:, 1:] != self.text_tokenizer.pad_token_id
         sums = scores.masked_fill(~is_written, 0.0).sum(dim=1)
         return rows_out, (sums / is_written.sum(dim=1).clamp(min=1)).tolist()

@@ -15,7 +15,7 @@ import torch
 from torch.nn import functional as F
 
 from .alignment import collapse_alignment, prefix_beam_search
-from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, apply_pass, start_decoding, trim_padding
+from .decoding_grid import BestTokens, DecodingState, GridState, GridStrategy, start_decoding, trim_padding
 from .decoding_strategy import (
     DecodingRequest,
     DecodingSettings,
@@ -90,6 +90,7 @@ def make_templates(
     Returns:
         Ids (R, A), and their mask (R, A), True = position.
     """
+    # all positions are content: an alignment has no `<s>` and `</s>`
     is_content = torch.arange(lengths.max().item(), device=lengths.device) < lengths.unsqueeze(1)
     tokens = torch.full(is_content.shape, pad_token_id, device=lengths.device)
     return tokens.masked_fill(is_content, mask_token_id), is_content
@@ -111,7 +112,9 @@ def collapse_rows(
     tokens, num_tokens = collapse_alignment(
         alignments, lengths, blank_token_id=blank_token_id, pad_token_id=pad_token_id
     )
+    # one column for `<s>`, one for `</s>` of a row without padding
     framed = F.pad(F.pad(tokens, (1, 0), value=bos_token_id), (0, 1), value=pad_token_id)
+    # + 1 for `<s>`
     return framed.scatter(1, num_tokens.unsqueeze(1) + 1, eos_token_id)
 
 
@@ -148,6 +151,7 @@ def search_row(
         )
     # The search takes every symbol of a vocabulary: here only those that occur, blank first.
     symbols = [blank_token_id, *sorted(set(tokens.flatten().tolist()) - {blank_token_id})]
+    # + 1 for the blank, which is first and not in the sorted rest
     index = torch.searchsorted(torch.tensor(symbols[1:]), tokens.cpu()) + 1
     index = index.masked_fill(tokens.cpu() == blank_token_id, 0)
     dense = torch.full((len(tokens), len(symbols)), -torch.inf)
@@ -193,22 +197,6 @@ class CTCDecoding(GridStrategy):
         config = self.config
         templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
-
-    def reveal(
-        self,
-        state: GridState,
-        is_updated: torch.Tensor,
-        predictions: torch.Tensor,
-        log_probs: torch.Tensor,
-    ) -> GridState:
-        return apply_pass(
-            state,
-            is_updated,
-            predictions,
-            log_probs,
-            lambda scores, _: torch.zeros_like(is_updated),
-            mask_token_id=self.config.mask_token_id,
-        )
 
     def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         if state.best is not None:
@@ -258,6 +246,7 @@ class CTCDecoding(GridStrategy):
         sequences = torch.tensor([ids + [config.pad_token_id] * (width - len(ids)) for ids in rows], device=device)
         if settings.collapse_repeats:
             sequences = trim_padding(collapse_repeats(sequences, config.pad_token_id), config.pad_token_id)
+        # scores of tokens and history are those of the likeliest path; a hypothesis has no path of its own
         output = super().finish(replace(state, best=None), history)
         output.sequences, output.sequences_scores = sequences, torch.tensor(scores, device=device)
         return output

@@ -118,6 +118,7 @@ class EditDecoding(DecodingStrategy[EditState]):
             is_open=torch.ones(sources.num_sentences, dtype=torch.bool, device=tokens.device),
             num_passes=0,
             num_iterations=self.settings.num_iterations,
+            # phrases that are given may be longer than the ratio allows
             limits=torch.maximum(limits, self.is_token(tokens).sum(dim=1)),
         )
 
@@ -144,6 +145,7 @@ class EditDecoding(DecodingStrategy[EditState]):
 
     def find_gaps(self, tokens: torch.Tensor, phrase: torch.Tensor, is_open: torch.Tensor) -> torch.Tensor:
         """(B, T - 1): gaps that something may be inserted into."""
+        # between two tokens of one phrase; between two phrases there is a gap
         is_inside = (phrase[:, :-1] > 0) & (phrase[:, :-1] == phrase[:, 1:])
         return self.is_token(tokens)[:, 1:] & ~is_inside & is_open.unsqueeze(1)
 
@@ -223,10 +225,12 @@ class LevenshteinEditing(EditDecoding):
         """Opens gaps with masks."""
         logits = self.model.score_insertions(self.see(state, state.tokens)).float()
         penalty = torch.zeros_like(logits[0, 0])
+        # class 0 is inserting nothing
         penalty[0] = self.settings.empty_gap_penalty
         counts = (logits - penalty).argmax(dim=-1)
         counts = counts.masked_fill(~self.find_gaps(state.tokens, state.phrase, state.is_open), 0)
         lengths = self.is_token(state.tokens).sum(dim=1)
+        # what is too much is cut from the right
         counts = limit_counts(counts, state.limits - lengths)
         tokens, scores, phrase, is_new, lengths = open_gaps(
             counts, lengths, (state.tokens, self.config.pad_token_id), (state.scores, 0.0), (state.phrase, 0)
@@ -265,6 +269,7 @@ class InsertionDecoding(EditDecoding):
     def step(self, state: EditState) -> EditState:
         config, lengths = self.config, self.is_token(state.tokens).sum(dim=1)
         is_gap = self.find_gaps(state.tokens, state.phrase, state.is_open)
+        # the state at a token is that of the gap after it; the last token has none
         states = self.model.gap_states(self.see(state, state.tokens), self.is_token(state.tokens))[:, :-1]
         logits = self.model.project_vocabulary(states[is_gap]).float()
         logits[:, config.pad_token_id] -= self.settings.empty_gap_penalty
@@ -288,6 +293,7 @@ class InsertionDecoding(EditDecoding):
 
     def choose(self, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Words (M,), or padding for nothing, and their log-probabilities (M,)."""
+        # padding is suppressed everywhere else; here it is the sign for nothing
         suppressed = [each for each in self.model.suppressed_token_ids() if each != self.config.pad_token_id]
         return choose_tokens(
             logits,

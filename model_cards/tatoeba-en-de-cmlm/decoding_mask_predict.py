@@ -104,6 +104,7 @@ def init_mask_predict(
         bos_token_id, eos_token_id, pad_token_id, mask_token_id (`int`): ids of the template's tokens.
     """
     column = torch.arange(lengths.max().item(), device=lengths.device).unsqueeze(0)
+    # lengths count `<s>` and `</s>`: column of `</s>`
     last = lengths.unsqueeze(1) - 1
     tokens = torch.full((lengths.shape[0], column.shape[1]), pad_token_id, device=lengths.device)
     is_content = (column > 0) & (column < last)
@@ -174,6 +175,7 @@ class MaskPredict(GridStrategy):
         fewest = fewest_positions(request, sources.num_sentences, self.config, sources.hidden.device)
         if request.target_lengths is not None:
             return self._given_lengths(sources, request.target_lengths, fewest), None
+        # class c is c tokens, so that the highest class is one below their number
         longest = min(self.config.max_position_embeddings, self.config.max_target_length - 1)
         if fewest is not None and int(fewest.max()) > longest:
             raise ValueError(
@@ -189,6 +191,7 @@ class MaskPredict(GridStrategy):
         if fewest is not None:
             lengths = torch.maximum(lengths, fewest.unsqueeze(1))
         weight = self.settings.length_score_weight
+        # of the length that is decoded: clamped candidates have the probability of what they were clamped to
         return lengths, weight * logits.float().log_softmax(dim=-1).gather(1, lengths) if weight else None
 
     def _given_lengths(
@@ -212,6 +215,7 @@ class MaskPredict(GridStrategy):
                 f"target_lengths must be between 1 and {longest - 2} content tokens, got "
                 f"{int(target_lengths.min())} to {int(target_lengths.max())}."
             )
+        # the model counts `<s>` and `</s>`, callers do not
         lengths = target_lengths.long() + 2
         if fewest is not None and bool((lengths < fewest).any()):
             row = int((lengths < fewest).long().argmax())
@@ -235,6 +239,7 @@ class MaskPredict(GridStrategy):
 
     def step(self, state: GridState) -> GridState:
         logits = self.compute_logits(state)
+        # later passes find the phrases in place, as context
         if self.phrases is not None and state.num_passes == 0:
             state, logits = place_phrases(state, logits, self.phrases)
         return self.advance(state, logits)
@@ -255,6 +260,7 @@ class MaskPredict(GridStrategy):
         """
         output, pad, empty = super().finish(state, history), self.config.pad_token_id, self.config.empty_token_id
         if empty is not None and self.settings.collapse_repeats:
+            # after collapsing, not before: an empty token between two equal ones keeps both
             output.sequences = trim_padding(drop_tokens(output.sequences, empty, pad), pad)
         return output
 

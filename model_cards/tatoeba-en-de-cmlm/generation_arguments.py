@@ -65,6 +65,7 @@ def drop_neutral(arguments: dict[str, Any]) -> dict[str, Any]:
     """
     kept = {}
     for name, value in arguments.items():
+        # `None` is transformers' "not given"
         if name in TRAINER_ARGUMENTS or (name in NEUTRAL and value is None):
             continue
         if name not in NEUTRAL:
@@ -97,6 +98,7 @@ def check_length_limits(limits: dict[str, Any], width: int) -> None:
     Raises:
         ValueError: the length is decided before the first pass, so that nothing can be cut off.
     """
+    # `<s>` is what decoding starts from, and not new
     sizes = {"max_length": width, "min_length": width, "max_new_tokens": width - 1, "min_new_tokens": width - 1}
     for name, limit in limits.items():
         if limit is None:

@@ -50,6 +50,7 @@ def remaining_teacher_masks(num_masked: torch.Tensor, num_passes: int, num_itera
         num_passes (`int`): passes done, 1 … num_iterations.
         num_iterations (`int`): teacher passes n in all.
     """
+    # not the same as ⌊u (n − s) / n⌋: the floor is on what is revealed, and the rest rounds up
     return num_masked - num_masked * num_passes // num_iterations
 
 
@@ -68,7 +69,9 @@ def select_lowest(scores: torch.Tensor, is_eligible: torch.Tensor, num_selected:
     highest = float("inf") if scores.is_floating_point() else torch.iinfo(scores.dtype).max
     order = scores.masked_fill(~is_eligible, highest).argsort(dim=1, stable=True)
     rank = torch.arange(order.shape[1], device=order.device).expand_as(order)
+    # the inverse permutation: rank of each position instead of position of each rank
     ranks = torch.empty_like(order).scatter_(1, order, rank)
+    # more may be asked for than is eligible; what is not eligible is never taken
     return (ranks < num_selected.unsqueeze(1)) & is_eligible
 
 
@@ -172,5 +175,6 @@ def drop_tokens(token_ids: torch.Tensor, dropped_id: int, pad_token_id: int) -> 
 
 
 def _close_gaps(token_ids: torch.Tensor, keep: torch.Tensor, pad_token_id: int) -> torch.Tensor:
+    # False sorts before True, and a stable sort keeps the order of what stays
     order = (~keep).long().argsort(dim=1, stable=True)
     return token_ids.masked_fill(~keep, pad_token_id).gather(1, order)

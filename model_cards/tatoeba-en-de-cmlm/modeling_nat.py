@@ -73,6 +73,7 @@ def position_ids_from_mask(attention_mask: torch.Tensor) -> torch.Tensor:
         `torch.LongTensor` of shape `(B, L)`.
     """
     is_token = attention_mask.ne(0).long()
+    # row 0 is never used and row 1 is padding's, as in fairseq's table
     return is_token.cumsum(dim=1) * is_token + 1
 
 
@@ -84,6 +85,7 @@ def show_all_of_empty_rows(attention_mask: torch.Tensor) -> torch.Tensor:
     it attends to all.
     """
     is_token = attention_mask.ne(0)
+    # never all False: a softmax over nothing is NaN in some backends
     return is_token | ~is_token.any(dim=1, keepdim=True)
 
 
@@ -112,6 +114,7 @@ def join_rows(states: torch.Tensor, num_sources: int) -> torch.Tensor:
             f"{num_rows} targets do not divide among {num_sources} sources. Give every source the same number of "
             "targets, one after the other."
         )
+    # a view: adjacent rows are adjacent in memory
     return states.reshape(num_sources, -1, width)
 
 
@@ -154,6 +157,7 @@ class NATAttention(nn.Module):
         self.head_dim = config.d_model // num_heads
         self.scaling = self.head_dim**-0.5
         self.dropout = config.attention_dropout
+        # read by transformers' backends where there is no mask
         self.is_causal = False
         self.k_proj = nn.Linear(config.d_model, config.d_model)
         self.v_proj = nn.Linear(config.d_model, config.d_model)
@@ -180,6 +184,7 @@ class NATAttention(nn.Module):
         Rows may share `key_values` (B, H, S, D/H); mask and weights are then those of [`join_rows`], (B, …, K·T, S).
         """
         key, value = self.project_key_values(hidden_states) if key_values is None else key_values
+        # in self-attention there are as many keys as rows, and nothing is joined
         query = self.split_heads(join_rows(self.q_proj(hidden_states), key.shape[0]))
         attention: Callable = ALL_ATTENTION_FUNCTIONS.get_interface(
             self.config._attn_implementation, eager_attention_forward
@@ -194,6 +199,7 @@ class NATAttention(nn.Module):
             scaling=self.scaling,
             **kwargs,
         )
+        # the reshape also undoes `join_rows`
         return self.out_proj(output.reshape(hidden_states.shape)), weights
 
 
@@ -258,12 +264,31 @@ class NATDecoderLayer(GradientCheckpointingLayer, PostNormSublayers):
         **kwargs,
     ) -> torch.Tensor:
         attended, _ = self.self_attn(hidden_states, attention_mask, **kwargs)
-        hidden_states = self.residual(attended, hidden_states, self.self_attn_layer_norm)
+        return self.read_source(
+            self.residual(attended, hidden_states, self.self_attn_layer_norm),
+            encoder_hidden_states,
+            encoder_attention_mask,
+            cross_key_values,
+            output_positions,
+            **kwargs,
+        )
+
+    def read_source(
+        self,
+        hidden_states: torch.Tensor,
+        encoder_hidden_states: torch.Tensor,
+        encoder_attention_mask: torch.Tensor | None,
+        cross_key_values: KeyValues | None,
+        output_positions: torch.Tensor | None,
+        **kwargs,
+    ) -> torch.Tensor:
+        """What follows self-attention: cross-attention and the feed-forward sublayer."""
         if cross_key_values is None:
             cross_key_values = self.encoder_attn.project_key_values(encoder_hidden_states)
         attended, _ = self.encoder_attn(hidden_states, encoder_attention_mask, cross_key_values, **kwargs)
         hidden_states = self.residual(attended, hidden_states, self.encoder_attn_layer_norm)
         if output_positions is not None:
+            # the feed-forward is most of a layer's work: only where somebody reads the result
             hidden_states = hidden_states[output_positions]
         return self.feed_forward(hidden_states)
 
@@ -295,6 +320,7 @@ class NATEmbeddedStack(NATPreTrainedModel):
 
     def __init__(self, config: NATConfig):
         super().__init__(config)
+        # in the embedding and not after it, so that `inputs_embeds` are scaled already
         scale = config.d_model**0.5 if config.scale_embedding else 1.0
         self.embed_tokens: nn.Module = NATScaledEmbedding(
             config.vocab_size, config.d_model, config.pad_token_id, scale
@@ -334,6 +360,7 @@ class NATEmbeddedStack(NATPreTrainedModel):
     ) -> torch.Tensor:
         """Scaled token embedding and learned position combined, with dropout: (B, L, D)."""
         limit = self.config.max_position_embeddings
+        # the width first: it costs no transfer from the device, and is nearly always enough
         if token_mask.shape[1] > limit and int(token_mask.ne(0).sum(dim=1).max()) > limit:
             raise ValueError(
                 f"A sequence of {int(token_mask.ne(0).sum(dim=1).max())} tokens does not fit the position table of "
@@ -461,6 +488,7 @@ class NATDecoder(NATEmbeddedStack):
             encoder_attention_mask = show_all_of_empty_rows(encoder_attention_mask)
         cross_mask = create_bidirectional_mask(
             config=self.config,
+            # only its shape is read: K·T queries per source
             inputs_embeds=join_rows(hidden_states, encoder_hidden_states.shape[0]),
             attention_mask=encoder_attention_mask,
             encoder_hidden_states=encoder_hidden_states,
@@ -474,6 +502,7 @@ class NATDecoder(NATEmbeddedStack):
                 *context,
                 encoder_attention_mask=cross_mask,
                 cross_key_values=None if cross_key_values is None else cross_key_values[index],
+                # earlier layers need all positions, as keys of the next one
                 output_positions=output_positions if layer is self.layers[-1] else None,
                 **self_masks,
                 **kwargs,
@@ -500,6 +529,7 @@ class NATModel(NATPreTrainedModel):
             self.encoder = self.encoder_class(config)
         else:
             self.encoder = NATPretrainedEncoder(config)
+            # an attribute of this object: the class keeps the keys of models whose encoder is their own
             self._tied_weights_keys = {"decoder.embed_tokens.weight": "shared.weight"}
         self.decoder = self.decoder_class(config)
         self.post_init()
@@ -574,6 +604,7 @@ class NATModel(NATPreTrainedModel):
                 "decoder_input_ids is missing. Pass the target with masked positions (it is not shifted), or call "
                 "generate() to translate."
             )
+        # here and not in the encoder alone, because cross-attention needs the same mask
         if attention_mask is None and input_ids is not None:
             attention_mask = input_ids.ne(self.config.pad_token_id)
         encoder_outputs = self.encode(input_ids, attention_mask, encoder_outputs, inputs_embeds, **kwargs)

@@ -68,6 +68,7 @@ class NATPretrainedEncoder(nn.Module):
 
     def position_ids(self, attention_mask: torch.Tensor) -> torch.Tensor:
         """Position of each token of a mask (B, S) as the encoder counts; padding has that of a neighbour."""
+        # the count of tokens so far, from 0; padding before the first token would have −1
         return (attention_mask.ne(0).long().cumsum(dim=1) - 1).clamp(min=0) + self.first_position
 
     def forward(

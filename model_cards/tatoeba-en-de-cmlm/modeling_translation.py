@@ -44,6 +44,7 @@ def project_in_parts(head: nn.Linear, hidden_states: torch.Tensor) -> torch.Tens
     )
     if not is_faster:
         return head(hidden_states)
+    # parts of the weight are views: nothing is copied but the logits
     return torch.cat([nn.functional.linear(hidden_states, part) for part in head.weight.split(_PART_SIZE)], dim=-1)
 
 
@@ -77,6 +78,7 @@ class NATForConditionalGeneration(NATPreTrainedModel, NATGenerationMixin):
         self.lm_head = nn.Linear(config.d_model, config.vocab_size, bias=False)
         self.add_heads(config)
         self.post_init()
+        # in place of the one that transformers made, which has no fields of ours
         self.generation_config = default_generation_config(config)
 
     def add_heads(self, config: Any) -> None:

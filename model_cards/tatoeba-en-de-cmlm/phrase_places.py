@@ -22,16 +22,19 @@ def find_places(gains: Sequence[Sequence[float]], lengths: Sequence[int], num_po
     # best[subset]: the greatest sum with the phrases of `subset` placed before the current position, and where.
     best: list[dict[int, tuple[float, tuple[tuple[int, int], ...]]]] = [{0: (0.0, ())}]
     for end in range(1, num_positions + 1):
+        # nothing ends here: all that was placed before stays possible
         current = dict(best[-1])
         for index, length in enumerate(lengths):
             start = end - length
             if start < 0:
                 continue
             for subset, (total, places) in best[start].items():
+                # subsets as bits; at most 2⁸ of them
                 key, candidate = subset | 1 << index, total + gains[index][start]
                 if key != subset and (key not in current or candidate > current[key][0]):
                     current[key] = candidate, (*places, (index, start))
         best.append(current)
+    # of all phrases, back in the order they were given in
     return [start for _, start in sorted(best[-1][2 ** len(lengths) - 1][1])]
 
 

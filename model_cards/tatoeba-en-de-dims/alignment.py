@@ -51,6 +51,7 @@ def lengths_from_mask(is_real: torch.Tensor) -> torch.Tensor:
         ValueError: where a real position follows padding.
     """
     is_real = is_real.bool()
+    # one comparison of neighbours finds a real position after padding anywhere
     if (is_real[:, 1:] & ~is_real[:, :-1]).any():
         raise ValueError("the mask has real positions after padding. Alignments need padding on the right.")
     return is_real.sum(dim=1)
@@ -69,6 +70,7 @@ def required_frames(targets: torch.Tensor, target_lengths: torch.Tensor) -> torc
     Returns:
         `torch.LongTensor` of shape `(B,)`. A sentence of fewer frames has no path.
     """
+    # each repeat costs one frame more, for the blank that keeps it from collapsing
     return target_lengths + _find_repeats(targets, find_real(target_lengths, targets.shape[1])).sum(dim=1)
 
 
@@ -119,6 +121,7 @@ def constrained_ctc_nll(
     _check_inputs(log_probs, targets, frame_lengths, target_lengths, blank_token_id, force_emits)
     lattice = _build_lattice(log_probs, targets, frame_lengths, target_lengths, blank_token_id, force_emits)
     nll = -_LogLikelihood.apply(*lattice, frame_lengths, target_lengths)
+    # after the function, whose backward pass then meets a gradient of exactly 0 for these sentences
     return nll.masked_fill(nll == float("inf"), 0.0) if zero_infinity else nll
 
 
@@ -157,6 +160,7 @@ def best_alignment(
     )
     scores = _scan(emissions.masked_fill_(is_closed, float("-inf")), is_repeat, torch.maximum)
     end_token, end_blank = _end_scores(scores, frame_lengths, target_lengths)
+    # >= and not >: of equal ends the reference takes the token
     end_states = 2 * target_lengths - (end_token >= end_blank).long()
     states = _trace_back(_find_moves(scores, is_repeat), end_states, frame_lengths)
     best = torch.maximum(end_token, end_blank)
@@ -227,7 +231,9 @@ def collapse_alignment(
         `torch.LongTensor` of shape `(B, A)`, right-padded, and the number of tokens of each row, of shape `(B,)`.
     """
     is_kept = find_real(frame_lengths, token_ids.shape[1]) & (token_ids != blank_token_id)
+    # neighbours are compared before blanks go: a blank between two equal tokens keeps both
     is_kept[:, 1:] &= token_ids[:, 1:] != token_ids[:, :-1]
+    # False sorts before True, and a stable sort keeps the order of what stays
     order = (~is_kept).long().argsort(dim=1, stable=True)
     return token_ids.masked_fill(~is_kept, pad_token_id).gather(1, order), is_kept.sum(dim=1)
 
@@ -263,6 +269,7 @@ def prefix_beam_search(
         ValueError: for a wrong shape, a blank outside the vocabulary, a beam below 1 or log-probabilities of NaN.
     """
     _check_beam(log_probs, blank_token_id, beam_size)
+    # a prefix is a sum over thousands of alignments: rounding in single precision may reorder close hypotheses
     frames = log_probs.double()
     # Exact: of a prefix's K best new children, the better ones of the same frame are at most K that are in the beam
     # already and its last token, which adds less. No token beyond these can be among the K best.
@@ -284,6 +291,7 @@ def _find_repeats(targets: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor
 def _emitted_tokens(states: torch.Tensor, targets: torch.Tensor, blank_token_id: int) -> torch.Tensor:
     """(B, A) states -> (B, A) tokens; blank where there is no state."""
     labels = targets.new_full((targets.shape[0], 2 * targets.shape[1] + 1), blank_token_id)
+    # blanks at even states, tokens at odd ones
     labels[:, 1::2] = targets
     return labels.gather(1, states.clamp(min=0))  # state 0 is a blank
 
@@ -337,6 +345,7 @@ def _find_closed_states(
     if force_emits is None:
         return is_closed
     state = torch.arange(2 * is_token.shape[1] + 1, device=is_token.device)
+    # numbers of the states in the lattice's own order: tokens first
     state = torch.cat([state[1::2], state[0::2]]).unsqueeze(1)
     forced = force_emits.T.unsqueeze(1)
     return is_closed | ((forced >= 0) & (forced != state))
@@ -397,8 +406,10 @@ class _LogLikelihood(torch.autograd.Function):
         # Taking out each frame's highest log-probability keeps α small, and rounding errors with it.
         peaks = emissions.amax(dim=1, keepdim=True)
         peaks.masked_fill_(peaks == float("-inf"), 0.0)
+        # the copy of `masked_fill` above is ours, so that in place is safe
         emissions -= peaks
         rows, repeats, mirror = emissions, is_repeat, None
+        # without a gradient, half of the work: α alone gives the likelihood
         if ctx.needs_input_grad[0]:
             mirror = _mirror_index(emissions, frame_lengths, target_lengths)
             rows = torch.cat([emissions, emissions.take(mirror)], dim=2)
@@ -409,6 +420,7 @@ class _LogLikelihood(torch.autograd.Function):
         if mirror is not None:
             is_possible = log_likelihood != float("-inf")
             ctx.save_for_backward(_state_posteriors(scores, emissions, mirror, is_possible), is_possible)
+        # every path passes every frame once, so that all peaks go back into every likelihood
         return log_likelihood + peaks.sum(dim=(0, 1))
 
     @staticmethod
@@ -426,6 +438,7 @@ def _state_posteriors(
     num_rows = emissions.shape[2]
     is_closed = emissions == float("-inf")
     # α and β both hold the frame's own log-probability: taken from one of them first, so that the sum cannot overflow.
+    # the mirror of the mirrored scan puts β at the places of α
     gamma = scores[1:, 1:, num_rows:].take(mirror)
     gamma -= emissions
     gamma += scores[1:, 1:, :num_rows]
@@ -445,6 +458,7 @@ def _mirror_index(emissions: torch.Tensor, frame_lengths: torch.Tensor, target_l
     position = torch.arange(max(num_frames, num_tokens + 1), device=emissions.device).unsqueeze(1)
     frames = (frame_lengths - 1 - position[:num_frames]).clamp(min=0)
     tokens = (target_lengths - 1 - position[:num_tokens]).clamp(min=0)
+    # there is one blank more than tokens: the image of blank 0 is blank T
     blanks = (target_lengths - position[: num_tokens + 1]).clamp(min=0) + num_tokens
     states = torch.cat([tokens, blanks])
     return (frames.unsqueeze(1) * num_states + states) * num_rows + torch.arange(num_rows, device=emissions.device)
@@ -454,6 +468,7 @@ def _mirror_repeats(is_repeat: torch.Tensor, target_lengths: torch.Tensor) -> to
     """(T, B): `is_repeat` of the targets read from the right."""
     num_tokens = len(is_repeat)
     position = torch.arange(num_tokens, device=is_repeat.device).unsqueeze(1)
+    # tokens i − 1 and i stand at T − i and T − 1 − i from the right: there the former is the later one, with the flag
     index = target_lengths - position
     return is_repeat.gather(0, index.clamp(0, max(num_tokens - 1, 0))) & (position > 0) & (index > 0)
 
@@ -467,9 +482,12 @@ def _find_moves(scores: torch.Tensor, is_repeat: torch.Tensor) -> torch.Tensor:
         scores[:-1, num_tokens + 1 :],
     )
     left_blanks = blanks[:, :-1]
+    # between equal tokens a path must pass the blank
     left_tokens = before[:, :-1].masked_fill(is_repeat, float("-inf"))
     moves = torch.zeros_like(scores[1:, 1:], dtype=torch.int8)
+    # < leaves a tie with the state itself, the reference's preference
     moves[:, 0::2] = blanks < before
+    # >= prefers the nearer state in a tie
     moves[:, 1::2] = torch.where(left_blanks >= left_tokens, 1, 2)
     moves[:, 1::2].masked_fill_(tokens >= torch.maximum(left_blanks, left_tokens), 0)
     return moves
@@ -482,6 +500,7 @@ def _trace_back(moves: torch.Tensor, end_states: torch.Tensor, frame_lengths: to
     for frame in range(len(moves) - 1, -1, -1):
         states[frame] = state
         move = moves[frame].gather(0, state.clamp(min=0).unsqueeze(0)).squeeze(0)
+        # in padding the path waits at its end
         state = torch.where(frame < frame_lengths, state - move, state)
     return states.T
 
@@ -506,17 +525,23 @@ class _PrefixBeam:
     def advance(self, frame: torch.Tensor, candidates: torch.Tensor, blank_token_id: int) -> None:
         """One frame (V,): prefixes stay or grow by one of `candidates`, and the best go on."""
         parents, last = torch.tensor([self._parents[prefix] for prefix in self._prefixes]).unbind(dim=1)
+        # P_b + P_nb of each prefix
         total = torch.logaddexp(self._blank, self._token)
+        # the blank may follow either ending and changes nothing of the prefix
         blank = total + frame[blank_token_id]
+        # its last token again collapses into it; the empty prefix (last = −1) has none
         token = torch.where(last >= 0, self._token + frame[last.clamp(min=0)], float("-inf"))
         is_repeat = candidates == last.unsqueeze(1)
+        # the same token grows a prefix only from behind a blank, else it would collapse
         grown = torch.where(is_repeat, self._blank.unsqueeze(1), total.unsqueeze(1)) + frame[candidates]
         grown.masked_fill_(candidates == blank_token_id, float("-inf"))
         # What grows to a prefix of the beam is added there, from whatever token, and is no prefix of its own.
         prefixes = torch.tensor(self._prefixes)
         is_parent = parents.unsqueeze(1) == prefixes  # [j, k]: prefix k is prefix j without its last token
+        # [j, k]: j's last token repeats k's, so that only the paths of k that end in a blank grow to j
         from_blank = last.unsqueeze(1) == last
         source = torch.where(from_blank, self._blank, total).masked_fill(~is_parent, float("-inf"))
+        # at most one prefix of the beam is the parent: the maximum picks it out of -inf
         token = torch.logaddexp(token, source.amax(dim=1) + frame[last.clamp(min=0)])
         is_known = (is_parent.unsqueeze(2) & (last.view(-1, 1, 1) == candidates)).any(dim=0)
         self._keep_best(blank, token, grown.masked_fill_(is_known, float("-inf")), candidates)
@@ -528,6 +553,7 @@ class _PrefixBeam:
         best, order = scores.topk(min(self.beam_size, len(scores)))
         order = order[best > float("-inf")]
         impossible = torch.full_like(grown.flatten(), float("-inf"))
+        # a prefix that has just grown ends in its token, never in a blank
         self._blank = torch.cat([blank, impossible])[order]
         self._token = torch.cat([token, grown.flatten()])[order]
         self._prefixes = [self._find_prefix(place, candidates) for place in order.tolist()]
@@ -537,6 +563,7 @@ class _PrefixBeam:
         if place < len(self._prefixes):
             return self._prefixes[place]
         row, column = divmod(place - len(self._prefixes), len(candidates))
+        # numbered by (parent, token): however it arises again, it is the same prefix
         branch = self._prefixes[row], int(candidates[column])
         if branch not in self._children:
             self._children[branch] = len(self._parents)
@@ -550,6 +577,7 @@ class _PrefixBeam:
 
     def _spell(self, prefix: int) -> list[int]:
         tokens = []
+        # 0 is the empty prefix, the root
         while prefix:
             prefix, token = self._parents[prefix]
             tokens.append(token)
@@ -579,6 +607,7 @@ def _check_inputs(
         **_find_wrong_targets(targets, target_lengths, is_token, blank_token_id, vocab_size),
     }
     if force_emits is not None:
+        # states 0 … 2T of a sentence's own target, not of the padded width
         is_wrong = (force_emits > 2 * target_lengths.unsqueeze(1)) & find_real(frame_lengths, num_frames)
         wrong["force_emits names states above 2 · target_lengths. Take the states of the same target."] = is_wrong
     refuse(wrong)

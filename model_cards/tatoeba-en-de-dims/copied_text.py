@@ -67,6 +67,7 @@ def show_copied(translation: str, copied: Sequence[str]) -> str:
     waiting = list(enumerate(copied))
 
     def show(match: re.Match[str]) -> str:
+        # the first that waits: after the last placeholder they begin again, and one sign stands for several
         for position, (index, original) in enumerate(waiting):
             if _sign(index) == match[0]:
                 del waiting[position]
@@ -74,6 +75,7 @@ def show_copied(translation: str, copied: Sequence[str]) -> str:
         return ""
 
     shown = re.sub(f"[{PLACEHOLDERS}]", show, translation)
+    # never lost: a link at the end is better than none
     return " ".join([*shown.split(), *(original for _, original in waiting)])
 
 

@@ -78,10 +78,12 @@ def crf_viterbi(emissions: torch.Tensor, transitions: torch.Tensor, lengths: tor
     scores = emissions[:, 0]
     # A padded step goes from each candidate to itself, so that every sentence ends at the last position.
     for position in range(1, width):
+        # `max` names the first of equal maxima, the rule of the docstring
         entered, origin = (scores.unsqueeze(2) + steps[:, position - 1]).max(dim=1)
         is_real = (position < lengths).unsqueeze(1)
         scores = torch.where(is_real, entered + emissions[:, position], scores)
         origins.append(torch.where(is_real, origin, torch.arange(origin.shape[1], device=origin.device)))
+    # of every sentence, since padded steps carried its best score to the end
     best[:, -1] = scores.argmax(dim=1)
     for position in range(width - 2, -1, -1):
         best[:, position] = origins[position][row, best[:, position + 1]]
@@ -131,6 +133,7 @@ class _NegativeLogLikelihood(torch.autograd.Function):
         target = target_candidates.masked_fill(~is_real, 0)
         nodes, edges, log_partition = _find_marginals(emissions, transitions, lengths)
         score = _score_target(emissions, transitions, target, lengths)
+        # log Z is -inf too where no sequence is possible, and the difference would be NaN
         nll = torch.where(score == float("-inf"), float("inf"), log_partition - score)
         _subtract_target(nodes, edges, target, is_real)
         ctx.save_for_backward(nodes, edges, nll)
@@ -178,6 +181,7 @@ def _find_marginals(
         left = ((beta[-1] + emissions[:, step + 1]).unsqueeze(1) + transitions[:, step]).logsumexp(dim=2)
         beta.append(torch.where(is_real[:, step + 1, None], left, beta[-1]))
     forward, backward = torch.stack(alpha, dim=1), torch.stack(beta[::-1], dim=1)
+    # a sentence without positions has one sequence, the empty one, of score 0
     log_partition = alpha[-1].logsumexp(dim=1).masked_fill(lengths == 0, 0.0)
     # A step's own transition and both ends; normalised by log Z.
     ahead = (backward + emissions)[:, 1:].unsqueeze(2) - log_partition.view(-1, 1, 1, 1)

@@ -111,6 +111,7 @@ class AlignedDecoding(DecodingStrategy[AlignedState]):
 
     def record(self, state: AlignedState) -> DecodingStep:
         assert state.tokens is not None and state.log_probs is not None
+        # 0 is the score of what was not predicted: ends and padding
         return DecodingStep(state.tokens, state.log_probs, torch.where(state.log_probs != 0, REVEALED, 0))
 
     def finish(self, state: AlignedState, history: list[DecodingStep]) -> NATGenerateOutput:

@@ -52,6 +52,7 @@ def fewest_positions(
         )
     _check_ids(forced[is_forced].tolist(), "forced_tokens", config)
     columns = torch.arange(forced.shape[1], device=device)
+    # the last forced column, + 1 for its index, + 1 for `</s>`; 2 where nothing is forced
     return (columns * is_forced).amax(dim=1) + 2
 
 
@@ -86,6 +87,7 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
 def apply_forced_tokens(state: AnyState, forced_tokens: torch.Tensor) -> AnyState:
     """Templates (R, T) with the tokens that each sentence's K candidates must have; those are no content any more."""
     forced = torch.as_tensor(forced_tokens, device=state.tokens.device)
+    # columns beyond the longest candidate are free: lengths were made to hold what is forced
     forced = forced.repeat_interleave(len(state.tokens) // len(forced), dim=0)[:, : state.tokens.shape[1]]
     forced = torch.nn.functional.pad(forced, (0, state.tokens.shape[1] - forced.shape[1]), value=FREE)
     return fix_positions(state, _find_forced(forced), forced)
@@ -96,6 +98,7 @@ def fix_positions(state: AnyState, is_forced: torch.Tensor, tokens: torch.Tensor
     filled = torch.where(is_forced, tokens, state.tokens)
     best = state.best
     if best is not None:
+        # in the first place of the list, which is taken outside of the content
         first = torch.where(is_forced, tokens, best.tokens[..., 0])
         best = replace(best, tokens=torch.cat([first.unsqueeze(-1), best.tokens[..., 1:]], dim=-1))
     return replace(
@@ -147,6 +150,7 @@ def best_places(log_probs: torch.Tensor, phrases: Sequence[Sequence[int]]) -> li
     Returns:
         `list[int]`: position of each phrase's first token.
     """
+    # relative to what the position would have written: a certain position is expensive, an open one cheap
     loss = (log_probs - log_probs.amax(dim=-1, keepdim=True)).cpu()
     gains = [_gains(loss, phrase) for phrase in phrases]
     return find_places(gains, list(map(len, phrases)), len(loss))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from .decoding_grid import GridState, apply_pass
+from .decoding_grid import GridState, GridStrategy
 from .decoding_mask_predict import MaskPredict
 from .decoding_strategy import DecodingRequest, EncodedSources
 from .masking import rank_by_score, see_surer
@@ -54,14 +54,9 @@ class EasyFirst(MaskPredict):
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
     ) -> GridState:
-        after = apply_pass(
-            state,
-            is_updated,
-            predictions,
-            log_probs,
-            lambda scores, num_passes: torch.zeros_like(is_updated),
-            mask_token_id=self.config.mask_token_id,
-        )
+        # no position is masked again: later passes predict all of them anew
+        after = GridStrategy.reveal(self, state, is_updated, predictions, log_probs)
+        # ranked once, by the first pass
         if state.num_passes or not isinstance(after, EasyFirstState):
             return after
         return replace(after, ranks=rank_by_score(after.scores, after.is_content))

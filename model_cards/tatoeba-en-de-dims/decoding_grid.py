@@ -93,6 +93,7 @@ class BestTokens:
     @classmethod
     def of(cls, logits: torch.Tensor, count: int) -> BestTokens:
         """Of logits (M, V): (M, C), filled up with impossible ones where V < C."""
+        # normalised over all V, not over the C that are kept
         log_probs, tokens = logits.log_softmax(dim=-1).topk(min(count, logits.shape[-1]), dim=-1)
         missing = (0, count - tokens.shape[-1])
         return cls(
@@ -101,6 +102,7 @@ class BestTokens:
 
     def update(self, is_updated: torch.Tensor, new: BestTokens) -> BestTokens:
         """With the `new` ones (M, C) at the M updated positions (R, T)."""
+        # states are frozen: whoever kept the last one must not see it change
         tokens, log_probs = self.tokens.clone(), self.log_probs.clone()
         tokens[is_updated], log_probs[is_updated] = new.tokens, new.log_probs
         return BestTokens(tokens, log_probs)
@@ -168,6 +170,7 @@ def start_decoding(tokens: torch.Tensor, is_content: torch.Tensor, num_iteration
     """The state before the first pass over templates (R, T) whose content positions are all masks."""
     return DecodingState(
         tokens=tokens,
+        # masks for now: the first pass predicts every content position
         hypotheses=tokens,
         scores=torch.zeros(tokens.shape, device=tokens.device),
         is_content=is_content,
@@ -191,10 +194,12 @@ def apply_pass(
     Writes the predictions of one pass, then masks what `select_masks(scores, num_passes)` (R, T) chooses; what every
     strategy shares. The other arguments are those of [`step_mask_predict`].
     """
+    # `masked_scatter` fills in row-major order, that of packed predictions
     hypotheses = state.hypotheses.masked_scatter(is_updated, predictions)
     scores = state.scores.masked_scatter(is_updated, log_probs)
     num_passes = state.num_passes + 1
     is_masked = select_masks(scores, num_passes)
+    # masked wins: what a pass predicted and masked again was not revealed
     what_happened = torch.where(is_masked, REMASKED, torch.where(is_updated, REVEALED, KEPT))
     return replace(
         state,
@@ -224,15 +229,17 @@ def find_open_sentences(
     """
     is_open = is_updated.any(dim=1)
     if before is not None:
+        # an input without masks that reproduced itself is a fixed point
         is_open &= (before.is_masked | (before.tokens != after.tokens)).any(dim=1)
+    # a sentence goes on as a whole: its candidates share the source's row
     return is_open.view(-1, num_candidates).any(dim=1)
 
 
 class GridStrategy(DecodingStrategy[GridState]):
     """
     Candidates on a grid (R, T) that decoder passes fill. A strategy on a grid says how long its candidates are
-    (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked (`reveal`), and, where
-    that is not the same, what sequences the grid stands for (`read_out`).
+    (`candidate_lengths`), what its templates are (`make_templates`), what a pass leaves masked if anything (`reveal`),
+    and, where that is not the same, what sequences the grid stands for (`read_out`).
     """
 
     # How many of the likeliest tokens of each position the state keeps; 1 is what the hypotheses are.
@@ -255,8 +262,17 @@ class GridStrategy(DecodingStrategy[GridState]):
         predictions: torch.Tensor,
         log_probs: torch.Tensor,
     ) -> GridState:
-        """State after a pass that predicted M positions; arguments as `step_mask_predict`."""
-        raise NotImplementedError(f"{type(self).__name__} does not say what a pass reveals.")
+        """
+        State after a pass that predicted M positions; arguments as `step_mask_predict`. Here nothing is masked again.
+        """
+        return apply_pass(
+            state,
+            is_updated,
+            predictions,
+            log_probs,
+            lambda scores, num_passes: torch.zeros_like(is_updated),
+            mask_token_id=self.config.mask_token_id,
+        )
 
     def read_out(self, hypotheses: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
         """Sequences `<s> … </s>` (R, T) that grid rows (R, T) of `lengths` (R,) stand for; here the same."""
@@ -277,6 +293,7 @@ class GridStrategy(DecodingStrategy[GridState]):
         if self.num_best > 1:
             template = replace(template, best=BestTokens.certain(template.tokens, self.num_best))
         grid = Grid(lengths, whole, bonus)
+        # `plan` says what the first pass updates; the mask given here only fills the field
         return self.plan(GridState(**vars(template), grid=grid, inputs=whole, is_updated=template.is_masked), None)
 
     def step(self, state: GridState) -> GridState:
@@ -339,6 +356,7 @@ class GridStrategy(DecodingStrategy[GridState]):
         if num_open == 0:
             return replace(state, is_updated=is_updated, is_settled=True)
         if num_open < inputs.sources.num_sentences:
+            # `rows` are those of the whole state, so that the selection is always of the whole batch
             inputs = state.grid.whole.select(is_open.nonzero().squeeze(1))
         return replace(state, is_updated=is_updated, inputs=inputs)
 
@@ -358,11 +376,13 @@ class GridStrategy(DecodingStrategy[GridState]):
         """Ranks the candidates, collapses repeats where asked, trims padding that no row needs."""
         settings, lengths = self.settings, state.grid.lengths
         tokens, token_scores = self.settle(state)
+        # specials score 0 and are counted: Σ log p / (N + 2)
         scores = state.scores.sum(dim=1) / lengths.flatten()
         if state.grid.bonus is not None:
             scores = scores + state.grid.bonus.flatten()
         order = rank_candidates(scores, lengths.shape[1])
         rows = order[:, : settings.num_return_sequences].flatten()
+        # of the winners: a longer candidate that lost leaves no padding behind
         width = cast(int, lengths.flatten()[rows].max().item())
         sequences = self.read_out(tokens[rows, :width], lengths.flatten()[rows])
         if settings.collapse_repeats:
@@ -388,6 +408,7 @@ class GridStrategy(DecodingStrategy[GridState]):
 
 def trim_padding(sequences: torch.Tensor, pad_token_id: int) -> torch.Tensor:
     """Right-padded sequences (R, T) up to the last token of the longest."""
+    # the running count peaks first at the last token; padding inside, which imported models may predict, stays
     width = (sequences != pad_token_id).long().cumsum(dim=1).argmax(dim=1).max().item() + 1
     return sequences[:, :width]
 

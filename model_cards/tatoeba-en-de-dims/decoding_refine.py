@@ -5,11 +5,7 @@
 Shapes: R rows, T positions, M updated positions.
 """
 
-from __future__ import annotations
-
-import torch
-
-from .decoding_grid import GridState, apply_pass
+from .decoding_grid import GridStrategy
 from .decoding_mask_predict import MaskPredict
 
 
@@ -19,17 +15,8 @@ class Refine(MaskPredict):
     until nothing changes. A sentence's score is that of its last pass.
     """
 
-    def reveal(
-        self, state: GridState, is_updated: torch.Tensor, predictions: torch.Tensor, log_probs: torch.Tensor
-    ) -> GridState:
-        return apply_pass(
-            state,
-            is_updated,
-            predictions,
-            log_probs,
-            lambda scores, num_passes: torch.zeros_like(is_updated),
-            mask_token_id=self.config.mask_token_id,
-        )
+    # not that of mask-predict, which masks the least confident again
+    reveal = GridStrategy.reveal
 
 
 __all__ = ["Refine"]

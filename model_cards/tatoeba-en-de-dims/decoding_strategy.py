@@ -335,6 +335,7 @@ def choose_tokens(
         chosen = logits.gather(1, tokens.unsqueeze(1)).squeeze(1)
     else:
         chosen, tokens = logits.max(dim=-1)
+    # the temperature shapes the sample alone, not the score that candidates are compared by
     return tokens, chosen - logits.logsumexp(dim=-1)
 
 
@@ -350,6 +351,7 @@ def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.Tensor:
     Returns:
         `torch.LongTensor` of shape `(B, K)`: row indices into the R candidates, best first.
     """
+    # stable: of equal scores the first, which is the shorter one, wins
     order = scores.view(-1, num_candidates).argsort(dim=1, descending=True, stable=True)
     return order + torch.arange(order.shape[0], device=order.device).unsqueeze(1) * num_candidates
 

@@ -77,6 +77,7 @@ def is_worded(text: str) -> bool:
 
 
 def _cut_plain(text: str, is_wrapped: bool) -> Iterator[tuple[str, bool]]:
+    # one for one, so that places in `flat` are places in `text`
     flat = re.sub(r"[\r\n]", " ", text) if is_wrapped else text
     end = 0
     for sentence in split_sentences(flat):

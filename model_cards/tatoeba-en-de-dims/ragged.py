@@ -24,6 +24,11 @@ def working_dtype(dtype: torch.dtype) -> torch.dtype:
     return torch.promote_types(dtype, torch.float32)
 
 
+def in_fp32(values: torch.Tensor) -> torch.Tensor:
+    """In fp32; fp64 stays."""
+    return values.to(working_dtype(values.dtype))
+
+
 def check_lengths_shape(name: str, lengths: torch.Tensor, batch: int) -> None:
     """Raises `ValueError` unless the argument `name` holds one length per sentence."""
     if lengths.shape != (batch,):

@@ -66,6 +66,7 @@ def split_sentences(text: str) -> list[str]:
     ```"""
     sentences, start = [], 0
     for end in _SENTENCE_END.finditer(text):
+        # `start` stays, so that the next end is that of both
         if not _is_abbreviated(text[start : end.end()]):
             sentences.append(text[start : end.end()].strip())
             start = end.end()
@@ -130,6 +131,7 @@ def prepare_sources(
     _check_texts(texts, name)
     texts, copied = _without_copied(texts, tokenizer)
     pieces, owners, left_out = [], [], {}
+    # what a text of characters that the tokenizer drops comes to
     nothing = _encode(tokenizer, [""])[0]
     for number, (text, ids) in enumerate(zip(texts, _encode(tokenizer, texts) if texts else [], strict=True)):
         if is_blank(text) or ids == nothing:
@@ -191,6 +193,7 @@ def _fitting_parts(text: str, tokenizer: Any, max_length: int) -> Iterator[str]:
             if _is_fitting(current + word, tokenizer, max_length):
                 current += word
                 continue
+            # the last part stays open: the next words may still fit
             *whole, current = filter(None, [current, *_halve(word, tokenizer, max_length)])
             yield from whole
         yield current

@@ -48,16 +48,7 @@ def test_notebook_is_stored_with_its_outputs(path: Path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=pytest.mark.skip(reason="not seen running to its end yet"))
-        if path.stem == "compare_methods"
-        else path
-        for path in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_runs_from_top_to_bottom(path: Path, monkeypatch, tmp_path: Path):
     pytest.importorskip("matplotlib")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))

@@ -7,9 +7,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
-from transformers import pipeline
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 from typing_extensions import assert_type
 
+import dims_hf
 from dims_hf import (
     CMLMConfig,
     CMLMForConditionalGeneration,
@@ -17,6 +18,7 @@ from dims_hf import (
     EMATeacher,
     Loss,
     NATGenerateOutput,
+    NATTranslationPipeline,
     TeacherRollout,
     Translation,
     as_vocabulary,
@@ -31,10 +33,25 @@ if TYPE_CHECKING:
 
 
 def translate_as_the_readme():
-    # transformers' annotations list its own tasks alone, to which importing this package adds one.
-    translator = pipeline("translation", model="model_cards/tatoeba-en-de-dims")  # type: ignore[call-overload]
+    translator = dims_hf.pipeline("translation", model="model_cards/tatoeba-en-de-dims")
     for output in translator(["I would like to have a cup of coffee.", "Where did you buy that book?"], batch_size=32):
         print(output["translation_text"])  # noqa: T201
+    assert_type(translator, NATTranslationPipeline)
+
+
+def translate_as_the_documentation():
+    translator = dims_hf.pipeline("translation", model="model_cards/tatoeba-en-de-dims")
+    translator("Where did you buy that book?", num_iterations=4, length_beam_size=3)
+    translator(["One sentence.", "Another one."], batch_size=32)
+    translator("Good morning.  How are you?\n\nSee you!")[0]["translation_text"]
+    (result,) = translator("Where did you buy that book?", return_confidence=True)
+    print(result["confidence"], result["flags"])  # noqa: T201
+
+    tokenizer = AutoTokenizer.from_pretrained("model_cards/tatoeba-en-de-dims")
+    model = AutoModelForSeq2SeqLM.from_pretrained("model_cards/tatoeba-en-de-dims", dtype="float32").eval()
+    inputs = tokenizer(["Where did you buy that book?"], return_tensors="pt")
+    output = model.generate(**inputs, num_iterations=4, return_dict_in_generate=True, output_history=True)
+    print(tokenizer.batch_decode(output.sequences, skip_special_tokens=True), output.sequences_scores)  # noqa: T201
 
 
 def generate(tokenizer: PreTrainedTokenizerBase):

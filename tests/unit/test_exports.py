@@ -33,6 +33,7 @@ def test_every_public_name_of_a_room_is_exported(room: str):
     module = import_module(f"dims_hf.{room}")
     elsewhere = {name for other, names in dims_hf._ROOMS.items() if other != room for name in names}
     assert set(module.__all__) - elsewhere == set(dims_hf._ROOMS[room])
+    assert set(module.__all__) <= set(dir(module)), "what an editor offers"
     for name in dims_hf._ROOMS[room]:
         assert getattr(dims_hf, name) is getattr(module, name)
 

@@ -26,6 +26,7 @@ def test_combinations_are_scored_as_translate_scores_and_the_best_is_stored(tiny
         texts = [translation.text for translation in translate(tiny_model, tiny_tokenizer, SOURCES, **trial.settings)]
         scores = score(texts, REFERENCES)
         assert (trial.bleu, trial.chrf) == (scores["bleu"], scores["chrf"])
+        assert trial.brevity_penalty == scores["brevity_penalty"] and 0 <= trial.bleu_before_collapse <= 100
     settings = {"length_beam_size": 2, "length_score_weight": 0.5, "repeat_penalty": 1.0}
     tiny_model.save_pretrained(tmp_path)
     store_decoding(tiny_model, settings, str(tmp_path))

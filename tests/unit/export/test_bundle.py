@@ -109,7 +109,8 @@ def compare_seeds(repository: Path, *words: str) -> subprocess.CompletedProcess[
 
 def test_compare_seeds_writes_one_row_per_run(results, tmp_path, repository):
     for record in (record for system in results["systems"] for record in system["records"]):
-        record.update(valid=0.25, mixture_before_collapse=0.5)
+        record.update(valid=0.25, mixture_before_collapse=0.5, brevity_penalty=0.9171, bleu_before_collapse=21.26)
+    results["systems"][0]["weights"] = {"model.safetensors": "0a"}
     for system in results["systems"]:
         system["records"] += [{**system["records"][0], "num_iterations": passes} for passes in (2, 8)]
     for seed in (1, 2):
@@ -125,6 +126,8 @@ def test_compare_seeds_writes_one_row_per_run(results, tmp_path, repository):
         (1, 25.0, 50.0),
         (2, 25.0, 50.0),
     ]
+    assert all(row["teacher 8, BP"] == 0.917 and row["student 1, BLEU raw"] == 21.3 for row in rows)
+    assert [row["weights"] for row in rows] == [{"teacher": {"model.safetensors": "0a"}}] * 2
     assert len((tmp_path / "table.md").read_text().splitlines()) == 4
 
 

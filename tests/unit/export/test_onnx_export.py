@@ -118,6 +118,7 @@ def test_int8_export_is_small_measured_and_translates(tiny_tokenizer, tmp_path, 
     assert described[True] == json.loads((tmp_path / "True" / "export.json").read_text())
     assert set(described[True]["quality"]["bleu"]) == {"fp32", "int8"}
     assert set(described[False]["quality"]["bleu"]) == {"fp32"}
+    assert "brevity penalty" in (tmp_path / "True" / "README.md").read_text(encoding="utf-8")
     assert described[True]["agreement"]["tokens"] > 0.5
     sizes = [(tmp_path / str(int8) / "weights.bin").stat().st_size for int8 in (False, True)]
     assert sizes[1] < sizes[0]

@@ -62,6 +62,25 @@ def test_published_scores_have_their_other_half(repository: Path):
     assert set(gap["brevity_penalty"]) == {"teacher_one", "teacher_most", "student_one"}
 
 
+@pytest.mark.parametrize("name", ["fig3", "fig5", "fig6", "table6"])
+def test_published_reproductions_of_the_shipped_models_name_their_weights(repository: Path, name: str):
+    results = load_results(repository / "model_cards" / "results" / "tatoeba-en-de.json")
+    folder = repository / "model_cards" / "results" / "reproduction" / "tatoeba-en-de" / "results"
+    document = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    for system in results["systems"]:
+        (found,) = document["systems"][system["name"]].values()
+        assert found["weights"] == system["weights"]
+        for record in found["records"].values():
+            assert {"brevity_penalty", "length_ratio", "chrf", "bleu_before_collapse"} <= record.keys()
+
+
+def test_the_training_step_says_where_it_comes_from(repository: Path):
+    path = repository / "model_cards" / "results" / "training_step.json"
+    origin = json.loads(path.read_text(encoding="utf-8"))["provenance"]
+    assert re.fullmatch(r"[0-9a-f]{40}", origin["git_commit"]) and {"torch", "transformers"} <= set(origin["versions"])
+    assert origin["command"].startswith("training/benchmarks/training_step.py") and origin["seed"] == 0
+
+
 def test_an_evaluation_writes_nothing_private(tiny_model, tiny_tokenizer, tmp_path, monkeypatch):
     place, corpus, output = tmp_path / "a<b>|model", tmp_path / "corpus", tmp_path / "out"
     tiny_model.save_pretrained(place)
