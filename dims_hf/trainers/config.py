@@ -21,6 +21,7 @@ from dims_hf.methods.dims import DiMSOptions
 from dims_hf.methods.masks import MASK_POLICIES
 from dims_hf.methods.options import check_ranges, check_value, is_default, option, plain, unstated
 from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, Choice, check_known, choose_method, default_method
+from dims_hf.models.decoding_strategy import MOST_STEPS
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.schedules import check_schedule
 
@@ -64,8 +65,8 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
     "torch_empty_cache_steps": {"ge": 1, "le": 1e9},
 }
 
-# More decoder passes or candidates than this take days for a validation set, and are a slip.
-MOST_PASSES = 1000
+# In validation as everywhere.
+MOST_PASSES = MOST_STEPS
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
