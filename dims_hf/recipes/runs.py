@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from transformers import (
-    AutoConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -49,6 +48,7 @@ from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
     TRAINING_SUMMARY as TRAINING_SUMMARY,
     Fingerprints,
+    folder_fingerprint,
     has_work,
     holding_run,
     is_finished,
@@ -65,7 +65,7 @@ from dims_hf.trainers.warm_start import (
     start_from_autoregressive,
     warm_start_encoder,
 )
-from dims_hf.translation.loading import load_checkpoint, load_tokenizer, resolve_model
+from dims_hf.translation.loading import load_checkpoint, load_config, load_tokenizer, resolve_model
 
 
 if TYPE_CHECKING:
@@ -278,7 +278,14 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
     with holding_run(settled, [corpus_args, model_args]) as parts:
         corpus = read_corpus(corpus_args)
         tokenizer = shared_tokenizer(model_args, corpus, args, with_empty=with_empty)
-        if is_finished(settled, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
+        prints = Fingerprints(
+            corpus_fingerprint(corpus),
+            tokenizer_fingerprint(tokenizer),
+            init_fingerprint=folder_fingerprint(model_args.init),
+            encoder_fingerprint=folder_fingerprint(model_args.encoder_name_or_path),
+            autoregressive_teacher_fingerprint=folder_fingerprint(getattr(settled, "autoregressive_teacher", None)),
+        )
+        if is_finished(settled, parts, prints):
             return Path(args.output_dir)
         set_seed(args.seed)
         model = make_model(model_args, tokenizer, with_empty=with_empty)
@@ -465,7 +472,7 @@ def make_model(
 
 def take_pretrained_encoder(config: PreTrainedConfig, place: str) -> None:
     """Gives a configuration the pre-trained encoder of the model that training starts from, where that has one."""
-    given = AutoConfig.from_pretrained(resolve_model(place), trust_remote_code=False)
+    given = load_config(place)
     if has_pretrained_encoder(given):
         for name in ENCODER_FIELDS:
             setattr(config, name, getattr(given, name))

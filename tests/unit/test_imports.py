@@ -22,11 +22,11 @@ _TRAINING = _CORE | _TEXT | {"methods", "trainers"}
 ALLOWED = {
     "models": set(),
     "phrasebook": set(),
-    "native": set(),
+    "native": {"models.copied_text", "models.source_text"},
     "data": {"models", "phrasebook"},
     "objectives": {"models"},
     "distillation": {"models", "objectives"},
-    "methods": _CORE | {"data"},
+    "methods": _CORE | {"data", "translation.loading"},
     "translation": {"models"},
     "evaluation": {"models", "phrasebook", "data", "translation"},
     "reports": {"evaluation", "models", "phrasebook", "data", "translation"},
