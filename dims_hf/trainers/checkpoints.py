@@ -67,7 +67,7 @@ class BestCheckpoints:
         """Kept checkpoints, best first; of equal ones the earlier. Each has `step`, `metric` and `path`."""
         found = []
         for path in self.directory.glob(f"step-*/{_RECORD}"):
-            record = _read_json(path)
+            record = _read_record(path)
             if record is not None:
                 found.append({**record, "path": path.parent})
         return sorted(found, key=lambda record: (-self.sign * record["metric"], record["step"]))
@@ -102,7 +102,7 @@ class BestCheckpoints:
         for path in sorted(self.directory.glob(".step-*")):
             shutil.rmtree(path, ignore_errors=True)
         for path in sorted(self.directory.glob("step-*")):
-            record, fault = _read_json(path / _RECORD), weights_fault(path / "model.safetensors")
+            record, fault = _read_record(path / _RECORD), weights_fault(path / "model.safetensors")
             if record is not None and fault is None:
                 if record["step"] > step:
                     remove_folder(path)
@@ -339,6 +339,13 @@ def _read_json(path: Path) -> dict | None:
     except (OSError, ValueError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _read_record(path: Path) -> dict | None:
+    """What is known of a best checkpoint; `None` where it is damaged."""
+    record = _read_json(path) or {}
+    is_whole = type(record.get("step")) is int and type(record.get("metric")) in (int, float)
+    return record if is_whole else None
 
 
 def _crc32(path: Path) -> int:

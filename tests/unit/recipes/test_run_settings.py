@@ -11,11 +11,13 @@ import torch
 from safetensors.torch import save_file
 
 from dims_hf import DiMSConfig, NATTrainingArguments
+from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.run_settings import (
     RUN_SETTINGS,
     Fingerprints,
     check_run_settings,
     finished_summary,
+    folder_fingerprint,
     holding_run,
     run_settings,
     save_run_settings,
@@ -185,8 +187,22 @@ def test_setting_of_another_release_is_no_difference(tmp_path):
 
 def test_settings_hold_no_token_and_no_folder(tmp_path):
     args, parts = settings(tmp_path, hub_token="secret-word")
+    parts.append(ModelArguments(tokenizer=str(tmp_path / "tokenizer")))
     text = json.dumps(run_settings(args, parts))
     assert "secret-word" not in text and str(tmp_path) not in text
+
+
+def test_settings_of_a_corpus_that_has_moved_are_the_same(tmp_path):
+    args, parts = settings(tmp_path / "run", corpus={"data": str(tmp_path / "a" / "corpus")})
+    save_run_settings(args, parts)
+    leave_checkpoint(tmp_path / "run")
+    check_run_settings(*settings(tmp_path / "run", corpus={"data": str(tmp_path / "b" / "corpus")}))
+    with pytest.raises(ValueError, match="holds a run with data=corpus, this recipe says data=other"):
+        check_run_settings(*settings(tmp_path / "run", corpus={"data": str(tmp_path / "b" / "other")}))
+    # what an earlier release has written says the whole path
+    path = tmp_path / "run" / RUN_SETTINGS
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": str(tmp_path / "a" / "corpus")}))
+    check_run_settings(args, parts)
 
 
 def test_tokenizer_in_the_folder_is_kept_with_a_checkpoint_and_by_later_processes_only(tmp_path):
@@ -199,3 +215,32 @@ def test_tokenizer_in_the_folder_is_kept_with_a_checkpoint_and_by_later_processe
     assert len(second) > len(first)
     leave_checkpoint(tmp_path)
     assert len(make_tokenizer(small, corpus, tmp_path)) == len(second)
+
+
+def test_models_that_a_training_starts_from_are_told_by_their_weights(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    save_file({"weight": torch.zeros(2)}, model / "model.safetensors")
+    first = folder_fingerprint(str(model))
+    assert first == folder_fingerprint(str(model)) and len(first) == 12
+    save_file({"weight": torch.ones(2)}, model / "model.safetensors")
+    assert folder_fingerprint(str(model)) != first
+    assert folder_fingerprint(None) is None and folder_fingerprint("somebody/on-the-hub") is None
+
+
+@pytest.mark.parametrize("name", ["init", "encoder", "autoregressive_teacher"])
+def test_another_model_under_the_same_path_is_refused(tmp_path, name):
+    def given(value):
+        args, parts = settings(tmp_path)
+        return args, [*parts, Fingerprints("c1", "k1", **{f"{name}_fingerprint": value})]
+
+    save_run_settings(*given("m1"))
+    leave_checkpoint(tmp_path)
+    check_run_settings(*given("m1"))
+    with pytest.raises(ValueError, match=f"holds a run on another {name} than its path leads to now"):
+        check_run_settings(*given("m2"))
+
+
+def test_autoregressive_model_does_not_take_a_start_that_it_would_ignore():
+    with pytest.raises(ValueError, match="init=folder has no effect with model_type=marian"):
+        AutoregressiveModelArguments(init="folder")

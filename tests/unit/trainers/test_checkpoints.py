@@ -94,6 +94,16 @@ def test_best_checkpoints_forget_those_after_the_resumed_step(tmp_path, model):
     assert checkpoints.records() == []
 
 
+@pytest.mark.parametrize("content", ["{}", '{"step": 20}', '{"step": "20", "metric": 1.0}', "[1]", "{", ""])
+def test_best_checkpoints_damaged_record_is_left_out_and_removed(tmp_path, model, content):
+    checkpoints = BestCheckpoints(tmp_path, 2)
+    offer_all(checkpoints, model, {10: 3.0, 20: 5.0})
+    (tmp_path / "step-20" / "record.json").write_text(content)
+    assert [record["step"] for record in checkpoints.records()] == [10]
+    checkpoints.forget_after(20)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-10"]
+
+
 def test_best_checkpoints_interrupted_writing_leaves_no_half_record(tmp_path, model, monkeypatch):
     checkpoints = BestCheckpoints(tmp_path, 2)
     offer_all(checkpoints, model, {10: 3.0})
