@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import subprocess
@@ -324,3 +325,19 @@ def test_two_trainings_do_not_share_a_folder(make_teacher_trainer, tmp_path, rep
     finally:
         process.communicate()
     make_teacher_trainer(max_steps=1).train()
+
+
+def test_best_checkpoint_is_told_by_its_number_and_found_again(make_teacher_trainer, tmp_path, caplog):
+    settings = {
+        **SAVING, "evaluates": True, "eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss",
+        "num_best_checkpoints": 0,
+    }  # fmt: skip
+    make_teacher_trainer(folder="run", **settings).train()
+    states = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("run/*/trainer_state.json")}
+    assert {each["best_model_checkpoint"] for each in states.values()} == {None}
+    (tmp_path / "run").rename(tmp_path / "moved")
+    resumed = make_teacher_trainer(folder="moved", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "moved" / "checkpoint-6"))
+    best = states["checkpoint-6"]["best_global_step"]
+    assert resumed.state.best_model_checkpoint == str(tmp_path / "moved" / f"checkpoint-{best}")
+    assert "does not exist" not in caplog.text
