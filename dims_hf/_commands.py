@@ -88,7 +88,9 @@ def describe_error(error: Exception) -> tuple[str, int]:
         name = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, where it goes
         where = f" ({name})" if name else ""
         return f"The disk is full{where}: {reason}. Make room and run the command again.", 2
-    if isinstance(error, _FORESEEN) and text:
+    # libraries say in errors of many classes what of theirs is not installed
+    is_absent = "pip install" in text or (isinstance(error, ImportError) and "installed" in text)
+    if text and (isinstance(error, _FORESEEN) or is_absent):
         return text, 2
     return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1
 

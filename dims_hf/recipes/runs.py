@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
     PreTrainedConfig,
     PreTrainedModel,
@@ -219,6 +221,15 @@ class ModelArguments:
             if name not in self.config_fields - _SET_BY_RECIPES:
                 known = ", ".join(sorted(self.config_fields - _SET_BY_RECIPES))
                 raise ValueError(f"family_settings has {name!r}. Models of type {self.model_type} take {known}.")
+        if not self.family_settings:
+            return
+        try:
+            # before the tokenizer is trained; ids are known once it is
+            settings = {name: value for name, value in self.family_settings.items() if not name.endswith("_token_id")}
+            MODELS[self.model_type][0](**self.sizes, **settings)
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"family_settings of {self.model_type} will not do: {reason}") from None
 
     @classmethod
     def model_types(cls) -> tuple[str, ...]:
@@ -231,6 +242,21 @@ class ModelArguments:
         if self.model_type not in MODELS:
             return set()
         return _field_names(MODELS[self.model_type][0])
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Configuration fields that all families have."""
+        return {
+            "d_model": self.d_model,
+            "encoder_layers": self.encoder_layers,
+            "decoder_layers": self.decoder_layers,
+            "encoder_attention_heads": self.attention_heads,
+            "decoder_attention_heads": self.attention_heads,
+            "encoder_ffn_dim": self.ffn_dim,
+            "decoder_ffn_dim": self.ffn_dim,
+            "dropout": self.dropout,
+            "max_position_embeddings": self.max_position_embeddings,
+        }
 
     @property
     def writes_alignments(self) -> bool:
@@ -443,15 +469,7 @@ def make_model(
     config_class, _, model_class = MODELS[args.model_type]
     config = config_class(
         vocab_size=len(tokenizer),
-        d_model=args.d_model,
-        encoder_layers=args.encoder_layers,
-        decoder_layers=args.decoder_layers,
-        encoder_attention_heads=args.attention_heads,
-        decoder_attention_heads=args.attention_heads,
-        encoder_ffn_dim=args.ffn_dim,
-        decoder_ffn_dim=args.ffn_dim,
-        dropout=args.dropout,
-        max_position_embeddings=args.max_position_embeddings,
+        **args.sizes,
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -573,6 +591,7 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
     output = trainer.train(resume_from_checkpoint=checkpoint)
     averaged = trainer.average_best_checkpoints()
     metrics = trainer.evaluate(metric_key_prefix="final")
+    check_loss(trainer, metrics)
     if args.should_log:
         warn_of_worse_average(trainer, averaged, metrics)
     trainer.save_model()
@@ -596,6 +615,22 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
         write_text(json.dumps(public(summary), indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
+
+
+def check_loss(trainer: TokenBudgetTrainer, metrics: dict[str, float]) -> None:
+    """
+    Refuses a final model whose loss is no number, as after updates that were far too large.
+
+    Raises:
+        FloatingPointError: saying what to change.
+    """
+    loss = metrics.get("final_loss", 0.0)
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The validation loss is {loss} after update {trainer.state.global_step}, so no model is saved. Lower "
+            f"learning_rate ({trainer.args.learning_rate:g}) or set max_grad_norm (e.g. 1.0), and start in a new "
+            "output_dir."
+        )
 
 
 def warn_of_worse_average(trainer: TokenBudgetTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:

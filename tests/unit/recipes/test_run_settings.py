@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ from dims_hf.recipes.run_settings import (
     run_settings,
     save_run_settings,
 )
-from dims_hf.recipes.runs import CorpusArguments, ModelArguments, make_tokenizer
+from dims_hf.recipes.runs import CorpusArguments, ModelArguments, check_loss, make_tokenizer
 
 
 def leave_checkpoint(folder):
@@ -244,3 +245,29 @@ def test_another_model_under_the_same_path_is_refused(tmp_path, name):
 def test_autoregressive_model_does_not_take_a_start_that_it_would_ignore():
     with pytest.raises(ValueError, match="init=folder has no effect with model_type=marian"):
         AutoregressiveModelArguments(init="folder")
+
+
+@pytest.mark.parametrize(
+    ("model_type", "values", "message"),
+    [
+        ("cmlm", {"attention_dropout": "a"}, "attention_dropout"),
+        ("cmlm", {"attention_dropout": 2}, "attention_dropout=2 is not a probability"),
+        ("cmlm", {"activation_function": "foo"}, "activation_function='foo' is no function of transformers"),
+        ("cmlm", {"max_target_length": 10**12}, "max_target_length=1000000000000 is beyond"),
+        ("cmlm", {"max_target_length": 0}, "max_target_length=0 has no class"),
+        ("levenshtein", {"max_insertions": 10**12}, "max_insertions=1000000000000 is beyond"),
+        ("dat", {"link_heads": 3}, "d_model=16 is not divisible by link_heads=3"),
+    ],
+)
+def test_impossible_settings_of_a_family_are_refused_before_anything_is_trained(model_type, values, message):
+    with pytest.raises(ValueError, match=f"family_settings of {model_type} will not do: .*{message}") as refused:
+        ModelArguments(model_type=model_type, d_model=16, attention_heads=2, family_settings=values)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_model_whose_loss_is_no_number_is_not_saved(loss):
+    trainer = SimpleNamespace(state=SimpleNamespace(global_step=2), args=SimpleNamespace(learning_rate=1e30))
+    check_loss(trainer, {"final_loss": 1.0})
+    with pytest.raises(FloatingPointError, match=r"The validation loss is (nan|inf) after update 2.*\(1e\+30\)"):
+        check_loss(trainer, {"final_loss": loss})
