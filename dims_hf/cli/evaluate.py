@@ -7,6 +7,7 @@ from __future__ import annotations
 import logging
 import sys
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from dims_hf.cli.parsing import CommandParser
@@ -86,7 +87,7 @@ def _named_path(word: str) -> tuple[str, str]:
 
 def _named_decoding(word: str) -> tuple[str, dict[str, Any]]:
     """`tuned:repeat_penalty=1.0,length_beam_size=3` as a name and its settings, whose values are read as YAML."""
-    import yaml
+    from dims_hf._yaml import parse_yaml_file
 
     name, _, settings = word.partition(":")
     pairs = [each.partition("=") for each in settings.split(",")] if settings else []
@@ -95,7 +96,8 @@ def _named_decoding(word: str) -> tuple[str, dict[str, Any]]:
             f"--decoding takes NAME:SETTING=VALUE,..., got {word!r}. Write for example "
             "--decoding tuned:repeat_penalty=1.0,length_beam_size=3."
         )
-    return name, {key.strip().replace("-", "_"): _number_or_word(yaml.safe_load(value)) for key, _, value in pairs}
+    read = partial(parse_yaml_file, name=f"--decoding {name}")
+    return name, {key.strip().replace("-", "_"): _number_or_word(read(value)) for key, _, value in pairs}
 
 
 def _number_or_word(value: Any) -> Any:

@@ -150,3 +150,17 @@ def test_two_decodings_of_one_name_are_refused(capsys: pytest.CaptureFixture):
     words = ["evaluate", "--teacher", "t", "--data", "phrasebook", "--source-lang", "en", "--target-lang", "de"]
     assert main([*words, "--decoding", "a:num_iterations=1", "--decoding", "a:num_iterations=2"]) == 2
     assert "error: --decoding has the name 'a' twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[1", "--decoding a is not valid YAML"),
+        ("&a [*a]", "--decoding a: Its aliases unfold to more than"),
+        ("[" * 60, "--decoding a: It nests more deeply than any setting does"),
+    ],
+)
+def test_values_of_a_decoding_are_read_with_bounds(value: str, message: str, capsys: pytest.CaptureFixture):
+    words = ["evaluate", "--teacher", "t", "--data", "phrasebook", "--source-lang", "en", "--target-lang", "de"]
+    assert main([*words, "--decoding", f"a:num_iterations={value}"]) == 2
+    assert f"error: {message}" in capsys.readouterr().err
