@@ -179,8 +179,8 @@ def check_run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> Non
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     try:
-        return public(json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8")))
-    except ValueError:
+        return dict(public(json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))).items())
+    except (ValueError, AttributeError, RecursionError):
         raise ValueError(
             f"{folder / RUN_SETTINGS} is damaged, so whose run this is cannot be told. Delete it to go on all the "
             "same, or choose another output_dir."

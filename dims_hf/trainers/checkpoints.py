@@ -11,6 +11,7 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -273,16 +274,22 @@ def checkpoint_fault(path: Path, *, needs_scaler: bool = False) -> str | None:
             cause = "; it was written with save_only_model" if names[0] == "optimizer.pt" else ""
             return f"{names[0]} ({what}) is missing{cause}"
     # As many processes as wrote it, which need not be as many as resume.
-    record = state.get("stateful_callbacks", {}).get("RunRecord", {}).get("attributes", {})
-    for rank in range(record.get("num_processes", 1)) if (path / "rng_state_0.pth").is_file() else ():
+    try:
+        num_processes = int(state["stateful_callbacks"]["RunRecord"]["attributes"]["num_processes"])
+    except (KeyError, TypeError, ValueError):  # of a trainer that is not ours
+        num_processes = 1
+    for rank in range(num_processes) if (path / "rng_state_0.pth").is_file() else ():
         if not (path / f"rng_state_{rank}.pth").is_file():
             return f"rng_state_{rank}.pth (the random state) is missing"
     manifest = _read_json(path / MANIFEST)
     return _unlisted_fault(path) if manifest is None else _listed_fault(path, manifest)
 
 
-def _listed_fault(path: Path, manifest: dict[str, list[int]]) -> str | None:
-    for name, (size, checksum) in manifest.items():
+def _listed_fault(path: Path, manifest: dict[str, Any]) -> str | None:
+    for name, written in manifest.items():
+        if not isinstance(written, list) or len(written) != 2:
+            return f"{MANIFEST} is damaged"
+        size, checksum = written
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
@@ -336,7 +343,7 @@ def _is_finished(path: Path) -> bool:
 def _read_json(path: Path) -> dict | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
 

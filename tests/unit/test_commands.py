@@ -48,6 +48,8 @@ def raising(error):
             "error: ImportError: cannot import name 'x' (`dims-hf --debug ...` shows where)\n"),
         (NotADirectoryError(errno.ENOTDIR, "Not a directory", "/dev/null/x"), 2,
             "error: /dev/null/x: Not a directory. Correct the path, or its permissions.\n"),
+        (FileNotFoundError(errno.ENOENT, "No such file", ""), 2,
+            "error: A path without a name: No such file. Correct the path, or its permissions.\n"),
         (OSError(errno.EADDRINUSE, "Address in use"), 2, f"error: [Errno {errno.EADDRINUSE}] Address in use\n"),
         (KeyError("x"), 1, "error: KeyError: 'x' (`dims-hf --debug ...` shows where)\n"),
         (KeyboardInterrupt(), 130, ""),

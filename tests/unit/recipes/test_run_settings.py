@@ -12,7 +12,6 @@ import torch
 from safetensors.torch import save_file
 
 from dims_hf import DiMSConfig, NATTrainingArguments
-from dims_hf.recipes.autoregressive import AutoregressiveModelArguments
 from dims_hf.recipes.run_settings import (
     RUN_SETTINGS,
     Fingerprints,
@@ -135,9 +134,10 @@ def test_another_corpus_or_teacher_under_the_same_path_is_refused(tmp_path, chan
     )
 
 
-def test_damaged_settings_are_named(tmp_path):
+@pytest.mark.parametrize("content", ['{"seed": 1,', "[]", "null", "3", '"text"', "[" * 100_000])
+def test_damaged_settings_are_named(tmp_path, content):
     leave_checkpoint(tmp_path)
-    (tmp_path / RUN_SETTINGS).write_text('{"seed": 1,')
+    (tmp_path / RUN_SETTINGS).write_text(content)
     with pytest.raises(ValueError, match="run_settings.json is damaged, .* Delete it to go on all the same"):
         check_run_settings(*settings(tmp_path))
 
@@ -240,11 +240,6 @@ def test_another_model_under_the_same_path_is_refused(tmp_path, name):
     check_run_settings(*given("m1"))
     with pytest.raises(ValueError, match=f"holds a run on another {name} than its path leads to now"):
         check_run_settings(*given("m2"))
-
-
-def test_autoregressive_model_does_not_take_a_start_that_it_would_ignore():
-    with pytest.raises(ValueError, match="init=folder has no effect with model_type=marian"):
-        AutoregressiveModelArguments(init="folder")
 
 
 @pytest.mark.parametrize(

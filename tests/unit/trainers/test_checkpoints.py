@@ -232,6 +232,25 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, caplog, 
         assert name in caplog.text and "Going back to checkpoint-10." in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("files.json", '{"model.safetensors": 3}'),
+        ("files.json", '{"model.safetensors": [1, 2, 3]}'),
+        ("files.json", '{"model.safetensors": ["a", null]}'),
+        ("trainer_state.json", "[]"),
+        ("trainer_state.json", '{"stateful_callbacks": []}'),
+        ("trainer_state.json", '{"stateful_callbacks": {"RunRecord": {"attributes": {"num_processes": "x"}}}}'),
+        ("trainer_state.json", "[" * 100_000),
+    ],
+)
+def test_checkpoint_with_odd_json_is_passed_over(tmp_path, caplog, name, content):
+    write_checkpoint(tmp_path, 10)
+    (write_checkpoint(tmp_path, 20) / name).write_text(content)
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert "checkpoint-20 cannot be resumed from: " in caplog.text
+
+
 @pytest.mark.parametrize("name", [*NEEDED, "ema_teacher/model.safetensors", "trainer_state.json"])
 def test_cut_file_is_noticed_without_a_list_of_files_too(tmp_path, caplog, name):
     write_checkpoint(tmp_path, 10, commit=False)
