@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from dims_hf._exports import settings_fault
 from dims_hf._files import stream_lines
 from dims_hf.export.onnx_decoding import BlockUnmasking, Decoder, MaskPredict, Request
 from dims_hf.export.onnx_rules import MOST_STEPS, collapse
@@ -441,6 +442,12 @@ def read_description(folder: Path) -> dict[str, Any]:
         complete = False
     if not complete:
         raise ValueError(f"{path} is damaged: it is no description of an export. {_AGAIN}")
+    fault = settings_fault(description["settings"])
+    if fault is not None:
+        raise ValueError(f"{path} is damaged: {fault}. {_AGAIN}")
+    shortlist = description.get("shortlist")
+    if shortlist is not None and not (isinstance(shortlist, dict) and shortlist.get("file") in checksums):
+        raise ValueError(f"{path} is damaged: it names no file of a shortlist. {_AGAIN}")
     if "step" not in description["graphs"] and description["model_type"] not in _DECODERS:
         raise ValueError(f"{path} is of a {description['model_type']!r} model, which this translator does not know.")
     for name, expected in checksums.items():

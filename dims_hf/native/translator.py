@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from dims_hf._exports import settings_fault
 from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import prepare_sources
 
@@ -344,14 +345,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         runtime, checksums = description.get("runtime"), dict(description["sha256"])
-        needed = {"max_position_embeddings", "vocab_size", "pad_token_id", "collapse_repeats"}
-        complete = needed <= description["settings"].keys()
+        settings = description["settings"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is damaged: it is no description of an export. {_AGAIN}") from None
     if runtime != RUNTIME_NAME:
         raise ValueError(f"{folder} is no native export. Export the model with --to native, or use OnnxTranslator.")
-    if not complete:
-        raise ValueError(f"{path} is damaged: settings are missing. {_AGAIN}")
+    fault = settings_fault(settings)
+    if fault is None and "max_position_embeddings" not in settings:
+        fault = "settings lack max_position_embeddings"
+    if fault is None and not {"tokenizer.json", MODEL_NAME} <= checksums.keys():
+        fault = "it lacks checksums"
+    if fault is not None:
+        raise ValueError(f"{path} is damaged: {fault}. {_AGAIN}")
     for name, expected in checksums.items():
         file = folder / name
         if not file.is_file():

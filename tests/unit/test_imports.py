@@ -40,7 +40,7 @@ ALLOWED = {
     "cli": _TRAINING | {"recipes", "export", "native", "benchmark", "reproduction", "serving", "bulk"},
 }
 # modules that belong to no room
-PLUMBING = ("_lazy", "_files", "_output", "_commands", "_yaml")
+PLUMBING = ("_lazy", "_exports", "_files", "_output", "_commands", "_yaml")
 # needed by training, evaluation and figures; never by the core
 OPTIONAL = (
     "accelerate",

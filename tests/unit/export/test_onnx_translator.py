@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import ast
 import io
+import json
 import shutil
 import sys
 from importlib.machinery import SourceFileLoader
@@ -199,6 +200,33 @@ def test_description_that_is_none_is_refused(exported, tmp_path, content):
     folder = Path(shutil.copytree(exported, tmp_path / "copy"))
     (folder / "export.json").write_text(content)
     with pytest.raises(ValueError, match="is damaged"):
+        OnnxTranslator(folder)
+
+
+IMPOSSIBLE = [
+    {"max_position_embeddings": "x"}, {"max_position_embeddings": -1}, {"max_position_embeddings": 10**12},
+    {"pad_token_id": None}, {"pad_token_id": 10**8}, {"bos_token_id": -1}, {"eos_token_id": True},
+    {"length_beam_size": "x"}, {"collapse_repeats": "maybe"}, {"vocab_size": 0}, {"repeat_penalty": "x"},
+    {"length_score_weight": "nan"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE, ids=str)
+def test_description_with_impossible_settings_is_refused(exported, tmp_path, change):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    description = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    description["settings"] |= change
+    (folder / "export.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"export.json is damaged: settings .*{next(iter(change))}"):
+        OnnxTranslator(folder)
+
+
+@pytest.mark.parametrize("change", [{"shortlist": 3}, {"shortlist": {"file": "absent.npz"}}, {"sha256": {}}], ids=str)
+def test_description_that_names_no_files_is_refused(exported, tmp_path, change):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    description = json.loads((folder / "export.json").read_text(encoding="utf-8")) | change
+    (folder / "export.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match="export.json is damaged"):
         OnnxTranslator(folder)
 
 

@@ -216,3 +216,22 @@ def test_damaged_tokenizer_is_refused(make_model, tiny_tokenizer, tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ValueError, match="tokenizer.json is damaged"):
         translator.translate(["a cat ."])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"max_position_embeddings": "x"}}, {"settings": {"pad_token_id": 10**8}},
+        {"settings": {"length_beam_size": "x"}}, {"settings": {"repeat_penalty": "x"}}, {"sha256": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_impossible_description_is_refused(make_model, tiny_tokenizer, tmp_path, change):
+    write_native_folder(make_model("cmlm"), tiny_tokenizer, tmp_path, num_iterations=1)
+    path = tmp_path / "export.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in change.items():
+        description[name] = {} if value is None else description[name] | value
+    path.write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match="export.json is damaged"):
+        NativeTranslator(tmp_path)
