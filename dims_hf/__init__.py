@@ -245,11 +245,8 @@ if TYPE_CHECKING:
         load_checkpoint as load_checkpoint,
         load_model as load_model,
         open_runtime as open_runtime,
-<<<<<<< HEAD
         pack_weights as pack_weights,
-=======
         pipeline as pipeline,
->>>>>>> house
         quality_flags as quality_flags,
         read_document as read_document,
         spell_tokens as spell_tokens,
@@ -411,11 +408,8 @@ _ROOMS = {
         "load_checkpoint",
         "load_model",
         "open_runtime",
-<<<<<<< HEAD
         "pack_weights",
-=======
         "pipeline",
->>>>>>> house
         "quality_flags",
         "read_document",
         "spell_tokens",

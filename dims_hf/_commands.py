@@ -88,9 +88,19 @@ def describe_error(error: Exception) -> tuple[str, int]:
         name = getattr(error, "filename2", None) or getattr(error, "filename", None)  # of a copy, where it goes
         where = f" ({name})" if name else ""
         return f"The disk is full{where}: {reason}. Make room and run the command again.", 2
-    if isinstance(error, _FORESEEN) and text:
+    # libraries say in errors of many classes what of theirs is not installed
+    if isinstance(error, OSError) and text.startswith("[Errno") and error.filename is not None:
+        return f"{_short(error.filename)}: {error.strerror}. Correct the path, or its permissions.", 2
+    is_absent = "pip install" in text or (isinstance(error, ImportError) and "installed" in text)
+    if text and (isinstance(error, _FORESEEN) or is_absent):
         return text, 2
     return f"{type(error).__name__}: {text or 'no message'} (`dims-hf --debug ...` shows where)", 1
+
+
+def _short(name: object) -> str:
+    """A name in a message, cut in the middle where it is as long as a name can be."""
+    text = (os.fsdecode(name) if isinstance(name, (str, bytes)) else str(name)) or "A path without a name"
+    return text if len(text) <= 300 else f"{text[:150]}…{text[-100:]}"
 
 
 @contextmanager

@@ -170,7 +170,10 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
     from filelock import FileLock, Timeout
 
     folder = Path(folder)
-    place = (folder.absolute().parent if beside else folder).resolve()
+    try:
+        place = (folder.absolute().parent if beside else folder).resolve()
+    except RuntimeError:  # an OSError from Python 3.13 on
+        raise ValueError(f"{folder} is a link that leads to itself. Remove it, or name another folder.") from None
     name = f".{folder.name}.lock" if beside else _LOCK
     # before they are made, to know which to remove again
     made = _missing_folders(place)

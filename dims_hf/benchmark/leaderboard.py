@@ -159,7 +159,11 @@ def run_leaderboard(
     tokenizer = usable_tokenizer(sets[0].references, target_lang, bleu_tokenizer)
     places = {name: resolve_model(place) for name, place in models.items()}
     with nullcontext() if output_dir is None else holding(output_dir), TemporaryDirectory() as scratch:
-        contestants = [each for name, place in places.items() for each in _contestants(name, place, Path(scratch))]
+        contestants = [
+            each
+            for number, (name, place) in enumerate(places.items())
+            for each in _contestants(name, place, Path(scratch, str(number)))
+        ]
         milliseconds = _latencies(contestants, sets[0].sources, rounds)
         systems = [
             {**_described(each), "scores": _scores(each, sets, tokenizer), "milliseconds": milliseconds[each.label]}
@@ -208,7 +212,7 @@ def _contestants(name: str, place: str, scratch: Path) -> Iterator[Contestant]:
         decoding = f"{count} pass{'es' * (count > 1)}"
         runtime = TorchRuntime(model, tokenizer)
         yield make("torch fp32", decoding, open=lambda runtime=runtime, count=count: _ours(runtime, count))
-    exported = _export(model, tokenizer, scratch / name)
+    exported = _export(model, tokenizer, scratch)
     if exported is not None:
         label, folder = exported
         yield make(label, "1 pass", open=lambda: _ours(open_runtime(folder, threads=torch.get_num_threads()), None))

@@ -17,7 +17,7 @@ from dims_hf.benchmark.work import Dimensions
 from dims_hf.benchmark.workloads import BOS, EOS, MASK, PAD, UNK
 from dims_hf.models.capabilities import predicts_length
 from dims_hf.reports.provenance import public_name
-from dims_hf.translation.loading import load_model, resolve_model
+from dims_hf.translation.loading import load_config, load_model, resolve_model
 from dims_hf.translation.sentences import collapses_repeats
 
 
@@ -258,10 +258,8 @@ def _seeded(kind: type, config: Any, seed: int) -> PreTrainedModel:
 
 
 def _trained(place: str) -> Weights:
-    from transformers import AutoConfig
-
     folder = resolve_model(place)
-    config = AutoConfig.from_pretrained(folder, trust_remote_code=False)
+    config = load_config(folder)
     if config.model_type != MARIAN and not hasattr(config, "mask_token_id"):
         raise ValueError(f"{place} is a {config.model_type} model. The benchmark knows ours and Marian's.")
     family = MARIAN if config.model_type == MARIAN else OURS

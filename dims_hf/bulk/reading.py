@@ -74,10 +74,9 @@ class Columns:
             ValueError: a column that is not there, or a source that is no text.
         """
         if isinstance(row, str):
-            if self.kept:
-                raise ValueError(
-                    f"{where} is plain text, which has no column {self.kept[0]!r}. Leave out keep_columns."
-                )
+            for option, name in (("column", self.source), ("keep_columns", next(iter(self.kept), None))):
+                if name is not None:
+                    raise ValueError(f"{where} is plain text, which has no column {name!r}. Leave out {option}.")
             return row, {}
         if not isinstance(row, Mapping):
             raise ValueError(
@@ -208,6 +207,9 @@ def open_corpus(
         if len(places) > 1:
             raise ValueError("Give one data set, or several files.")
         return _named_dataset(str(data[0]), places[0], split, config, streaming)
+    for option, value in (("split", split), ("config", config), ("streaming", streaming or None)):
+        if value is not None:
+            raise ValueError(f"{option} is for a data set, and files have none. Leave it out.")
     return _file_corpus(places, kind)
 
 

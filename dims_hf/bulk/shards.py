@@ -208,7 +208,8 @@ def check_settings(folder: str | os.PathLike[str], settings: Mapping[str, Any]) 
         ValueError: naming what differs.
     """
     path = Path(folder) / MANIFEST
-    if not path.is_file():
+    has_shards = any((Path(folder) / RECORDS).glob("*.json"))
+    if not path.is_file() or not has_shards:  # where nothing was made, settings may be corrected
         return
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))["settings"]

@@ -17,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 
 from dims_hf._commands import end_with_parent
 from dims_hf._machine import usable_cores
+from dims_hf.translation.runtimes import MOST_THREADS
 
 from .shards import Content, Job, Record, Shards
 
@@ -295,11 +296,13 @@ def places(processes: int | None, device: str | None, threads: int | None, *, is
         is_exported (`bool`): whether the model is an export, which runs on the processor.
 
     Raises:
-        ValueError: `processes` or `threads` < 1.
+        ValueError: `processes` or `threads` below 1, or more than any machine has.
     """
     for name, value in (("processes", processes), ("threads", threads)):
         if value is not None and value < 1:
             raise ValueError(f"{name} must be >= 1, got {value}. Leave it out to use what is there.")
+        if value is not None and value > MOST_THREADS:
+            raise ValueError(f"{name} must be <= {MOST_THREADS}, got {value}. Leave it out to use what is there.")
     gpus = 0 if is_exported or device == "cpu" else _num_gpus()
     threads = threads or 1
     if gpus and device in (None, "cuda"):

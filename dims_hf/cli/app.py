@@ -15,6 +15,8 @@ from dims_hf.cli.parsing import CommandParser
 def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     arguments = _parser().parse_words(argv)
+    if not 0 <= arguments.port <= 65535:
+        raise ValueError(f"--port must be between 0 and 65535, got {arguments.port}.")
     student = _model_folder(arguments.model)
     teacher = None if arguments.teacher is None else _model_folder(arguments.teacher)
     if arguments.write_space is not None:

@@ -6,7 +6,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 from dims_hf.cli.parsing import CommandParser
@@ -29,13 +30,13 @@ def main(argv: Sequence[str]) -> None:
         raise ValueError("Give the corpus with --data. --test-set belongs to --leaderboard.")
     teacher, student = ([(name, path)] if (path := arguments.pop(name)) else [] for name in ("teacher", "student"))
     # The first and the last are compared, so others stand between the two.
-    models = dict([*teacher, *map(_named_path, arguments.pop("system")), *student])
+    models = dict([*teacher, *_unique(map(_named_path, arguments.pop("system")), "--system"), *student])
     if not models:
         raise ValueError("There is no model to evaluate. Give --teacher, --student, --system or several.")
     from dims_hf.reports import run_evaluation, write_table
 
     arguments["collapse_repeats"] = False if arguments.pop("keep_repeats") else None
-    arguments["decodings"] = dict(map(_named_decoding, arguments.pop("decoding"))) or None
+    arguments["decodings"] = dict(_unique(map(_named_decoding, arguments.pop("decoding")), "--decoding")) or None
     write_table(run_evaluation(models, **arguments))
 
 
@@ -50,11 +51,21 @@ def _rank(arguments: dict[str, Any], test_sets: list[str], *, refused: list[str]
     logging.basicConfig(format="%(asctime)s %(name)s: %(message)s", datefmt="%H:%M:%S")
     logging.getLogger("dims_hf").setLevel(logging.INFO)
     results = run_leaderboard(
-        dict(map(_named_path, arguments["system"])),
-        dict(_named(word, "--test-set") for word in test_sets),
+        dict(_unique(map(_named_path, arguments["system"]), "--system")),
+        dict(_unique((_named(word, "--test-set") for word in test_sets), "--test-set")),
         **{name: arguments[name] for name in _FOR_LEADERBOARDS},
     )
     sys.stdout.write(leaderboard_markdown(results))
+
+
+def _unique(pairs: Iterable[tuple[str, Any]], option: str) -> list[tuple[str, Any]]:
+    """The pairs, whose names stand once each: of two, one would be read and ignored."""
+    found = list(pairs)
+    names = [name for name, _ in found]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"{option} has the name {name!r} twice. Give each a name of its own.")
+    return found
 
 
 def _named(word: str, option: str) -> tuple[str, str]:
@@ -76,7 +87,7 @@ def _named_path(word: str) -> tuple[str, str]:
 
 def _named_decoding(word: str) -> tuple[str, dict[str, Any]]:
     """`tuned:repeat_penalty=1.0,length_beam_size=3` as a name and its settings, whose values are read as YAML."""
-    import yaml
+    from dims_hf._yaml import parse_yaml_file
 
     name, _, settings = word.partition(":")
     pairs = [each.partition("=") for each in settings.split(",")] if settings else []
@@ -85,7 +96,8 @@ def _named_decoding(word: str) -> tuple[str, dict[str, Any]]:
             f"--decoding takes NAME:SETTING=VALUE,..., got {word!r}. Write for example "
             "--decoding tuned:repeat_penalty=1.0,length_beam_size=3."
         )
-    return name, {key.strip().replace("-", "_"): _number_or_word(yaml.safe_load(value)) for key, _, value in pairs}
+    read = partial(parse_yaml_file, name=f"--decoding {name}")
+    return name, {key.strip().replace("-", "_"): _number_or_word(read(value)) for key, _, value in pairs}
 
 
 def _number_or_word(value: Any) -> Any:

@@ -26,11 +26,12 @@ class CommandParser(argparse.ArgumentParser):
         return self.parse_args([name.replace("_", "-") + equals + rest for name, equals, rest in parts])
 
     def add_place(self) -> None:
-        """Add `--device` and `--dtype`, where and in which precision models run."""
+        """Add what all commands that translate with models of torch need: device, precision, consent to their code."""
         self.add_argument("--device", help="torch device; the first GPU, else the CPU, when not given")
         self.add_argument(
             "--dtype", help="float32, bfloat16 or float16; on a CPU float32, elsewhere the checkpoint's when not given"
         )
+        self.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
 
     def add_decoding(self) -> argparse._ArgumentGroup:
         """Add the group of options that say how one pass or several are decoded, and return it for more of them."""

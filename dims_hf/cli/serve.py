@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 from dims_hf.cli.parsing import CommandParser
 from dims_hf.serving.settings import ServerSettings, parse_pair
+from dims_hf.translation.runtimes import MOST_THREADS
 
 
 # Seconds that requests at hand have when the server is told to end.
@@ -24,8 +25,9 @@ def main(argv: Sequence[str]) -> None:
     """Runs the command."""
     args = vars(_parser().parse_words(argv))
     host, port, workers = (args.pop(name) for name in ("host", "port", "workers"))
-    if workers < 1:
-        raise ValueError(f"--workers must be >= 1, got {workers}.")
+    for name, value, least, most in (("workers", workers, 1, MOST_THREADS), ("port", port, 0, 65535)):
+        if not least <= value <= most:
+            raise ValueError(f"--{name} must be between {least} and {most}, got {value}.")
     pairs = tuple(parse_pair(text) for text in args.pop("model"))
     settings = ServerSettings(pairs, **{name: value for name, value in args.items() if value is not None})
     try:

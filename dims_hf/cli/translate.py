@@ -22,6 +22,7 @@ from dims_hf.cli.parsing import CommandParser
 
 if TYPE_CHECKING:
     from dims_hf.translation import Runtime, Translation
+    from dims_hf.translation.torch_runtime import TorchRuntime
 
 # What `generate` is told, where something is said.
 _DECODING = (
@@ -98,7 +99,6 @@ def _make_parser() -> CommandParser:
         action="store_true",
         help="torch on a CPU: reorder the weights once; faster in bfloat16 and for wide models, for more memory",
     )
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     return parser
 
 
@@ -298,29 +298,34 @@ def _one_line(text: str) -> str:
 
 def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.Namespace) -> Iterator[list[str]]:
     """One block per sentence: a line for each pass, with the tokens it will predict again in square brackets."""
-    from dims_hf.models.source_text import is_blank
+    from dims_hf.models.source_text import prepare_sources
     from dims_hf.translation.torch_runtime import TorchRuntime
 
     if not isinstance(runtime, TorchRuntime):
         raise ValueError("--show-steps needs a checkpoint of this package: an export keeps no history of its passes.")
-    model, tokenizer = runtime.model, runtime.text_tokenizer
     given = {name: getattr(arguments, name) for name in _DECODING}
     options = {name: value for name, value in given.items() if value is not None}
-    for line in (line for group in groups for line in group.lines if not is_blank(line)):
-        inputs = tokenizer(line, return_tensors="pt").to(model.device)
-        output = model.generate(
-            inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            collapse_repeats=False if arguments.keep_repeats else None,
-            return_dict_in_generate=True,
-            output_history=True,
-            **options,
-        )
-        block = [f"source   {_one_line(line)}"]
-        for number, step in enumerate(output.history, start=1):
-            shown = _format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())
-            block.append(f"pass {number:<3} {shown}")
-        yield [*block, f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"]
+    options["collapse_repeats"] = False if arguments.keep_repeats else None
+    for group in groups:
+        for row, line in enumerate(group.lines):
+            name, policies = group.name(row), (arguments.on_blank, arguments.on_long or "error")
+            prepared = prepare_sources(
+                [line], runtime.tokenizer, runtime.max_source_length, *policies, name=lambda _, name=name: name
+            )
+            for piece in prepared.pieces:
+                source = _one_line(line) if len(prepared.pieces) == 1 else runtime.decode(piece)
+                yield [f"source   {source}", *_steps_of(runtime, piece, options)]
+
+
+def _steps_of(runtime: TorchRuntime, piece: list[int], options: dict[str, Any]) -> Iterator[str]:
+    """A line for each pass over one source, and the result."""
+    tokenizer = runtime.text_tokenizer
+    output = runtime.model.generate(
+        **runtime.pad([piece]), return_dict_in_generate=True, output_history=True, **options
+    )
+    for number, step in enumerate(output.history, start=1):
+        yield f"pass {number:<3} {_format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())}"
+    yield f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"
 
 
 def _format_step(tokenizer: Any, token_ids: Sequence[int], states: Sequence[int]) -> str:

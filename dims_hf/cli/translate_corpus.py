@@ -55,7 +55,6 @@ def _make_parser() -> CommandParser:
     work.add_argument("--threads", type=int, help="processor threads of each process; 1 when not given")
     work.add_argument("--quiet", action="store_true", help="no progress on standard error")
     parser.add_place()
-    parser.add_argument("--trust-remote-code", action="store_true", help="run Python code that comes with the model")
     return parser
 
 

@@ -294,6 +294,9 @@ def _check_lists(hypotheses: Sequence[str], references: References) -> None:
         if isinstance(texts, (str, bytes)):
             # a string is a sequence of strings too: its characters would be scored as sentences
             raise ValueError(f"{name} is one string. Pass a list of sentences, [text] for a single one.")
+    bad = next((row for row, text in enumerate(hypotheses) if not isinstance(text, str)), None)
+    if bad is not None:
+        raise ValueError(f"hypotheses[{bad}] is no text but {type(hypotheses[bad]).__name__}. Pass str.")
 
 
 def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str]]:

@@ -17,15 +17,17 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from dims_hf._exports import settings_fault
+from dims_hf._files import stream_lines
 from dims_hf.export.onnx_decoding import BlockUnmasking, Decoder, MaskPredict, Request
-from dims_hf.export.onnx_rules import collapse
+from dims_hf.export.onnx_rules import MOST_STEPS, collapse
 from dims_hf.export.onnx_traced import TracedDecoder
 from dims_hf.models.copied_text import show_copied
 from dims_hf.models.source_text import prepare_sources
@@ -51,7 +53,7 @@ class OnnxTranslator:
 
     Raises:
         FileNotFoundError: `folder` holds no export.
-        ValueError: ONNX Runtime is too old, or the folder is not complete as it was written.
+        ValueError: ONNX Runtime is too old, `threads` is impossible, or the folder is not complete as it was written.
 
     ```python
     translator = OnnxTranslator("student-onnx")
@@ -60,6 +62,10 @@ class OnnxTranslator:
 
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = None, *, shortlist: bool = True) -> None:
         _check_runtime()
+        if threads is not None and not 1 <= threads <= 1024:
+            raise ValueError(
+                f"threads must be between 1 and 1024, got {threads}. Leave it out for as many as it likes."
+            )
         self.folder = Path(folder)
         self.description: dict[str, Any] = read_description(self.folder)
         self.settings: dict[str, Any] = self.description["settings"]
@@ -126,7 +132,7 @@ class OnnxTranslator:
 
     def translate(
         self,
-        sources: Sequence[str],
+        sources: Iterable[str],
         *,
         batch_tokens: int = BATCH_TOKENS,
         num_iterations: int | None = None,
@@ -136,12 +142,13 @@ class OnnxTranslator:
         prefix_beam_size: int | None = None,
         on_blank: str = "keep",
         on_long: str = "error",
+        name: Callable[[int], str] = "sources[{}]".format,
     ) -> list[str]:
         """
         Translates sentences, in the order given.
 
         Args:
-            sources (`Sequence[str]`): source sentences.
+            sources (`Iterable[str]`): source sentences.
             batch_tokens (`int`): padded tokens per batch, every length candidate counted. A longer sentence is a batch
                 of its own.
             num_iterations, length_beam_size, prefix_beam_size (`int`, *optional*), length_score_weight,
@@ -149,6 +156,7 @@ class OnnxTranslator:
             on_blank (`str`): a source with nothing to see in it stays empty (`keep`) or is refused (`error`).
             on_long (`str`): a source longer than the model takes is refused (`error`), cut (`truncate`), translated
                 piece by piece (`split`), or left empty (`skip`).
+            name (`Callable`): how errors call the source of a row.
 
         Raises:
             ValueError: a source that the policies refuse (named by its row), a number below 1, or what [`generate`]
@@ -156,9 +164,8 @@ class OnnxTranslator:
         """
         if batch_tokens < 1:
             raise ValueError(f"batch_tokens must be >= 1, got {batch_tokens}. The default is {BATCH_TOKENS}.")
-        prepared = prepare_sources(
-            sources, self._tokenize, self.max_source_length, on_blank, on_long, name="sources[{}]".format
-        )
+        sources = sources if isinstance(sources, str) else list(sources)
+        prepared = prepare_sources(sources, self._tokenize, self.max_source_length, on_blank, on_long, name=name)
         options = {
             "num_iterations": num_iterations,
             "length_beam_size": length_beam_size,
@@ -167,7 +174,7 @@ class OnnxTranslator:
             "prefix_beam_size": prefix_beam_size,
         }
         pieces = [""] * len(prepared.pieces)
-        num_candidates = length_beam_size or self.settings["length_beam_size"]
+        num_candidates = self._checked_counts({"length_beam_size": length_beam_size})["length_beam_size"]
         for batch in _batches([len(row) for row in prepared.pieces], max(1, batch_tokens // num_candidates)):
             sequences, _ = self.generate(
                 *self.pad([prepared.pieces[index] for index in batch]), with_scores=False, **options
@@ -354,21 +361,26 @@ class OnnxTranslator:
     ) -> Request:
         """The arguments of [`generate`], filled up from the settings and checked."""
         known = {"num_iterations", "length_beam_size", "num_return_sequences", *self.settings}
-        chosen: dict[str, Any] = {}
         for name, value in {**counts, **weights}.items():
             if value is not None and name not in known:
                 raise ValueError(f"This model is decoded without {name}, got {name}={value!r}. Leave it out.")
-            default = 1 if name in counts else 0.0
-            chosen[name] = self.settings.get(name, default) if value is None else value
-        for name in counts:
-            if isinstance(chosen[name], bool) or not isinstance(chosen[name], int) or chosen[name] < 1:
-                raise ValueError(f"{name} must be >= 1, got {chosen[name]}.")
-        for name in weights:
-            chosen[name] = _checked_weight(name, chosen[name])
+        chosen = self._checked_counts(counts)
+        for name, value in weights.items():
+            chosen[name] = _checked_weight(name, self.settings.get(name, 0.0) if value is None else value)
         input_ids, attention_mask = np.asarray(input_ids), np.asarray(attention_mask)
         self._check_source(input_ids, attention_mask)
         ids, mask = input_ids.astype(np.int64), attention_mask.astype(np.int64)
         return Request(ids, mask, **chosen, **given, listed=self.listed_ids(ids))
+
+    def _checked_counts(self, counts: Mapping[str, int | None]) -> dict[str, Any]:
+        """Numbers of passes and candidates, filled up from the settings."""
+        chosen = {name: self.settings.get(name, 1) if value is None else value for name, value in counts.items()}
+        for name in counts:
+            if isinstance(chosen[name], bool) or not isinstance(chosen[name], int) or chosen[name] < 1:
+                raise ValueError(f"{name} must be an integer >= 1, got {chosen[name]!r}. Use at least 1.")
+            if chosen[name] > MOST_STEPS:
+                raise ValueError(f"{name} must be <= {MOST_STEPS}, got {chosen[name]}. It takes days: use less.")
+        return chosen
 
 
 def _checked_weight(name: str, value: Any) -> float:
@@ -423,6 +435,12 @@ def read_description(folder: Path) -> dict[str, Any]:
         complete = False
     if not complete:
         raise ValueError(f"{path} is damaged: it is no description of an export. {_AGAIN}")
+    fault = settings_fault(description["settings"])
+    if fault is not None:
+        raise ValueError(f"{path} is damaged: {fault}. {_AGAIN}")
+    shortlist = description.get("shortlist")
+    if shortlist is not None and not (isinstance(shortlist, dict) and shortlist.get("file") in checksums):
+        raise ValueError(f"{path} is damaged: it names no file of a shortlist. {_AGAIN}")
     if "step" not in description["graphs"] and description["model_type"] not in _DECODERS:
         raise ValueError(f"{path} is of a {description['model_type']!r} model, which this translator does not know.")
     for name, expected in checksums.items():
@@ -444,10 +462,18 @@ def _batches(sizes: Sequence[int], budget: int) -> Iterator[list[int]]:
         order = order[count:]
 
 
-def _read_lines() -> list[str]:
-    """Lines of standard input; they end at a line feed only."""
-    lines = [line.strip("\r") for line in sys.stdin.buffer.read().decode("utf-8").split("\n")]
-    return lines if lines[-1] else lines[:-1]
+def _translate_stream(translator: OnnxTranslator, options: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Translations of standard input as its lines come; where one is refused, those of the lines before it first."""
+    number = 1
+    for lines in stream_lines(sys.stdin.buffer, "standard input"):
+        names = [f"standard input:{number + row}" for row in range(len(lines))]
+        try:
+            yield translator.translate(lines, **options, name=names.__getitem__)
+        except ValueError as error:
+            bad = next((row for row, each in enumerate(names) if str(error).startswith(f"{each} ")), 0)
+            yield translator.translate(lines[:bad], **options)
+            raise
+        number += len(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -476,11 +502,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = vars(parser.parse_args(argv))
     try:
         translator = OnnxTranslator(options.pop("folder"), options.pop("threads"), shortlist=options.pop("shortlist"))
-        lines = translator.translate(_read_lines(), **options)
+        for lines in _translate_stream(translator, options):
+            sys.stdout.buffer.write("".join(" ".join(line.split()) + "\n" for line in lines).encode("utf-8"))
+            sys.stdout.buffer.flush()
     except (ValueError, OSError) as error:
         sys.stderr.write(f"error: {error}\n")
         return 2
-    sys.stdout.buffer.write("".join(" ".join(line.split()) + "\n" for line in lines).encode("utf-8"))
     return 0
 
 

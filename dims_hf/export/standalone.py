@@ -14,6 +14,8 @@ _PACKAGE = __name__.partition(".")[0]
 
 # Each after those that it imports; the last one is the program.
 _MODULES = (
+    "_exports",
+    "_files",
     "models.copied_text",
     "models.phrase_places",
     "models.prefix_search",

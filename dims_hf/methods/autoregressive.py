@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedModel
+from transformers import PreTrainedModel
 
 from dims_hf.data import check_same_tokenizer
 from dims_hf.methods.full_masks import FullMaskOptions, FullMasks
@@ -19,6 +19,7 @@ from dims_hf.methods.options import option
 from dims_hf.models import NATConfig
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
+from dims_hf.translation.loading import load_checkpoint, load_tokenizer
 
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class FromAutoregressive(FullMasks):
 
     def check_tokenizer(self, tokenizer: PreTrainedTokenizerBase) -> None:
         """Refuses a tokenizer that is not the autoregressive model's."""
-        theirs = AutoTokenizer.from_pretrained(self.options.autoregressive_teacher, trust_remote_code=False)
+        theirs = load_tokenizer(self.options.autoregressive_teacher)
         check_same_tokenizer(theirs, tokenizer)
 
     def read_teacher(self, device: torch.device) -> AutoregressiveTeacher:
@@ -94,14 +95,13 @@ class AutoregressiveTeacher:
         Loads a model and compares it with the configuration of the one in training.
 
         Raises:
-            ValueError: where there is none, or one of another vocabulary or kind.
+            ValueError: where there is none, one of another vocabulary or kind, or one whose weights are missing,
+                unexpected or not finite.
         """
         try:
-            found = AutoModelForSeq2SeqLM.from_pretrained(
-                path, trust_remote_code=False, dtype=torch.float32, attn_implementation=attention
-            )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+            found = load_checkpoint(path)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
             raise ValueError(
                 f"autoregressive_teacher={path} is no model that could be loaded ({reason}). Name the folder of one, "
                 "such as train_autoregressive makes."
@@ -118,6 +118,8 @@ class AutoregressiveTeacher:
                     f"The autoregressive model differs in {name}: {theirs}, the model in training has {ours}. Train "
                     "both with one tokenizer (tokenizer: FOLDER)."
                 )
+        if attention is not None:
+            found.set_attn_implementation(attention)
         return cls(found)
 
     def read(

@@ -2,9 +2,11 @@
 # Copyright 2026 The dims_hf authors
 """Configuration fields that every non-autoregressive translation model shares; one subclass per model family."""
 
+from dataclasses import fields
 from typing import TYPE_CHECKING, ClassVar
 
 from huggingface_hub.dataclasses import strict
+from transformers.activations import ACT2FN
 from transformers.configuration_utils import PreTrainedConfig
 
 
@@ -21,6 +23,8 @@ _BOUNDS = {
     "decoder_ffn_dim": (1, 2**20),
     "max_position_embeddings": (1, 2**20),
 }
+# Of every other size that a family has.
+_LARGEST = 2**24
 
 
 @strict
@@ -124,6 +128,7 @@ class NATConfig(PreTrainedConfig):
             value = getattr(self, name)
             if not least <= value <= most:
                 raise ValueError(f"{name}={value} is not between {least} and {most}. Correct config.json.")
+        self._check_names_and_sizes()
         for side in ("encoder", "decoder"):
             heads = getattr(self, f"{side}_attention_heads")
             if side == "encoder" and self.pretrained_encoder is not None:
@@ -144,6 +149,18 @@ class NATConfig(PreTrainedConfig):
         for name in ("model_type", "vocab_size"):
             if self.pretrained_encoder is not None and name not in self.pretrained_encoder:
                 raise ValueError(f"pretrained_encoder lacks {name}. Correct config.json.")
+
+    def _check_names_and_sizes(self) -> None:
+        """Refuses a function that is none, and a number of a family's own that no memory holds."""
+        if self.activation_function not in ACT2FN:
+            raise ValueError(
+                f"activation_function={self.activation_function!r} is no function of transformers. Use relu or gelu."
+            )
+        ours, theirs = ({each.name for each in fields(kind)} for kind in (type(self), PreTrainedConfig))
+        for name in sorted(ours - theirs):
+            value = getattr(self, name)
+            if isinstance(value, int) and not name.endswith("_token_id") and abs(value) > _LARGEST:
+                raise ValueError(f"{name}={value} is beyond {_LARGEST}, which no machine has room for. Correct it.")
 
     def _check_empty_token(self) -> None:
         if not self.predicts_length:
@@ -202,6 +219,13 @@ class LengthPredictionConfig(NATConfig):
 
     max_target_length: int = 256
     length_loss_weight: float | int = 0.1
+
+    def _check_values(self) -> None:
+        super()._check_values()
+        if self.max_target_length < 4:
+            raise ValueError(
+                f"max_target_length={self.max_target_length} has no class for a token between <s> and </s>. Use 256."
+            )
 
 
 __all__ = ["LengthPredictionConfig", "NATConfig"]

@@ -87,6 +87,10 @@ def check_generation_config(config: GenerationConfig | None) -> dict[str, Any]:
     """
     if config is None:
         return {}
+    if not isinstance(config, GenerationConfig):
+        raise ValueError(
+            f"generation_config must be a GenerationConfig, got {type(config).__name__}. Give settings by keyword."
+        )
     asked = {name: value for name, value in config.to_diff_dict().items() if name in (*NEUTRAL, *LENGTH_LIMITS)}
     return drop_neutral(asked)
 

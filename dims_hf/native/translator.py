@@ -8,12 +8,16 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from dims_hf._exports import settings_fault
+from dims_hf.models.copied_text import show_copied
+from dims_hf.models.source_text import prepare_sources
 
 from .library import Decoding, NativeModel
 
@@ -22,6 +26,9 @@ DESCRIPTION_NAME, MODEL_NAME, RUNTIME_NAME = "export.json", "model.bin", "native
 
 # Enough rows to read each weight rarely, and few enough to stay in the cache; tokens of sources, candidates counted.
 BATCH_TOKENS = 512
+
+# Most decoder passes, and most candidates, as of the models themselves.
+MOST_STEPS = 1000
 
 _AGAIN = "Export the model again, or copy the whole folder."
 
@@ -50,8 +57,8 @@ class NativeTranslator:
 
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = 1, *, shortlist: bool = True) -> None:
         self.threads = (os.cpu_count() or 1) if threads is None else threads
-        if self.threads < 1:
-            raise ValueError(f"threads must be >= 1, got {threads}. Leave it out for one.")
+        if not 1 <= self.threads <= 1024:
+            raise ValueError(f"threads must be between 1 and 1024, got {threads}. Leave it out for one.")
         self.folder = Path(folder)
         self.description: dict[str, Any] = read_description(self.folder)
         self.settings: dict[str, Any] = self.description["settings"]
@@ -78,7 +85,11 @@ class NativeTranslator:
         """The model's tokenizer, with neither padding nor truncation."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_file(str(self.folder / "tokenizer.json"))
+        path = self.folder / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises nothing more special
+            raise ValueError(f"{path} is damaged: {error}. {_AGAIN}") from None
         tokenizer.no_padding()
         tokenizer.no_truncation()
         # "<s>" in a text is text.
@@ -92,47 +103,66 @@ class NativeTranslator:
 
     def translate(
         self,
-        sources: Sequence[str],
+        sources: Iterable[str],
         *,
         batch_tokens: int = BATCH_TOKENS,
         num_iterations: int | None = None,
         length_beam_size: int | None = None,
         repeat_penalty: float | None = None,
         length_score_weight: float | None = None,
+        on_blank: str = "keep",
+        on_long: str = "error",
     ) -> list[str]:
         """
         Translates sentences, in the order given.
 
         Args:
-            sources (`Sequence[str]`): source sentences, none blank.
+            sources (`Iterable[str]`): source sentences.
             batch_tokens (`int`): tokens of the sources that a thread translates at once, every length candidate
                 counted. A longer sentence is taken alone.
             num_iterations, length_beam_size (`int`, *optional*), repeat_penalty, length_score_weight (`float`,
                 *optional*): as for [`generate`].
+            on_blank (`str`): a source with nothing to see in it stays empty (`keep`) or is refused (`error`).
+            on_long (`str`): a source longer than the model takes is refused (`error`), cut (`truncate`), translated
+                piece by piece (`split`), or left empty (`skip`).
 
         Raises:
-            ValueError: a blank or overlong source (named by its row), or a value that [`generate`] refuses.
+            ValueError: a source that the policies refuse (named by its row), or a value that [`generate`] refuses.
         """
+        sources = sources if isinstance(sources, str) else list(sources)
         decoding = self._decoding(
             num_iterations, length_beam_size, repeat_penalty, length_score_weight, batch_tokens=batch_tokens
         )
+        prepared = prepare_sources(
+            sources, self._tokenize, self.max_source_length, on_blank, on_long, name="sources[{}]".format
+        )
+        if not prepared.pieces:
+            return [""] * len(sources)
         sequences, _ = self._model.translate(
-            self.encode(sources),
+            prepared.pieces,
             Decoding(**decoding, with_scores=False, collapse_repeats=bool(self.settings["collapse_repeats"])),
         )
-        return self._texts(sequences)
+        translations = [""] * len(sources)
+        for owner, text in zip(prepared.owners, self._texts(sequences)):
+            translations[owner] = f"{translations[owner]} {text}" if translations[owner] else text
+        for owner, copied in prepared.copied.items():
+            translations[owner] = show_copied(translations[owner], copied)
+        return translations
+
+    def _tokenize(
+        self, texts: Sequence[str], *, truncation: bool = False, max_length: int | None = None, verbose: bool = True
+    ) -> Mapping[str, list[list[int]]]:
+        """Rows of ids, asked for as from a tokenizer of transformers."""
+        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
+        if truncation and max_length is not None:
+            # the last id is `</s>`, which stays
+            rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
+        return {"input_ids": rows}
 
     def encode(self, sources: Sequence[str]) -> list[list[int]]:
         """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the model takes."""
-        if isinstance(sources, str):
-            raise ValueError("sources is one string. Pass a list of sentences, [source] for a single one.")
-        for row, source in enumerate(sources):
-            if not isinstance(source, str) or not source.strip():
-                raise ValueError(f"sources[{row}] is blank: {source!r}. Remove the row, or give it a sentence.")
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(sources))]
-        for row, token_ids in enumerate(rows):
-            self._check_length(f"sources[{row}]", len(token_ids))
-        return rows
+        limit = self.max_source_length
+        return prepare_sources(sources, self._tokenize, limit, "error", name="sources[{}]".format).pieces
 
     def _check_length(self, name: str, num_tokens: int) -> None:
         if num_tokens > self.max_source_length:
@@ -222,7 +252,8 @@ class NativeTranslator:
 
     def _rows(self, input_ids: np.ndarray, attention_mask: np.ndarray) -> list[list[int]]:
         """Token ids without padding."""
-        input_ids, is_token = np.asarray(input_ids), np.asarray(attention_mask) != 0
+        input_ids, attention_mask = np.asarray(input_ids), np.asarray(attention_mask)
+        is_token = attention_mask != 0
         if input_ids.ndim != 2 or input_ids.size == 0 or not np.issubdtype(input_ids.dtype, np.integer):
             raise ValueError(f"input_ids must be integers of shape (batch, length), got {input_ids.shape}.")
         if is_token.shape != input_ids.shape:
@@ -230,6 +261,8 @@ class NativeTranslator:
                 f"attention_mask has shape {is_token.shape}, input_ids {input_ids.shape}. Pass the mask that pad() "
                 "made with these ids."
             )
+        if not np.isin(attention_mask, (0, 1)).all():
+            raise ValueError("attention_mask must hold 0 and 1 only: 1 for tokens.")
         bad = input_ids[(input_ids < 0) | (input_ids >= self.settings["vocab_size"])]
         if bad.size:
             raise ValueError(
@@ -284,6 +317,8 @@ class NativeTranslator:
             counts[name] = self.settings.get(name, 1) if value is None else value
             if isinstance(counts[name], bool) or not isinstance(counts[name], int) or counts[name] < 1:
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}.")
+            if counts[name] > MOST_STEPS:
+                raise ValueError(f"{name} must be <= {MOST_STEPS}, got {value}. It takes days: use less.")
         for name, value in weights.items():
             weights[name] = float(self.settings.get(name) or 0.0) if value is None else float(value)
         if not weights["repeat_penalty"] >= 0:
@@ -310,14 +345,18 @@ def read_description(folder: Path) -> dict[str, Any]:
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
         runtime, checksums = description.get("runtime"), dict(description["sha256"])
-        needed = {"max_position_embeddings", "vocab_size", "pad_token_id", "collapse_repeats"}
-        complete = needed <= description["settings"].keys()
+        settings = description["settings"]
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise ValueError(f"{path} is damaged: it is no description of an export. {_AGAIN}") from None
     if runtime != RUNTIME_NAME:
         raise ValueError(f"{folder} is no native export. Export the model with --to native, or use OnnxTranslator.")
-    if not complete:
-        raise ValueError(f"{path} is damaged: settings are missing. {_AGAIN}")
+    fault = settings_fault(settings)
+    if fault is None and "max_position_embeddings" not in settings:
+        fault = "settings lack max_position_embeddings"
+    if fault is None and not {"tokenizer.json", MODEL_NAME} <= checksums.keys():
+        fault = "it lacks checksums"
+    if fault is not None:
+        raise ValueError(f"{path} is damaged: {fault}. {_AGAIN}")
     for name, expected in checksums.items():
         file = folder / name
         if not file.is_file():

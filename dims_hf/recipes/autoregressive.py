@@ -12,7 +12,7 @@ from transformers import GenerationConfig, MarianConfig, MarianMTModel, PreTrain
 
 from dims_hf.data import corpus_fingerprint, tokenizer_fingerprint
 from dims_hf.recipes.parsing import parse_recipe
-from dims_hf.recipes.run_settings import Fingerprints, holding_run, is_finished
+from dims_hf.recipes.run_settings import Fingerprints, folder_fingerprint, holding_run, is_finished
 from dims_hf.recipes.runs import (
     CorpusArguments,
     ModelArguments,
@@ -67,7 +67,12 @@ def train_autoregressive(argv: Sequence[str] | None = None) -> Path:
     with holding_run(args, [corpus_args, model_args]) as parts:
         corpus = read_corpus(corpus_args)
         tokenizer = shared_tokenizer(model_args, corpus, args)
-        if is_finished(args, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
+        prints = Fingerprints(
+            corpus_fingerprint(corpus),
+            tokenizer_fingerprint(tokenizer),
+            init_fingerprint=folder_fingerprint(model_args.init),
+        )
+        if is_finished(args, parts, prints):
             return Path(args.output_dir)
         set_seed(args.seed)
         model = make_autoregressive_model(model_args, tokenizer)

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from transformers import TrainingArguments
 from dims_hf._commands import follow_launcher, saying_how_to_go_on
 from dims_hf._output import holding
 from dims_hf.reports.files import write_text
+from dims_hf.reports.provenance import public, weights_checksum
 from dims_hf.trainers.checkpoints import finished_checkpoints, weights_fault
 from dims_hf.trainers.config import DiMSConfig
 from dims_hf.trainers.rounds import round_folder
@@ -59,17 +61,30 @@ class Fingerprints:
         corpus_fingerprint (`str`): of all sentences in training and validation.
         tokenizer_fingerprint (`str`): of the tokenizer.
         teacher_fingerprint, student_fingerprint (`str`, *optional*): of the weights a distillation starts from.
+        init_fingerprint, encoder_fingerprint (`str`, *optional*): of the weights a training starts from.
+        autoregressive_teacher_fingerprint (`str`, *optional*): of those it learns from.
     """
 
     corpus_fingerprint: str
     tokenizer_fingerprint: str
     teacher_fingerprint: str | None = None
     student_fingerprint: str | None = None
+    init_fingerprint: str | None = None
+    encoder_fingerprint: str | None = None
+    autoregressive_teacher_fingerprint: str | None = None
+
+
+def folder_fingerprint(place: str | None) -> str | None:
+    """Of all weight files of a model folder; `None` of a Hub id, whose files are named by it."""
+    if place is None or not Path(place).expanduser().is_dir():
+        return None
+    return hashlib.sha256(json.dumps(weights_checksum(place), sort_keys=True).encode()).hexdigest()[:12]
 
 
 def run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> dict[str, Any]:
     """
-    What makes a run the run it is, as JSON has it.
+    What makes a run the run it is, as JSON has it. Of paths on this machine there is the last part: what they lead to
+    is told by fingerprints.
 
     Args:
         args (`TrainingArguments`): settings of the training.
@@ -82,7 +97,7 @@ def run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> dict[str,
         settings.update(part)
     kept = {name: value for name, value in settings.items() if name not in _MAY_CHANGE}
     kept = {name: value for name, value in kept.items() if not name.startswith(_PREFIXES_THAT_MAY_CHANGE)}
-    return json.loads(json.dumps(kept, default=str))
+    return public(json.loads(json.dumps(kept, default=str)))
 
 
 @contextmanager
@@ -164,8 +179,8 @@ def check_run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> Non
 
 def _read_settings(folder: Path) -> dict[str, Any]:
     try:
-        return json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))
-    except ValueError:
+        return dict(public(json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))).items())
+    except (ValueError, AttributeError, RecursionError):
         raise ValueError(
             f"{folder / RUN_SETTINGS} is damaged, so whose run this is cannot be told. Delete it to go on all the "
             "same, or choose another output_dir."

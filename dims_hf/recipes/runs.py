@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from transformers import (
-    AutoConfig,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -49,6 +50,7 @@ from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
     TRAINING_SUMMARY as TRAINING_SUMMARY,
     Fingerprints,
+    folder_fingerprint,
     has_work,
     holding_run,
     is_finished,
@@ -65,7 +67,7 @@ from dims_hf.trainers.warm_start import (
     start_from_autoregressive,
     warm_start_encoder,
 )
-from dims_hf.translation.loading import load_checkpoint, load_tokenizer, resolve_model
+from dims_hf.translation.loading import load_checkpoint, load_config, load_tokenizer, resolve_model
 
 
 if TYPE_CHECKING:
@@ -219,6 +221,15 @@ class ModelArguments:
             if name not in self.config_fields - _SET_BY_RECIPES:
                 known = ", ".join(sorted(self.config_fields - _SET_BY_RECIPES))
                 raise ValueError(f"family_settings has {name!r}. Models of type {self.model_type} take {known}.")
+        if not self.family_settings:
+            return
+        try:
+            # before the tokenizer is trained; ids are known once it is
+            settings = {name: value for name, value in self.family_settings.items() if not name.endswith("_token_id")}
+            MODELS[self.model_type][0](**self.sizes, **settings)
+        except (ValueError, TypeError, StrictDataclassError) as error:
+            reason = " ".join(str(error).split())[:300]
+            raise ValueError(f"family_settings of {self.model_type} will not do: {reason}") from None
 
     @classmethod
     def model_types(cls) -> tuple[str, ...]:
@@ -231,6 +242,21 @@ class ModelArguments:
         if self.model_type not in MODELS:
             return set()
         return _field_names(MODELS[self.model_type][0])
+
+    @property
+    def sizes(self) -> dict[str, Any]:
+        """Configuration fields that all families have."""
+        return {
+            "d_model": self.d_model,
+            "encoder_layers": self.encoder_layers,
+            "decoder_layers": self.decoder_layers,
+            "encoder_attention_heads": self.attention_heads,
+            "decoder_attention_heads": self.attention_heads,
+            "encoder_ffn_dim": self.ffn_dim,
+            "decoder_ffn_dim": self.ffn_dim,
+            "dropout": self.dropout,
+            "max_position_embeddings": self.max_position_embeddings,
+        }
 
     @property
     def writes_alignments(self) -> bool:
@@ -279,7 +305,14 @@ def train_teacher(argv: Sequence[str] | None = None) -> Path:
         corpus = read_corpus(corpus_args)
         # before the check below, which compares its fingerprint
         tokenizer = shared_tokenizer(model_args, corpus, args, with_empty=with_empty)
-        if is_finished(settled, parts, Fingerprints(corpus_fingerprint(corpus), tokenizer_fingerprint(tokenizer))):
+        prints = Fingerprints(
+            corpus_fingerprint(corpus),
+            tokenizer_fingerprint(tokenizer),
+            init_fingerprint=folder_fingerprint(model_args.init),
+            encoder_fingerprint=folder_fingerprint(model_args.encoder_name_or_path),
+            autoregressive_teacher_fingerprint=folder_fingerprint(getattr(settled, "autoregressive_teacher", None)),
+        )
+        if is_finished(settled, parts, prints):
             return Path(args.output_dir)
         # here and not before: making a tokenizer must not change the weights that a seed gives
         set_seed(args.seed)
@@ -440,15 +473,7 @@ def make_model(
     config_class, _, model_class = MODELS[args.model_type]
     config = config_class(
         vocab_size=len(tokenizer),
-        d_model=args.d_model,
-        encoder_layers=args.encoder_layers,
-        decoder_layers=args.decoder_layers,
-        encoder_attention_heads=args.attention_heads,
-        decoder_attention_heads=args.attention_heads,
-        encoder_ffn_dim=args.ffn_dim,
-        decoder_ffn_dim=args.ffn_dim,
-        dropout=args.dropout,
-        max_position_embeddings=args.max_position_embeddings,
+        **args.sizes,
         bos_token_id=tokenizer.bos_token_id,
         pad_token_id=tokenizer.pad_token_id,
         eos_token_id=tokenizer.eos_token_id,
@@ -469,7 +494,7 @@ def make_model(
 
 def take_pretrained_encoder(config: PreTrainedConfig, place: str) -> None:
     """Gives a configuration the pre-trained encoder of the model that training starts from, where that has one."""
-    given = AutoConfig.from_pretrained(resolve_model(place), trust_remote_code=False)
+    given = load_config(place)
     if has_pretrained_encoder(given):
         for name in ENCODER_FIELDS:
             setattr(config, name, getattr(given, name))
@@ -574,6 +599,7 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
     output = trainer.train(resume_from_checkpoint=checkpoint)
     averaged = trainer.average_best_checkpoints()
     metrics = trainer.evaluate(metric_key_prefix="final")
+    check_loss(trainer, metrics)
     if args.should_log:
         warn_of_worse_average(trainer, averaged, metrics)
     trainer.save_model()
@@ -598,6 +624,22 @@ def run_training(trainer: TokenBudgetTrainer, arguments: list) -> Path:
         write_text(json.dumps(public(summary), indent=1, default=str), output_dir / TRAINING_SUMMARY)
         logger.info("Saved the model in %s: %s", output_dir, metrics)
     return output_dir
+
+
+def check_loss(trainer: TokenBudgetTrainer, metrics: dict[str, float]) -> None:
+    """
+    Refuses a final model whose loss is no number, as after updates that were far too large.
+
+    Raises:
+        FloatingPointError: saying what to change.
+    """
+    loss = metrics.get("final_loss", 0.0)
+    if not math.isfinite(loss):
+        raise FloatingPointError(
+            f"The validation loss is {loss} after update {trainer.state.global_step}, so no model is saved. Lower "
+            f"learning_rate ({trainer.args.learning_rate:g}) or set max_grad_norm (e.g. 1.0), and start in a new "
+            "output_dir."
+        )
 
 
 def warn_of_worse_average(trainer: TokenBudgetTrainer, averaged: list[dict], metrics: dict[str, float]) -> None:

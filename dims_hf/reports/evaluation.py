@@ -78,7 +78,8 @@ def run_evaluation(
         device (`str`, *optional*): `cpu`, `cuda`, …; an accelerator where there is one when `None`.
         dtype (`str`, *optional*): precision, as `load_model` takes it.
         options (`Any`): `length_edges`, `num_length_buckets`, `oracle_length`, `collapse_repeats`,
-            `max_tokens_per_batch`, `bleu_tokenizer` (that of the target language when not given) of `evaluate_model`.
+            `max_tokens_per_batch`, `bleu_tokenizer` (that of the target language when not given) of `evaluate_model`,
+            and `trust_remote_code` of `load_model`.
 
     Returns:
         `dict[str, Any]`: the results document (`write_table` shows it).
@@ -89,6 +90,7 @@ def run_evaluation(
     if not models:
         raise ValueError("There is no model to evaluate. Pass at least one, for example {'student': 'path'}.")
     places = {name: resolve_model(path) for name, path in models.items()}
+    trust = options.pop("trust_remote_code", False)
     corpus = _load_split(data, source_lang, target_lang, split, max_examples)
     options["bleu_tokenizer"] = usable_tokenizer(list(corpus["target"]), target_lang, options.get("bleu_tokenizer"))
     settings = dict(options, iterations=iterations, length_beams=length_beams, decodings=decodings)
@@ -100,7 +102,9 @@ def run_evaluation(
         systems = []
         for name, place in places.items():
             decoded.system = name
-            measured = _evaluate_checkpoint(*load_model(place, device, dtype), corpus, decoded, settings)
+            measured = _evaluate_checkpoint(
+                *load_model(place, device, dtype, trust_remote_code=trust), corpus, decoded, settings
+            )
             described = {"name": public(name), "model": public_name(place), "weights": weights_checksum(place)}
             systems.append({**described, **measured})
         task = {

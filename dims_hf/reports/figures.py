@@ -175,6 +175,10 @@ def new_figure(num_rows: int, num_columns: int) -> tuple[Any, Any]:
 
 def save_figure(figure: Any, path: Path) -> Path:
     """Writes a figure in the format of its suffix; a reader never finds a half-written one."""
+    from matplotlib.text import Text
+
     with replacing(path) as temporary:
+        for text in figure.findobj(Text):
+            text.set_parse_math(False)  # a dollar sign in a name is one
         figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
     return path

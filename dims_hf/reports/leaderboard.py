@@ -41,7 +41,7 @@ def _quality_tables(results: Mapping[str, Any]) -> list[str]:
             ]
             for system in results["systems"]
         ]
-        parts += [f"## {name}, {first['num_sentences']:,} sentences\n", markdown_rows(header, rows)]
+        parts += [f"## {escape(name)}, {first['num_sentences']:,} sentences\n", markdown_rows(header, rows)]
     return parts
 
 
@@ -82,7 +82,7 @@ def _notes(results: Mapping[str, Any]) -> str:
     notes = [f"Median of {task['rounds']} rounds in turns, {task['threads']} threads, on {made['hardware']}."]
     for first in results["comparisons"][:1]:
         notes.append(
-            f"“Against”: BLEU less that of {first['baseline']}; p by paired bootstrap, "
+            f"“Against”: BLEU less that of {escape(first['baseline'])}; p by paired bootstrap, "
             f"{first['num_samples']} samples. sacreBLEU: {code(first['signatures']['bleu'])}."
         )
     notes.append(f"Made by {code(made['command'])} at commit {made['git_commit']}.")

@@ -23,11 +23,18 @@ _PACKAGES = ("dims_hf", "torch", "transformers", "tokenizers", "sacrebleu")
 
 # Names whose values are nobody else's business, and what a token of the Hub, of GitHub or of others looks like.
 _SECRET_NAME = re.compile(
-    r"(^|^-+|(hub|auth|access|api|bearer|refresh)[_-])token$|"
+    r"(^|^-+|(hub|auth|access|api|bearer|refresh|session|hf|huggingface|git(hub|lab)?|wandb|user)[_-])token$|"
     r"(^|[_-])(secret|password|passwd|credentials?|(api|access|private)[_-]?key)$",
     re.IGNORECASE,
 )
-_SECRET_TEXT = re.compile(r"\b(hf_|gh[pousr]_|sk-|xox[abp]-)\w{8,}|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)")
+_SECRET_TEXT = re.compile(
+    r"\b(hf_|gh[pousr]_|github_pat_|glpat-|npm_|pypi-|sk-|xox[abeprs]-|AKIA|AIza|eyJ)[\w.-]{8,}"
+    r"|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+    r"|(?:(?<=[?&]token=)|(?<=[?&]key=))[^&\s]+"
+    r"|(?i:(?<=bearer )[\w.~+/-]{8,})"
+)
+# A path inside a sentence; slashes between words and in addresses of the web begin none.
+_PATH_IN_TEXT = re.compile(r"(?<![\w.~:/-])~?(?:/[^\s/:,;'\"()<>\[\]]+){2,}/?")
 MASKED = "<masked>"
 
 _WEIGHT_FILES = ("*.safetensors", "pytorch_model*.bin", "*.onnx")
@@ -80,6 +87,11 @@ def public(value: Any) -> Any:
     if isinstance(value, os.PathLike):
         value = os.fspath(value)
     return _last_part(_SECRET_TEXT.sub(MASKED, value)) if isinstance(value, str) else value
+
+
+def public_text(text: str) -> str:
+    """A sentence, such as an error's, as [`public`], wherever secrets and paths stand in it."""
+    return _PATH_IN_TEXT.sub(lambda match: os.path.basename(match[0].rstrip("/")), _SECRET_TEXT.sub(MASKED, text))
 
 
 def weights_checksum(place: str | os.PathLike[str]) -> dict[str, str]:

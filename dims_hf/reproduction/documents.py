@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from dims_hf.reports import provenance, write_json
+from dims_hf.reports.provenance import public_text
 from dims_hf.reproduction.running import Decodings, Outcome, Runner, describe_study
 from dims_hf.reproduction.study import Run, in_order
 
@@ -43,14 +44,14 @@ def collect(head: Mapping[str, Any], systems: Mapping[int, Labelled], runner: Ru
     for seed, labelled in systems.items():
         error = _first_error(labelled, runner)
         if error:
-            skipped[str(seed)] = error
+            skipped[str(seed)] = public_text(error)
             continue
         seeds.append(str(seed))
         for label, (run, iterations) in labelled.items():
             measured = _measure(run, iterations, runner, tasks)
             found.setdefault(label, {})[str(seed)] = measured
     if not seeds:
-        return not_run(head, error)
+        return not_run(head, public_text(error))
     return {
         **head,
         "status": "run",

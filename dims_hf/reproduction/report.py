@@ -84,7 +84,7 @@ def _section(document: Mapping[str, Any], note: str | None) -> str:
     name = document["experiment"]
     parts = [f"## {name}", f"**{document['title']}** ({document['source']})", f"Claim: {document['claim']}"]
     if document["status"] != "run":
-        parts.append(f"Not run: {document['reason']}")
+        parts.append(f"Not run: {escape(document['reason'])}")
     else:
         parts.append(_setting(document))
         if document.get("figure"):
@@ -130,7 +130,7 @@ def _training(document: Mapping[str, Any]) -> str:
         updates = [system["updates"] for system in seeds.values() if system["updates"] is not None]
         if updates:
             low, high = min(updates), max(updates)
-            parts.append(f"{label} {low}" + (f"–{high}" if high > low else "") + " updates")
+            parts.append(f"{escape(label)} {low}" + (f"–{high}" if high > low else "") + " updates")
     return "; ".join(parts) or "a given model"
 
 
@@ -143,7 +143,7 @@ def _trained_at(document: Mapping[str, Any]) -> str:
 
 def _skipped(document: Mapping[str, Any]) -> str:
     skipped = document["skipped_seeds"]
-    return "".join(f" Seed {seed} is left out: {reason}." for seed, reason in skipped.items())
+    return "".join(f" Seed {seed} is left out: {escape(reason)}." for seed, reason in skipped.items())
 
 
 def plan_table(runs: Sequence[Any], needed_by: Mapping[str, Sequence[str]]) -> str:

@@ -21,7 +21,7 @@ from transformers import (
 )
 from transformers.trainer_callback import ExportableState
 
-from dims_hf.trainers.checkpoints import BestCheckpoints
+from dims_hf.trainers.checkpoints import BestCheckpoints, checkpoint_folder
 
 
 logger = logging.getLogger(__name__)
@@ -67,8 +67,11 @@ class RunRecord(TrainerCallback, ExportableState):
         return {"args": {}, "attributes": {"earlier_seconds": self.seconds, "num_processes": self.num_processes}}
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        """Starts the clock where the checkpoint stopped it."""
+        """Starts the clock where the checkpoint stopped it, and finds the best checkpoint so far by its number."""
         restore_attributes(self, state)
+        if state.best_global_step:
+            place = checkpoint_folder(args.output_dir, state.best_global_step)
+            state.best_model_checkpoint = str(place) if place.is_dir() else state.best_model_checkpoint
         self.num_processes, self._start = args.world_size, time.perf_counter()
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:

@@ -11,6 +11,7 @@ import shutil
 import zipfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -67,7 +68,7 @@ class BestCheckpoints:
         """Kept checkpoints, best first; of equal ones the earlier. Each has `step`, `metric` and `path`."""
         found = []
         for path in self.directory.glob(f"step-*/{_RECORD}"):
-            record = _read_json(path)
+            record = _read_record(path)
             if record is not None:
                 found.append({**record, "path": path.parent})
         return sorted(found, key=lambda record: (-self.sign * record["metric"], record["step"]))
@@ -106,7 +107,7 @@ class BestCheckpoints:
         for path in sorted(self.directory.glob(".step-*")):
             shutil.rmtree(path, ignore_errors=True)
         for path in sorted(self.directory.glob("step-*")):
-            record, fault = _read_json(path / _RECORD), weights_fault(path / "model.safetensors")
+            record, fault = _read_record(path / _RECORD), weights_fault(path / "model.safetensors")
             if record is not None and fault is None:
                 if record["step"] > step:
                     remove_folder(path)
@@ -281,17 +282,23 @@ def checkpoint_fault(path: Path, *, needs_scaler: bool = False) -> str | None:
             cause = "; it was written with save_only_model" if names[0] == "optimizer.pt" else ""
             return f"{names[0]} ({what}) is missing{cause}"
     # As many processes as wrote it, which need not be as many as resume.
-    record = state.get("stateful_callbacks", {}).get("RunRecord", {}).get("attributes", {})
+    try:
+        num_processes = int(state["stateful_callbacks"]["RunRecord"]["attributes"]["num_processes"])
+    except (KeyError, TypeError, ValueError):  # of a trainer that is not ours
+        num_processes = 1
     # a run of one process calls its file otherwise
-    for rank in range(record.get("num_processes", 1)) if (path / "rng_state_0.pth").is_file() else ():
+    for rank in range(num_processes) if (path / "rng_state_0.pth").is_file() else ():
         if not (path / f"rng_state_{rank}.pth").is_file():
             return f"rng_state_{rank}.pth (the random state) is missing"
     manifest = _read_json(path / MANIFEST)
     return _unlisted_fault(path) if manifest is None else _listed_fault(path, manifest)
 
 
-def _listed_fault(path: Path, manifest: dict[str, list[int]]) -> str | None:
-    for name, (size, checksum) in manifest.items():
+def _listed_fault(path: Path, manifest: dict[str, Any]) -> str | None:
+    for name, written in manifest.items():
+        if not isinstance(written, list) or len(written) != 2:
+            return f"{MANIFEST} is damaged"
+        size, checksum = written
         file = path / name
         if not file.is_file():
             return f"{name} is missing"
@@ -346,9 +353,16 @@ def _is_finished(path: Path) -> bool:
 def _read_json(path: Path) -> dict | None:
     try:
         value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+def _read_record(path: Path) -> dict | None:
+    """What is known of a best checkpoint; `None` where it is damaged."""
+    record = _read_json(path) or {}
+    is_whole = type(record.get("step")) is int and type(record.get("metric")) in (int, float)
+    return record if is_whole else None
 
 
 def _crc32(path: Path) -> int:

@@ -21,6 +21,7 @@ from dims_hf.methods.dims import DiMSOptions
 from dims_hf.methods.masks import MASK_POLICIES
 from dims_hf.methods.options import check_ranges, check_value, is_default, option, plain, unstated
 from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, Choice, check_known, choose_method, default_method
+from dims_hf.models.decoding_strategy import MOST_STEPS
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.schedules import check_schedule
 
@@ -57,6 +58,7 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
     "seed": {"ge": 0, "le": 2**32 - 1},
     "data_seed": {"ge": 0, "le": 2**32 - 1},
     "dataloader_num_workers": {"ge": 0, "le": 1024},
+    "dataloader_prefetch_factor": {"ge": 1, "le": 1e6},
     "save_total_limit": {"ge": 1, "le": 1e6, "advice": "Leave it out to keep all."},
     "eval_delay": {"ge": 0, "le": 1e9},
     "neftune_noise_alpha": {"ge": 0, "le": 1e6},
@@ -64,8 +66,8 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
     "torch_empty_cache_steps": {"ge": 1, "le": 1e9},
 }
 
-# More decoder passes or candidates than this take days for a validation set, and are a slip.
-MOST_PASSES = 1000
+# In validation as everywhere.
+MOST_PASSES = MOST_STEPS
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -76,6 +78,8 @@ _WITHOUT_EFFECT = (
     "dataloader_drop_last",
     "dataloader_in_order",
     "dataloader_multiprocessing_context",
+    "debug",
+    "do_predict",
     "eval_accumulation_steps",
     "eval_do_concat_batches",
     "eval_use_gather_object",

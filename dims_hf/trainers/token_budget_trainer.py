@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import copy
 import inspect
 import logging
 import math
@@ -33,6 +34,7 @@ from transformers.trainer_utils import TrainOutput
 
 from dims_hf._output import filling, holding
 from dims_hf.objectives.fusion import check_compiler, fusing
+from dims_hf.reports.provenance import public
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, LossRecord, RunRecord, StopEarly, WatchGradientScale
 from dims_hf.trainers.checkpoints import (
@@ -78,6 +80,16 @@ class FollowProgress(TrainerCallback):
         """The epoch follows from the updates done, so that a resumed run shuffles like an uninterrupted one."""
         sampler = self.trainer.train_batch_sampler
         sampler.set_epoch(state.global_step // sampler.num_updates)
+
+
+def _published(args: TrainingArguments) -> TrainingArguments:
+    """A copy without the token that uploads the model, and with the last part of every path on this machine."""
+    copied = copy.copy(args)
+    for name, value in vars(args).items():
+        if isinstance(value, (str, os.PathLike, dict)) and public(value) != value:
+            setattr(copied, name, public(value))
+    copied.hub_token = None
+    return copied
 
 
 class TokenBudgetTrainer(Trainer):
@@ -268,22 +280,28 @@ class TokenBudgetTrainer(Trainer):
         self.state.stateful_callbacks.update(
             {name: found[0] if len(found) == 1 else found for name, found in states.items()}
         )
-        self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        found = self.state.best_model_checkpoint
+        try:
+            # the number of its step says which it is, wherever the folder lies
+            self.state.best_model_checkpoint = None
+            self.state.save_to_json(str(folder / TRAINER_STATE_NAME))
+        finally:
+            self.state.best_model_checkpoint = found
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, torch.Tensor] | None = None) -> None:
-        """Every file is whole or not there; the arguments are saved without the token that uploads the model."""
+        """Every file is whole or not there; the arguments are saved as they may be published."""
         if not self.args.should_save:
             super()._save(output_dir, state_dict)
             return
         # the arguments are pickled with the model
-        token, self.args.hub_token = self.args.hub_token, None
+        args, self.args = self.args, _published(self.args)
         try:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
             # the weights move last: who finds them finds configuration and tokenizer too
             with filling(folder, ".model.", last="model.safetensors") as partial:
                 super()._save(str(partial), state_dict)
         finally:
-            self.args.hub_token = token
+            self.args = args
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
         """A weight that is tied to one that was loaded, or is computed and never saved, is not missing."""

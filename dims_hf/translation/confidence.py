@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from dims_hf.models.decoding_strategy import MOST_STEPS
 from dims_hf.models.quality_flags import find_flags
 
 from .results import Translation
@@ -26,7 +27,7 @@ class Adaptive:
         fallback ([`Runtime`], *optional*): another model for the second try, instead of more passes.
 
     Raises:
-        ValueError: a threshold outside 0 to 1, or not one way of trying again.
+        ValueError: a threshold outside 0 to 1, not one way of trying again, or no number of passes.
     """
 
     threshold: float
@@ -38,6 +39,10 @@ class Adaptive:
             raise ValueError(f"threshold must be between 0 and 1, got {self.threshold}. It is a mean probability.")
         if (self.num_iterations is None) == (self.fallback is None):
             raise ValueError("Unsure translations need one way to be made again: num_iterations or a fallback model.")
+        if self.num_iterations is not None and not 1 <= self.num_iterations <= MOST_STEPS:
+            raise ValueError(
+                f"Passes of the second try must be between 1 and {MOST_STEPS}, got {self.num_iterations}. Try 4."
+            )
 
     def is_unsure(self, source: str, translation: Translation) -> bool:
         """Whether a translation is to be made again."""

@@ -17,13 +17,16 @@ from dims_hf.models.capabilities import is_non_autoregressive
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 
 # Precisions that models decode in.
 DTYPES = ("float32", "bfloat16", "float16")
 
-_ALLOW = "--trust-remote-code (trust_remote_code=True)"
+_ALLOW = (
+    "--trust-remote-code of `dims-hf translate`, `translate-corpus` or `evaluate`, or trust_remote_code=True in "
+    "Python; other commands never run such code"
+)
 
 
 def load_model(
@@ -93,16 +96,32 @@ def load_checkpoint(
     return model
 
 
+def load_config(name: str | os.PathLike[str]) -> PreTrainedConfig:
+    """The configuration of a checkpoint.
+
+    Raises:
+        ValueError: nothing at that place, code of its own, or a file that cannot be read.
+    """
+    from transformers import AutoConfig
+
+    return _from_pretrained(AutoConfig, resolve_model(name), False)
+
+
 def load_tokenizer(name: str | os.PathLike[str], *, trust_remote_code: bool = False) -> PreTrainedTokenizerBase:
     """The tokenizer of a checkpoint, or of a folder that holds nothing else.
+
+    Args:
+        name (`str` or `os.PathLike`): folder of a checkpoint, or of a tokenizer alone, or Hub model id.
+        trust_remote_code (`bool`, *optional*, defaults to `False`): run Python code that comes with it.
 
     Raises:
         ValueError: nothing at that place, code of its own without consent, or files that cannot be read.
     """
     from transformers import AutoTokenizer
 
-    path = expand_home(name)
-    place = str(path) if (path / "tokenizer.json").is_file() else resolve_model(name)
+    folder = expand_home(name)
+    is_alone = any((folder / file).is_file() for file in ("tokenizer.json", "tokenizer_config.json"))
+    place = str(folder) if is_alone else resolve_model(name)
     tokenizer = _from_pretrained(AutoTokenizer, place, trust_remote_code)
     try:
         tokenizer.decode(tokenizer(["a sentence"])["input_ids"][0], skip_special_tokens=True)
@@ -250,4 +269,9 @@ def _find_device(name: str | None) -> torch.device:
         raise ValueError(f"{name!r} is not a device. Say cpu, cuda or cuda:0.") from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ValueError(f"Device {name!r} needs a GPU that torch can use, and there is none. Say cpu.")
+    try:
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, NotImplementedError, AssertionError) as error:  # each backend has its own
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"Device {name!r} computes nothing here ({reason}). Say cpu, cuda or cuda:0.") from None
     return device

@@ -25,6 +25,10 @@ EXPORT_FILE = "export.json"
 """The file by which an exported folder is told from a checkpoint; its `runtime` says which of `RUNTIMES` opens it."""
 
 
+# More than any machine has; torch dies of the memory for their stacks.
+MOST_THREADS = 1024
+
+
 class Runtime(Protocol):
     """
     A model with its tokenizer, ready to translate.
@@ -94,6 +98,8 @@ def open_runtime(
         ValueError: nothing at that place, a damaged export, or an option that its runtime does not have.
     """
     folder = expand_home(model)
+    if threads is not None and not 1 <= threads <= MOST_THREADS:
+        raise ValueError(f"threads must be between 1 and {MOST_THREADS}, got {threads}. Leave it out.")
     if not (folder / EXPORT_FILE).is_file():
         from .torch_runtime import TorchRuntime
 

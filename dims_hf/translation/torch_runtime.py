@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from dims_hf.models.capabilities import empty_token_id, is_non_autoregressive, longest_source
+from dims_hf.models.decoding_strategy import MOST_STEPS
 from dims_hf.models.modes import evaluation_mode
 
 from . import packing
@@ -141,23 +142,26 @@ class AutoregressiveRuntime(_ModelRuntime):
         num_beams = options.pop("num_beams", self.NUM_BEAMS)
         if options:
             raise ValueError(
-                f"{type(self.model).__name__} is decoded autoregressively, without {', '.join(sorted(options))}."
+                f"{type(self.model).__name__} is decoded autoregressively, without {', '.join(sorted(options))}. "
+                "Leave it out, or give a model of this package."
             )
-        if isinstance(num_beams, bool) or not isinstance(num_beams, int) or num_beams < 1:
-            raise ValueError(f"num_beams must be an integer >= 1, got {num_beams!r}. Use 1 for greedy search.")
+        if isinstance(num_beams, bool) or not isinstance(num_beams, int) or not 1 <= num_beams <= MOST_STEPS:
+            raise ValueError(
+                f"num_beams must be an integer >= 1 and <= {MOST_STEPS}, got {num_beams!r}. Use 1 for greedy search."
+            )
         inputs = self.pad(rows)
         model: Any = self.model  # with a `generate` that its annotation does not have
         settings = copy.deepcopy(model.generation_config)
-        settings.max_length = None  # a second limit, of which transformers would warn
+        settings.update(
+            num_beams=num_beams,
+            # the start token is counted; of a second limit, transformers would warn
+            max_length=min(self.max_source_length, 2 * inputs["input_ids"].shape[1] + 33),
+            max_new_tokens=None,
+            return_dict_in_generate=True,
+            output_scores=True,
+        )
         with evaluation_mode(self.model), torch.inference_mode():
-            output = model.generate(
-                **inputs,
-                generation_config=settings,
-                num_beams=num_beams,
-                max_new_tokens=min(self.max_source_length - 1, 2 * inputs["input_ids"].shape[1] + 32),
-                return_dict_in_generate=True,
-                output_scores=True,
-            )
+            output = model.generate(**inputs, generation_config=settings)
         outside = set(self.text_tokenizer.all_special_ids)
         rows_out = [[token for token in row if token not in outside] for row in output.sequences.tolist()]
         if num_beams > 1:

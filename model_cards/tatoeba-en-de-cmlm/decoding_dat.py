@@ -70,11 +70,14 @@ def follow_transitions(
     end = vertex_lengths.unsqueeze(1) - 1
     vertex = torch.arange(scores.shape[1], device=scores.device).expand_as(successors)
     successors = torch.where(best > float("-inf"), successors, end)
+    # the last vertex leads to itself, so that doubling stands still there; padding is never reached
     successors = torch.where(vertex < end, successors, vertex)
     is_on_path = vertex == 0
     for _ in range((max_vertices or scores.shape[1]).bit_length()):
+        # counts, since several vertices may lead to one: what matters is whether any of them is on the path
         arrivals = torch.zeros_like(best).scatter_add(1, successors, is_on_path.to(best.dtype))
         is_on_path = is_on_path | (arrivals > 0)
+        # twice the stride: after round k a step goes over 2ᵏ vertices
         successors = successors.gather(1, successors)
     # A path goes to later vertices only, so that sorting puts it in order; what is not on it comes last.
     path = torch.where(is_on_path, vertex, scores.shape[1]).sort(dim=1).values
@@ -117,9 +120,12 @@ def find_viterbi_paths(
     if word_scores is None:
         word_scores = transition_log_probs.new_zeros(batch, num_vertices)
     words = word_scores.unsqueeze(2).repeat(1, 1, longest)
+    # every path begins at vertex 0
     words[:, 1:, 0] = float("-inf")
+    # [b, w, v], so that the maximum is over neighbours in memory
     into = transition_log_probs.transpose(1, 2).contiguous()
     scores = scan_maxima(words, into)
+    # of each sentence, the column of its own last vertex
     end = (vertex_lengths - 1).expand(longest, 1, -1).transpose(1, 2)
     counts = torch.arange(1, longest + 1, device=end.device)
     ranked = (scores.gather(2, end).squeeze(2) / counts.unsqueeze(1) ** length_penalty).T
@@ -169,6 +175,7 @@ def score_paths(vertices: torch.Tensor, transition_log_probs: torch.Tensor, word
     place = vertices.clamp(min=0)
     scores = word_scores.gather(1, place)
     rows = transition_log_probs.gather(1, place[:, :-1, None].expand(-1, -1, transition_log_probs.shape[2]))
+    # the first vertex is where every path begins: nothing leads to it
     scores[:, 1:] += rows.gather(2, place[:, 1:, None]).squeeze(2)
     return scores.masked_fill(vertices < 0, 0.0)
 
@@ -219,10 +226,12 @@ def search_beam(
     for token, score in zip(ids[0], (word_weight * word_log_probs[0]).tolist()):
         if score > -math.inf:
             beams[0][(token,)] = score
+    # transitions go to later vertices only: a beam is complete when its vertex is visited
     for vertex, outgoing in enumerate(pairs):
         for prefix, log_prob in _keep_best(beams[vertex], beam_size, length_penalty):
             for successor, place, score in outgoing:
                 token = ids[successor][place]
+                # prefixes are what is read, not paths: those that read the same meet here
                 grown = prefix if collapse_repeats and token == prefix[-1] else (*prefix, token)
                 beams[successor][grown] = log_add(beams[successor].get(grown, -math.inf), log_prob + score)
     best = dict(_keep_best(beams[-1], beam_size, length_penalty))

@@ -13,10 +13,15 @@ from .copied_text import hide_copied, knows_placeholders
 ON_BLANK = ("keep", "error")
 ON_LONG = ("error", "truncate", "split", "skip")
 
-# Drawn as nothing, although Unicode calls them letters, marks or symbols: fillers, joiners, variation selectors.
-_INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2800, 0x3164, 0xFFA0}
-_INVISIBLE |= {*range(0x180B, 0x1810), *range(0xFE00, 0xFE10), *range(0xE0100, 0xE01F0)}
-_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp"}
+# Drawn as nothing, or as a sign that something is lost, although Unicode calls them letters, marks or symbols:
+# fillers, joiners, variation selectors, noncharacters, what is reserved for more of them, replacement characters, `▁`.
+_INVISIBLE = {0x034F, 0x115F, 0x1160, 0x17B4, 0x17B5, 0x2065, 0x2581, 0x2800, 0x3164, 0xFFA0, 0xFFFC, 0xFFFD}
+_INVISIBLE |= {*range(0x180B, 0x1810), *range(0xFDD0, 0xFDF0), *range(0xFE00, 0xFE10), *range(0xFFF0, 0xFFF9)}
+_INVISIBLE |= {*range(0x13430, 0x13440), *range(0xE0000, 0xE1000)}
+_INVISIBLE |= {plane | last for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF)}
+_INVISIBLE_CATEGORIES = {"Cc", "Cf", "Zs", "Zl", "Zp", "Co"}
+# Signs of numbers and of text, which Unicode counts among the controls beside them.
+_VISIBLE = {*range(0x0600, 0x0606), 0x06DD, 0x070F, 0x0890, 0x0891, 0x08E2, 0x110BD, 0x110CD}
 
 # An end of a sentence: its mark, what may close after it, and white space; East Asian marks need no white space.
 _SENTENCE_END = re.compile(r"""(?:[.!?…]+["'”’»«)\]]*(?=\s)|[。！？]+[」』”’）]*|\n+)""")
@@ -50,9 +55,13 @@ class PreparedSources(NamedTuple):
 
 def is_blank(text: str) -> bool:
     """Whether nothing of `text` can be seen: white space, controls, and characters such as U+200B or a BOM."""
-    return all(
-        unicodedata.category(character) in _INVISIBLE_CATEGORIES or ord(character) in _INVISIBLE for character in text
-    )
+    return all(map(_is_invisible, text))
+
+
+def _is_invisible(character: str) -> bool:
+    """Whether nothing is left of a character in the tokenizers made here either."""
+    code = ord(character)
+    return code in _INVISIBLE or (unicodedata.category(character) in _INVISIBLE_CATEGORIES and code not in _VISIBLE)
 
 
 def split_sentences(text: str) -> list[str]:

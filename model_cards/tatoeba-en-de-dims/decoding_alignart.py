@@ -40,7 +40,8 @@ class AligNARTSettings(DecodingSettings):
         for name in ("num_iterations", "length_beam_size"):
             if getattr(self, name) != 1:
                 raise ValueError(
-                    f"AligNART makes one pass over one alignment, got {name}={getattr(self, name)!r}. Leave it out."
+                    f"AligNART makes one pass over one alignment, got {name}={getattr(self, name)!r}. Leave it out "
+                    "(of an evaluation: --iterations 1)."
                 )
 
 

@@ -51,7 +51,7 @@ class EditSettings(DecodingSettings):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self.check_counts("max_tokens")
+        self.check_counts("max_tokens", most=None)
         self.check_weights("max_length_ratio", "empty_gap_penalty")
         if self.length_beam_size != 1:
             raise ValueError("Edits decide how long a translation gets. Leave out length_beam_size.")

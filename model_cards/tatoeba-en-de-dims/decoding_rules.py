@@ -44,11 +44,13 @@ def penalize_repeats(
     is_forced = torch.zeros_like(is_content) if is_forced is None else is_forced
     is_inside = is_content | is_forced
     certain = torch.full_like(log_probs, -torch.inf)
+    # outside of the content the first token is the only one possible, and costs nothing
     certain[..., 0] = 0.0
     log_probs = torch.where(is_content.unsqueeze(-1), log_probs, certain)
     # A pair of neighbours (t − 1, t) is penalised where both are inside and not both forced.
     is_pair = is_inside[:, 1:] & is_inside[:, :-1] & ~(is_forced[:, 1:] & is_forced[:, :-1])
     is_same = (tokens[:, :-1, :, None] == tokens[:, 1:, None, :]) & is_pair[..., None, None]
+    # filled in, not multiplied: ∞ · 0 would be NaN
     penalties = torch.zeros(is_same.shape, device=log_probs.device).masked_fill_(is_same, repeat_penalty)
     # What is lost beside the likeliest token: sums of it stay small, so that long targets are told apart as well.
     losses = log_probs - log_probs[..., :1]
@@ -57,6 +59,7 @@ def penalize_repeats(
         best, origin = (total.unsqueeze(2) - penalties[:, t - 1]).max(dim=1)
         origins.append(origin)
         total = best + losses[:, t]
+    # `max` and `argmax` take the first of equals, which is the likelier token
     choice = total.argmax(dim=1, keepdim=True)
     choices = [choice]
     for origin in reversed(origins):

@@ -32,6 +32,9 @@ class DecodingStep(NamedTuple):
 # Weights beyond it are accidents; what shall never be is worth infinity.
 _LARGEST_WEIGHT = 1e9
 
+MOST_STEPS = 1000
+"""Most decoder passes, and most candidates: more take days or all memory, and are a slip."""
+
 
 @dataclass
 class NATGenerateOutput(ModelOutput):
@@ -90,13 +93,15 @@ class DecodingSettings:
                 "and each length gives one candidate. Raise length_beam_size."
             )
 
-    def check_counts(self, *names: str) -> None:
-        """Refuses what is no integer of at least 1."""
+    def check_counts(self, *names: str, most: int | None = MOST_STEPS) -> None:
+        """Refuses what is no integer of at least 1, or more than `most`."""
         for name in names:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 hint = " Use 1 for single-step decoding." if name == "num_iterations" else " Use at least 1."
                 raise ValueError(f"{name} must be an integer >= 1, got {value!r}.{hint}")
+            if most is not None and value > most:
+                raise ValueError(f"{name} must be <= {most}, got {value}. It takes days, or all memory: use less.")
 
     def check_weights(self, *names: str, infinite: bool = False) -> None:
         """Refuses what is no number of at least 0; infinity only counts as one with `infinite`."""
@@ -357,6 +362,7 @@ def rank_candidates(scores: torch.Tensor, num_candidates: int) -> torch.Tensor:
 
 
 __all__ = [
+    "MOST_STEPS",
     "DecodingRequest",
     "DecodingSettings",
     "DecodingStep",

@@ -215,8 +215,9 @@ class NATGenerationMixin(GenerationMixin):
         self, input_ids: torch.Tensor | None, attention_mask: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Refuses input that would fail later or give nonsense; returns ids and the mask of tokens (B, S)."""
-        if input_ids is None or input_ids.numel() == 0:
+        if input_ids is None or (isinstance(input_ids, torch.Tensor) and input_ids.numel() == 0):
             raise ValueError("generate() got an empty input_ids. Pass token ids of shape (batch, length), both >= 1.")
+        _check_integers(input_ids=input_ids, attention_mask=attention_mask)
         if input_ids.dim() != 2:
             raise ValueError(f"input_ids must have shape (batch, length), got {tuple(input_ids.shape)}.")
         vocab_size = self.config.source_vocab_size
@@ -233,6 +234,8 @@ class NATGenerationMixin(GenerationMixin):
                 f"attention_mask has shape {tuple(attention_mask.shape)}, input_ids {tuple(input_ids.shape)}. "
                 "Pass the mask the tokenizer returned with these ids."
             )
+        if not bool(((attention_mask == 0) | (attention_mask == 1)).all()):
+            raise ValueError("attention_mask must hold 0 and 1 only: 1 for tokens.")
         num_tokens = attention_mask.ne(0).sum(dim=1)
         if int(num_tokens.min()) == 0:
             row = int(num_tokens.argmin())
@@ -250,6 +253,17 @@ class NATGenerationMixin(GenerationMixin):
         if not config.suppress_special_tokens:
             return [config.mask_token_id]
         return sorted({config.bos_token_id, config.pad_token_id, config.eos_token_id, config.mask_token_id})
+
+
+def _check_integers(**given: torch.Tensor | None) -> None:
+    """Refuses what is no tensor, and ids with a fraction; a mask may hold numbers of any type."""
+    for name, value in given.items():
+        if value is not None and not isinstance(value, torch.Tensor):
+            raise ValueError(f"{name} must be a tensor, got {type(value).__name__}. Pass return_tensors='pt'.")
+        if name == "input_ids" and value is not None and value.dtype not in (torch.long, torch.int):
+            raise ValueError(
+                f"input_ids must hold integers, got {value.dtype}. Use the tokenizer saved with the model."
+            )
 
 
 __all__ = [

@@ -78,7 +78,7 @@ class DATSettings(DecodingSettings):
             if getattr(self, name) != 1:
                 raise ValueError(
                     f"A DA-Transformer makes one pass, whose graph holds many lengths, got {name}="
-                    f"{getattr(self, name)!r}. Leave {name} out."
+                    f"{getattr(self, name)!r}. Leave {name} out, or say 1 (of an evaluation: --iterations 1)."
                 )
         self.check_counts("num_return_sequences", "beam_size", "num_candidates")
         self.check_weights("path_length_penalty", "word_weight", "language_model_weight")

@@ -22,11 +22,11 @@ _TRAINING = _CORE | _TEXT | {"methods", "trainers"}
 ALLOWED = {
     "models": set(),
     "phrasebook": set(),
-    "native": set(),
+    "native": {"models.copied_text", "models.source_text"},
     "data": {"models", "phrasebook"},
     "objectives": {"models"},
     "distillation": {"models", "objectives"},
-    "methods": _CORE | {"data"},
+    "methods": _CORE | {"data", "translation.loading"},
     "translation": {"models"},
     "evaluation": {"models", "phrasebook", "data", "translation"},
     "reports": {"evaluation", "models", "phrasebook", "data", "translation"},
@@ -40,7 +40,7 @@ ALLOWED = {
     "cli": _TRAINING | {"recipes", "export", "native", "benchmark", "reproduction", "serving", "bulk"},
 }
 # modules that belong to no room
-PLUMBING = ("_lazy", "_files", "_machine", "_output", "_commands", "_yaml")
+PLUMBING = ("_lazy", "_exports", "_files", "_machine", "_output", "_commands", "_yaml")
 # needed by training, evaluation and figures; never by the core
 OPTIONAL = (
     "accelerate",

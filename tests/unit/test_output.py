@@ -249,3 +249,9 @@ def test_library_that_fills_the_disk_is_understood(tmp_path, library):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert why_disk_is_full(caught.value) is not None, repr(caught.value)
+
+
+def test_link_that_leads_to_itself_is_refused(tmp_path):
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    with pytest.raises((ValueError, OSError), match="leads to itself|symbolic links"), holding(tmp_path / "loop"):
+        pass

@@ -17,6 +17,7 @@ from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.evaluation import score
 from dims_hf.export import write_leaderboard_folder
+from dims_hf.reports import leaderboard_markdown
 
 
 SOURCES = ["the small dog sees an old cat .", "an old cat sleeps today !", "this house .", "the dog and the cat ."]
@@ -112,3 +113,54 @@ def test_weights_that_were_not_measured_and_examples_that_are_not_there_are_refu
 def test_command_says_what_does_not_belong_together(words: list[str], message: str, capsys):
     assert main(["evaluate", *words, "--source-lang", "en", "--target-lang", "de"]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_names_are_text_in_the_page_and_in_the_figure(tmp_path: Path):
+    name = "<i>a|b$_{"
+    measured = {"bleu": 1.0, "brevity_penalty": 1.0, "chrf": 1.0, "bleu_before_collapse": 1.0, "repeated_tokens": 0.0}
+    system = {
+        "name": name, "decoding": "1 pass", "runtime": "torch", "label": f"{name}, 1 pass, torch", "num_parameters": 1,
+        "scores": {name: {**measured, "num_sentences": 2}}, "milliseconds": {"1": {"median": 1.0}},
+    }  # fmt: skip
+    other = {**system, "name": "peer", "label": "peer"}
+    compared = {each["label"]: {"bleu": 1.0, "bleu_p_value": 0.5} for each in (system, other)}
+    comparison = {
+        "test_set": name, "baseline": system["label"], "systems": compared, "num_samples": 1,
+        "signatures": {"bleu": "x"},
+    }  # fmt: skip
+    made = {"hardware": "cpu", "command": "x", "git_commit": None}
+    task = {"source_lang": "en", "target_lang": "de", "split": "test", "rounds": 1, "threads": 1}
+    results = {
+        "systems": [system, other], "comparisons": [comparison], "task": task,
+        "provenance": made,
+    }  # fmt: skip
+    page = leaderboard_markdown(results)
+    assert "## &lt;i&gt;a|b$\\_{, 2 sentences" in page and "less that of &lt;i&gt;" in page and "<i>" not in page
+    assert leaderboard.plot_leaderboard(results, tmp_path / "board.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize("option", ["--system", "--test-set"])
+def test_two_of_one_name_are_refused(option: str, capsys: pytest.CaptureFixture):
+    words = ["evaluate", "--leaderboard", "--source-lang", "en", "--target-lang", "de"]
+    assert main([*words, option, "a=one", option, "a=two"]) == 2
+    assert f"error: {option} has the name 'a' twice" in capsys.readouterr().err
+
+
+def test_two_decodings_of_one_name_are_refused(capsys: pytest.CaptureFixture):
+    words = ["evaluate", "--teacher", "t", "--data", "phrasebook", "--source-lang", "en", "--target-lang", "de"]
+    assert main([*words, "--decoding", "a:num_iterations=1", "--decoding", "a:num_iterations=2"]) == 2
+    assert "error: --decoding has the name 'a' twice" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("[1", "--decoding a is not valid YAML"),
+        ("&a [*a]", "--decoding a: Its aliases unfold to more than"),
+        ("[" * 60, "--decoding a: It nests more deeply than any setting does"),
+    ],
+)
+def test_values_of_a_decoding_are_read_with_bounds(value: str, message: str, capsys: pytest.CaptureFixture):
+    words = ["evaluate", "--teacher", "t", "--data", "phrasebook", "--source-lang", "en", "--target-lang", "de"]
+    assert main([*words, "--decoding", f"a:num_iterations={value}"]) == 2
+    assert f"error: {message}" in capsys.readouterr().err

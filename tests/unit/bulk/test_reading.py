@@ -119,6 +119,7 @@ def test_columns_are_chosen_kept_and_taken_out_of_pairs(tmp_path: Path):
         ([{"text": 5}], Columns(), "row 0: the source is int, not text"),
         (["a", 5], Columns(), "row 1 is int, not a row"),
         (["a"], Columns(kept=("id",)), "row 0 is plain text, which has no column 'id'"),
+        (["a"], Columns(source="text"), "row 0 is plain text, which has no column 'text'. Leave out column"),
         ([{"text": "a"}], Columns(kept=("id",)), "row 0 has no column 'id'; it has text"),
     ],
 )
@@ -170,3 +171,10 @@ def test_folder_of_data_files_is_a_data_set(tmp_path: Path, monkeypatch: pytest.
         corpus = open_corpus(folder, split="train", streaming=streaming)
         assert sum(texts_of(corpus), []) == TEXTS
         assert corpus.num_rows == (None if streaming else 7)
+
+
+@pytest.mark.parametrize("option", [{"split": "train"}, {"config": "x"}, {"streaming": True}], ids=str)
+def test_options_of_data_sets_are_refused_with_files(tmp_path: Path, option):
+    (tmp_path / "in.txt").write_text("a\n")
+    with pytest.raises(ValueError, match=f"{next(iter(option))} is for a data set, and files have none"):
+        open_corpus(tmp_path / "in.txt", **option)

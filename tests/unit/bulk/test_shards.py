@@ -122,6 +122,9 @@ def test_folder_with_other_settings_is_refused_by_what_differs(tmp_path: Path):
     save_settings(tmp_path, {"num_beams": 5, "model": "abc", "dropped": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORDS, MANIFEST]
     check_settings(tmp_path, {"num_beams": 5, "model": "abc", "added": 2})
+    # nothing was made yet, so that what was wrong may be corrected
+    check_settings(tmp_path, {"num_beams": 4, "model": "abc"})
+    fill(Shards(tmp_path, "train", 1, 1), ["a"])
     with pytest.raises(ValueError) as refusal:
         check_settings(tmp_path, {"num_beams": 4, "model": "abc"})
     assert str(refusal.value) == (

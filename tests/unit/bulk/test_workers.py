@@ -128,3 +128,25 @@ def test_places_are_gpus_or_cores(
 def test_no_process_or_thread_is_refused(processes: int, threads: int | None, name: str):
     with pytest.raises(ValueError, match=f"{name} must be >= 1, got 0"):
         places(processes, "cpu", threads, is_exported=True)
+
+
+@pytest.mark.parametrize("name", ["processes", "threads"])
+def test_more_processes_or_threads_than_any_machine_has_are_refused(name):
+    with pytest.raises(ValueError, match=f"{name} must be <= 1024, got 1000000000"):
+        places(**{"processes": None, "threads": None, name: 10**9}, device="cpu", is_exported=False)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["serve", "--model", "en-de=x", "--workers", "1000000000"],
+        ["serve", "--model", "en-de=x", "--port", "99999999"],
+        ["app", "--model", "x", "--port", "-1"],
+    ],
+    ids=" ".join,
+)
+def test_impossible_numbers_of_servers_are_refused(words, capsys):
+    from dims_hf.cli.main import main
+
+    assert main(words) == 2
+    assert "must be between" in capsys.readouterr().err

@@ -78,6 +78,35 @@ def test_translate_show_steps_prints_one_line_per_pass(folder, expected, capsys:
     assert not any("<" in line for line in lines[1:3])
 
 
+def test_translate_show_steps_keeps_to_the_policies(folder, capsys: pytest.CaptureFixture):
+    long = " ".join(["a cat ."] * 60)
+    words = ["translate", "--model", folder, "--num-iterations", "1", "--show-steps"]
+    assert main([*words, "a cat .", long]) == 2
+    done = capsys.readouterr()
+    assert done.err.splitlines()[-1].startswith("error: argument 2 has ") and "indexing errors" not in done.err
+    assert [line[:9].strip() for line in done.out.splitlines()] == ["source", "pass 1", "result"]
+    assert main([*words, "--on-long", "split", "--on-blank", "keep", long, " "]) == 0
+    assert capsys.readouterr().out.count("source ") > 1
+    assert main([*words, "--on-blank", "error", "a cat .", "\u200b"]) == 2
+    assert "error: argument 2 is blank" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--threads", "0"], "threads must be between 1 and 1024, got 0"),
+        (["--threads", "1000000000"], "threads must be between 1 and 1024, got 1000000000"),
+        (["--device", "meta"], "Device 'meta' computes nothing here"),
+        (["--num-iterations", "1000000000"], "num_iterations must be <= 1000"),
+        (["--length-beam-size", "1000000000"], "length_beam_size must be <= 1000"),
+        (["--threshold", "0.5", "--fallback-iterations", "0"], "Passes of the second try must be between 1 and 1000"),
+    ],
+)
+def test_translate_impossible_numbers_are_refused_in_one_line(folder, capsys: pytest.CaptureFixture, words, message):
+    assert main(["translate", "--model", folder, *words, "a cat ."]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith(f"error: {message}")
+
+
 def test_translate_zero_iterations_is_refused_in_one_line(folder, capsys: pytest.CaptureFixture):
     assert main(["translate", "--model", folder, "--num-iterations", "0", "a cat ."]) == 2
     error = capsys.readouterr().err

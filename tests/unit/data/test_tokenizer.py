@@ -26,6 +26,7 @@ from dims_hf.data import (
     train_tokenizer,
 )
 from dims_hf.data.tokenizer import text_normalizer
+from dims_hf.models.source_text import is_blank
 
 
 ROOT = Path(__file__).parents[3]
@@ -108,6 +109,20 @@ def test_normalizer_changes_nothing_twice():
     for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE0200)):
         once = normalize(f"a{chr(code)}b")
         assert normalize(once) == once, hex(code)
+
+
+def test_what_is_blank_to_a_reader_is_what_the_normalizer_leaves_nothing_of():
+    normalize = text_normalizer().normalize_str
+    ends = (plane | last for plane in range(0, 0x110000, 0x10000) for last in (0xFFFE, 0xFFFF))
+    # every character of the plane that texts are made of, and of the others those that are nothing
+    codes = {*range(0xD800), *range(0xE000, 0x10000), *range(0x110B0, 0x110D0), *range(0x13420, 0x13450), *ends}
+    codes |= {*range(0x1BCA0, 0x1BCA8), *range(0x1D170, 0x1D180), *range(0xE0000, 0xE0200)}
+    assert [hex(code) for code in sorted(codes) if is_blank(chr(code)) != (normalize(chr(code)) == "")] == []
+
+
+@pytest.mark.parametrize("text", ["Tom\ufdd0 is\U0001fffe here.", "Tom is\U00013430 here.\U0010ffff"])
+def test_noncharacters_change_no_sentence(tokenizer, text):
+    assert tokenizer(text)["input_ids"] == tokenizer("Tom is here.")["input_ids"]
 
 
 @pytest.mark.parametrize("name", ["tatoeba-en-de-cmlm", "tatoeba-en-de-dims"])

@@ -73,6 +73,7 @@ def test_legacy_bleu_already_tokenized_takes_the_text_as_it_is():
     ("hypotheses", "references", "message"),
     [
         ([], [], "There are no hypotheses"),
+        (["a", None], ["a", "b"], r"hypotheses\[1\] is no text but NoneType"),
         (["a"], ["a", "b"], "1 hypotheses for 2 references"),
         (["a", "b"], [["a"], ["b", "c"]], r"Sentences have \[1, 2\] references"),
         (["a"], [[]], r"Sentences have \[0\] references"),

@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import ast
+import io
+import json
 import shutil
 import sys
 from importlib.machinery import SourceFileLoader
@@ -25,8 +27,10 @@ from dims_hf.export import (
     standalone,
 )
 from dims_hf.export.standalone import standalone_source
+from dims_hf.models import decoding_strategy
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
+from dims_hf.native import translator as native_translator
 from dims_hf.translation.batching import batches_by_budget
 from dims_hf.translation.sentences import collapse
 
@@ -199,6 +203,33 @@ def test_description_that_is_none_is_refused(exported, tmp_path, content):
         OnnxTranslator(folder)
 
 
+IMPOSSIBLE = [
+    {"max_position_embeddings": "x"}, {"max_position_embeddings": -1}, {"max_position_embeddings": 10**12},
+    {"pad_token_id": None}, {"pad_token_id": 10**8}, {"bos_token_id": -1}, {"eos_token_id": True},
+    {"length_beam_size": "x"}, {"collapse_repeats": "maybe"}, {"vocab_size": 0}, {"repeat_penalty": "x"},
+    {"length_score_weight": "nan"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("change", IMPOSSIBLE, ids=str)
+def test_description_with_impossible_settings_is_refused(exported, tmp_path, change):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    description = json.loads((folder / "export.json").read_text(encoding="utf-8"))
+    description["settings"] |= change
+    (folder / "export.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match=f"export.json is damaged: settings .*{next(iter(change))}"):
+        OnnxTranslator(folder)
+
+
+@pytest.mark.parametrize("change", [{"shortlist": 3}, {"shortlist": {"file": "absent.npz"}}, {"sha256": {}}], ids=str)
+def test_description_that_names_no_files_is_refused(exported, tmp_path, change):
+    folder = Path(shutil.copytree(exported, tmp_path / "copy"))
+    description = json.loads((folder / "export.json").read_text(encoding="utf-8")) | change
+    (folder / "export.json").write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match="export.json is damaged"):
+        OnnxTranslator(folder)
+
+
 @pytest.mark.parametrize(
     ("input_ids", "attention_mask", "message"),
     [
@@ -241,3 +272,61 @@ def test_policies_of_translate_are_those_of_the_package(exported):
     ):
         with pytest.raises(ValueError, match=message):
             translator.translate(["a cat .", long, " "], **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"length_beam_size": "3"}, "length_beam_size must be an integer >= 1, got '3'"),
+        ({"num_iterations": True}, "num_iterations must be an integer >= 1, got True"),
+        ({"num_iterations": 10**9}, "num_iterations must be <= 1000"),
+        ({"length_beam_size": 10**9}, "length_beam_size must be <= 1000"),
+    ],
+)
+def test_impossible_numbers_are_refused(exported, options, message):
+    with pytest.raises(ValueError, match=message):
+        OnnxTranslator(exported, threads=1).translate(["a cat ."], **options)
+
+
+def test_bounds_are_those_of_every_runtime():
+    assert onnx_rules.MOST_STEPS == native_translator.MOST_STEPS == decoding_strategy.MOST_STEPS
+
+
+@pytest.mark.parametrize("threads", [0, -1, 10**9])
+def test_impossible_threads_are_refused(exported, threads):
+    with pytest.raises(ValueError, match=f"threads must be between 1 and 1024, got {threads}"):
+        OnnxTranslator(exported, threads)
+
+
+def test_sources_may_be_a_stream(exported):
+    translator = OnnxTranslator(exported, threads=1)
+    assert translator.translate(text for text in ["a cat .", ""]) == translator.translate(["a cat .", ""])
+
+
+def _run_program(folder, content, monkeypatch, capfd) -> tuple[int, list[str], str]:
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
+    monkeypatch.setattr("sys.stdout", io.TextIOWrapper(io.BytesIO()))
+    status = onnx_translator.main([str(folder), "--threads", "1"])
+    written = sys.stdout.buffer.getvalue().decode("utf-8").splitlines()
+    return status, written, capfd.readouterr().err
+
+
+def test_program_names_the_line_it_refuses_and_keeps_those_before(exported, monkeypatch, capfd):
+    alone = OnnxTranslator(exported, threads=1).translate(["a cat ."])
+    lines = b"\xef\xbb\xbfa cat .\n\n" + b"a cat . " * 12 + b"\na cat .\n"
+    status, written, error = _run_program(exported, lines, monkeypatch, capfd)
+    assert (status, written) == (2, [*alone, ""])
+    assert error.startswith("error: standard input:3 has ") and "on_long='split'" in error
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a cat .".encode("utf-16"), "standard input is UTF-16, not UTF-8"),
+        (b"caf\xe9 .\n", "standard input:1: not valid UTF-8"),
+        (b"\x1f\x8b\x08rest", "standard input is compressed with gzip"),
+    ],
+)
+def test_program_refuses_what_is_no_text(exported, monkeypatch, capfd, content, message):
+    status, written, error = _run_program(exported, content, monkeypatch, capfd)
+    assert (status, written) == (2, []) and error.startswith(f"error: {message}")

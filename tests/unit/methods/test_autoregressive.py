@@ -5,9 +5,12 @@
 from __future__ import annotations
 
 import copy
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import (
     AutoModelForSeq2SeqLM,
     BartConfig,
@@ -187,3 +190,15 @@ def test_other_tokenizer_is_refused_before_training(toy, tmp_path, autoregressiv
     args = make_arguments(NATTrainingArguments, tmp_path / "run", method="engine", autoregressive_teacher=str(folder))
     with pytest.raises(ValueError, match="does not match the teacher's"):
         NATTrainer(copy.deepcopy(toy.model), args, train_dataset=toy.train, processing_class=toy.tokenizer)
+
+
+@pytest.mark.parametrize(("fault", "words"), [("nan", "hold NaN or infinite"), ("missing", "lacks the weights")])
+def test_autoregressive_model_with_spoilt_weights_is_refused(toy, autoregressive_folder, tmp_path, fault, words):
+    folder = Path(shutil.copytree(autoregressive_folder, tmp_path / "copy"))
+    weights, name = load_file(folder / "model.safetensors"), "model.encoder.layers.0.fc1.weight"
+    spoilt = weights.pop(name)
+    if fault == "nan":
+        weights[name] = torch.full_like(spoilt, torch.nan)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=f"{words}.*fc1.weight|fc1.weight {words}"):
+        AutoregressiveTeacher.load(str(folder), toy.model.config)

@@ -143,8 +143,6 @@ def test_target_lengths_and_refusals(make_model, tiny_tokenizer, tmp_path):
         translator.generate(np.array([[0, 10_000, 2]]), np.ones((1, 3), int))
     with pytest.raises(ValueError, match="all padding"):
         translator.generate(np.array([[0, 7, 2], [1, 1, 1]]), np.array([[1, 1, 1], [0, 0, 0]]))
-    with pytest.raises(ValueError, match=r"sources\[1\] is blank"):
-        translator.translate(["a dog .", " "])
     with pytest.raises(ValueError, match=r"sources\[0\] has .* tokens, the model takes at most 64"):
         translator.translate(["dog " * 100])
     assert translator.translate([]) == []
@@ -191,3 +189,49 @@ def test_models_without_a_native_form_are_refused(make_model, tiny_tokenizer, tm
         model = make_model("cmlmc", legacy_unmasked_attn_no_pad_mask=True)
         export_native(model, tiny_tokenizer, tmp_path / "native", num_iterations=1)
     assert not any(tmp_path.iterdir())
+
+
+def test_policies_for_odd_sources_are_those_of_the_package(make_model, tiny_tokenizer, tmp_path):
+    translator = _open(make_model("cmlm"), tiny_tokenizer, tmp_path)
+    alone, long = translator.translate(["a cat ."])[0], " ".join(["a cat ."] * 40)
+    assert translator.translate(["", "a cat .", "\u200b\ufeff"]) == ["", alone, ""]
+    assert translator.translate(text for text in ["a cat .", " "]) == [alone, ""]
+    assert translator.translate([]) == [] and translator.translate([" "]) == [""]
+    assert translator.translate([long, "a cat ."], on_long="skip") == ["", alone]
+    assert translator.translate([long], on_long="split") == [" ".join([alone] * 40)]
+    for options, message in (
+        ({}, r"sources\[1\] has \d+ tokens, the model takes at most"),
+        ({"on_long": "skip", "on_blank": "error"}, r"sources\[2\] is blank"),
+        ({"on_long": "skip", "num_iterations": 10**9}, "num_iterations must be <= 1000"),
+        ({"on_long": "skip", "length_beam_size": 10**9}, "length_beam_size must be <= 1000"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            translator.translate(["a cat .", long, "\u00ad"], **options)
+    with pytest.raises(ValueError, match="attention_mask must hold 0 and 1"):
+        translator.generate(np.array([[0, 6, 2]]), np.array([[1, 7, 1]]))
+
+
+def test_damaged_tokenizer_is_refused(make_model, tiny_tokenizer, tmp_path):
+    translator = _open(make_model("cmlm"), tiny_tokenizer, tmp_path)
+    (tmp_path / "tokenizer.json").write_text("{")
+    with pytest.raises(ValueError, match="tokenizer.json is damaged"):
+        translator.translate(["a cat ."])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"settings": {"max_position_embeddings": "x"}}, {"settings": {"pad_token_id": 10**8}},
+        {"settings": {"length_beam_size": "x"}}, {"settings": {"repeat_penalty": "x"}}, {"sha256": None},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_impossible_description_is_refused(make_model, tiny_tokenizer, tmp_path, change):
+    write_native_folder(make_model("cmlm"), tiny_tokenizer, tmp_path, num_iterations=1)
+    path = tmp_path / "export.json"
+    description = json.loads(path.read_text(encoding="utf-8"))
+    for name, value in change.items():
+        description[name] = {} if value is None else description[name] | value
+    path.write_text(json.dumps(description), encoding="utf-8")
+    with pytest.raises(ValueError, match="export.json is damaged"):
+        NativeTranslator(tmp_path)

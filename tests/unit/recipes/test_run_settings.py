@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,11 +17,12 @@ from dims_hf.recipes.run_settings import (
     Fingerprints,
     check_run_settings,
     finished_summary,
+    folder_fingerprint,
     holding_run,
     run_settings,
     save_run_settings,
 )
-from dims_hf.recipes.runs import CorpusArguments, ModelArguments, make_tokenizer
+from dims_hf.recipes.runs import CorpusArguments, ModelArguments, check_loss, make_tokenizer
 
 
 def leave_checkpoint(folder):
@@ -132,9 +134,10 @@ def test_another_corpus_or_teacher_under_the_same_path_is_refused(tmp_path, chan
     )
 
 
-def test_damaged_settings_are_named(tmp_path):
+@pytest.mark.parametrize("content", ['{"seed": 1,', "[]", "null", "3", '"text"', "[" * 100_000])
+def test_damaged_settings_are_named(tmp_path, content):
     leave_checkpoint(tmp_path)
-    (tmp_path / RUN_SETTINGS).write_text('{"seed": 1,')
+    (tmp_path / RUN_SETTINGS).write_text(content)
     with pytest.raises(ValueError, match="run_settings.json is damaged, .* Delete it to go on all the same"):
         check_run_settings(*settings(tmp_path))
 
@@ -185,8 +188,22 @@ def test_setting_of_another_release_is_no_difference(tmp_path):
 
 def test_settings_hold_no_token_and_no_folder(tmp_path):
     args, parts = settings(tmp_path, hub_token="secret-word")
+    parts.append(ModelArguments(tokenizer=str(tmp_path / "tokenizer")))
     text = json.dumps(run_settings(args, parts))
     assert "secret-word" not in text and str(tmp_path) not in text
+
+
+def test_settings_of_a_corpus_that_has_moved_are_the_same(tmp_path):
+    args, parts = settings(tmp_path / "run", corpus={"data": str(tmp_path / "a" / "corpus")})
+    save_run_settings(args, parts)
+    leave_checkpoint(tmp_path / "run")
+    check_run_settings(*settings(tmp_path / "run", corpus={"data": str(tmp_path / "b" / "corpus")}))
+    with pytest.raises(ValueError, match="holds a run with data=corpus, this recipe says data=other"):
+        check_run_settings(*settings(tmp_path / "run", corpus={"data": str(tmp_path / "b" / "other")}))
+    # what an earlier release has written says the whole path
+    path = tmp_path / "run" / RUN_SETTINGS
+    path.write_text(json.dumps({**json.loads(path.read_text()), "data": str(tmp_path / "a" / "corpus")}))
+    check_run_settings(args, parts)
 
 
 def test_tokenizer_in_the_folder_is_kept_with_a_checkpoint_and_by_later_processes_only(tmp_path):
@@ -199,3 +216,53 @@ def test_tokenizer_in_the_folder_is_kept_with_a_checkpoint_and_by_later_processe
     assert len(second) > len(first)
     leave_checkpoint(tmp_path)
     assert len(make_tokenizer(small, corpus, tmp_path)) == len(second)
+
+
+def test_models_that_a_training_starts_from_are_told_by_their_weights(tmp_path):
+    model = tmp_path / "model"
+    model.mkdir()
+    save_file({"weight": torch.zeros(2)}, model / "model.safetensors")
+    first = folder_fingerprint(str(model))
+    assert first == folder_fingerprint(str(model)) and len(first) == 12
+    save_file({"weight": torch.ones(2)}, model / "model.safetensors")
+    assert folder_fingerprint(str(model)) != first
+    assert folder_fingerprint(None) is None and folder_fingerprint("somebody/on-the-hub") is None
+
+
+@pytest.mark.parametrize("name", ["init", "encoder", "autoregressive_teacher"])
+def test_another_model_under_the_same_path_is_refused(tmp_path, name):
+    def given(value):
+        args, parts = settings(tmp_path)
+        return args, [*parts, Fingerprints("c1", "k1", **{f"{name}_fingerprint": value})]
+
+    save_run_settings(*given("m1"))
+    leave_checkpoint(tmp_path)
+    check_run_settings(*given("m1"))
+    with pytest.raises(ValueError, match=f"holds a run on another {name} than its path leads to now"):
+        check_run_settings(*given("m2"))
+
+
+@pytest.mark.parametrize(
+    ("model_type", "values", "message"),
+    [
+        ("cmlm", {"attention_dropout": "a"}, "attention_dropout"),
+        ("cmlm", {"attention_dropout": 2}, "attention_dropout=2 is not a probability"),
+        ("cmlm", {"activation_function": "foo"}, "activation_function='foo' is no function of transformers"),
+        ("cmlm", {"max_target_length": 10**12}, "max_target_length=1000000000000 is beyond"),
+        ("cmlm", {"max_target_length": 0}, "max_target_length=0 has no class"),
+        ("levenshtein", {"max_insertions": 10**12}, "max_insertions=1000000000000 is beyond"),
+        ("dat", {"link_heads": 3}, "d_model=16 is not divisible by link_heads=3"),
+    ],
+)
+def test_impossible_settings_of_a_family_are_refused_before_anything_is_trained(model_type, values, message):
+    with pytest.raises(ValueError, match=f"family_settings of {model_type} will not do: .*{message}") as refused:
+        ModelArguments(model_type=model_type, d_model=16, attention_heads=2, family_settings=values)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_model_whose_loss_is_no_number_is_not_saved(loss):
+    trainer = SimpleNamespace(state=SimpleNamespace(global_step=2), args=SimpleNamespace(learning_rate=1e30))
+    check_loss(trainer, {"final_loss": 1.0})
+    with pytest.raises(FloatingPointError, match=r"The validation loss is (nan|inf) after update 2.*\(1e\+30\)"):
+        check_loss(trainer, {"final_loss": loss})

@@ -13,7 +13,7 @@ import torch
 import transformers
 
 from dims_hf.reports import hardware, provenance, provenance as _function
-from dims_hf.reports.provenance import git_commit, public, weights_checksum
+from dims_hf.reports.provenance import git_commit, public, public_text, weights_checksum
 
 
 def test_provenance_names_command_versions_and_threads(monkeypatch):
@@ -95,3 +95,36 @@ def test_weights_checksum_is_that_of_sha256sum(tmp_path):
     known = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
     assert weights_checksum(tmp_path) == {"model.safetensors": known}
     assert weights_checksum("someone/not-in-the-cache") == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("/home/jane/run: no such folder", "run: no such folder"),
+        ("read '/data/x/y.json' (of ~/corpora/en)", "read 'y.json' (of en)"),
+        ("see https://a.org/b/c, and/or 1/2/3, en/de", "see https://a.org/b/c, and/or 1/2/3, en/de"),
+        ("token hf_0123456789 and glpat-abcdefgh-ij", "token <masked> and <masked>"),
+    ],
+)
+def test_public_text_cuts_paths_and_masks_secrets_inside_a_sentence(text, shown):
+    assert public_text(text) == shown
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["sk-ant-api03-abcdefgh", "sk-proj-abcdefghijk", "github_pat_11ABCDEFG0abc", "AKIAIOSFODNN7EXAMPLE",
+     "eyJhbGciOiJIUzI1NiJ9.eyJzdWIi.c2ln", "npm_abcdefghijkl", "https://user:word@host/x"],
+)  # fmt: skip
+def test_public_masks_tokens_of_many_places(secret):
+    shown = public({"text": f"use {secret} here"})["text"]
+    assert "<masked>" in shown and secret not in shown
+
+
+@pytest.mark.parametrize("name", ["hf_token", "HF_TOKEN", "--hf-token", "github_token", "session-token"])
+def test_public_masks_what_is_named_a_token(name):
+    assert public({name: "words"}) == {name: "<masked>"}
+
+
+@pytest.mark.parametrize("name", ["mask_token", "unk_token", "empty_token", "max_new_tokens", "tokens", "tokenizer"])
+def test_public_leaves_tokens_of_a_vocabulary_alone(name):
+    assert public({name: "<mask>"}) == {name: "<mask>"}

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 import sys
@@ -110,13 +111,18 @@ def test_a_training_writes_no_token_and_not_through_a_link(tmp_path, monkeypatch
     theirs.mkdir()
     output.mkdir()
     (output / "checkpoint-1").symlink_to(theirs)
-    words = ["--data", "phrasebook", "--source_lang", "en", "--target_lang", "de", "--output_dir", str(output)]
+    (tmp_path / "corpus").mkdir()
+    for split, language in itertools.product(("train", "valid"), ("en", "de")):
+        (tmp_path / "corpus" / f"{split}.{language}").write_text("one two\nthree four five\n" * 10, encoding="utf-8")
+    data = ["--data", str(tmp_path / "corpus"), "--source_lang", "en", "--target_lang", "de"]
+    words = [*data, "--output_dir", str(output)]
     monkeypatch.setattr(sys, "argv", ["train_teacher.py", *words, "--hub_token", TOKEN])
     train_teacher([*words, *TINY, "--hub_token", TOKEN])
     assert list(theirs.iterdir()) == [] and not (output / "checkpoint-1").is_symlink()
     for path in output.rglob("*"):
         if path.is_file():
             assert TOKEN.encode() not in path.read_bytes(), path.name
+            assert str(tmp_path).encode() not in path.read_bytes(), path.name
     assert torch.load(output / "training_args.bin", weights_only=False).hub_token is None
     summary = json.loads((output / "training_summary.json").read_text())
     assert str(tmp_path) not in json.dumps(summary)

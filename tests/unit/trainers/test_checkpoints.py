@@ -94,6 +94,16 @@ def test_best_checkpoints_forget_those_after_the_resumed_step(tmp_path, model):
     assert checkpoints.records() == []
 
 
+@pytest.mark.parametrize("content", ["{}", '{"step": 20}', '{"step": "20", "metric": 1.0}', "[1]", "{", ""])
+def test_best_checkpoints_damaged_record_is_left_out_and_removed(tmp_path, model, content):
+    checkpoints = BestCheckpoints(tmp_path, 2)
+    offer_all(checkpoints, model, {10: 3.0, 20: 5.0})
+    (tmp_path / "step-20" / "record.json").write_text(content)
+    assert [record["step"] for record in checkpoints.records()] == [10]
+    checkpoints.forget_after(20)
+    assert [path.name for path in tmp_path.iterdir()] == ["step-10"]
+
+
 def test_best_checkpoints_interrupted_writing_leaves_no_half_record(tmp_path, model, monkeypatch):
     checkpoints = BestCheckpoints(tmp_path, 2)
     offer_all(checkpoints, model, {10: 3.0})
@@ -220,6 +230,25 @@ def test_damaged_checkpoint_is_named_and_the_one_before_taken(tmp_path, caplog, 
     else:
         assert "checkpoint-20 cannot be resumed from: " in caplog.text
         assert name in caplog.text and "Going back to checkpoint-10." in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("files.json", '{"model.safetensors": 3}'),
+        ("files.json", '{"model.safetensors": [1, 2, 3]}'),
+        ("files.json", '{"model.safetensors": ["a", null]}'),
+        ("trainer_state.json", "[]"),
+        ("trainer_state.json", '{"stateful_callbacks": []}'),
+        ("trainer_state.json", '{"stateful_callbacks": {"RunRecord": {"attributes": {"num_processes": "x"}}}}'),
+        ("trainer_state.json", "[" * 100_000),
+    ],
+)
+def test_checkpoint_with_odd_json_is_passed_over(tmp_path, caplog, name, content):
+    write_checkpoint(tmp_path, 10)
+    (write_checkpoint(tmp_path, 20) / name).write_text(content)
+    assert last_complete_checkpoint(tmp_path) == str(tmp_path / "checkpoint-10")
+    assert "checkpoint-20 cannot be resumed from: " in caplog.text
 
 
 @pytest.mark.parametrize("name", [*NEEDED, "ema_teacher/model.safetensors", "trainer_state.json"])

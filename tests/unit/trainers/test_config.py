@@ -84,6 +84,12 @@ def test_any_transformers_schedule_is_taken(tmp_path):
         ({"eval_length_beam_size": 0}, "eval_length_beam_size must be >= 1, got 0"),
         ({"num_best_checkpoints": -1}, "num_best_checkpoints must be >= 0, got -1. 0 averages nothing"),
         ({"predict_with_generate": True}, "predict_with_generate=True has no effect.*Leave it out"),
+        ({"do_predict": True}, "do_predict=True has no effect"),
+        ({"debug": "underflow_overflow"}, "debug=.*underflow_overflow.* has no effect"),
+        (
+            {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0},
+            r"dataloader_prefetch_factor must lie in \[1, 1e\+06\], got 0",
+        ),
         ({"generation_num_beams": 4}, "generation_num_beams=4 has no effect.*Leave it out"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' has no effect"),
         ({"include_for_metrics": ["loss"]}, "include_for_metrics=.* has no effect"),

@@ -5,16 +5,19 @@
 from __future__ import annotations
 
 import errno
+import json
 import logging
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch.nn.modules.module import _IncompatibleKeys
 
 from dims_hf.trainers.checkpoints import last_complete_checkpoint
+from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
 
 ACCUMULATION = {"max_tokens_per_batch": 128, "gradient_accumulation_steps": 2, "dropout": 0.2}
@@ -232,22 +235,30 @@ def test_resuming_where_there_is_nothing_is_refused(make_teacher_trainer, tmp_pa
         make_teacher_trainer().train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-7"))
 
 
-def test_no_word_of_tied_weights_that_are_missing(make_teacher_trainer, tmp_path, caplog):
-    make_teacher_trainer(folder="run", **SAVING).train()
-    caplog.clear()
-    make_teacher_trainer(folder="run", **SAVING).train(resume_from_checkpoint=str(tmp_path / "run" / "checkpoint-4"))
-    assert "missing keys" not in caplog.text
-
-
-def test_weights_that_are_missing_are_still_told(make_teacher_trainer, caplog):
-    result = _IncompatibleKeys(["lm_head.weight", "model.encoder.layers.0.fc1.weight"], [])
+@pytest.fixture
+def told_by_transformers(caplog) -> Iterator[pytest.LogCaptureFixture]:
+    """What transformers logs too, whose loggers hand nothing on to the root."""
+    logging.getLogger("transformers").addHandler(caplog.handler)
     with caplog.at_level("WARNING"):
-        logging.getLogger("transformers").addHandler(caplog.handler)
-        try:
-            make_teacher_trainer()._issue_warnings_after_load(result)
-        finally:
-            logging.getLogger("transformers").removeHandler(caplog.handler)
-    assert "fc1.weight" in caplog.text and "lm_head" not in caplog.text
+        yield caplog
+    logging.getLogger("transformers").removeHandler(caplog.handler)
+
+
+def test_no_word_of_tied_weights_that_are_missing(make_teacher_trainer, tmp_path, told_by_transformers, monkeypatch):
+    make_teacher_trainer(folder="run", **SAVING).train()
+    checkpoint = str(tmp_path / "run" / "checkpoint-4")
+    make_teacher_trainer(folder="run", **SAVING).train(resume_from_checkpoint=checkpoint)
+    assert "missing keys" not in told_by_transformers.text
+    # transformers alone would say it here
+    monkeypatch.delattr(TokenBudgetTrainer, "_issue_warnings_after_load")
+    make_teacher_trainer(folder="run", **SAVING).train(resume_from_checkpoint=checkpoint)
+    assert "missing keys" in told_by_transformers.text
+
+
+def test_weights_that_are_missing_are_still_told(make_teacher_trainer, told_by_transformers):
+    result = _IncompatibleKeys(["lm_head.weight", "model.encoder.layers.0.fc1.weight"], [])
+    make_teacher_trainer()._issue_warnings_after_load(result)
+    assert "fc1.weight" in told_by_transformers.text and "lm_head" not in told_by_transformers.text
 
 
 def test_training_rotates_by_number_whatever_the_clock_says(make_teacher_trainer, tmp_path, monkeypatch):
@@ -314,3 +325,19 @@ def test_two_trainings_do_not_share_a_folder(make_teacher_trainer, tmp_path, rep
     finally:
         process.communicate()
     make_teacher_trainer(max_steps=1).train()
+
+
+def test_best_checkpoint_is_told_by_its_number_and_found_again(make_teacher_trainer, tmp_path, caplog):
+    settings = {
+        **SAVING, "evaluates": True, "eval_strategy": "steps", "eval_steps": 2, "metric_for_best_model": "loss",
+        "num_best_checkpoints": 0,
+    }  # fmt: skip
+    make_teacher_trainer(folder="run", **settings).train()
+    states = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("run/*/trainer_state.json")}
+    assert {each["best_model_checkpoint"] for each in states.values()} == {None}
+    (tmp_path / "run").rename(tmp_path / "moved")
+    resumed = make_teacher_trainer(folder="moved", **settings)
+    resumed.train(resume_from_checkpoint=str(tmp_path / "moved" / "checkpoint-6"))
+    best = states["checkpoint-6"]["best_global_step"]
+    assert resumed.state.best_model_checkpoint == str(tmp_path / "moved" / f"checkpoint-{best}")
+    assert "does not exist" not in caplog.text

@@ -4,14 +4,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 import torch
 
+from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.translation import load_checkpoint, load_model
-from dims_hf.translation.loading import resolve_model
+from dims_hf.translation.loading import load_tokenizer, resolve_model
 
 
 @pytest.fixture
@@ -139,3 +141,53 @@ def test_resolve_model_typo_of_a_folder_is_answered_without_the_hub(home: Path):
 def test_resolve_model_home_of_nobody_is_one_line(home: Path):
     with pytest.raises(ValueError, match="~nouser: .*whole path"):
         resolve_model("~nouser")
+
+
+@pytest.fixture
+def foreign_code(checkpoint: Path) -> Path:
+    """A checkpoint whose tokenizer comes with code that leaves a file when it is run."""
+    config = json.loads((checkpoint / "tokenizer_config.json").read_text(encoding="utf-8"))
+    config |= {"tokenizer_class": "TheirTokenizer", "auto_map": {"AutoTokenizer": ["theirs.TheirTokenizer", None]}}
+    (checkpoint / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    code = (
+        f"open({str(checkpoint / 'ran')!r}, 'w')\nfrom transformers import PreTrainedTokenizerFast as TheirTokenizer\n"
+    )
+    (checkpoint / "theirs.py").write_text(code)
+    return checkpoint
+
+
+_RECIPE = ["--data", "phrasebook", "--source_lang", "en", "--target_lang", "de", "--max_steps", "1", "--use_cpu"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["translate", "--model", "FOLDER", "a cat ."],
+        ["tune", "FOLDER", *_RECIPE[:6], "--max-examples", "1"],
+        ["train", "--tokenizer", "FOLDER", *_RECIPE, "--output_dir", "FOLDER/out", "--max_train_examples", "9"],
+        ["distill", "--teacher", "FOLDER", *_RECIPE, "--output_dir", "FOLDER/out"],
+        ["train-autoregressive", "--tokenizer", "FOLDER", *_RECIPE, "--output_dir", "FOLDER/out"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_code_of_a_tokenizer_is_not_run_by_any_command(foreign_code: Path, capsys, words):
+    assert main([word.replace("FOLDER", str(foreign_code)) for word in words]) == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {foreign_code} comes with Python code of its own")
+    assert "--trust-remote-code of `dims-hf translate`" in error
+    assert not (foreign_code / "ran").exists()
+
+
+@pytest.mark.parametrize("words", [[], ["--trust-remote-code"]])
+def test_evaluation_hands_consent_on(words, monkeypatch):
+    given = {}
+    monkeypatch.setattr("dims_hf.reports.run_evaluation", lambda models, **options: given.update(options))
+    monkeypatch.setattr("dims_hf.reports.write_table", lambda results: None)
+    languages = ["--source-lang", "en", "--target-lang", "de"]
+    assert main(["evaluate", "--teacher", "t", "--data", "phrasebook", *languages, *words]) == 0
+    assert given["trust_remote_code"] is bool(words)
+
+
+def test_tokenizer_alone_in_a_folder_is_loaded(checkpoint: Path):
+    (checkpoint / "config.json").unlink()
+    assert load_tokenizer(checkpoint)("a cat .")["input_ids"][0] == 0
