@@ -20,9 +20,6 @@ from dims_hf.models.prefix_search import search_targets
 # Where `forced_tokens` leaves a position free.
 FREE = -100
 
-# Most decoder passes, and most candidates, as of the models themselves.
-MOST_STEPS = 1000
-
 # Tokens of each position that the rule on repeats chooses from, and that a prefix beam looks at.
 NUM_TOKENS_OF_REPEATS, NUM_TOKENS_OF_BEAMS = 3, 40
 

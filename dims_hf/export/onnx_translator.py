@@ -27,9 +27,10 @@ import numpy as np
 from dims_hf._exports import settings_fault
 from dims_hf._files import stream_lines
 from dims_hf.export.onnx_decoding import BlockUnmasking, Decoder, MaskPredict, Request
-from dims_hf.export.onnx_rules import MOST_STEPS, collapse
+from dims_hf.export.onnx_rules import collapse
 from dims_hf.export.onnx_traced import TracedDecoder
 from dims_hf.models.copied_text import show_copied
+from dims_hf.models.limits import MOST_STEPS
 from dims_hf.models.source_text import prepare_sources
 
 

@@ -17,6 +17,7 @@ _MODULES = (
     "_exports",
     "_files",
     "models.copied_text",
+    "models.limits",
     "models.phrase_places",
     "models.prefix_search",
     "models.source_text",

@@ -474,8 +474,16 @@ def _describe_one(hint: Any) -> str:
     return "a mapping" if (typing.get_origin(hint) or hint) is dict else str(getattr(hint, "__name__", hint))
 
 
+def _program() -> str:
+    """What was called: a script, or `dims-hf` with the name of the command."""
+    name = Path(sys.argv[0]).name
+    if name not in ("dims-hf", "main.py"):  # the latter of `python -m dims_hf.cli.main`
+        return name
+    return " ".join(["dims-hf", *[word for word in sys.argv[1:] if not word.startswith("-")][:1]])
+
+
 def _show_help(owners: Sequence[type], fields: dict[str, _Field]) -> NoReturn:
-    lines = ["usage: [RECIPE.yaml] [--name value ...] [--flag] [--no_flag] [--smoke]", ""]
+    lines = [f"usage: {_program()} [RECIPE.yaml] [--name value ...] [--flag] [--no_flag] [--smoke]", ""]
     for owner in dict.fromkeys((*owners, *(field.owner for field in fields.values()))):
         lines.append(f"{owner.__name__}:")
         for name, field in fields.items():

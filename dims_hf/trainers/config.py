@@ -21,7 +21,7 @@ from dims_hf.methods.dims import DiMSOptions
 from dims_hf.methods.masks import MASK_POLICIES
 from dims_hf.methods.options import check_ranges, check_value, is_default, option, plain, unstated
 from dims_hf.methods.registry import DEFAULT_METHODS, METHODS, Choice, check_known, choose_method, default_method
-from dims_hf.models.decoding_strategy import MOST_STEPS
+from dims_hf.models.limits import MOST_STEPS
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.schedules import check_schedule
 
@@ -371,7 +371,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
             # A list is the only default that a factory makes here, and an empty one.
             default = [] if callable(each.default_factory) else each.default
             value = getattr(self, each.name)
-            if each.name in _WITHOUT_EFFECT and value != default:
+            # transformers writes some empty defaults as empty lists
+            if each.name in _WITHOUT_EFFECT and value != default and (value or default):
                 raise ValueError(
                     f"{each.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
                     "decodes with eval_iterations. Leave it out."

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from dims_hf.models.decoding_strategy import MOST_STEPS
+from dims_hf.models.limits import MOST_STEPS
 from dims_hf.models.quality_flags import find_flags
 
 from .results import Translation

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from dims_hf.models.capabilities import empty_token_id, is_non_autoregressive, longest_source
-from dims_hf.models.decoding_strategy import MOST_STEPS
+from dims_hf.models.limits import MOST_STEPS
 from dims_hf.models.modes import evaluation_mode
 
 from . import packing

@@ -17,6 +17,7 @@ import torch
 from transformers.utils import ModelOutput
 
 from .configuration_nat import NATConfig
+from .limits import MOST_STEPS
 from .modeling_nat import NATModel
 
 
@@ -31,9 +32,6 @@ class DecodingStep(NamedTuple):
 
 # Weights beyond it are accidents; what shall never be is worth infinity.
 _LARGEST_WEIGHT = 1e9
-
-MOST_STEPS = 1000
-"""Most decoder passes, and most candidates: more take days or all memory, and are a slip."""
 
 
 @dataclass

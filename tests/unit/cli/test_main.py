@@ -87,7 +87,11 @@ def test_main_wrong_call_is_one_line_on_stderr_and_returns_2(
     ("error", "code", "line"),
     [
         (ValueError("bad\n  value"), 2, "error: bad value\n"),
-        (FileNotFoundError(errno.ENOENT, "No such file", "x.txt"), 2, "error: [Errno 2] No such file: 'x.txt'\n"),
+        (
+            FileNotFoundError(errno.ENOENT, "No such file", "x.txt"),
+            2,
+            "error: x.txt: No such file. Correct the path, or its permissions.\n",
+        ),
         (
             ModuleNotFoundError("No module named 'datasets'", name="datasets"),
             2,

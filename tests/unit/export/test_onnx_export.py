@@ -215,8 +215,8 @@ def test_settings_a_graph_cannot_follow_are_refused(tiny_tokenizer, tmp_path):
     translator = OnnxTranslator(tmp_path / "out")
     for options, message in [
         ({"num_iterations": 2}, "decodes in one pass.*--num-iterations 2"),
-        ({"num_iterations": 0}, "num_iterations must be >= 1, got 0"),
-        ({"length_beam_size": 0}, "length_beam_size must be >= 1, got 0"),
+        ({"num_iterations": 0}, "num_iterations must be an integer >= 1, got 0"),
+        ({"length_beam_size": 0}, "length_beam_size must be an integer >= 1, got 0"),
         ({"batch_tokens": 0}, "batch_tokens must be >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -207,7 +207,7 @@ def test_settings_an_imputer_cannot_follow_are_refused(tiny_tokenizer, tmp_path)
         ({"length_beam_size": 3}, "predicts no length.*Leave out length_beam_size"),
         ({"target_lengths": np.arange(1, 7)}, "predicts no length.*and target_lengths"),
         ({"num_iterations": 2}, "decodes in one pass.*--num-iterations 2"),
-        ({"num_iterations": 0}, "num_iterations must be >= 1, got 0"),
+        ({"num_iterations": 0}, "num_iterations must be an integer >= 1, got 0"),
     ]:
         with pytest.raises(ValueError, match=message):
             translator.generate(*batch, **options)

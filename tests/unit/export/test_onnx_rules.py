@@ -224,7 +224,7 @@ def test_prefix_beam_of_an_imputer_is_that_of_generate(tmp_path, num_iterations:
         ({"length_score_weight": math.inf}, "length_score_weight must be a number >= 0, got inf"),
         ({"prefix_beam_size": 4}, "decoded without prefix_beam_size"),
         ({"num_return_sequences": 2}, "exceeds length_beam_size=1"),
-        ({"length_beam_size": 2.0}, "length_beam_size must be >= 1, got 2.0"),
+        ({"length_beam_size": 2.0}, "length_beam_size must be an integer >= 1, got 2.0"),
     ],
 )
 def test_impossible_rules_are_refused_in_one_line(tmp_path, options: dict, message: str):

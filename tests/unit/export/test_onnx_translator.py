@@ -27,7 +27,7 @@ from dims_hf.export import (
     standalone,
 )
 from dims_hf.export.standalone import standalone_source
-from dims_hf.models import decoding_strategy
+from dims_hf.models import decoding_strategy, limits
 from dims_hf.models.decoding_imputer import collapse_rows, init_block_unmasking, step_block_unmasking
 from dims_hf.models.masking import select_lowest
 from dims_hf.native import translator as native_translator
@@ -289,7 +289,7 @@ def test_impossible_numbers_are_refused(exported, options, message):
 
 
 def test_bounds_are_those_of_every_runtime():
-    assert onnx_rules.MOST_STEPS == native_translator.MOST_STEPS == decoding_strategy.MOST_STEPS
+    assert limits.MOST_STEPS == native_translator.MOST_STEPS == decoding_strategy.MOST_STEPS
 
 
 @pytest.mark.parametrize("threads", [0, -1, 10**9])

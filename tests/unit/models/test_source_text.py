@@ -28,13 +28,26 @@ def texts_of(pieces: list[list[int]]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", "\n\t", "\u200b", "\ufeff", "\u00ad\u2060", "\u00a0\u3000", "\u202a\x00", "\u3164", "\ufe0f"]
+    "text",
+    [
+        "",
+        "  ",
+        "\n\t",
+        "\u200b",
+        "\ufeff",
+        "\u00ad\u2060",
+        "\u00a0\u3000",
+        "\u202a\x00",
+        "\u3164",
+        "\ufe0f",
+        "\ue000",
+    ],  # of private use: the tokenizer drops it
 )
 def test_what_cannot_be_seen_is_blank(text: str):
     assert is_blank(text)
 
 
-@pytest.mark.parametrize("text", ["a", " . ", "\u200bx", "☃", "é", "\ue000", "0"])
+@pytest.mark.parametrize("text", ["a", " . ", "\u200bx", "☃", "é", "0"])
 def test_what_can_be_seen_is_not_blank(text: str):
     assert not is_blank(text)
 

@@ -343,9 +343,9 @@ def test_projected_loss_of_equal_maxima_counts_as_predicted():
 
 def test_projected_loss_holds_no_more_logits_than_a_chunk(chunk_size, monkeypatch):
     shapes = []
-    project = VocabularyProjection.project
+    multiply = VocabularyProjection.multiply
     monkeypatch.setattr(
-        VocabularyProjection, "project", lambda self, rows: shapes.append(len(rows)) or project(self, rows)
+        VocabularyProjection, "multiply", lambda self, rows: shapes.append(len(rows)) or multiply(self, rows)
     )
     states, table, _, _, labels = make_inputs()
     cmlm_loss(vocabulary_of(states, table), labels)

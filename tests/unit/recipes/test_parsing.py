@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import dataclass, field
 from enum import Enum
@@ -217,6 +218,24 @@ def test_parse_recipe_norwegian_language_code_unquoted_is_refused_with_the_fix(t
 def test_parse_recipe_field_in_two_dataclasses_is_refused():
     with pytest.raises(ValueError, match="Training and Training both have a field 'learning_rate'"):
         parse_recipe((Training, Training), [])
+
+
+@pytest.mark.parametrize(
+    ("words", "program"),
+    [
+        (["/bin/dims-hf", "train", "--help"], "dims-hf train"),
+        (["/bin/dims-hf", "--debug", "make-data", "-h"], "dims-hf make-data"),
+        (["dims_hf/cli/main.py", "distill", "--help"], "dims-hf distill"),
+        (["training/train_teacher.py", "--help"], "train_teacher.py"),
+    ],
+)
+def test_help_has_the_name_of_the_program(
+    words: list[str], program: str, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit):
+        parse_recipe((Model, Training), ["--help"])
+    assert capsys.readouterr().out.startswith(f"usage: {program} [RECIPE.yaml] [--name value ...]")
 
 
 def test_parse_recipe_help_lists_every_field(capsys: pytest.CaptureFixture):
