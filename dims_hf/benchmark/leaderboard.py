@@ -355,10 +355,13 @@ def plot_leaderboard(results: Mapping[str, Any], path: str | os.PathLike[str]) -
         path (`str` or `os.PathLike`): file to write; its suffix is the format.
     """
     names = list(results["systems"][0]["scores"])
-    figure, panels = new_figure(1, len(names))
+    num_columns = min(3, len(names))
+    figure, panels = new_figure(-(-len(names) // num_columns), num_columns)
+    for axes in panels.flat[len(names) :]:
+        axes.set_visible(False)
     runtimes = list(dict.fromkeys(system["runtime"] for system in results["systems"]))
     models = list(dict.fromkeys(f"{system['name']}, {system['decoding']}" for system in results["systems"]))
-    for axes, name in zip(panels[0], names, strict=True):
+    for axes, name in zip(panels.flat, names):
         for system in results["systems"]:
             model = models.index(f"{system['name']}, {system['decoding']}")
             axes.plot(

@@ -177,8 +177,21 @@ def save_figure(figure: Any, path: Path) -> Path:
     """Writes a figure in the format of its suffix; a reader never finds a half-written one."""
     from matplotlib.text import Text
 
+    for axes in figure.axes:
+        _number_plainly(axes.xaxis)
+        _number_plainly(axes.yaxis)
     with replacing(path) as temporary:
         for text in figure.findobj(Text):
             text.set_parse_math(False)  # a dollar sign in a name is one
         figure.savefig(temporary, dpi=150, format=path.suffix.lstrip(".") or "png")
     return path
+
+
+def _number_plainly(axis: Any) -> None:
+    """1, 2, 5, 10, … on a logarithmic axis that has no labels of its own, where matplotlib writes powers in markup."""
+    from matplotlib.ticker import LogFormatterMathtext, LogLocator, NullLocator
+
+    if isinstance(axis.get_major_formatter(), LogFormatterMathtext):
+        axis.set_major_locator(LogLocator(base=10, subs=(1, 2, 5)))
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_locator(NullLocator())

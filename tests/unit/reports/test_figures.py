@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dims_hf.reports import plot_quality_versus_iterations
-from dims_hf.reports.figures import _curves
+from dims_hf.reports.figures import _curves, new_figure, save_figure
 
 
 pytest.importorskip("matplotlib")
@@ -38,6 +38,20 @@ def test_plot_quality_versus_iterations_svg_names_systems_axes_and_task(results,
         "en→de",
     )
     assert [word for word in wanted if word not in text] == []
+
+
+def test_logarithmic_axes_have_plain_numbers_and_a_dollar_sign_is_one(tmp_path):
+    import matplotlib
+
+    figure, panels = new_figure(1, 1)
+    axes = panels[0][0]
+    axes.plot([3, 40], [1, 2], label="$5")
+    axes.set_xscale("log")
+    axes.legend()
+    with matplotlib.rc_context({"svg.fonttype": "none"}):
+        text = save_figure(figure, tmp_path / "figure.svg").read_text(encoding="utf-8")
+    assert "mathdefault" not in text and ">$5<" in text
+    assert all(f">{number}<" in text for number in (5, 10, 20))
 
 
 def test_plot_quality_versus_iterations_does_not_touch_pyplot(results, tmp_path):
