@@ -41,7 +41,7 @@ def fusing(is_on: bool = True) -> Iterator[None]:
     finally:
         _is_fusing.reset(token)
         if is_on:
-            torch.set_flush_denormal(False)
+            torch.set_flush_denormal(is_fusing())  # a block within another leaves it as that wants it
 
 
 def is_fusing() -> bool:
