@@ -18,7 +18,7 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +29,8 @@ from dims_hf._files import stream_lines
 from dims_hf.export.onnx_decoding import BlockUnmasking, Decoder, MaskPredict, Request
 from dims_hf.export.onnx_rules import collapse
 from dims_hf.export.onnx_traced import TracedDecoder
-from dims_hf.models.copied_text import show_copied
 from dims_hf.models.limits import MOST_STEPS
-from dims_hf.models.source_text import prepare_sources
+from dims_hf.models.source_text import encode_rows, join_pieces, prepare_sources
 
 
 # The attention operator of 1.20 loses the mask of rows after the first.
@@ -166,7 +165,9 @@ class OnnxTranslator:
         if batch_tokens < 1:
             raise ValueError(f"batch_tokens must be >= 1, got {batch_tokens}. The default is {BATCH_TOKENS}.")
         sources = sources if isinstance(sources, str) else list(sources)
-        prepared = prepare_sources(sources, self._tokenize, self.max_source_length, on_blank, on_long, name=name)
+        prepared = prepare_sources(
+            sources, partial(encode_rows, self.source_tokenizer), self.max_source_length, on_blank, on_long, name=name
+        )
         options = {
             "num_iterations": num_iterations,
             "length_beam_size": length_beam_size,
@@ -182,27 +183,14 @@ class OnnxTranslator:
             )
             for index, text in zip(batch, self.decode(sequences)):
                 pieces[index] = text
-        translations = [""] * len(sources)
-        for owner, text in zip(prepared.owners, pieces):
-            translations[owner] = f"{translations[owner]} {text}" if translations[owner] else text
-        for owner, copied in prepared.copied.items():
-            translations[owner] = show_copied(translations[owner], copied)
-        return translations
-
-    def _tokenize(
-        self, texts: Sequence[str], *, truncation: bool = False, max_length: int | None = None, verbose: bool = True
-    ) -> Mapping[str, list[list[int]]]:
-        """Rows of ids, asked for as from a tokenizer of transformers."""
-        rows = [encoding.ids for encoding in self.source_tokenizer.encode_batch(list(texts))]
-        if truncation and max_length is not None:
-            # the last id is `</s>`, which stays
-            rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
-        return {"input_ids": rows}
+        return join_pieces(prepared, pieces, len(sources))
 
     def encode(self, sources: Sequence[str]) -> list[list[int]]:
         """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the model takes."""
         limit = self.max_source_length
-        return prepare_sources(sources, self._tokenize, limit, "error", name="sources[{}]".format).pieces
+        return prepare_sources(
+            sources, partial(encode_rows, self.source_tokenizer), limit, "error", name="sources[{}]".format
+        ).pieces
 
     def _check_length(self, name: str, num_tokens: int) -> None:
         if num_tokens > self.max_source_length:

@@ -4,10 +4,10 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .copied_text import hide_copied, knows_placeholders
+from .copied_text import hide_copied, knows_placeholders, show_copied
 
 
 ON_BLANK = ("keep", "error")
@@ -154,6 +154,32 @@ def prepare_sources(
             pieces += fitting
             owners += [number] * len(fitting)
     return PreparedSources(pieces, owners, left_out, copied)
+
+
+def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_texts: int) -> list[str]:
+    """A translation for each text from those of its pieces, with what was copied; empty where it was left out."""
+    joined = [""] * num_texts
+    for owner, text in zip(prepared.owners, translations, strict=True):
+        joined[owner] = f"{joined[owner]} {text}" if joined[owner] else text
+    for owner, copied in prepared.copied.items():
+        joined[owner] = show_copied(joined[owner], copied)
+    return joined
+
+
+def encode_rows(
+    tokenizer: Any,
+    texts: Sequence[str],
+    *,
+    truncation: bool = False,
+    max_length: int | None = None,
+    verbose: bool = True,
+) -> Mapping[str, list[list[int]]]:
+    """Rows of ids by a tokenizer of the tokenizers library, asked for as from one of transformers."""
+    rows = [encoding.ids for encoding in tokenizer.encode_batch(list(texts))]
+    if truncation and max_length is not None:
+        # the last id is `</s>`, which stays
+        rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
+    return {"input_ids": rows}
 
 
 def _without_copied(texts: list[str], tokenizer: Any) -> tuple[list[str], dict[int, list[str]]]:

@@ -8,16 +8,15 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dims_hf._exports import settings_fault
-from dims_hf.models.copied_text import show_copied
-from dims_hf.models.source_text import prepare_sources
+from dims_hf.models.source_text import encode_rows, join_pieces, prepare_sources
 
 from .library import Decoding, NativeModel
 
@@ -134,7 +133,12 @@ class NativeTranslator:
             num_iterations, length_beam_size, repeat_penalty, length_score_weight, batch_tokens=batch_tokens
         )
         prepared = prepare_sources(
-            sources, self._tokenize, self.max_source_length, on_blank, on_long, name="sources[{}]".format
+            sources,
+            partial(encode_rows, self.tokenizer),
+            self.max_source_length,
+            on_blank,
+            on_long,
+            name="sources[{}]".format,
         )
         if not prepared.pieces:
             return [""] * len(sources)
@@ -142,27 +146,14 @@ class NativeTranslator:
             prepared.pieces,
             Decoding(**decoding, with_scores=False, collapse_repeats=bool(self.settings["collapse_repeats"])),
         )
-        translations = [""] * len(sources)
-        for owner, text in zip(prepared.owners, self._texts(sequences)):
-            translations[owner] = f"{translations[owner]} {text}" if translations[owner] else text
-        for owner, copied in prepared.copied.items():
-            translations[owner] = show_copied(translations[owner], copied)
-        return translations
-
-    def _tokenize(
-        self, texts: Sequence[str], *, truncation: bool = False, max_length: int | None = None, verbose: bool = True
-    ) -> Mapping[str, list[list[int]]]:
-        """Rows of ids, asked for as from a tokenizer of transformers."""
-        rows = [encoding.ids for encoding in self.tokenizer.encode_batch(list(texts))]
-        if truncation and max_length is not None:
-            # the last id is `</s>`, which stays
-            rows = [row if len(row) <= max_length else [*row[: max_length - 1], row[-1]] for row in rows]
-        return {"input_ids": rows}
+        return join_pieces(prepared, self._texts(sequences), len(sources))
 
     def encode(self, sources: Sequence[str]) -> list[list[int]]:
         """Token ids `<s> … </s>` of every source, refused by row when blank or longer than the model takes."""
         limit = self.max_source_length
-        return prepare_sources(sources, self._tokenize, limit, "error", name="sources[{}]".format).pieces
+        return prepare_sources(
+            sources, partial(encode_rows, self.tokenizer), limit, "error", name="sources[{}]".format
+        ).pieces
 
     def _check_length(self, name: str, num_tokens: int) -> None:
         if num_tokens > self.max_source_length:
