@@ -23,6 +23,7 @@ from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import OutputRecorder, capture_outputs
 
 from .configuration_nat import NATConfig
+from .dropout import apply_dropout
 from .modeling_pretrained_encoder import NATPretrainedEncoder
 
 
@@ -95,6 +96,12 @@ def masked_mean(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> to
     return (hidden_states * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
+def cast_once(states: torch.Tensor) -> torch.Tensor:
+    """`states` as autocast hands them to a matrix multiplication: each of several would cast them on its own."""
+    device_type = states.device.type
+    return states.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else states
+
+
 def join_rows(states: torch.Tensor, num_sources: int) -> torch.Tensor:
     """
     The rows of each source side by side in one, as cross-attention sees them: (R, T, D) to (B, K·T, D).
@@ -133,7 +140,7 @@ def eager_attention_forward(
     if attention_mask is not None:
         scores = scores + attention_mask
     weights = nn.functional.softmax(scores, dim=-1)
-    weights = nn.functional.dropout(weights, p=dropout, training=module.training)
+    weights = apply_dropout(weights, dropout, module.training)
     return torch.matmul(weights, value).transpose(1, 2).contiguous(), weights
 
 
@@ -169,6 +176,7 @@ class NATAttention(nn.Module):
 
     def project_key_values(self, states: torch.Tensor) -> KeyValues:
         """Keys and values (B, H, L, D/H) of `states` (B, L, D)."""
+        states = cast_once(states)
         return self.split_heads(self.k_proj(states)), self.split_heads(self.v_proj(states))
 
     def forward(
@@ -183,6 +191,7 @@ class NATAttention(nn.Module):
 
         Rows may share `key_values` (B, H, S, D/H); mask and weights are then those of [`join_rows`], (B, …, K·T, S).
         """
+        hidden_states = cast_once(hidden_states)
         key, value = self.project_key_values(hidden_states) if key_values is None else key_values
         # in self-attention there are as many keys as rows, and nothing is joined
         query = self.split_heads(join_rows(self.q_proj(hidden_states), key.shape[0]))
@@ -207,12 +216,12 @@ class PostNormSublayers(nn.Module):
     """Mixin with what all layers repeat: dropout + residual + layer norm, and the feed-forward sublayer."""
 
     def residual(self, update: torch.Tensor, hidden_states: torch.Tensor, layer_norm: nn.LayerNorm) -> torch.Tensor:
-        update = nn.functional.dropout(update, p=self.dropout, training=self.training)
+        update = apply_dropout(update, self.dropout, self.training)
         return layer_norm(hidden_states + update)
 
     def feed_forward(self, hidden_states: torch.Tensor) -> torch.Tensor:
         inner = self.activation_fn(self.fc1(hidden_states))
-        inner = nn.functional.dropout(inner, p=self.activation_dropout, training=self.training)
+        inner = apply_dropout(inner, self.activation_dropout, self.training)
         return self.residual(self.fc2(inner), hidden_states, self.final_layer_norm)
 
     def add_feed_forward(self, config: NATConfig, ffn_dim: int) -> None:
@@ -369,7 +378,7 @@ class NATEmbeddedStack(NATPreTrainedModel):
         if inputs_embeds is None:
             inputs_embeds = self.embed_tokens(input_ids)
         hidden_states = self.combine_positions(inputs_embeds, self.embed_positions(position_ids_from_mask(token_mask)))
-        return nn.functional.dropout(hidden_states, p=self.config.dropout, training=self.training)
+        return apply_dropout(hidden_states, self.config.dropout, self.training)
 
     def combine_positions(self, token_embeds: torch.Tensor, position_embeds: torch.Tensor) -> torch.Tensor:
         """Input of the first layer from token and position embeddings, all (B, L, D): their sum."""
