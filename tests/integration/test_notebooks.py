@@ -27,16 +27,7 @@ def test_there_are_three_notebooks():
     assert [path.stem for path in NOTEBOOKS] == ["compare_methods", "train_and_distil", "translate"]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=pytest.mark.xfail(strict=True, reason="stored without outputs so far"))
-        if path.stem == "compare_methods"
-        else path
-        for path in NOTEBOOKS
-    ],
-    ids=lambda path: path.stem,
-)
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_notebook_is_stored_with_its_outputs(path: Path):
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)

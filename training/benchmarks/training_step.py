@@ -7,7 +7,8 @@ Paths, all with the same weights, batches, labels and optimiser, run in turn in 
   fp32 over the whole grid, once by the model and once by the loss, and the teacher encodes the source in every pass;
 - packed: the projection at masked positions only, one encoding, plain losses;
 - ours: what the trainers run;
-- compiled: the same with `compile_losses`.
+- compiled: the same with `compile_losses`;
+- layers: with `compile_losses`, and each layer of the model compiled by `torch.compile`.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -45,7 +46,7 @@ from dims_hf.reports.provenance import provenance
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 
 
-PATHS = ("naive", "packed", "ours", "compiled")
+PATHS = ("naive", "packed", "ours", "compiled", "layers")
 
 # d_model, layers of each stack, feed-forward width, heads
 SIZES = {"small": (256, 3, 1024, 4), "base": (512, 6, 2048, 8), "tiny": (16, 1, 32, 2)}
@@ -71,11 +72,11 @@ class Precision:
         return model
 
 
-def make_model(size: str, vocab_size: int) -> CMLMForConditionalGeneration:
+def make_model(size: str, vocab_size: int, dropout: float = 0.0) -> CMLMForConditionalGeneration:
     """A model with random weights, the same for the same arguments."""
     d_model, layers, ffn_dim, heads = SIZES[size]
     config = CMLMConfig(
-        vocab_size=vocab_size, d_model=d_model, encoder_layers=layers, decoder_layers=layers, dropout=0.0,
+        vocab_size=vocab_size, d_model=d_model, encoder_layers=layers, decoder_layers=layers, dropout=dropout,
         encoder_ffn_dim=ffn_dim, decoder_ffn_dim=ffn_dim, encoder_attention_heads=heads, decoder_attention_heads=heads,
         attn_implementation="eager",
     )  # fmt: skip
@@ -230,9 +231,16 @@ def our_dims(
 
 
 LOSSES: dict[str, dict[str, Callable]] = {
-    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm, "compiled": our_cmlm},
-    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims, "compiled": our_dims},
+    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm, "compiled": our_cmlm, "layers": our_cmlm},
+    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims, "compiled": our_dims, "layers": our_dims},
 }
+
+
+def compile_layers(model: PreTrainedModel) -> None:
+    """Each layer a compiled one, for all lengths."""
+    for stack in (model.get_encoder(), model.get_decoder()):
+        for layer in stack.layers:
+            layer.compile(dynamic=True)
 
 
 class Trainee:
@@ -248,8 +256,11 @@ class Trainee:
 
     def __init__(self, task: str, path: str, model: PreTrainedModel, precision: str):
         self.model, self.precision, self.loss = copy.deepcopy(model), Precision(precision), LOSSES[task][path]
-        self.is_compiled = path == "compiled"
+        self.is_compiled = path in ("compiled", "layers")
         self.ema = EMATeacher(model) if task == "dims" else None
+        if path == "layers":
+            for module in (self.model, *([] if self.ema is None else [self.ema.model])):
+                compile_layers(module)
         # A rate that leaves the paths comparable over many updates.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
 
@@ -277,11 +288,17 @@ class Trainee:
 
 
 def time_paths(
-    task: str, precision: str, batches: list[MaskedBatch], model: PreTrainedModel, *, repeats: int
+    task: str,
+    precision: str,
+    batches: list[MaskedBatch],
+    model: PreTrainedModel,
+    *,
+    paths: Sequence[str],
+    repeats: int,
 ) -> dict[str, object]:
     """Seconds of a round over all batches by each path in turn, and the ratios naive / path of each round."""
-    trainees = {path: Trainee(task, path, model, precision) for path in PATHS}
-    seconds: dict[str, list[float]] = {path: [] for path in PATHS}
+    trainees = {path: Trainee(task, path, model, precision) for path in paths}
+    seconds: dict[str, list[float]] = {path: [] for path in paths}
     for _ in range(repeats + 1):
         for path, trainee in trainees.items():
             start = time.perf_counter()
@@ -298,7 +315,16 @@ def time_paths(
 def peak_memory(task: str, path: str, args: argparse.Namespace) -> dict[str, float]:
     """MiB at the peak of updates in a process of its own: beyond imports, and beyond model and optimiser as well."""
     command = [sys.executable, __file__, "--peak-of", task, path, "--vocab", str(args.memory_vocab)]
-    command += ["--size", args.size, "--tokens", str(args.tokens), "--length", str(args.length)]
+    command += [
+        "--size",
+        args.size,
+        "--dropout",
+        str(args.dropout),
+        "--tokens",
+        str(args.tokens),
+        "--length",
+        str(args.length),
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
@@ -306,7 +332,7 @@ def peak_memory(task: str, path: str, args: argparse.Namespace) -> dict[str, flo
 def measure_own_peak(task: str, path: str, args: argparse.Namespace) -> dict[str, float]:
     """The other side of [`peak_memory`]."""
     imported = used_memory("cpu")
-    model = make_model(args.size, args.vocab)
+    model = make_model(args.size, args.vocab, args.dropout)
     batches = make_batches(args.vocab, args.tokens, config=model.config, mean_length=args.length)
     trainee = Trainee(task, path, model, "fp32")
     del model
@@ -334,6 +360,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--vocab", type=int, default=8000, help="vocabulary size")
     parser.add_argument("--tokens", type=int, default=2048, help="token budget of a batch")
     parser.add_argument("--length", type=float, default=14.0, help="mean content tokens of a sentence")
+    parser.add_argument("--dropout", type=float, default=0.0, help="of the models; students have none by default")
+    parser.add_argument(
+        "--paths", nargs="+", default=list(PATHS), choices=PATHS, help="in which order; naive is needed"
+    )
     parser.add_argument("--repeats", type=int, default=5, help="rounds that count, each over four batches")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
     parser.add_argument("--tasks", nargs="+", default=["cmlm", "dims"], choices=LOSSES, help="what is trained")
@@ -341,7 +371,10 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--memory-vocab", type=int, default=32_000, help="vocabulary for peak memory; 0: none")
     parser.add_argument("--json", type=Path, help="file for all results")
     parser.add_argument("--peak-of", nargs=2, metavar=("TASK", "PATH"), help=argparse.SUPPRESS)
-    return parser.parse_args()
+    args = parser.parse_args()
+    if not {"naive", "ours"} <= set(args.paths):
+        parser.error("--paths needs naive, which the others are compared with, and ours")
+    return args
 
 
 def main() -> None:
@@ -351,24 +384,25 @@ def main() -> None:
         print(json.dumps(measure_own_peak(*args.peak_of, args)))
         return
     load = os.getloadavg()[0]
-    model = make_model(args.size, args.vocab)
+    model = make_model(args.size, args.vocab, args.dropout)
     batches = make_batches(args.vocab, args.tokens, config=model.config, mean_length=args.length)
     setting = f"{args.size}, vocabulary {args.vocab}, {args.threads} thread, torch {torch.__version__}"
     print(f"{setting}: {describe(batches)}")
     settings = {name: value for name, value in vars(args).items() if name not in ("json", "peak_of")}
     results = {"settings": settings, "batches": describe(batches), "load": load, "times": {}}
     results["provenance"] = provenance(seed=0)
-    print("\n| task | precision | naive, s | packed | ours | range of ours |\n|---|---|--:|--:|--:|--:|")
+    others = [path for path in args.paths if path != "naive"]
+    print(f"\n| task | precision | naive, s | {' | '.join(others)} |\n|---|---|--:|{'--:|' * len(others)}")
     for task in args.tasks:
         for precision in args.precisions:
-            result = time_paths(task, precision, batches, model, repeats=args.repeats)
+            result = time_paths(task, precision, batches, model, paths=args.paths, repeats=args.repeats)
             results["times"][f"{task} {precision}"] = result
-            ours, medians = result["ratios"]["ours"], result["medians"]
-            print(
-                f"| {task} | {precision} | {statistics.median(result['seconds']['naive']):.2f} | "
-                f"{medians['packed']:.2f}× | {medians['ours']:.2f}× | {min(ours):.2f}–{max(ours):.2f} |",
-                flush=True,
-            )
+            cells = [
+                f"{result['medians'][path]:.2f}× ({min(result['ratios'][path]):.2f}–{max(result['ratios'][path]):.2f})"
+                for path in others
+            ]
+            naive = statistics.median(result["seconds"]["naive"])
+            print(f"| {task} | {precision} | {naive:.2f} | {' | '.join(cells)} |", flush=True)
     if args.memory_vocab:
         results["memory"] = print_memory(args)
     print(f"\nRatios are naive / path within a round; load average before {load:.1f}.")
@@ -379,12 +413,12 @@ def main() -> None:
 def print_memory(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Table of peaks at the larger vocabulary."""
     print(f"\nPeak memory in fp32 at vocabulary {args.memory_vocab}, MiB: all / what the updates add to model and EMA")
-    print("\n| task | naive | packed | ours | ours / naive |\n|---|--:|--:|--:|--:|")
+    print(f"\n| task | {' | '.join(args.paths)} | ours / naive |\n|---|{'--:|' * (len(args.paths) + 1)}")
     memory = {}
     for task in args.tasks:
-        peaks = {path: peak_memory(task, path, args) for path in PATHS}
+        peaks = {path: peak_memory(task, path, args) for path in args.paths}
         memory.update({f"{task} {path}": peak for path, peak in peaks.items()})
-        cells = [f"{peaks[path]['peak']:.0f} / {peaks[path]['step']:.0f}" for path in PATHS]
+        cells = [f"{peaks[path]['peak']:.0f} / {peaks[path]['step']:.0f}" for path in args.paths]
         shares = (peaks["ours"][name] / peaks["naive"][name] for name in ("peak", "step"))
         print(f"| {task} | {' | '.join(cells)} | {' / '.join(f'{share:.2f}' for share in shares)} |", flush=True)
     return memory
