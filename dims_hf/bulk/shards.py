@@ -25,6 +25,9 @@ MANIFEST = "manifest.json"
 
 RECORDS = "_records"
 
+# Of a setting that is not there; equal to no value.
+_NOTHING = object()
+
 FORMATS = {"jsonl": ".jsonl", "text": ".txt", "parquet": ".parquet"}
 """Form of a shard -> suffix of its file."""
 
@@ -202,23 +205,31 @@ class Shards:
 
 def check_settings(folder: str | os.PathLike[str], settings: Mapping[str, Any]) -> None:
     """
-    Refuses a folder with shards made otherwise.
+    Refuses a folder with shards made otherwise, or without the manifest that says how they were made.
 
     Raises:
         ValueError: naming what differs.
     """
     path = Path(folder) / MANIFEST
-    has_shards = any((Path(folder) / RECORDS).glob("*.json"))
-    if not path.is_file() or not has_shards:  # where nothing was made, settings may be corrected
+    if not any((Path(folder) / RECORDS).glob("*.json")):  # where nothing was made, settings may be corrected
         return
     try:
-        theirs = json.loads(path.read_text(encoding="utf-8"))["settings"]
+        theirs = dict(json.loads(path.read_text(encoding="utf-8"))["settings"])
+    except FileNotFoundError:
+        raise ValueError(
+            f"{folder} holds translations without the {MANIFEST} that says how they were made, so they cannot be used "
+            f"again. Put {MANIFEST} back, choose another output_dir, or delete this one."
+        ) from None
     except (ValueError, KeyError, TypeError):
         raise ValueError(f"{path} is damaged. Choose another output_dir, or delete this one.") from None
-    # A setting that only one of them knows came with another release.
-    differing = [name for name in settings if name in theirs and theirs[name] != settings[name]]
+    # As JSON has them. A setting that only one of the two has counts: translations may depend on it.
+    ours = json.loads(json.dumps(dict(settings), default=str))
+    differing = [name for name in {**ours, **theirs} if theirs.get(name, _NOTHING) != ours.get(name, _NOTHING)]
     if differing:
-        had, says = (", ".join(f"{name}={each[name]}" for name in differing) for each in (theirs, settings))
+        had, says = (
+            ", ".join(f"{name}={each[name]}" if name in each else f"no {name}" for name in differing)
+            for each in (theirs, ours)
+        )
         raise ValueError(
             f"{folder} holds translations with {had}, this command says {says}. Choose another output_dir, or delete "
             "it."

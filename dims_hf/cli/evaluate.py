@@ -128,7 +128,9 @@ def _make_parser() -> CommandParser:
     parser.add_argument("--source-lang", required=True, help="language code, for example en")
     parser.add_argument("--target-lang", required=True, help="language code, for example de")
     parser.add_argument("--split", default="test", help="split of the corpus")
-    parser.add_argument("--iterations", type=int, nargs="*", default=[1, 2, 4, 10], help="decoder passes")
+    parser.add_argument(
+        "--iterations", type=int, nargs="*", help="decoder passes; by default 1 2 4 10, or what the family has"
+    )
     parser.add_argument("--length-beams", type=int, nargs="+", default=[1], help="length candidates")
     parser.add_argument(
         "--decoding",

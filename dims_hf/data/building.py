@@ -190,12 +190,17 @@ def _make_both(folder: Path, pairs: Path, settings: CorpusSettings) -> dict[str,
 def _check_settings(settings: CorpusSettings, parts: dict[Path, dict[str, list[Pair]]]) -> None:
     """Refuses to mix two corpora in one folder; writes what this one is made of."""
     path = Path(settings.output_dir) / SETTINGS
+    if not path.is_file() and (path.parent / REPORT).is_file():
+        raise ValueError(
+            f"{path.parent} holds a corpus without the {SETTINGS} that says how it was made, so it cannot be used "
+            f"again. Put {SETTINGS} back, choose another output_dir, or remove that one."
+        )
     values = json.loads(json.dumps(asdict(settings), default=str))
     values.pop("output_dir")
     values["data"] = {folder.name: _fingerprint(part) for folder, part in parts.items()}
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
-        changed = [name for name in values if values[name] != before.get(name)]
+        before = _read_settings(path)
+        changed = [name for name in {**values, **before} if values.get(name) != before.get(name)]
         if changed:
             raise ValueError(
                 f"{path.parent} holds a corpus with another {' and '.join(changed)}. Choose another output_dir, or "
@@ -203,6 +208,13 @@ def _check_settings(settings: CorpusSettings, parts: dict[Path, dict[str, list[P
             )
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_json(values, path)
+
+
+def _read_settings(path: Path) -> dict[str, Any]:
+    try:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, TypeError):
+        raise ValueError(f"{path} is damaged. Choose another output_dir, or remove that one.") from None
 
 
 def _fingerprint(part: dict[str, list[Pair]]) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from dims_hf.models.capabilities import is_non_autoregressive, predicts_length
+from dims_hf.models.capabilities import is_non_autoregressive, makes_one_pass, predicts_length
 from dims_hf.translation.results import Timing, Translation
 from dims_hf.translation.sentences import collapses_repeats, translate_texts_timed, translate_timed
 
@@ -26,13 +26,15 @@ from .validity import Judge
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
     from typing_extensions import Unpack
 
     from dims_hf.models.modeling_translation import NATForConditionalGeneration
 
 _LENGTH_KS = (1, 3, 5)
 _NUM_WARMUP_SENTENCES = 8
+# Decoder passes of a family that refines, where none are asked for.
+_ITERATIONS = (1, 2, 4, 10)
 
 
 class ScoringOptions(TypedDict, total=False):
@@ -63,7 +65,7 @@ def evaluate_model(
     sources: Sequence[str],
     references: Sequence[str],
     *,
-    iterations: Sequence[int] = (1, 2, 4, 10),
+    iterations: Sequence[int] | None = None,
     length_beams: Sequence[int] = (1,),
     decodings: Mapping[str, Mapping[str, Any]] | None = None,
     oracle_length: bool = False,
@@ -79,7 +81,8 @@ def evaluate_model(
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
         sources (`Sequence[str]`): source sentences, none blank.
         references (`Sequence[str]`): one reference per source.
-        iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
+        iterations (`Sequence[int]`, *optional*): decoder passes; by default what the family has: 1, 2, 4 and 10, or 1
+            where there is one pass by construction, or none of an autoregressive model.
         length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates, combined with `iterations`.
         decodings (`Mapping[str, Mapping[str, Any]]`, *optional*): name to keyword arguments of `generate`, such as
             `{"tuned": {"repeat_penalty": 1.0}}`; a record each, after those of `iterations`, which may then be empty.
@@ -111,8 +114,10 @@ def evaluate_model(
     _check_sizes(sources, references, scoring.get("subsets") or {})
     lengths = reference_lengths(tokenizer, references)
     scorer = _Scorer(sources, references, lengths, **scoring)
-    named = _named_settings(model, decodings or {})
+    named = _named_settings(model, decodings or {}, iterations)
     _check_length_settings(model, length_beams, oracle_length)
+    if iterations is None:
+        iterations = _default_iterations(model.config)
     settings = [*_settings(iterations, length_beams, oracle_length, is_enough=bool(named)), *named]
     if collapse_repeats is None:
         collapse_repeats = is_non_autoregressive(model.config) and collapses_repeats(model)
@@ -216,19 +221,22 @@ def _translate(
     return translate_timed(model, tokenizer, sources, target_lengths=given, **options, **common)
 
 
-def _named_settings(model: PreTrainedModel, decodings: Mapping[str, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _named_settings(
+    model: PreTrainedModel, decodings: Mapping[str, Mapping[str, Any]], iterations: Sequence[int] | None
+) -> list[dict[str, Any]]:
     """
     A setting per named decoding, with the passes and candidates that it comes to.
 
     Raises:
-        ValueError: what the model does not know, or cannot do; or an autoregressive model without decodings.
+        ValueError: what the model does not know, or cannot do; or an autoregressive model without decodings, or with
+            passes.
     """
     resolved: dict[str, tuple[int | None, int | None]]
     if not is_non_autoregressive(model.config):
-        if not decodings:
+        if iterations or not decodings:
             raise ValueError(
                 f"{type(model).__name__} is autoregressive, and has no passes to vary. Name how it is decoded, for "
-                'example decodings={"beam": {"num_beams": 5}}, with iterations=().'
+                'example decodings={"beam": {"num_beams": 5}}, and leave out iterations.'
             )
         resolved = dict.fromkeys(decodings, (None, None))
     else:
@@ -245,6 +253,13 @@ def _named_settings(model: PreTrainedModel, decodings: Mapping[str, Mapping[str,
         }
         for name, options in decodings.items()
     ]
+
+
+def _default_iterations(config: PreTrainedConfig) -> tuple[int, ...]:
+    """Passes that show what a family can do."""
+    if not is_non_autoregressive(config):
+        return ()
+    return (1,) if makes_one_pass(config) else _ITERATIONS
 
 
 def _settings(

@@ -22,6 +22,12 @@ def predicts_length(config: PreTrainedConfig) -> bool:
     return is_non_autoregressive(config) and config.predicts_length
 
 
+def makes_one_pass(config: PreTrainedConfig) -> bool:
+    """Whether decoding is one pass by construction, so that there are no passes to vary."""
+    # Not declared by configurations whose older code came with a checkpoint.
+    return getattr(config, "makes_one_pass", False)
+
+
 def longest_source(config: PreTrainedConfig) -> int | None:
     """Most tokens of a source, `<s>` and `</s>` counted; `None` for a model without a table of positions."""
     if is_non_autoregressive(config):
@@ -41,4 +47,11 @@ def has_pretrained_encoder(config: PreTrainedConfig) -> bool:
     return getattr(config, "pretrained_encoder", None) is not None
 
 
-__all__ = ["empty_token_id", "has_pretrained_encoder", "is_non_autoregressive", "longest_source", "predicts_length"]
+__all__ = [
+    "empty_token_id",
+    "has_pretrained_encoder",
+    "is_non_autoregressive",
+    "longest_source",
+    "makes_one_pass",
+    "predicts_length",
+]

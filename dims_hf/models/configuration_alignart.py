@@ -35,6 +35,7 @@ class AligNARTConfig(NATConfig):
     }
 
     decoding_strategy = "alignart"
+    makes_one_pass = True
 
     max_copies: int = 16
     alignment_loss_weight: float | int = 0.5

@@ -36,6 +36,7 @@ class DATConfig(NATConfig):
     }
 
     decoding_strategy = "dat"
+    makes_one_pass = True
 
     upsample_ratio: int = 8
     link_heads: int = 8

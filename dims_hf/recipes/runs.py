@@ -36,7 +36,7 @@ from dims_hf.data import (
     train_tokenizer,
 )
 from dims_hf.data.beam_search import model_fingerprint
-from dims_hf.methods.options import check_ranges, option
+from dims_hf.methods.options import check_ranges, is_default, option, unstated
 from dims_hf.methods.presets import preset_values
 from dims_hf.models import MODELS
 from dims_hf.models.capabilities import (
@@ -162,8 +162,8 @@ class ModelArguments:
         default=None,
         metadata={"help": "Tokenizer folder (with encoder_name_or_path: of targets); default: train one here."},
     )
-    tokenizer_kind: str = option("bpe", help="`bpe` or `unigram`.")
-    vocab_size: int = option(8000, ge=1, le=2**24, help="Tokens of a newly trained tokenizer.")
+    tokenizer_kind: str = option(unstated("bpe"), help="`bpe` or `unigram`, of a newly trained tokenizer.")
+    vocab_size: int = option(unstated(8000), ge=1, le=2**24, help="Tokens of a newly trained tokenizer.")
     d_model: int = option(512, ge=1, le=2**16, help="Width.", advice="The papers use 512.")
     encoder_layers: int = option(6, ge=1, le=1000, help="Encoder layers.", advice="The papers use 6.")
     decoder_layers: int = option(6, ge=1, le=1000, help="Decoder layers.", advice="The papers use 6.")
@@ -204,6 +204,12 @@ class ModelArguments:
         self._check_family_settings()
         if self.init is not None and self.tokenizer is not None:
             raise ValueError(f"init={self.init} brings its tokenizer along. Leave out tokenizer.")
+        for name in ("init", "tokenizer"):
+            if getattr(self, name) is not None and not is_default(self.tokenizer_kind):
+                raise ValueError(
+                    f"tokenizer_kind={self.tokenizer_kind} has no effect beside {name}={getattr(self, name)}, whose "
+                    "tokenizer is there already. Leave it out."
+                )
         if self.encoder_name_or_path is not None:
             self._check_pretrained_encoder()
 
@@ -436,7 +442,10 @@ def make_tokenizer(
     is_joined = args.encoder_name_or_path is not None
     given = args.init if is_joined else args.tokenizer or args.init
     if given or (is_there and (not is_first or has_work(output_dir))):
-        return _load_tokenizer(given or output_dir, with_blank=with_blank)
+        tokenizer = _load_tokenizer(given or output_dir, with_blank=with_blank)
+        if args.init is not None:
+            _check_vocab_size(args, tokenizer, with_blank=with_blank)
+        return tokenizer
     sources, targets = list(corpus["train"]["source"]), list(corpus["train"]["target"])
     if args.tokenizer is not None:
         tokenizer = _load_tokenizer(args.tokenizer, with_blank=with_blank)
@@ -461,6 +470,17 @@ def _load_tokenizer(place: str | Path, *, with_blank: bool) -> PreTrainedTokeniz
     if with_blank:
         add_blank(tokenizer)
     return tokenizer
+
+
+def _check_vocab_size(args: ModelArguments, tokenizer: PreTrainedTokenizerBase, *, with_blank: bool) -> None:
+    """Refuses a size that the tokenizer of the model that training starts from does not have."""
+    # with the blank that was added, or as it was trained
+    sizes = (len(tokenizer), len(tokenizer) - with_blank)
+    if not is_default(args.vocab_size) and args.vocab_size not in sizes:
+        raise ValueError(
+            f"vocab_size={args.vocab_size} has no effect beside init={args.init}, whose tokenizer has "
+            f"{len(tokenizer)} tokens. Leave it out."
+        )
 
 
 def make_model(

@@ -43,7 +43,7 @@ def run_evaluation(
     target_lang: str,
     *,
     split: str = "test",
-    iterations: Sequence[int] = (1, 2, 4, 10),
+    iterations: Sequence[int] | None = None,
     length_beams: Sequence[int] = (1,),
     decodings: Mapping[str, Mapping[str, Any]] | None = None,
     max_examples: int | None = None,
@@ -67,7 +67,8 @@ def run_evaluation(
         target_lang (`str`): target language code.
         split (`str`, *optional*, defaults to `"test"`): split of the corpus. Every further column with few distinct
             values, such as `near`, is scored as subsets (`near=0`, `near=1`).
-        iterations (`Sequence[int]`, *optional*, defaults to `(1, 2, 4, 10)`): decoder passes.
+        iterations (`Sequence[int]`, *optional*): decoder passes; by default those that each model's family has, see
+            `evaluate_model`.
         length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates.
         decodings (`Mapping[str, Mapping[str, Any]]`, *optional*): further ways of decoding, by name, as
             `evaluate_model` takes them; `iterations` may then be empty.

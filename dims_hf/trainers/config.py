@@ -69,6 +69,9 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
 # In validation as everywhere.
 MOST_PASSES = MOST_STEPS
 
+# Beginnings of the names of optimizers that ask which layers they are for.
+_LOW_RANK_OPTIMIZERS = ("galore", "apollo")
+
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
     "auto_find_batch_size",
@@ -377,6 +380,12 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
                     f"{each.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
                     "decodes with eval_iterations. Leave it out."
                 )
+        if self.optim_target_modules is not None and not self.optim.startswith(_LOW_RANK_OPTIMIZERS):
+            raise ValueError(
+                f"optim_target_modules={self.optim_target_modules!r} has no effect with optim={self.optim}: it says "
+                "which layers GaLore and APOLLO project. Leave it out, or set optim to one of those, such as "
+                "galore_adamw."
+            )
         if self.label_smoothing_factor:
             raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
         if self.remove_unused_columns:

@@ -78,6 +78,8 @@ class NATConfig(PreTrainedConfig):
     # only what was surer than itself.
     fills_all = False
     shows_in_order = False
+    # Whether decoding is one pass by construction, with nothing that a second one could read.
+    makes_one_pass = False
 
     vocab_size: int = 32000
     d_model: int = 512

@@ -121,19 +121,44 @@ def test_folder_with_other_settings_is_refused_by_what_differs(tmp_path: Path):
     (tmp_path / ".train.9.tmp").touch()
     save_settings(tmp_path, {"num_beams": 5, "model": "abc", "dropped": 1})
     assert sorted(path.name for path in tmp_path.iterdir()) == [RECORDS, MANIFEST]
-    check_settings(tmp_path, {"num_beams": 5, "model": "abc", "added": 2})
     # nothing was made yet, so that what was wrong may be corrected
     check_settings(tmp_path, {"num_beams": 4, "model": "abc"})
     fill(Shards(tmp_path, "train", 1, 1), ["a"])
+    check_settings(tmp_path, {"model": "abc", "dropped": 1, "num_beams": 5})
     with pytest.raises(ValueError) as refusal:
-        check_settings(tmp_path, {"num_beams": 4, "model": "abc"})
+        check_settings(tmp_path, {"num_beams": 4, "model": "abc", "dropped": 1})
     assert str(refusal.value) == (
         f"{tmp_path} holds translations with num_beams=5, this command says num_beams=4. Choose another output_dir, "
         "or delete it."
     )
-    (tmp_path / MANIFEST).write_text("[]")
-    with pytest.raises(ValueError, match="manifest.json is damaged"):
-        check_settings(tmp_path, {"num_beams": 5})
+    # a setting that only one of the two has, as of a model that chose among hypotheses, is another setting
+    with pytest.raises(ValueError, match="with no added, dropped=1, this command says added=2, no dropped"):
+        check_settings(tmp_path, {"num_beams": 5, "model": "abc", "added": 2})
+    for damaged in ("[]", "{", '{"settings": 3}', '{"settings": [1]}'):
+        (tmp_path / MANIFEST).write_text(damaged)
+        with pytest.raises(ValueError, match="manifest.json is damaged"):
+            check_settings(tmp_path, {"num_beams": 5})
+
+
+def test_shards_whose_manifest_is_gone_are_never_used_again(tmp_path: Path):
+    settings = {"num_beams": 5}
+    save_settings(tmp_path, settings)
+    fill(Shards(tmp_path, "train", 1, 1), ["a"])
+    check_settings(tmp_path, settings)
+    (tmp_path / MANIFEST).unlink()
+    with pytest.raises(ValueError) as refusal:
+        check_settings(tmp_path, settings)
+    assert str(refusal.value) == (
+        f"{tmp_path} holds translations without the manifest.json that says how they were made, so they cannot be "
+        "used again. Put manifest.json back, choose another output_dir, or delete this one."
+    )
+
+
+def test_settings_are_compared_as_json_has_them(tmp_path: Path):
+    settings = {"columns": ("a", "b"), "path": Path("x"), "nothing": None}
+    save_settings(tmp_path, {**settings, "path": "x"})
+    fill(Shards(tmp_path, "train", 1, 1), ["a"])
+    check_settings(tmp_path, settings)
 
 
 def test_complete_manifest_lists_all_shards_with_their_checksums(tmp_path: Path):

@@ -33,6 +33,21 @@ def test_evaluate_writes_the_table_to_standard_output(tiny_model, tiny_tokenizer
     assert "Repeats kept before scoring" in output
 
 
+def test_evaluate_without_passes_takes_those_that_a_family_has(tiny_tokenizer, tmp_path: Path, capsys):
+    from dims_hf import DATConfig, DATForConditionalGeneration
+    from dims_hf.data import save_tokenizer
+
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    config = DATConfig(vocab_size=len(tiny_tokenizer), max_position_embeddings=128, upsample_ratio=4, **sizes)
+    DATForConditionalGeneration(config).save_pretrained(tmp_path / "model")
+    save_tokenizer(tiny_tokenizer, tmp_path / "model")
+    (tmp_path / "test.en").write_text("a cat sleeps .\n", encoding="utf-8")
+    (tmp_path / "test.de").write_text("eine Katze schläft .\n", encoding="utf-8")
+    assert main(["evaluate", "--student", str(tmp_path / "model"), "--data", str(tmp_path), *TASK]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines() if line.strip().startswith("student ")]
+    assert [row[1] for row in rows if row[1].isdigit()] == ["1"]
+
+
 def test_evaluate_more_systems_stand_between_teacher_and_student(monkeypatch):
     seen = {}
     monkeypatch.setattr("dims_hf.reports.run_evaluation", lambda models, **settings: seen.update(models))

@@ -84,6 +84,20 @@ def test_other_settings_or_files_in_the_same_folder_are_refused(settings):
         build_corpus(settings)
 
 
+def test_corpus_whose_settings_are_gone_is_never_used_again(settings):
+    build_corpus(settings)
+    path = settings.output_dir / "settings.json"
+    kept = path.read_text(encoding="utf-8")
+    path.write_text("[1]", encoding="utf-8")
+    with pytest.raises(ValueError, match="settings.json is damaged. Choose another output_dir, or remove that one"):
+        build_corpus(settings)
+    path.unlink()
+    with pytest.raises(ValueError, match="without the settings.json that says how .* Put settings.json back"):
+        build_corpus(replace(settings, seed=2))
+    path.write_text(kept, encoding="utf-8")
+    build_corpus(settings)
+
+
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [

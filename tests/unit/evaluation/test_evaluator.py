@@ -8,6 +8,7 @@ import json
 
 import pytest
 
+from dims_hf import MODELS
 from dims_hf.evaluation import METRICS, evaluate_model, find_record, score
 from dims_hf.translation import translate
 
@@ -200,8 +201,31 @@ def test_evaluate_model_autoregressive_models_are_decoded_as_they_are_named(rand
     decodings = {"greedy": {"num_beams": 1}, "beam": {"num_beams": 3}}
     with pytest.raises(ValueError, match="is autoregressive, and has no passes to vary. Name how it is decoded"):
         evaluate_model(random_marian, tiny_tokenizer, sources, sources)
-    result = evaluate_model(random_marian, tiny_tokenizer, sources, sources, iterations=(), decodings=decodings)
+    with pytest.raises(ValueError, match="and leave out iterations"):
+        evaluate_model(random_marian, tiny_tokenizer, sources, sources, iterations=(1,), decodings=decodings)
+    result = evaluate_model(random_marian, tiny_tokenizer, sources, sources, decodings=decodings)
     assert [(each["decoding"], each["num_iterations"]) for each in result["records"]] == [
         ("greedy", None), ("beam", None),
     ]  # fmt: skip
     assert result["length"] is None and all(0 <= each["bleu"] <= 100 for each in result["records"])
+
+
+def _model_of(family, tokenizer):
+    sizes = {
+        "vocab_size": len(tokenizer), "d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16,
+        "decoder_ffn_dim": 16, "encoder_attention_heads": 2, "decoder_attention_heads": 2, "upsample_ratio": 2,
+        "max_position_embeddings": 64, "max_target_length": 32, "link_heads": 2,
+    }  # fmt: skip
+    known = MODELS[family][0].__dataclass_fields__
+    return MODELS[family][2](MODELS[family][0](**{name: size for name, size in sizes.items() if name in known})).eval()
+
+
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_evaluate_model_asks_by_default_for_passes_that_the_family_has(family, tiny_tokenizer):
+    model = _model_of(family, tiny_tokenizer)
+    result = evaluate_model(model, tiny_tokenizer, ["a cat ."], ["a cat ."])
+    passes = [record["num_iterations"] for record in result["records"]]
+    assert passes == ([1] if family in ("alignart", "dat") else [1, 2, 4, 10])
+    if family in ("alignart", "dat"):
+        with pytest.raises(ValueError, match="num_iterations=2"):
+            evaluate_model(model, tiny_tokenizer, ["a cat ."], ["a cat ."], iterations=(1, 2))

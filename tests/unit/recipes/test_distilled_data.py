@@ -225,6 +225,10 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
             ["--max_train_examples", "20"],
             "holds translations with train_sources_fingerprint=.*, this command says train_s",
         ),
+        (
+            ["--num_hypotheses", "2"],
+            "holds translations with num_return_sequences=1, this command says num_return_sequences=2. Choose another",
+        ),
         (["--split", "test"], "The test split is not distilled"),
         (["--teacher_target_lang", "de"], "has no language codes, got 'de'"),
         (["--max_length_ratio", "0"], "max_length_ratio must be >= 1, got 0"),
@@ -247,6 +251,23 @@ def test_other_settings_and_mistakes_are_one_line(
     (line,) = [line for line in shown.err.splitlines() if line.startswith("error: ")]
     assert re.search(message, line), line
     assert contents(place.made) == before
+
+
+def test_shards_whose_manifest_is_gone_are_not_used_again(
+    place: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    import shutil
+
+    folder = tmp_path / "killed"
+    shutil.copytree(place.made, folder)
+    for path in [folder / "shards" / "manifest.json", *folder.glob("*.jsonl")]:
+        path.unlink()
+    before = contents(folder)
+    assert main(["make-data", str(place.recipe), "--output_dir", str(folder), "--num_beams", "3"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert "holds translations without the manifest.json that says how they were made" in line
+    assert line.endswith("Put manifest.json back, choose another output_dir, or delete this one.")
+    assert contents(folder) == before
 
 
 def test_other_corpus_is_never_written_over(place: SimpleNamespace, make: Callable):

@@ -192,3 +192,32 @@ def test_a_folder_of_a_tokenizer_needs_no_model(tmp_path: Path):
     save_tokenizer(train_tokenizer(["der Hund", "die Katze"], 300), tmp_path / "tokenizer")
     arguments = ModelArguments(tokenizer=str(tmp_path / "tokenizer"))
     assert len(make_tokenizer(arguments, DatasetDict(), tmp_path, is_first=True)) == 18
+
+
+@pytest.mark.parametrize("family", ["cmlm", "imputer"])
+def test_vocabulary_beside_a_model_to_start_from_is_its_own_or_refused(family: str, tmp_path: Path):
+    tokenizer = train_tokenizer(["der Hund", "die Katze"], 300)
+    save_tokenizer(tokenizer, tmp_path / "init")
+    size, blank = len(tokenizer), family == "imputer"
+
+    def start(**sizes: int) -> int:
+        arguments = ModelArguments(init=str(tmp_path / "init"), model_type=family, **sizes)
+        return len(make_tokenizer(arguments, DatasetDict(), tmp_path, is_first=True))
+
+    assert start() == start(vocab_size=size) == start(vocab_size=size + blank) == size + blank
+    for wrong in (8000, size - 1, size + 2):
+        with pytest.raises(ValueError, match=f"vocab_size={wrong} has no effect beside init=.* has .* Leave it out"):
+            start(vocab_size=wrong)
+
+
+@pytest.mark.parametrize("name", ["init", "tokenizer"])
+def test_kind_of_a_tokenizer_that_is_there_is_refused(name: str):
+    with pytest.raises(ValueError, match=f"tokenizer_kind=bpe has no effect beside {name}=there, .* Leave it out"):
+        ModelArguments(**{name: "there"}, tokenizer_kind="bpe")
+    assert ModelArguments(**{name: "there"}).tokenizer_kind == "bpe"
+
+
+def test_smoke_leaves_the_vocabulary_of_a_model_to_start_from():
+    _, models, _ = parse(FOLDER / "phrasebook_oaxe_teacher.yaml", ["--smoke"])
+    assert models.init is not None and models.vocab_size == 8000
+    assert parse(FOLDER / "phrasebook_teacher.yaml", ["--smoke"])[1].vocab_size == 600

@@ -90,6 +90,10 @@ def test_any_transformers_schedule_is_taken(tmp_path):
             {"dataloader_num_workers": 1, "dataloader_prefetch_factor": 0},
             r"dataloader_prefetch_factor must lie in \[1, 1e\+06\], got 0",
         ),
+        (
+            {"optim_target_modules": ["fc1"]},
+            r"optim_target_modules=\['fc1'\] has no effect with optim=adamw_torch_fused.* Leave it out, or",
+        ),
         ({"generation_num_beams": 4}, "generation_num_beams=4 has no effect.*Leave it out"),
         ({"train_sampling_strategy": "group_by_length"}, "train_sampling_strategy='group_by_length' has no effect"),
         ({"include_for_metrics": ["loss"]}, "include_for_metrics=.* has no effect"),
