@@ -11,8 +11,13 @@ from typing import Any
 # Settings that every export has.
 _NEEDED = ("vocab_size", "bos_token_id", "pad_token_id", "eos_token_id", "collapse_repeats")
 _SIZES = ("vocab_size", "source_vocab_size", "max_position_embeddings", "upsample_ratio")
-_COUNTS = ("num_iterations", "length_beam_size", "num_return_sequences", "prefix_beam_size")
-_WEIGHTS = ("length_score_weight", "repeat_penalty")
+_COUNTS = (
+    "num_iterations", "length_beam_size", "num_return_sequences", "prefix_beam_size", "beam_size", "num_candidates"
+)  # fmt: skip
+_WEIGHTS = (
+    "length_score_weight", "repeat_penalty", "language_model_weight", "token_bonus", "path_length_penalty",
+    "word_weight",
+)  # fmt: skip
 _LARGEST_SIZE = 2**24
 
 

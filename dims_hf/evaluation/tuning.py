@@ -7,6 +7,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +19,16 @@ from dims_hf.translation import translate
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from dims_hf.models.decoding_strategy import LanguageModel
+
 
 REPEAT_PENALTIES = (0.0, 0.5, 1.0, 2.0)
 LENGTH_SCORE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3)
 PREFIX_BEAM_SIZES = (1, 5, 20)
+GRAPH_SEARCHES = ("lookahead", "joint_viterbi", "beam")
+PATH_LENGTH_PENALTIES = (0.5, 1.0, 2.0, 3.5)
+LANGUAGE_MODEL_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0)
+TOKEN_BONUSES = (0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,89 @@ class TuningTrial:
     bleu_before_collapse: float = math.nan
 
 
+@dataclass(frozen=True)
+class TuningGrid:
+    """
+    Values to try; a model's family decides which of them.
+
+    Args:
+        length_beam_size (`int`): length candidates of all combinations; with 1 there is nothing to weigh.
+        repeat_penalties, length_score_weights (`Sequence[float]`): of models that predict a length.
+        prefix_beam_sizes (`Sequence[int]`): of models that write alignments; the largest, with a language model.
+        graph_searches (`Sequence[str]`), path_length_penalties (`Sequence[float]`): of models that write graphs; with
+            a language model, the beam alone.
+        language_model_weights, token_bonuses (`Sequence[float]`): α and β of a language model in a prefix beam; the
+            beam of a graph has α, and `path_length_penalties` in the place of β.
+    """
+
+    length_beam_size: int = 1
+    repeat_penalties: Sequence[float] = REPEAT_PENALTIES
+    length_score_weights: Sequence[float] = LENGTH_SCORE_WEIGHTS
+    prefix_beam_sizes: Sequence[int] = PREFIX_BEAM_SIZES
+    graph_searches: Sequence[str] = GRAPH_SEARCHES
+    path_length_penalties: Sequence[float] = PATH_LENGTH_PENALTIES
+    language_model_weights: Sequence[float] = LANGUAGE_MODEL_WEIGHTS
+    token_bonuses: Sequence[float] = TOKEN_BONUSES
+
+    def combinations(self, model: PreTrainedModel, *, has_language_model: bool) -> list[dict[str, Any]]:
+        """
+        Keyword arguments of `generate()` to try.
+
+        Raises:
+            ValueError: nothing to try, or a language model for a family without a beam.
+        """
+        known = model.decoding_settings().names()  # type: ignore[operator]
+        if self.length_beam_size != 1 and not model.config.predicts_length:
+            raise ValueError(
+                f"{type(model).__name__} predicts no length, got length_beam_size={self.length_beam_size}. Leave it "
+                "out."
+            )
+        if "prefix_beam_size" in known:
+            found = self._of_alignments(has_language_model)
+        elif "graph_search" in known:
+            found = self._of_graphs(has_language_model)
+        elif has_language_model:
+            raise ValueError(
+                f"{type(model).__name__} has no beam that a language model could steer: models that write alignments "
+                "(CTC) or graphs (DA-Transformer) have one. Leave out the language model."
+            )
+        else:
+            found = self._of_lengths()
+        if not found:
+            raise ValueError("There are no values to try. Give at least one of each.")
+        return found
+
+    def _of_lengths(self) -> list[dict[str, Any]]:
+        weights = self.length_score_weights if self.length_beam_size > 1 else (0.0,)
+        return [
+            {"length_beam_size": self.length_beam_size, "length_score_weight": weight, "repeat_penalty": penalty}
+            for penalty, weight in product(self.repeat_penalties, weights)
+        ]
+
+    def _of_alignments(self, has_language_model: bool) -> list[dict[str, Any]]:
+        if not has_language_model:
+            return [{"prefix_beam_size": size} for size in self.prefix_beam_sizes]
+        # the likeliest path alone has nothing to steer
+        size = max(*self.prefix_beam_sizes, 2)
+        return [
+            {"prefix_beam_size": size, "language_model_weight": weight, "token_bonus": bonus}
+            for weight, bonus in product(self.language_model_weights, self.token_bonuses)
+        ]
+
+    def _of_graphs(self, has_language_model: bool) -> list[dict[str, Any]]:
+        if has_language_model:
+            return [
+                {"graph_search": "beam", "language_model_weight": weight, "path_length_penalty": penalty}
+                for weight, penalty in product(self.language_model_weights, self.path_length_penalties)
+            ]
+        by_length = [search for search in self.graph_searches if search not in ("greedy", "lookahead")]
+        found: list[dict[str, Any]] = [
+            {"graph_search": search} for search in self.graph_searches if search not in by_length
+        ]
+        pairs = product(by_length, self.path_length_penalties)
+        return found + [{"graph_search": search, "path_length_penalty": penalty} for search, penalty in pairs]
+
+
 def tune_decoding(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
@@ -51,11 +141,9 @@ def tune_decoding(
     *,
     metric: str = "bleu",
     margin: float = 0.0,
-    length_beam_size: int = 1,
-    repeat_penalties: Sequence[float] = REPEAT_PENALTIES,
-    length_score_weights: Sequence[float] = LENGTH_SCORE_WEIGHTS,
-    prefix_beam_sizes: Sequence[int] = PREFIX_BEAM_SIZES,
     max_tokens_per_batch: int = 4096,
+    language_model: LanguageModel | None = None,
+    **values: Any,
 ) -> list[TuningTrial]:
     """
     Scores every combination of decoding rules that the model has, best first; `generation_config` is not changed.
@@ -67,36 +155,27 @@ def tune_decoding(
         metric (`str`): `bleu` or `chrf`, decides what is best.
         margin (`float`): of combinations that are at most so far below the highest score, the one best by the other
             metric is the best; of equals, the first combination tried.
-        length_beam_size (`int`): length candidates of all combinations; with 1 there is nothing to weigh.
-        repeat_penalties, length_score_weights (`Sequence[float]`): values to try for models that predict a length.
-        prefix_beam_sizes (`Sequence[int]`): values to try for models that write alignments.
         max_tokens_per_batch (`int`): padded tokens per batch.
+        language_model ([`LanguageModel`], *optional*): steers the beam of every combination; its weight, and what
+            makes up for its liking of short sentences, are then what is tried.
+        values (`Any`): fields of [`TuningGrid`].
 
     Returns:
         `list[TuningTrial]`.
 
     Raises:
-        ValueError: for another metric, no values to try, or an impossible one.
+        ValueError: for another metric, no values to try, an impossible one, or a language model for a model without a
+            beam.
     """
     if metric not in ("bleu", "chrf"):
         raise ValueError(f"metric must be bleu or chrf, got {metric!r}.")
     if not margin >= 0:
         raise ValueError(f"margin must be >= 0, got {margin}. Use 0 to let {metric} alone decide.")
-    combinations: list[dict[str, Any]]
-    if model.config.writes_alignments:
-        combinations = [{"prefix_beam_size": size} for size in prefix_beam_sizes]
-    else:
-        weights = length_score_weights if length_beam_size > 1 else (0.0,)
-        combinations = [
-            {"length_beam_size": length_beam_size, "length_score_weight": weight, "repeat_penalty": penalty}
-            for penalty in repeat_penalties
-            for weight in weights
-        ]
-    if not combinations:
-        raise ValueError("There are no values to try. Give at least one of each.")
+    has_language_model = language_model is not None
     trials = []
-    for settings in combinations:
-        translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **settings)
+    for settings in TuningGrid(**values).combinations(model, has_language_model=has_language_model):
+        options = {**settings, "language_model": language_model} if has_language_model else settings
+        translated = translate(model, tokenizer, sources, max_tokens_per_batch=max_tokens_per_batch, **options)
         scores = score([translation.text for translation in translated], list(references))
         before = bleu([translation.raw_text for translation in translated], list(references))["bleu"]
         found, chrf, penalty = (float(scores[name]) for name in ("bleu", "chrf", "brevity_penalty"))
@@ -124,4 +203,4 @@ def store_decoding(model: PreTrainedModel, settings: dict[str, Any], folder: str
         model.generation_config.save_pretrained(partial)
 
 
-__all__ = ["TuningTrial", "rank_trials", "store_decoding", "tune_decoding"]
+__all__ = ["TuningGrid", "TuningTrial", "rank_trials", "store_decoding", "tune_decoding"]

@@ -66,6 +66,7 @@ class Request:
     forced_tokens: np.ndarray | None = None
     forced_phrases: Sequence[Sequence[Sequence[int]]] | None = None
     with_scores: bool = True
+    collapse_repeats: bool = False
     listed: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
@@ -317,6 +318,11 @@ class MaskPredict(BuiltDecoder):
 
 def check_candidates(request: Request, settings: dict[str, Any]) -> None:
     """Refuses lengths, candidates and constraints that do not go together, for models that predict lengths."""
+    if request.language_model is not None:
+        raise ValueError(
+            "A language model scores the hypotheses of a prefix beam, which models with a blank have. Leave out "
+            "language_model."
+        )
     if request.target_lengths is not None and request.length_beam_size > 1:
         raise ValueError("target_lengths fix the length. Use length_beam_size=1 with them, or leave them out.")
     if request.num_return_sequences > request.length_beam_size:

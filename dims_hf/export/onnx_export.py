@@ -239,13 +239,15 @@ def write_traced(
     folder.mkdir(parents=True, exist_ok=True)
     traced = trace_graphs(model) if traced is None else traced
     save_traced(traced, WeightStore(WEIGHTS_NAME), folder, int8=int8)
-    config = model.config
+    config, decoding = model.config, model.decoding_settings()
     settings = {
         **_settings(model, num_iterations),
         "predicts_length": config.predicts_length,
         "max_source_length": config.max_source_length,
         "by_row": sorted({name for graph in traced.values() for name in graph.by_row}),
         **({"blank_token_id": config.blank_token_id} if config.writes_alignments else {}),
+        # a search that is made outside of the graphs needs to know how
+        **({} if "finish" in traced else {name: getattr(decoding, name) for name in decoding.searched}),
         **({"source_vocab_size": config.source_vocab_size} if has_pretrained_encoder(config) else {}),
         **(TranslationGraph.length_bounds(config) if config.predicts_length else {}),
     }

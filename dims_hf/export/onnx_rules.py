@@ -10,9 +10,11 @@ tokens of a position, A frames of an alignment.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
+from dims_hf.models.graph_search import search_graph
 from dims_hf.models.phrase_places import find_places
 from dims_hf.models.prefix_search import search_targets
 
@@ -148,6 +150,35 @@ def search_prefixes(
         language_model_weight=language_model_weight,
         token_bonus=token_bonus,
     )
+
+
+def search_words(
+    transitions: np.ndarray,
+    words: np.ndarray,
+    word_ids: np.ndarray,
+    *,
+    num_candidates: int,
+    word_weight: float,
+    **options: Any,
+) -> list[tuple[list[int], float]]:
+    """
+    [`search_graph`] of arrays: log-probabilities of transitions (A, A) and of the best words of each vertex (A, C),
+    and their ids (A, C); the arguments are those of [`search_beam`](models.decoding_dat).
+    """
+    weighted, ids = np.float32(word_weight) * words, word_ids.tolist()
+    scores = (transitions[:, :, None] + weighted).reshape(len(words), -1)
+    # stable: of equal pairs the first
+    places = np.argsort(-scores, axis=1, kind="stable")[:, :num_candidates]
+    best = np.take_along_axis(scores, places, axis=1)
+    steps = [
+        [
+            (place // words.shape[1], ids[place // words.shape[1]][place % words.shape[1]], score)
+            for place, score in zip(*pair)
+            if score > -np.inf
+        ]
+        for pair in zip(places.tolist(), best.tolist())
+    ]
+    return search_graph(list(zip(ids[0], weighted[0].tolist())), steps, **options)
 
 
 # ---- tokens and phrases ------------------------------------------------------------------------------------------

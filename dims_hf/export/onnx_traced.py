@@ -22,7 +22,7 @@ from dims_hf.export.onnx_decoding import (
     forced_positions,
     place_phrases,
 )
-from dims_hf.export.onnx_rules import Alternatives, best_rows, log_softmax, penalize_repeats
+from dims_hf.export.onnx_rules import Alternatives, best_rows, log_softmax, penalize_repeats, search_words
 
 
 # What a step gives beside the next state.
@@ -55,6 +55,8 @@ class TracedDecoder(Decoder):
         run = self._run(request)
         if request.prefix_beam_size > 1:
             return self.search_beams(run.grid(), request)
+        if self.searches_graph:
+            return self._search_graphs(run.state, request)
         if request.repeat_penalty:
             is_content = run.state["is_content"]
             run.state["hypotheses"] = penalize_repeats(
@@ -63,6 +65,32 @@ class TracedDecoder(Decoder):
         sequences, scores = run.call("finish", run.state, ["final_sequences", "final_scores"])
         rows = best_rows(scores + run.bonus, request.length_beam_size, request.num_return_sequences)
         return sequences[rows], (scores + run.bonus)[rows]
+
+    @property
+    def searches_graph(self) -> bool:
+        """Whether what the graphs give is a graph of words, to be searched with a beam."""
+        return self.settings.get("graph_search") == "beam"
+
+    def _search_graphs(self, state: dict[str, np.ndarray], request: Request) -> tuple[np.ndarray, np.ndarray]:
+        """The n best of what the paths of each sentence's graph read."""
+        settings, num_best, targets, scores = self.settings, request.num_return_sequences, [], []
+        for row, length in enumerate(state["num_vertices"].tolist()):
+            found = search_words(
+                state["transitions"][row, :length, :length],
+                state["word_log_probs"][row, :length],
+                state["word_ids"][row, :length],
+                num_candidates=settings["num_candidates"],
+                word_weight=settings["word_weight"],
+                beam_size=settings["beam_size"],
+                length_penalty=settings["path_length_penalty"],
+                language_model=request.language_model,
+                language_model_weight=request.language_model_weight,
+                collapse_repeats=request.collapse_repeats,
+            )[:num_best]
+            # the first and the last vertex read `<s>` and `</s>`
+            targets += [ids[1:-1] for ids, _ in found] + [[]] * (num_best - len(found))
+            scores += [score for _, score in found] + [-np.inf] * (num_best - len(found))
+        return self.frame(targets), np.array(scores, np.float32)
 
     def align(self, request: Request) -> np.ndarray:
         if "blank_token_id" not in self.settings:
@@ -81,17 +109,25 @@ class TracedDecoder(Decoder):
         elif "blank_token_id" in self.settings:
             check_alignments(request)
         else:
-            unknown = [
-                name
-                for name, default in (("length_beam_size", 1), ("num_return_sequences", 1), ("target_lengths", None))
-                if getattr(request, name) != default
-            ]
+            followed = {"length_beam_size": 1, "target_lengths": None}
+            if self.searches_graph:
+                self._check_beam(request)
+            else:
+                followed |= {"num_return_sequences": 1, "language_model": None}
+            unknown = [name for name, default in followed.items() if getattr(request, name) != default]
             unknown += ["forced_tokens or forced_phrases"] if request.is_constrained else []
             if unknown:
                 raise ValueError(
                     f"This export follows its graph's own paths, without {' and '.join(unknown)}. Leave that out, or "
                     "give the checkpoint that it was made from."
                 )
+
+    def _check_beam(self, request: Request) -> None:
+        if request.num_return_sequences > self.settings["beam_size"]:
+            raise ValueError(
+                f"num_return_sequences={request.num_return_sequences} exceeds beam_size={self.settings['beam_size']} "
+                "of this export. Leave it out, or export a model with a wider beam."
+            )
 
 
 class _Run:

@@ -76,7 +76,7 @@ def trace_graphs(model: NATForConditionalGeneration) -> dict[str, TracedGraph]:
         encoder: input_ids, attention_mask (B, S) -> sources, and length_logits where lengths are predicted
         start:   sources, and target_lengths (R,) where lengths are predicted -> state
         step:    state -> next_ state, finished (R,) or (), and logits (M, V) of strategies on a grid
-        finish:  state -> final_sequences (R, T), final_scores (R,)
+        finish:  state -> final_sequences (R, T), final_scores (R,); not of strategies that leave a search to be made
 
     What a state holds, the strategy says; its tensors have the names of its fields. A candidate is a row of its own:
     the translator repeats what belongs to its source.
@@ -305,7 +305,9 @@ def _trace_parts(strategy: DecodingStrategy, samples: list[_Sample]) -> Iterator
     yield trace("encoder", encode, [sample.inputs for sample in samples])
     yield trace("start", start, [{**sources.tensors(sample.sources), **sample.lengths} for sample in samples])
     yield trace("step", step, [before.tensors(sample.before) for sample in samples])
-    yield trace("finish", finish, [after.tensors(sample.after) for sample in samples])
+    # not declared by strategies whose older code came with a checkpoint
+    if not getattr(strategy, "leaves_search", False):
+        yield trace("finish", finish, [after.tensors(sample.after) for sample in samples])
 
 
 def _new_tensors(found: Tensors, given: Tensors) -> Tensors:

@@ -178,8 +178,9 @@ class OnnxTranslator:
         pieces = [""] * len(prepared.pieces)
         num_candidates = self._checked_counts({"length_beam_size": length_beam_size})["length_beam_size"]
         for batch in _batches([len(row) for row in prepared.pieces], max(1, batch_tokens // num_candidates)):
+            ids = self.pad([prepared.pieces[index] for index in batch])
             sequences, _ = self.generate(
-                *self.pad([prepared.pieces[index] for index in batch]), with_scores=False, **options
+                *ids, with_scores=False, collapse_repeats=self.settings["collapse_repeats"], **options
             )
             for index, text in zip(batch, self.decode(sequences)):
                 pieces[index] = text
@@ -296,10 +297,12 @@ class OnnxTranslator:
                 tokens of each position; infinity forbids them.
             prefix_beam_size (`int`, *optional*): hypotheses of a prefix beam search, of models that write alignments.
             language_model (`Callable`, *optional*): log-probability of a target's ids; steers a prefix beam search, or
-                ranks its hypotheses, as in the model's `generate()`.
+                the beam of a graph, as in the model's `generate()`.
             language_model_weight, token_bonus (`float`, *optional*): its weight, and what every token adds beside it.
             others: `with_scores` (`bool`, default `True`): whether the scores are needed, without which one pass takes
-                less time; and the constraints of [`Constraints`]: `target_lengths`, `forced_tokens`, `forced_phrases`.
+                less time; `collapse_repeats` (`bool`, default `False`): whether paths of a graph that read the same
+                but for repeats meet in one hypothesis of its beam; and the constraints of [`Constraints`]:
+                `target_lengths`, `forced_tokens`, `forced_phrases`.
 
         Returns:
             `tuple`: sequences (B · n, T), right-padded, and scores (B · n,): mean log-probabilities, of an Imputer

@@ -51,6 +51,7 @@ class ExportedRuntime:
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row."""
+        collapse = options.pop("collapse_repeats", self.collapses_repeats)
         unknown = sorted(set(options) - self._options)
         if unknown:
             raise ValueError(
@@ -59,6 +60,8 @@ class ExportedRuntime:
             )
         if "target_lengths" in options:
             options["target_lengths"] = np.asarray(options["target_lengths"])
+        if self.settings.get("graph_search") == "beam":
+            options["collapse_repeats"] = collapse
         sequences, scores = self.translator.generate(*self.translator.pad(rows), **options)
         return list(map(self._content, sequences.tolist())), scores.tolist()
 

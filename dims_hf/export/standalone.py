@@ -20,6 +20,7 @@ _MODULES = (
     "models.limits",
     "models.phrase_places",
     "models.prefix_search",
+    "models.graph_search",
     "models.source_text",
     "export.onnx_rules",
     "export.onnx_decoding",

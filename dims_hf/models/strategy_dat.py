@@ -39,8 +39,8 @@ from .masking import collapse_repeats
 
 
 GRAPH_SEARCHES = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
-# The others loop over vertices or prefixes.
-EXPORTED_SEARCHES = ("greedy", "lookahead")
+# The others loop over vertices; a beam is searched by whoever runs the graph.
+EXPORTED_SEARCHES = ("greedy", "lookahead", "beam")
 
 
 @dataclass(frozen=True)
@@ -51,16 +51,20 @@ class DATSettings(DecodingSettings):
     Args:
         graph_search (`str`): one of `GRAPH_SEARCHES`, see `decoding_dat`: follow the likeliest transitions ("greedy"),
             or transitions and words ("lookahead"); the best path by transitions ("viterbi"), or by both
-            ("joint_viterbi"); sums over paths, with a language model if there is one ("beam").
+            ("joint_viterbi"); sums over paths, steered by a language model if there is one ("beam").
         path_length_penalty (`float`): scores are divided by length to this power (Viterbi and beam).
         word_weight (`float`): weight of words beside transitions (lookahead, joint-Viterbi and beam).
         min_passing_probability (`float`): vertices that fewer paths pass get no words, which saves their projection to
             the vocabulary (lookahead, joint-Viterbi and beam; the others project what is on their path).
         beam_size, num_candidates (`int`): prefixes kept at each vertex, and pairs of successor and word tried.
-        language_model_weight (`float`): γ of a `language_model`, see `search_beam`.
+        language_model_weight (`float`): γ of a `language_model`, which steers the beam: at each vertex those prefixes
+            go on whose (log p + γ·log p_LM) / length^`path_length_penalty` is highest, see `search_graph`.
     """
 
     stored: ClassVar[tuple[str, ...]] = ("num_iterations", "collapse_repeats", "graph_search")
+    searched: ClassVar[tuple[str, ...]] = (
+        "graph_search", "beam_size", "num_candidates", "path_length_penalty", "word_weight"
+    )  # fmt: skip
 
     num_iterations: int = 1
     graph_search: str = "lookahead"
@@ -87,6 +91,11 @@ class DATSettings(DecodingSettings):
         if self.word_weight == 0:
             raise ValueError('word_weight must be > 0, got 0. Use graph_search="viterbi" to leave words out.')
         self._refuse_combinations()
+
+    @property
+    def merges_repeats(self) -> bool:
+        """A beam sums over the paths that read the same, of which some repeat a word."""
+        return self.collapse_repeats and self.graph_search == "beam"
 
     def _refuse_combinations(self) -> None:
         is_beam = self.graph_search == "beam"
@@ -124,6 +133,24 @@ class Graphs(NamedTuple):
     lengths: torch.Tensor
 
 
+class SearchedGraphs(NamedTuple):
+    """
+    What a beam is searched in.
+
+    Args:
+        transitions (`torch.FloatTensor` of shape `(B, A, A)`): log-probabilities, -inf where there is none.
+        word_log_probs (`torch.FloatTensor` of shape `(B, A, C)`): of the best words of each vertex, -inf where none
+            is.
+        word_ids (`torch.LongTensor` of shape `(B, A, C)`): these words.
+        num_vertices (`torch.LongTensor` of shape `(B,)`): vertices of each graph.
+    """
+
+    transitions: torch.Tensor
+    word_log_probs: torch.Tensor
+    word_ids: torch.Tensor
+    num_vertices: torch.Tensor
+
+
 @dataclass(frozen=True)
 class GraphState:
     """
@@ -133,7 +160,8 @@ class GraphState:
         sources ([`EncodedSources`]): of the batch.
         template (`torch.LongTensor` of shape `(B, A)`): decoder input.
         is_vertex (`torch.BoolTensor` of shape `(B, A)`): True = vertex, False = padding.
-        language_model ([`LanguageModel`], *optional*): scores hypotheses of a beam.
+        language_model ([`LanguageModel`], *optional*): steers a beam.
+        searched ([`SearchedGraphs`], *optional*): what the pass gave a beam.
         found ([`NATGenerateOutput`], *optional*): what the search found, repeats and all.
         only_pass ([`DecodingStep`], *optional*): the best paths.
     """
@@ -142,13 +170,14 @@ class GraphState:
     template: torch.Tensor
     is_vertex: torch.Tensor
     language_model: LanguageModel | None = None
+    searched: SearchedGraphs | None = None
     found: NATGenerateOutput | None = None
     only_pass: DecodingStep | None = None
 
     @property
     def is_finished(self) -> bool:
         """Whether the pass is done."""
-        return self.found is not None
+        return self.found is not None or self.searched is not None
 
 
 class GraphWriter(TranslationModel, Protocol):
@@ -178,6 +207,11 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         "forced_phrases": "Paths are not constrained to phrases.",
     }
 
+    @property
+    def leaves_search(self) -> bool:
+        """A beam's prefixes are no tensors."""
+        return self.settings.graph_search == "beam"
+
     def init(self, sources: EncodedSources, request: DecodingRequest) -> GraphState:
         if request.language_model is not None and self.settings.graph_search != "beam":
             raise ValueError('A language model takes part in a beam alone. Add graph_search="beam".')
@@ -193,7 +227,7 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         transitions = self.model.links(hidden_states, state.is_vertex)
         graphs = Graphs(hidden_states, transitions, state.is_vertex.sum(dim=1))
         if self.settings.graph_search == "beam":
-            return replace(state, found=self._search_beams(graphs, state.language_model))
+            return replace(state, searched=self._rank_beam_words(graphs))
         found, only_pass = self._search_paths(graphs)
         return replace(state, found=found, only_pass=only_pass)
 
@@ -202,7 +236,7 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         return state.only_pass
 
     def finish(self, state: GraphState, history: list[DecodingStep]) -> NATGenerateOutput:
-        found = state.found
+        found = state.found if state.searched is None else self._search_beams(state.searched, state.language_model)
         assert found is not None  # decoding is finished when it is there
         sequences = found.sequences
         if self.settings.collapse_repeats:
@@ -296,13 +330,17 @@ class GraphDecoding(DecodingStrategy[GraphState]):
             words[..., 0].masked_fill_(is_end, 0.0)
         return ids, words
 
-    def _search_beams(self, graphs: Graphs, language_model: LanguageModel | None) -> NATGenerateOutput:
-        """Sums over paths, sentence by sentence on the CPU."""
+    def _rank_beam_words(self, graphs: Graphs) -> SearchedGraphs:
+        """The words that a beam tries at each vertex."""
         num_words = min(self.settings.num_candidates, self.config.vocab_size)
-        ranked = self._rank_words(graphs, self._find_passed(graphs), num_words)
-        ids, words, transitions = (part.cpu() for part in (*ranked, graphs.transitions))
+        ids, words = self._rank_words(graphs, self._find_passed(graphs), num_words)
+        return SearchedGraphs(graphs.transitions, words, ids, graphs.lengths)
+
+    def _search_beams(self, graphs: SearchedGraphs, language_model: LanguageModel | None) -> NATGenerateOutput:
+        """Sums over paths, sentence by sentence on the CPU."""
+        transitions, words, ids = (part.cpu() for part in graphs[:3])
         sequences, scores = [], []
-        for row, length in enumerate(graphs.lengths.tolist()):
+        for row, length in enumerate(graphs.num_vertices.tolist()):
             found = search_beam(
                 transitions[row, :length, :length],
                 words[row, :length],
@@ -321,7 +359,7 @@ class GraphDecoding(DecodingStrategy[GraphState]):
                 sequences.append(torch.tensor(tokens, dtype=torch.long))
                 scores.append(score)
         padded = pad_sequence(sequences, batch_first=True, padding_value=self.config.pad_token_id)
-        device = graphs.hidden_states.device
+        device = graphs.transitions.device
         sequences_scores = torch.tensor(scores, device=device)
         filled = self._fill_missing(padded.to(device), sequences_scores > float("-inf"))
         return NATGenerateOutput(sequences=filled, sequences_scores=sequences_scores)

@@ -62,6 +62,8 @@ class Runtime(Protocol):
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """
         Content token ids of the translation of each row, before repeats are collapsed, and its mean log-probability.
+        `collapse_repeats` says whether they will be, where the model's own setting is not followed: a beam in which
+        paths meet that read the same has none then.
 
         Raises:
             ValueError: an option that the runtime does not have, or a value that it refuses.

@@ -134,6 +134,9 @@ def translate_texts_timed(
     options = {key: value for key, value in generate_kwargs.items() if value is not None}
     if reranker is not None:
         options = reranker.candidate_options(options, runtime.length_beam_size)
+    if collapse_repeats is not None:
+        # asked for: of interest to searches in which paths meet that read the same
+        options["collapse_repeats"] = collapse_repeats
     collapse_repeats = runtime.collapses_repeats if collapse_repeats is None else collapse_repeats
     budget = runtime.max_tokens_per_batch if max_tokens_per_batch is None else max_tokens_per_batch
     batches = _batches(prepared.pieces, lengths, budget, options.get("length_beam_size") or runtime.length_beam_size)

@@ -8,6 +8,7 @@ import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -82,7 +83,7 @@ class TorchRuntime(_ModelRuntime):
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
         super().__init__(model, tokenizer)
         self.model = cast("NATForConditionalGeneration", model)
-        settings = self.model.decoding_settings()
+        self._settings = settings = self.model.decoding_settings()
         self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
         self.empty_token_id = empty_token_id(model.config)
 
@@ -109,11 +110,19 @@ class TorchRuntime(_ModelRuntime):
         """One translation per row, or `num_return_sequences` of them, best first."""
         if "target_lengths" in options:
             options["target_lengths"] = torch.tensor(options["target_lengths"], device=self._device)
-        inputs = self.pad(rows)
+        inputs, options = self.pad(rows), self._with_repeats(options)
         with evaluation_mode(self.model), torch.inference_mode():
-            output = self.model.generate(**inputs, **options, collapse_repeats=False, return_dict_in_generate=True)
+            output = self.model.generate(**inputs, **options, return_dict_in_generate=True)
             # plain lists, so that no tensor outlives its batch; on a GPU they also wait for the work to be done
             return list(map(self._content, output.sequences.tolist())), output.sequences_scores.tolist()
+
+    def _with_repeats(self, options: dict[str, Any]) -> dict[str, Any]:
+        """Options that leave repeats in, unless what is searched has none."""
+        given = {name: value for name, value in options.items() if name in self._settings.names()}
+        # what is impossible is refused here as by `generate`
+        settings = replace(self._settings, **given)
+        # Not declared by settings whose older code came with a checkpoint.
+        return {**options, "collapse_repeats": getattr(settings, "merges_repeats", False)}
 
     def _content(self, sequence: list[int]) -> list[int]:
         """Ids between `<s>` and the closing `</s>`; specials an imported model wrote in mid-sentence stay in."""
@@ -139,6 +148,8 @@ class AutoregressiveRuntime(_ModelRuntime):
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """Translations by beam search; `num_beams` is all that it can be told, 1 is greedy."""
+        # of use to searches among alternatives that repeats tell apart
+        options.pop("collapse_repeats", None)
         num_beams = options.pop("num_beams", self.NUM_BEAMS)
         if options:
             raise ValueError(

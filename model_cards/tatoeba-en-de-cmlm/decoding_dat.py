@@ -7,7 +7,6 @@ vertex 0 and ends at the last one of its sentence; paths are padded on the right
 log-probabilities (B, A, A), -inf where there is none: see `graph`.
 """
 
-import heapq
 import math
 from typing import NamedTuple
 
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 
 from .decoding_strategy import LanguageModel
 from .graph import scan_maxima, trace_back
-from .prefix_search import log_add
+from .graph_search import search_graph
 from .ragged import find_real
 
 
@@ -195,58 +194,35 @@ def search_beam(
 ) -> list[tuple[list[int], float]]:
     """
     Translations of one sentence, the best first, by (log P(y) + γ · log P_LM(y)) / |y|^α, where P(y) is the sum over
-    the paths that read y.
+    the paths that read y: [`search_graph`] of tensors.
 
-    Vertices are visited from the first to the last; each keeps its `beam_size` best prefixes and sends them on along
-    its `num_candidates` best pairs of successor and word, by log E + β · log P. Paths that read the same meet in one
-    prefix. With all candidates and a beam that holds every prefix the sums are exact (for β = 1).
-
-    Source: Huang et al. 2022, §3.4 (beam search with an n-gram language model, as its code counts).
+    Each vertex sends its prefixes on along its `num_candidates` best pairs of successor and word, by log E +
+    β · log P. With all candidates and a beam that holds every prefix the sums are exact (for β = 1).
 
     Args:
         transition_log_probs (`torch.Tensor` of shape `(A, A)`): log E, without padding.
         word_log_probs (`torch.Tensor` of shape `(A, C)`): log-probabilities of the best words of each vertex; -inf
             closes one.
         word_ids (`torch.LongTensor` of shape `(A, C)`): the words.
-        beam_size (`int`): prefixes kept at each vertex.
         num_candidates (`int`): pairs of successor and word tried from each vertex.
-        length_penalty (`float`): α; |y| counts the tokens read, those of the first and the last vertex included.
         word_weight (`float`): β.
-        language_model ([`LanguageModel`], *optional*): ranks the hypotheses at the last vertex again, by their ids
-            without those of the first and the last vertex.
-        language_model_weight (`float`): γ.
-        collapse_repeats (`bool`): a word equal to the one before it on the path is read once.
+        language_model ([`LanguageModel`], *optional*): steers the search, see [`search_graph`].
+        beam_size, length_penalty, language_model_weight, collapse_repeats: as for [`search_graph`].
 
     Returns:
         `list[tuple[list[int], float]]`: at most `beam_size` token ids and scores; empty where no path is open.
     """
-    pairs = _find_pairs(transition_log_probs, word_weight * word_log_probs, num_candidates)
-    ids = word_ids.tolist()
-    beams: list[dict[tuple[int, ...], float]] = [{} for _ in ids]
-    for token, score in zip(ids[0], (word_weight * word_log_probs[0]).tolist()):
-        if score > -math.inf:
-            beams[0][(token,)] = score
-    # transitions go to later vertices only: a beam is complete when its vertex is visited
-    for vertex, outgoing in enumerate(pairs):
-        for prefix, log_prob in _keep_best(beams[vertex], beam_size, length_penalty):
-            for successor, place, score in outgoing:
-                token = ids[successor][place]
-                # prefixes are what is read, not paths: those that read the same meet here
-                grown = prefix if collapse_repeats and token == prefix[-1] else (*prefix, token)
-                beams[successor][grown] = log_add(beams[successor].get(grown, -math.inf), log_prob + score)
-    best = dict(_keep_best(beams[-1], beam_size, length_penalty))
-    if language_model is not None:
-        for read in best:
-            best[read] += language_model_weight * float(language_model(list(read[1:-1])))
-    ranked = _keep_best(best, beam_size, length_penalty)
-    return [(list(read), score / len(read) ** length_penalty) for read, score in ranked]
-
-
-def _keep_best(
-    beam: dict[tuple[int, ...], float], beam_size: int, length_penalty: float
-) -> list[tuple[tuple[int, ...], float]]:
-    """Prefixes and their scores, the best by score / length^α first."""
-    return heapq.nlargest(beam_size, beam.items(), key=lambda item: item[1] / len(item[0]) ** length_penalty)
+    weighted, ids = word_weight * word_log_probs, word_ids.tolist()
+    pairs = _find_pairs(transition_log_probs, weighted, num_candidates)
+    return search_graph(
+        list(zip(ids[0], weighted[0].tolist())),
+        [[(vertex, ids[vertex][place], score) for vertex, place, score in each] for each in pairs],
+        beam_size=beam_size,
+        length_penalty=length_penalty,
+        language_model=language_model,
+        language_model_weight=language_model_weight,
+        collapse_repeats=collapse_repeats,
+    )
 
 
 def _find_pairs(

@@ -66,6 +66,8 @@ class DecodingSettings:
 
     # Settings that the generation config of a new model spells out.
     stored: ClassVar[tuple[str, ...]] = ("num_iterations", "length_beam_size", "collapse_repeats")
+    # Those that a search needs which is made outside of the graphs of an export.
+    searched: ClassVar[tuple[str, ...]] = ()
 
     num_iterations: int = 10
     length_beam_size: int = 1
@@ -82,6 +84,11 @@ class DecodingSettings:
         self.check_candidates()
         if self.do_sample and not self.temperature > 0:
             raise ValueError(f"temperature must be > 0 with do_sample=True, got {self.temperature}. Try 1.0.")
+
+    @property
+    def merges_repeats(self) -> bool:
+        """Whether repeats are no matter of reading the result: what is searched has none already."""
+        return False
 
     def check_candidates(self) -> None:
         """Refuses more results than there are candidates."""
@@ -120,9 +127,10 @@ class LanguageModel(Protocol):
     Scores target sequences; see `language_model` of `generate()`.
 
     One that also has `score_prefix(token_ids: list[int]) -> float`, the natural log-probability of what a target
-    begins with, steers a prefix beam search from frame to frame. It is 0 of nothing, and at most that of any shorter
-    beginning; what a further token may still change (the last word, of a model of words) need not be counted yet. A
-    function of whole targets alone ranks the hypotheses that the search ends with.
+    begins with, steers a prefix beam search from frame to frame, and the beam of a graph from vertex to vertex. It is
+    0 of nothing, and at most that of any shorter beginning; what a further token may still change (the last word, of a
+    model of words) need not be counted yet. A function of whole targets alone ranks the hypotheses that the search
+    ends with.
     """
 
     def __call__(self, token_ids: list[int]) -> float:
@@ -228,6 +236,11 @@ class DecodingStrategy(Generic[State]):
     settings_class: ClassVar[type[DecodingSettings]] = DecodingSettings
     # Fields of a `DecodingRequest` that this strategy cannot follow -> why, and what to do instead.
     refused: ClassVar[dict[str, str]] = {}
+
+    @property
+    def leaves_search(self) -> bool:
+        """Whether what the last step gives is still to be searched, which no graph of an export does."""
+        return False
 
     def __init__(
         self, model: TranslationModel, settings: DecodingSettings, generator: torch.Generator | None = None

@@ -223,9 +223,11 @@ class NATTranslationPipeline(ChunkPipeline):
         model = cast(NATGenerationMixin, self.model)
         if keep_repeats:
             # Repeats tell of a bad translation; they are collapsed afterwards.
-            asked = {name: generate_kwargs.get(name) for name in ("generation_config", "collapse_repeats")}
-            collapses = model.decoding_settings(**asked).collapse_repeats
-            generate_kwargs["collapse_repeats"] = False
+            asked = ("generation_config", "collapse_repeats", "graph_search")
+            settings = model.decoding_settings(**{k: v for k, v in generate_kwargs.items() if k in asked})
+            collapses = settings.collapse_repeats
+            # A beam in which paths meet that read the same has none. Not declared by older code of a checkpoint.
+            generate_kwargs["collapse_repeats"] = getattr(settings, "merges_repeats", False)
             # one value per row: batches are taken apart again, and a single text comes without a batch
             kept["collapses"] = collapses if isinstance(kept["is_last"], bool) else [collapses] * batch_size
         output = model.generate(**model_inputs, **generate_kwargs, return_dict_in_generate=True)

@@ -52,7 +52,7 @@ def search_targets(
         ValueError: the language model gives NaN.
     """
     score_prefix = getattr(language_model, "score_prefix", None)
-    prior = _Prior(score_prefix, language_model_weight, token_bonus)
+    prior = Prior(score_prefix, language_model_weight, token_bonus)
     beam: _Beam = {(): (0.0, -math.inf)}
     for ids, scores in zip(tokens, log_probs):
         frame: dict[int, float] = {}
@@ -72,7 +72,7 @@ def rescore(
     found: Sequence[Target], language_model: Callable[[list[int]], float], *, weight: float, token_bonus: float
 ) -> list[Target]:
     """Whole targets with their log p, ranked by log p + α · log p_LM + β · tokens; `</s>` counts."""
-    scored = [(ids, score + _weighted(language_model, ids, weight) + token_bonus * len(ids)) for ids, score in found]
+    scored = [(ids, score + weigh(language_model, ids, weight) + token_bonus * len(ids)) for ids, score in found]
     return sorted(scored, key=lambda target: -target[1])
 
 
@@ -82,8 +82,14 @@ def log_add(first: float, second: float) -> float:
     return high if low == -math.inf else high + math.log1p(math.exp(low - high))
 
 
-class _Prior:
-    """α · log p_LM(ℓ) + β · |ℓ| of prefixes, each asked for once; 0 where nothing steers."""
+class Prior:
+    """
+    α · log p_LM(ℓ) + β · |ℓ| of prefixes, each asked for once; 0 where nothing steers.
+
+    Args:
+        score_prefix (`Callable`, *optional*): log p_LM of what a target begins with.
+        weight, token_bonus (`float`): α and β.
+    """
 
     def __init__(self, score_prefix: Callable[[list[int]], float] | None, weight: float, token_bonus: float) -> None:
         self.is_used = score_prefix is not None
@@ -101,12 +107,17 @@ class _Prior:
     def value(self, prefix: tuple[int, ...]) -> float:
         """What `prefix` is worth beside its probability."""
         if self.is_used and prefix not in self._known:
-            self._known[prefix] = _weighted(self._score_prefix, list(prefix), self._weight)
+            self._known[prefix] = weigh(self._score_prefix, list(prefix), self._weight)
         return self.bound(prefix)
 
 
-def _weighted(score: Callable[[list[int]], float], token_ids: list[int], weight: float) -> float:
-    """α · log p_LM, where 0 · inf is 0."""
+def weigh(score: Callable[[list[int]], float], token_ids: list[int], weight: float) -> float:
+    """
+    α · log p_LM, where 0 · inf is 0.
+
+    Raises:
+        ValueError: the language model gives NaN.
+    """
     value = weight * float(score(token_ids)) if weight else 0.0
     if math.isnan(value):
         raise ValueError(f"The language model gives NaN for {token_ids}. It has to give a log-probability.")
@@ -135,18 +146,34 @@ def _advance(beam: _Beam, blank: float, frame: dict[int, float], likeliest: list
     return {prefix: (sums[0], sums[1]) for prefix, sums in grown.items() if max(sums) > -math.inf}
 
 
-def _keep_best(grown: _Beam, prior: _Prior, beam_size: int) -> _Beam:
-    """The best prefixes; the language model is asked for none that could not be among them any more."""
+def _keep_best(grown: _Beam, prior: Prior, beam_size: int) -> _Beam:
+    """The best prefixes by their probability and the prior."""
     bounds = [(log_add(*sums) + prior.bound(prefix), prefix) for prefix, sums in grown.items()]
-    bounds.sort(key=lambda item: -item[0])
+    kept = take_best(bounds, lambda prefix: log_add(*grown[prefix]) + prior.value(prefix), beam_size)
+    return {prefix: grown[prefix] for prefix in kept}
+
+
+def take_best(
+    bounds: Sequence[tuple[float, tuple[int, ...]]], value: Callable[[tuple[int, ...]], float], count: int
+) -> list[tuple[int, ...]]:
+    """
+    The `count` prefixes of the highest value, best first, without those of value -inf. No value is asked for that
+    could not be among them any more.
+
+    Args:
+        bounds (`Sequence[tuple[float, tuple[int, ...]]]`): at least the value of each prefix, and the prefix; of equal
+            values the earlier one is better.
+        value (`Callable[[tuple[int, ...]], float]`): what a prefix is worth.
+        count (`int`): most prefixes.
+    """
     kept: list[tuple[float, int, tuple[int, ...]]] = []  # a heap, the worst first; of equals the later is worse
-    for place, (bound, prefix) in enumerate(bounds):
-        if len(kept) == beam_size and bound <= kept[0][0]:
+    for place, (bound, prefix) in enumerate(sorted(bounds, key=lambda item: -item[0])):
+        if len(kept) == count and bound <= kept[0][0]:
             break
-        value = log_add(*grown[prefix]) + prior.value(prefix)
-        if value > -math.inf:
-            (heapq.heappush if len(kept) < beam_size else heapq.heappushpop)(kept, (value, -place, prefix))
-    return {prefix: grown[prefix] for _, _, prefix in sorted(kept, reverse=True)}
+        worth = value(prefix)
+        if worth > -math.inf:
+            (heapq.heappush if len(kept) < count else heapq.heappushpop)(kept, (worth, -place, prefix))
+    return [prefix for _, _, prefix in sorted(kept, reverse=True)]
 
 
-__all__ = ["Target", "log_add", "rescore", "search_targets"]
+__all__ = ["Prior", "Target", "log_add", "rescore", "search_targets", "take_best", "weigh"]

@@ -5,11 +5,16 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from transformers import AutoModelForSeq2SeqLM
 
+from dims_hf import DATConfig, DATForConditionalGeneration
+from dims_hf.cli.main import main
+from dims_hf.data import save_tokenizer
 from dims_hf.evaluation.bleu import score
 from dims_hf.evaluation.tuning import TuningTrial, rank_trials, store_decoding, tune_decoding
-from dims_hf.translation import translate
+from dims_hf.translation import NgramLanguageModel, open_runtime, translate
+from tests.fixtures.language_models import Bigrams, write_unigrams
 
 
 SOURCES = ["the cat", "the dog sees the cat", "a house"]
@@ -59,3 +64,84 @@ def test_impossible_tuning_is_refused(tiny_model, tiny_tokenizer):
         tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, margin=-1)
     with pytest.raises(ValueError, match="no values to try"):
         tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, repeat_penalties=())
+    with pytest.raises(ValueError, match="CMLMForConditionalGeneration has no beam that a language model could steer"):
+        tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, language_model=Bigrams(0))
+
+
+@pytest.fixture
+def tiny_dat(tiny_tokenizer):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "link_heads": 2, "upsample_ratio": 3}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = DATConfig(vocab_size=len(tiny_tokenizer), initializer_range=0.5, **sizes, **heads)
+        return DATForConditionalGeneration(config).eval()
+
+
+def _scores_of(trials, model, tokenizer, **options):
+    found = []
+    for trial in trials:
+        texts = [each.text for each in translate(model, tokenizer, SOURCES, **trial.settings, **options)]
+        scores = score(texts, REFERENCES)
+        found.append((trial.bleu, trial.chrf) == (scores["bleu"], scores["chrf"]))
+    return found
+
+
+def test_language_model_of_alignments_is_tuned_by_its_weight_and_the_bonus_of_a_token(tiny_imputer, tiny_tokenizer):
+    language_model = Bigrams(3)
+    trials = tune_decoding(
+        tiny_imputer, tiny_tokenizer, SOURCES, REFERENCES, metric="chrf", prefix_beam_sizes=(1, 3),
+        language_model=language_model, language_model_weights=(0.0, 2.0), token_bonuses=(0.0, 4.0),
+    )  # fmt: skip
+    pairs = [(each.settings["language_model_weight"], each.settings["token_bonus"]) for each in trials]
+    assert sorted(pairs) == [(0.0, 0.0), (0.0, 4.0), (2.0, 0.0), (2.0, 4.0)]
+    assert {each.settings["prefix_beam_size"] for each in trials} == {3}
+    assert all(_scores_of(trials, tiny_imputer, tiny_tokenizer, language_model=language_model))
+    assert [each.chrf for each in trials] == sorted([each.chrf for each in trials], reverse=True)
+    assert len({each.chrf for each in trials}) > 1
+    with pytest.raises(ValueError, match="predicts no length, got length_beam_size=3. Leave it out"):
+        tune_decoding(tiny_imputer, tiny_tokenizer, SOURCES, REFERENCES, length_beam_size=3)
+
+
+def test_graphs_are_tuned_by_their_searches_and_a_language_model_by_its_weight_and_the_power_of_length(
+    tiny_dat, tiny_tokenizer
+):
+    plain = tune_decoding(tiny_dat, tiny_tokenizer, SOURCES, REFERENCES, path_length_penalties=(1.0, 3.0))
+    found = [(each.settings["graph_search"], each.settings.get("path_length_penalty")) for each in plain]
+    pairs = [(search, penalty) for search in ("beam", "joint_viterbi") for penalty in (1.0, 3.0)]
+    assert sorted(found, key=str) == sorted([*pairs, ("lookahead", None)], key=str)
+    language_model = Bigrams(3)
+    trials = tune_decoding(
+        tiny_dat, tiny_tokenizer, SOURCES, REFERENCES, metric="chrf", language_model=language_model,
+        language_model_weights=(0.0, 2.0), path_length_penalties=(1.0, 3.0),
+    )  # fmt: skip
+    assert {each.settings["graph_search"] for each in trials} == {"beam"} and len(trials) == 4
+    assert all(_scores_of(trials, tiny_dat, tiny_tokenizer, language_model=language_model))
+    assert len({each.chrf for each in trials}) > 1
+
+
+def test_command_stores_the_weights_that_translate_then_uses(tiny_imputer, tiny_tokenizer, tmp_path, capsys):
+    pytest.importorskip("kenlm")
+    folder = tmp_path / "model"
+    tiny_imputer.save_pretrained(folder)
+    save_tokenizer(tiny_tokenizer, folder)
+    for language, lines in (("en", SOURCES), ("de", REFERENCES)):
+        (tmp_path / f"valid.{language}").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    runtime = open_runtime(folder)
+    spelled = [runtime.spell([token])[0] for token in range(5, len(tiny_tokenizer))]
+    arpa = write_unigrams(tmp_path / "pieces.arpa", [piece for piece in spelled if not piece.startswith("<")])
+    words = ["--data", str(tmp_path), "--source-lang", "en", "--target-lang", "de", "--language-model", str(arpa)]
+    assert main(["tune", str(folder), *words]) == 0
+    output = capsys.readouterr().out
+    assert f"dims-hf translate --model {folder} --language-model {arpa}" in output
+    stored = AutoModelForSeq2SeqLM.from_pretrained(folder).decoding_settings()
+    first = output.splitlines()[0]
+    for name in ("prefix_beam_size", "language_model_weight", "token_bonus"):
+        assert f"{name}={getattr(stored, name)}" in first
+    settings = {name: getattr(stored, name) for name in ("prefix_beam_size", "language_model_weight", "token_bonus")}
+    language_model = NgramLanguageModel.of_runtime(arpa, runtime)
+    expected = translate(tiny_imputer, tiny_tokenizer, SOURCES, language_model=language_model, **settings)
+    assert main(["translate", "--model", str(folder), "--language-model", str(arpa), *SOURCES]) == 0
+    assert capsys.readouterr().out.splitlines() == [each.text for each in expected]
+    assert main(["tune", str(folder), *words[:-2], "--language-model-unit", "words"]) == 2
+    assert "--language-model-unit has no effect without --language-model FILE" in capsys.readouterr().err

@@ -24,6 +24,7 @@ pytest.importorskip("onnxscript", reason="needs the onnx extra")
 from dims_hf.export.onnx_export import choose_graph, write_traced  # noqa: E402
 from dims_hf.export.onnx_quantization import quantize_models  # noqa: E402
 from dims_hf.export.onnx_tracing import Structure, _Tracer, find_leaves, trace_graphs  # noqa: E402
+from tests.fixtures.language_models import Bigrams  # noqa: E402
 
 
 SIZES = {
@@ -182,10 +183,44 @@ def test_traced_graphs_of_a_family_say_what_generate_says(family: str, tmp_path:
 
 
 @pytest.mark.slow
+def test_beam_of_a_graph_is_searched_beside_the_graphs_with_a_language_model(tmp_path: Path):
+    model, batch = _make_model("dat", link_heads=2, upsample_ratio=4), _make_batch()
+    settings = {"graph_search": "beam", "beam_size": 4, "path_length_penalty": 2.5, "language_model_weight": 0.8}
+    for name, value in settings.items():
+        setattr(model.generation_config, name, value)
+    description = write_traced(model, tmp_path / "beam", num_iterations=1)
+    assert sorted(description["graphs"]) == ["encoder", "start", "step"]
+    translator, arrays = OnnxTranslator(tmp_path / "beam", threads=1), [part.numpy() for part in batch]
+    found = {}
+    for name, options in {
+        "plain": {},
+        "repeats": {"collapse_repeats": False},
+        "n-best": {"num_return_sequences": 3},
+        "steered": {"language_model": Bigrams(1), "num_return_sequences": 2},
+        "more": {"language_model": Bigrams(1), "language_model_weight": 2.0},
+    }.items():
+        options = {"collapse_repeats": True, **options}
+        expected = model.generate(*batch, return_dict_in_generate=True, **options)
+        found[name], scores = translator.generate(*arrays, **options)
+        assert found[name].tolist() == expected.sequences.tolist(), name
+        np.testing.assert_allclose(scores, expected.sequences_scores.numpy(), atol=1e-4)
+    assert found["plain"].tolist() != found["more"].tolist()
+    alone = [
+        translator.generate(ids[None, : mask.sum()], mask[None, : mask.sum()])[0][0] for ids, mask in zip(*arrays)
+    ]
+    together = translator.generate(*arrays)[0]
+    assert [row.tolist() for row in alone] == [row[row != 1].tolist() for row in together]
+    with pytest.raises(ValueError, match="num_return_sequences=5 exceeds beam_size=4 of this export"):
+        translator.generate(*arrays, num_return_sequences=5)
+    with pytest.raises(ValueError, match="without length_beam_size"):
+        translator.generate(*arrays, length_beam_size=2)
+
+
+@pytest.mark.slow
 def test_export_of_a_search_that_no_graph_has_is_refused_and_leaves_nothing(tiny_tokenizer, tmp_path: Path):
     model = _make_model("dat", link_heads=2)
     model.generation_config.graph_search = "joint_viterbi"
-    with pytest.raises(ValueError, match="'step' part.*graph_search='joint_viterbi' is a loop.*greedy or lookahead"):
+    with pytest.raises(ValueError, match="'step' part.*graph_search='joint_viterbi' is a loop.*lookahead or beam"):
         export_onnx(model, tiny_tokenizer, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

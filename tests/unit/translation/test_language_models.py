@@ -12,10 +12,11 @@ import pytest
 import torch
 from transformers import pipeline
 
+from dims_hf import DATConfig, DATForConditionalGeneration
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.translation import NgramLanguageModel, open_runtime, spell_tokens, translate_texts
-from tests.fixtures.language_models import search_steered
+from tests.fixtures.language_models import search_steered, write_unigrams
 
 
 # Bigrams of a and b, by hand; the last column is the weight of backing off.
@@ -69,15 +70,6 @@ def folder(tiny_imputer, tiny_tokenizer, tmp_path: Path) -> Path:
     tiny_imputer.save_pretrained(tmp_path / "model")
     save_tokenizer(tiny_tokenizer, tmp_path / "model")
     return tmp_path / "model"
-
-
-def write_unigrams(path: Path, pieces: list[str]) -> Path:
-    """The later a piece stands, the less likely it is; `</s>` is certain, and so is an empty sentence."""
-    lines = [f"{-0.1 * place:.1f}\t{piece}\t0" for place, piece in enumerate(pieces, start=1)]
-    head = f"\\data\\\nngram 1={len(lines) + 3}\nngram 2=1\n\n\\1-grams:\n-9\t<unk>\n-99\t<s>\t0\n0\t</s>\n"
-    tail = "\n\n\\2-grams:\n0\t<s> </s>\n\n\\end\\\n"
-    path.write_text(head + "\n".join(lines) + tail, encoding="utf-8")
-    return path
 
 
 @pytest.fixture
@@ -216,3 +208,55 @@ def test_without_kenlm_its_extra_is_named(monkeypatch, folder: Path, tmp_path: P
 def test_settings_of_a_language_model_without_one_are_refused(option: str, capsys):
     assert main(["translate", "--model", "x", option, "a cat"]) == 2
     assert "has no effect without --language-model FILE" in capsys.readouterr().err
+
+
+@pytest.fixture
+def graph_folder(tiny_tokenizer, tmp_path: Path) -> Path:
+    """A DA-Transformer whose beam reads several words."""
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "link_heads": 2, "upsample_ratio": 4}
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        config = DATConfig(vocab_size=len(tiny_tokenizer), initializer_range=0.5, **sizes, **heads)
+        model = DATForConditionalGeneration(config)
+    settings = {"graph_search": "beam", "beam_size": 6, "path_length_penalty": 2.5}
+    for name, value in settings.items():
+        setattr(model.generation_config, name, value)
+    model.save_pretrained(tmp_path / "graph")
+    save_tokenizer(tiny_tokenizer, tmp_path / "graph")
+    return tmp_path / "graph"
+
+
+@pytest.mark.parametrize("collapse", [True, False])
+def test_beam_of_a_graph_says_the_same_everywhere(
+    graph_folder: Path, tiny_tokenizer, sources, tmp_path: Path, capsys, collapse: bool
+):
+    pytest.importorskip("kenlm")
+    runtime = open_runtime(graph_folder)
+    spelled = [runtime.spell([token])[0] for token in range(5, len(tiny_tokenizer))]
+    arpa = write_unigrams(tmp_path / "pieces.arpa", [piece for piece in spelled if not piece.startswith("<")])
+    language_model = NgramLanguageModel.of_runtime(arpa, runtime)
+    options = {"language_model": language_model, "language_model_weight": 0.4, "collapse_repeats": collapse}
+    inputs = runtime.pad(runtime.tokenizer(sources)["input_ids"])
+    generated = runtime.text_tokenizer.batch_decode(
+        runtime.model.generate(**inputs, **options), skip_special_tokens=True
+    )
+    # paths that read the same meet in the search, not after it
+    other = runtime.model.generate(**inputs, **{**options, "collapse_repeats": not collapse})
+    assert runtime.text_tokenizer.batch_decode(other, skip_special_tokens=True) != generated
+    plain = runtime.model.generate(**inputs, collapse_repeats=collapse)
+    assert runtime.text_tokenizer.batch_decode(plain, skip_special_tokens=True) != generated
+    assert [each.text for each in translate_texts(runtime, sources, **options)] == generated
+    translator = pipeline("translation", model=runtime.model, tokenizer=runtime.text_tokenizer)
+    for more in ({}, {"return_confidence": True}):
+        found = translator(sources, **options, **more, batch_size=2)
+        assert [each["translation_text"] for each in found] == generated
+    words = [
+        "--language-model",
+        str(arpa),
+        "--language-model-weight",
+        "0.4",
+        *([] if collapse else ["--keep-repeats"]),
+    ]
+    assert main(["translate", "--model", str(graph_folder), *words, *sources]) == 0
+    assert capsys.readouterr().out.splitlines() == generated
