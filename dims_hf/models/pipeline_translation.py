@@ -12,11 +12,10 @@ import torch
 from transformers import PreTrainedTokenizerBase
 from transformers.pipelines.base import ChunkPipeline
 
-from .copied_text import show_copied
 from .generation_nat import NATGenerationMixin
 from .paragraphs import cut_paragraphs
 from .quality_flags import find_flags
-from .source_text import PreparedSources, check_policies, is_blank, prepare_sources
+from .source_text import PreparedSources, check_policies, is_blank, join_pieces, prepare_sources
 
 
 # Arguments of `generate()` whose value or result belongs to one batch, while a pipeline makes its batches itself.
@@ -263,7 +262,9 @@ class NATTranslationPipeline(ChunkPipeline):
         texts = [self.tokenizer.batch_decode(each, skip_special_tokens=True, **decode_kwargs) for each in ids]
         results = []
         for rank, entry in enumerate(entries):
-            sentences = _join_pieces([candidates[rank] for candidates in texts], layout)
+            # without the row that stands for a text without pieces
+            own = [candidates[rank] for candidates in texts][: len(layout.prepared.pieces)]
+            sentences = join_pieces(layout.prepared, own, len(layout.sentences))
             results.append({"translation_text": layout.join(sentences), **entry})
             if return_confidence:
                 candidate = [(piece[rank], float(score)) for piece, score in zip(raw, scores[:, rank], strict=False)]
@@ -310,17 +311,6 @@ def _mean_scores(scores: torch.Tensor, layout: Layout) -> list[float | None]:
     """Of the candidates, over the pieces of a text. Beyond these digits, they depend on the batch."""
     means = [round(score, _SCORE_DIGITS) for score in scores.mean(dim=0).tolist()]
     return means if layout.prepared.pieces else [None] * len(means)
-
-
-def _join_pieces(texts: list[str], layout: Layout) -> list[str]:
-    """A translation for each sentence from those of its pieces; empty where it was left out."""
-    owned: list[list[str]] = [[] for _ in layout.sentences]
-    for owner, text in zip(layout.prepared.owners, texts, strict=False):
-        owned[owner].append(text)
-    # pieces of one sentence were cut between words
-    joined = map(" ".join, owned)
-    copied = layout.prepared.copied
-    return [show_copied(text, copied[row]) if row in copied else text for row, text in enumerate(joined)]
 
 
 def _as_confidence(score: float | None) -> float | None:

@@ -157,12 +157,18 @@ def prepare_sources(
 
 
 def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_texts: int) -> list[str]:
-    """A translation for each text from those of its pieces, with what was copied; empty where it was left out."""
-    joined = [""] * num_texts
+    """
+    A translation for each text from those of its pieces, with what was copied; empty where it was left out.
+
+    Pieces were cut between words: there is one blank between two of them, and none beside an empty one.
+    """
+    owned: list[list[str]] = [[] for _ in range(num_texts)]
     for owner, text in zip(prepared.owners, translations, strict=True):
-        joined[owner] = f"{joined[owner]} {text}" if joined[owner] else text
+        owned[owner].append(text.strip())
+    joined = [" ".join(filter(None, texts)) for texts in owned]
     for owner, copied in prepared.copied.items():
-        joined[owner] = show_copied(joined[owner], copied)
+        if owned[owner]:
+            joined[owner] = show_copied(joined[owner], copied)
     return joined
 
 
@@ -252,6 +258,7 @@ __all__ = [
     "PreparedSources",
     "check_policies",
     "is_blank",
+    "join_pieces",
     "prepare_sources",
     "split_sentences",
 ]

@@ -11,8 +11,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING, Any, cast
 
 from dims_hf.models.capabilities import longest_source
-from dims_hf.models.copied_text import show_copied
-from dims_hf.models.source_text import PreparedSources, prepare_sources
+from dims_hf.models.source_text import PreparedSources, join_pieces as join_texts, prepare_sources
 
 from .batching import batches_by_budget
 from .results import Timing, Translation
@@ -206,27 +205,26 @@ def join_pieces(num_sources: int, prepared: PreparedSources, pieces: Sequence[Tr
     owned: list[list[Translation]] = [[] for _ in range(num_sources)]
     for owner, piece in zip(prepared.owners, pieces, strict=True):
         owned[owner].append(piece)
-    joined = [
-        _join(group) if group else Translation("", "", (), (), 0.0, 0, prepared.left_out.get(row))
-        for row, group in enumerate(owned)
+    texts, raw_texts = (
+        join_texts(prepared, written, num_sources)
+        for written in ([piece.text for piece in pieces], [piece.raw_text for piece in pieces])
+    )
+    return [
+        replace(_join(group), text=text, raw_text=raw_text)
+        if group
+        else Translation("", "", (), (), 0.0, 0, prepared.left_out.get(row))
+        for row, (group, text, raw_text) in enumerate(zip(owned, texts, raw_texts, strict=True))
     ]
-    for row, copied in prepared.copied.items():
-        if owned[row]:
-            found = joined[row]
-            text, raw_text = (show_copied(written, copied) for written in (found.text, found.raw_text))
-            joined[row] = replace(found, text=text, raw_text=raw_text)
-    return joined
 
 
 def _join(pieces: Sequence[Translation]) -> Translation:
+    """The pieces of a source as one translation; its text is not yet theirs."""
     if len(pieces) == 1:
         return pieces[0]
     # scores are means over N + 2 positions, and weigh as many
     sizes = [len(piece.raw_token_ids) + 2 for piece in pieces]
     return replace(
         pieces[0],
-        text=" ".join(piece.text for piece in pieces if piece.text),
-        raw_text=" ".join(piece.raw_text for piece in pieces if piece.raw_text),
         token_ids=sum((piece.token_ids for piece in pieces), ()),
         raw_token_ids=sum((piece.raw_token_ids for piece in pieces), ()),
         score=sum(size * piece.score for size, piece in zip(sizes, pieces, strict=True)) / sum(sizes),

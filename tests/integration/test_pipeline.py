@@ -12,6 +12,7 @@ import torch
 from transformers import GenerationConfig, pipeline
 
 from dims_hf import NATTranslationPipeline
+from dims_hf.cli.main import main
 from dims_hf.data import train_tokenizer
 from dims_hf.evaluation.everyday import find_addresses
 from dims_hf.models.copied_text import PLACEHOLDERS
@@ -179,9 +180,10 @@ def test_blank_text_stays_blank_and_loses_no_other(translate: NATTranslationPipe
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_long_text_is_split_or_skipped_as_its_policy_says(translate: NATTranslationPipeline, batch_size: int):
-    sentence = "the small dog sees the old cat."
+    sentence = TEXTS[0]
     texts = ["a cat", " ".join([sentence] * 12), TEXTS[2]]
     one = translate(sentence)[0]
+    assert one["translation_text"]
     ours = translate(texts, on_long="split", batch_size=batch_size)
     assert ours[1]["translation_text"] == " ".join([one["translation_text"]] * 12)
     assert ours[1]["score"] == pytest.approx(one["score"], abs=2e-4)
@@ -190,6 +192,34 @@ def test_long_text_is_split_or_skipped_as_its_policy_says(translate: NATTranslat
     assert skipped == [ours[0], {"translation_text": "", "score": None}, ours[2]]
     with pytest.raises(ValueError, match="on_long must be one of"):
         translate(texts, on_long="cut")
+
+
+def test_empty_pieces_of_a_split_text_leave_no_blanks_anywhere(
+    tiny: SimpleNamespace, translate: NATTranslationPipeline, monkeypatch: pytest.MonkeyPatch, capsys: Any
+):
+    full, empty = TEXTS[0], "today a cat sleeps in the house ."
+    one = translate(full)[0]["translation_text"]
+    assert one
+    text = " ".join([empty, *[full] * 5, empty, empty, *[full] * 6, empty])
+    marked = tiny.tokenizer.convert_tokens_to_ids("y")  # of today
+    generate = type(tiny.model).generate
+
+    def generate_some(self: Any, input_ids: torch.Tensor, **options: Any) -> Any:
+        output = generate(self, input_ids, **options)
+        is_empty = (input_ids == marked).any(dim=1)
+        output.sequences[is_empty] = 1
+        output.sequences[is_empty, 0], output.sequences[is_empty, 1] = 0, 2
+        return output
+
+    monkeypatch.setattr(type(tiny.model), "generate", generate_some)
+    assert translate(empty)[0]["translation_text"] == ""
+    expected = [" ".join([one] * 11), "", one]
+    texts = [text, " ".join([empty] * 9), full]
+    found = translate(texts, on_long="split", batch_size=2)
+    assert [entry["translation_text"] for entry in found] == expected
+    assert [each.text for each in translate_all(tiny.model, tiny.tokenizer, texts, on_long="split")] == expected
+    assert main(["translate", "--model", str(tiny.folder), "--on-long", "split", *texts]) == 0
+    assert capsys.readouterr().out.splitlines() == expected
 
 
 def test_tuples_and_columns_of_datasets_are_texts(translate: NATTranslationPipeline):

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from dims_hf.models.source_text import is_blank, prepare_sources, split_sentences
+from dims_hf.models.source_text import PreparedSources, is_blank, join_pieces, prepare_sources, split_sentences
 
 
 class LetterTokenizer:
@@ -122,3 +122,10 @@ def test_pieces_of_a_split_text_fit_and_lose_no_letter(text: str, max_length: in
 def test_what_a_policy_refuses_is_named(texts: list[str], options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         prepare_sources(texts, LetterTokenizer(), 5, **options)
+
+
+def test_pieces_are_joined_without_blanks_beside_what_is_empty():
+    prepared = PreparedSources([[0]] * 6, [0, 0, 0, 0, 2, 3], {1: "long"}, {1: ["a.com"], 3: ["b.de"]})
+    joined = join_pieces(prepared, ["", " a", "", "b ", "", "c"], 4)
+    # an address of a text that was left out is left out, too
+    assert joined == ["a b", "", "", "c b.de"]
