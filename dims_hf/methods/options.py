@@ -64,6 +64,8 @@ def check_value(declared: dataclasses.Field, value: Any) -> None:
     # `bool` is an `int` to Python
     if isinstance(value, bool) or not isinstance(value, int | float):
         return
+    if math.isinf(value):
+        raise ValueError(f"{name} must be finite, got {value}.{advice}")
     most = limits.get("most")
     if most is not None and value > most:
         raise ValueError(f"{name} must be <= {most:g}, got {value}.{advice}")

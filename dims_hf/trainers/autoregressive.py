@@ -24,7 +24,7 @@ from dims_hf.data.beam_search import BeamTranslator
 from dims_hf.evaluation import score
 from dims_hf.methods.options import check_ranges, option
 from dims_hf.objectives import ProjectedVocabulary, VocabularyProjection
-from dims_hf.trainers.config import MOST_PASSES, check_bounds
+from dims_hf.trainers.config import MOST_PASSES, check_bounds, naming_faults
 from dims_hf.trainers.precision import settle_precision
 from dims_hf.trainers.token_budget_trainer import TokenBudgetTrainer
 
@@ -84,7 +84,8 @@ class AutoregressiveTrainingArguments(Seq2SeqTrainingArguments):
         # transformers asks for this before it lets bf16 train on a CPU; without an accelerator there is no choice.
         self.use_cpu = self.use_cpu or not torch.accelerator.is_available()
         settle_precision(self)
-        super().__post_init__()
+        with naming_faults():
+            super().__post_init__()
 
     def _check_values(self) -> None:
         check_ranges(self)

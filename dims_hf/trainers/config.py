@@ -8,7 +8,8 @@ import copy
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
@@ -51,8 +52,8 @@ _INHERITED_BOUNDS: Mapping[str, dict[str, Any]] = {
     "eval_steps": {"gt": 0, "le": 1e9, "advice": "Set eval_strategy: no to evaluate never."},
     "warmup_steps": {"ge": 0, "le": 1e9},
     "weight_decay": {"ge": 0, "le": 1},
-    "adam_beta1": {"ge": 0, "le": 1},
-    "adam_beta2": {"ge": 0, "le": 1},
+    "adam_beta1": {"ge": 0, "le": 0.99999},
+    "adam_beta2": {"ge": 0, "le": 0.99999},
     "adam_epsilon": {"gt": 0},
     "max_grad_norm": {"ge": 0, "advice": "0 does not clip."},
     "seed": {"ge": 0, "le": 2**32 - 1},
@@ -71,6 +72,13 @@ MOST_PASSES = MOST_STEPS
 
 # Beginnings of the names of optimizers that ask which layers they are for.
 _LOW_RANK_OPTIMIZERS = ("galore", "apollo")
+# Those that take nothing from `optim_args`.
+_PLAIN_OPTIMIZERS = frozenset(
+    (
+        "adafactor",
+        *(f"adamw_{kind}" for kind in ("apex_fused", "torch", "torch_fused", "torch_npu_fused", "torch_xla")),
+    )
+)
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -146,13 +154,46 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
         raise ValueError("max_steps=0 would train nothing. Set -1 to count epochs, or the number of updates.")
     if args.max_steps < 0 and args.num_train_epochs == 0:
         raise ValueError("num_train_epochs=0 would train nothing. Set it, or max_steps.")
-    check_schedule(str(getattr(args.lr_scheduler_type, "value", args.lr_scheduler_type)), args.lr_scheduler_kwargs)
+    if not str(args.output_dir).strip() or "\0" in str(args.output_dir):
+        raise ValueError(f"output_dir={args.output_dir!r} is no folder. Name one.")
+    _check_optimizer(args)
+    check_schedule(_name(args.lr_scheduler_type), args.lr_scheduler_kwargs)
     for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
         if getattr(args, name, None) or os.environ.get(variable, "").lower() in ("1", "true"):
             raise ValueError(
                 f"{name} is not supported: losses are divided by what all processes count, and the teacher follows "
                 "whole weights. Use plain data parallelism, with `accelerate launch` and no such configuration."
             )
+
+
+def _check_optimizer(args: Seq2SeqTrainingArguments) -> None:
+    """Refuses what the optimizer, or every model here, would not look at."""
+    if args.optim_target_modules is not None and not args.optim.startswith(_LOW_RANK_OPTIMIZERS):
+        raise ValueError(
+            f"optim_target_modules={args.optim_target_modules!r} has no effect with optim={_name(args.optim)}: it "
+            "says which layers GaLore and APOLLO project. Leave it out, or set optim to one of those (galore_adamw)."
+        )
+    if args.optim_args and _name(args.optim) in _PLAIN_OPTIMIZERS:
+        raise ValueError(
+            f"optim_args={args.optim_args!r} has no effect with optim={_name(args.optim)}, which has settings of its "
+            "own (adam_beta1, …). Leave it out."
+        )
+    if args.use_liger_kernel:
+        raise ValueError("use_liger_kernel has no effect: there are no such kernels for these models. Leave it out.")
+
+
+def _name(member: Any) -> str:
+    """Of a member of an enumeration, or the name that it was given by."""
+    return str(getattr(member, "value", member))
+
+
+@contextmanager
+def naming_faults() -> Iterator[None]:
+    """Says in a `ValueError` what transformers says of settings within settings in another error."""
+    try:
+        yield
+    except TypeError as error:
+        raise ValueError(f"A setting within a setting will not do: {error}. Correct it, or leave it out.") from None
 
 
 @takes_method_settings
@@ -341,7 +382,8 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
         if self.fp16 and self.use_cpu:
             raise ValueError("fp16 needs a GPU. Use bf16, or leave both out to train in fp32.")
         settle_precision(self)
-        super().__post_init__()
+        with naming_faults():
+            super().__post_init__()
         if wants_reference_schedule:
             self.lr_scheduler_type = REFERENCE_SCHEDULE
         if self.mask_seed is None:
@@ -380,12 +422,6 @@ class NATTrainingArguments(Seq2SeqTrainingArguments):
                     f"{each.name}={value!r} has no effect: batches come from max_tokens_per_batch, and evaluation "
                     "decodes with eval_iterations. Leave it out."
                 )
-        if self.optim_target_modules is not None and not self.optim.startswith(_LOW_RANK_OPTIMIZERS):
-            raise ValueError(
-                f"optim_target_modules={self.optim_target_modules!r} has no effect with optim={self.optim}: it says "
-                "which layers GaLore and APOLLO project. Leave it out, or set optim to one of those, such as "
-                "galore_adamw."
-            )
         if self.label_smoothing_factor:
             raise ValueError("label_smoothing_factor is the autoregressive one. Use label_smoothing.")
         if self.remove_unused_columns:

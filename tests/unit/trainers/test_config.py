@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, fields, replace
 
 import pytest
@@ -106,6 +107,15 @@ def test_any_transformers_schedule_is_taken(tmp_path):
         ({"remove_unused_columns": True}, "remove_unused_columns=True would drop the corpus index"),
         ({"label_smoothing": 1.0}, r"label_smoothing must lie in \[0, 0.999\], got 1.0"),
         ({"length_weight": -0.1}, r"length_weight must lie in \[0, inf\], got -0.1"),
+        ({"learning_rate": math.inf}, "learning_rate must be finite, got inf"),
+        ({"length_weight": math.inf}, "length_weight must be finite, got inf"),
+        ({"adam_beta1": 1.0}, r"adam_beta1 must lie in \[0, 0.99999\], got 1.0"),
+        ({"optim_args": "a=1"}, "optim_args='a=1' has no effect with optim=adamw_torch_fused, .* Leave it out"),
+        ({"use_liger_kernel": True}, "use_liger_kernel has no effect: there are no such kernels .* Leave it out"),
+        (
+            {"accelerator_config": {"none": 1}},
+            "A setting within a setting will not do: .*'none'. Correct it",
+        ),
         ({"learning_rate": 0.0}, "learning_rate must be > 0, got 0.0"),
         ({"correction_reduction": "sum"}, "correction_reduction must be one of joint, average, got 'sum'"),
         ({"replace_fraction": 1.5}, r"replace_fraction must lie in \[0, 1\], got 1.5. The reference uses 0.3"),
@@ -250,3 +260,16 @@ def test_values_that_cannot_be_are_refused_by_name(options, message, tmp_path):
 def test_slips_that_would_run_for_days_or_without_end_are_refused(tmp_path, kind, options):
     with pytest.raises(ValueError, match=f"^{list(options)[-1]}.*(must|would)"):
         kind(output_dir=tmp_path, **options)
+
+
+@pytest.mark.parametrize("options", [{"optim_target_modules": "all-linear"}, {"optim_args": "a=1"}])
+def test_settings_that_an_optimizer_ignores_are_refused_of_autoregressive_models_too(options, tmp_path):
+    with pytest.raises(ValueError, match=f"{next(iter(options))}=.* has no effect with optim="):
+        AutoregressiveTrainingArguments(output_dir=tmp_path, **options)
+
+
+@pytest.mark.parametrize("folder", ["", " ", "a\0b"])
+def test_output_folder_that_is_none_is_refused(folder):
+    for config_class in (NATTrainingArguments, AutoregressiveTrainingArguments):
+        with pytest.raises(ValueError, match="output_dir=.* is no folder. Name one"):
+            config_class(output_dir=folder)
