@@ -121,11 +121,13 @@ def evaluate_model(
     settings = [*_settings(iterations, length_beams, oracle_length, is_enough=bool(named)), *named]
     if collapse_repeats is None:
         collapse_repeats = is_non_autoregressive(model.config) and collapses_repeats(model)
-    common = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
+    shared = {"collapse_repeats": collapse_repeats, "max_tokens_per_batch": max_tokens_per_batch}
     # the first calls pay for memory and kernels that the others find ready
     _translate(model, tokenizer, sources[:_NUM_WARMUP_SENTENCES], settings[0], lengths, {})
     records = []
     for setting in settings:
+        # a named decoding may say otherwise
+        common = {name: setting.get("decoding_settings", {}).get(name, value) for name, value in shared.items()}
         translations, timing = _translate(model, tokenizer, sources, setting, lengths, common)
         record = {**setting, **common, **scorer.score(translations)}
         record["milliseconds_per_sentence"] = timing.milliseconds_per_sentence
@@ -218,7 +220,7 @@ def _translate(
     if options is None:
         options = {name: setting[name] for name in ("num_iterations", "length_beam_size")}
     given = _decodable(lengths, model)[: len(sources)] if setting["oracle_length"] else None
-    return translate_timed(model, tokenizer, sources, target_lengths=given, **options, **common)
+    return translate_timed(model, tokenizer, sources, target_lengths=given, **{**options, **common})
 
 
 def _named_settings(
@@ -267,7 +269,15 @@ def _settings(
 ) -> list[dict[str, Any]]:
     """Passes by candidates; none is allowed where named decodings are enough."""
     if is_enough and not iterations:
+        if oracle_length or any(beam != 1 for beam in length_beams):
+            raise ValueError(
+                f"length_beams={list(length_beams)} and oracle_length go together with iterations, and there are "
+                "none. Leave them out, or say length_beam_size in a named decoding."
+            )
         return []
+    for name, values in (("iterations", iterations), ("length_beams", length_beams)):
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name}={list(values)} has a value twice. Ask for each once.")
     if not iterations or not length_beams:
         raise ValueError("iterations or length_beams is empty. Ask for at least one of each, for example (1,).")
     pairs = [(count, beam, False) for beam, count in product(length_beams, iterations)]

@@ -9,7 +9,7 @@ D hidden, H heads.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar, Generic, NamedTuple, Protocol, TypeVar
 
@@ -120,6 +120,22 @@ class DecodingSettings:
     def names(cls) -> list[str]:
         """Names of all settings."""
         return [field.name for field in fields(cls)]
+
+
+def check_types(settings_class: type[DecodingSettings], values: Mapping[str, Any]) -> None:
+    """
+    Refuses what is neither true nor false where that is asked, and a temperature that is no number.
+
+    Raises:
+        ValueError: naming the first of them; `"no"` would be true.
+    """
+    for each in fields(settings_class):
+        value = values.get(each.name, each.default)
+        if isinstance(each.default, bool) and not isinstance(value, bool):
+            raise ValueError(f"{each.name} must be True or False, got {value!r}.")
+    temperature = values.get("temperature", 1.0)
+    if isinstance(temperature, bool) or not isinstance(temperature, (int, float)) or math.isinf(temperature):
+        raise ValueError(f"temperature must be a finite number, got {temperature!r}. Try 1.0.")
 
 
 class LanguageModel(Protocol):
@@ -383,6 +399,7 @@ __all__ = [
     "NATGenerateOutput",
     "StrategyState",
     "TranslationModel",
+    "check_types",
     "choose_tokens",
     "rank_candidates",
     "suppress",

@@ -73,12 +73,8 @@ MOST_PASSES = MOST_STEPS
 # Beginnings of the names of optimizers that ask which layers they are for.
 _LOW_RANK_OPTIMIZERS = ("galore", "apollo")
 # Those that take nothing from `optim_args`.
-_PLAIN_OPTIMIZERS = frozenset(
-    (
-        "adafactor",
-        *(f"adamw_{kind}" for kind in ("apex_fused", "torch", "torch_fused", "torch_npu_fused", "torch_xla")),
-    )
-)
+_PLAIN_OPTIMIZERS = ("adafactor", *(f"adamw_{kind}fused" for kind in ("apex_", "torch_", "torch_npu_")))
+_PLAIN_OPTIMIZERS += ("adamw_torch", "adamw_torch_xla")
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (

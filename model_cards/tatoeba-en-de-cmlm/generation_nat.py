@@ -23,6 +23,7 @@ from .decoding_strategy import (
     EncodedSources,
     LanguageModel,
     NATGenerateOutput,
+    check_types,
     choose_tokens,
     rank_candidates,
 )
@@ -64,6 +65,7 @@ def resolve_settings(
     defaults = [{name: getattr(config, name, None) for name in names} for config in reversed(generation_configs)]
     for values in [*defaults, overrides]:
         chosen.update((name, value) for name, value in values.items() if value is not None)
+    check_types(settings_class, chosen)
     return settings_class(**chosen)
 
 

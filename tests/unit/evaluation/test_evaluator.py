@@ -146,6 +146,8 @@ def test_metrics_new_entry_appears_in_every_record(echo_model, word_tokenizer, s
         ({"subsets": {"short": [True]}}, "Subset 'short' has 1 flags"),
         ({"iterations": ()}, "iterations or length_beams is empty"),
         ({"length_beams": ()}, "iterations or length_beams is empty"),
+        ({"iterations": (1, 2, 1)}, r"iterations=\[1, 2, 1\] has a value twice. Ask for each once"),
+        ({"length_beams": (3, 3)}, r"length_beams=\[3, 3\] has a value twice"),
     ],
 )
 def test_evaluate_model_impossible_requests_are_refused_before_decoding(
@@ -193,6 +195,14 @@ def test_evaluate_model_named_decodings_have_records_of_their_own(tiny_model, ti
     assert tuned["bleu"] == score(texts, sources)["bleu"]
     alone = evaluate_model(tiny_model, tiny_tokenizer, sources, sources, iterations=(), decodings={"own": {}})
     assert [record["decoding"] for record in alone["records"]] == ["own"]
+    kept = {"kept": {"collapse_repeats": False}}
+    (record,) = evaluate_model(tiny_model, tiny_tokenizer, sources, sources, iterations=(), decodings=kept)["records"]
+    assert record["collapse_repeats"] is False and record["bleu"] == record["bleu_before_collapse"]
+    for options in ({"oracle_length": True}, {"length_beams": (1, 3)}):
+        with pytest.raises(ValueError, match="go together with iterations, and there are none. Leave them out"):
+            evaluate_model(
+                tiny_model, tiny_tokenizer, sources, sources, iterations=(), decodings={"own": {}}, **options
+            )
     with pytest.raises(ValueError, match="does not know num_beams"):
         evaluate_model(tiny_model, tiny_tokenizer, sources, sources, decodings={"beam": {"num_beams": 2}})
 

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from itertools import groupby
 from pathlib import Path
@@ -689,6 +690,10 @@ SOURCE = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
         ({"target_lengths": torch.tensor([3.0, 4.0])}, r"one integer per sentence \(2\), got .*float32"),
         ({"target_lengths": [3, 4], "length_beam_size": 2}, r"fix the length\. Use length_beam_size=1"),
         ({"do_sample": True, "temperature": 0.0}, r"temperature must be > 0 .*got 0\.0\. Try"),
+        ({"do_sample": True, "temperature": math.inf}, r"temperature must be a finite number, got inf\. Try 1\.0"),
+        ({"do_sample": True, "temperature": "hot"}, r"temperature must be a finite number, got 'hot'"),
+        ({"collapse_repeats": "no"}, r"collapse_repeats must be True or False, got 'no'"),
+        ({"do_sample": 1}, r"do_sample must be True or False, got 1"),
         ({"num_beams": 4}, r"does not know num_beams=4: .*left to right\. Leave it out; length_beam_size"),
         ({"num_iteration": 4, "wide": 9}, r"does not know num_iteration, wide\. It takes .*num_iterations"),
         ({"max_length": 2}, r"does not know max_length=2 as a limit .* Leave it out, or give target_lengths"),
