@@ -4,10 +4,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 
 # Beginnings of files that are no text -> what they are, and what to do.
@@ -62,6 +63,23 @@ def read_lines(path: Path) -> list[str]:
         ValueError: as [`read_text`].
     """
     return split_lines(read_text(path))
+
+
+def read_json(path: Path, advice: str) -> Any:
+    """
+    What a JSON file of ours holds.
+
+    Args:
+        path (`Path`): the file.
+        advice (`str`): what to do where it is damaged.
+
+    Raises:
+        ValueError: naming the file where it is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is damaged: {error}. {advice}") from None
 
 
 def split_lines(text: str) -> list[str]:

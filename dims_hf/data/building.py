@@ -20,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dims_hf._files import read_json, read_lines
 from dims_hf._output import holding, move, replacing
 
 from . import augmentation
@@ -31,6 +32,9 @@ from .tokenizer import save_tokenizer, train_tokenizer
 logger = logging.getLogger(__name__)
 
 SETTINGS, REPORT = "settings.json", "report.json"
+
+# What to do where one of them is damaged.
+_AGAIN = "Choose another output_dir, or remove that one."
 
 
 @dataclass
@@ -89,7 +93,7 @@ def build_corpus(settings: CorpusSettings) -> dict[str, Any]:
     with holding(output_dir):
         _check_settings(settings, parts)
         report_path = output_dir / REPORT
-        counts: dict[str, Any] = json.loads(report_path.read_text()) if report_path.is_file() else {}
+        counts: dict[str, Any] = read_json(report_path, _AGAIN) if report_path.is_file() else {}
         stages: dict[str, Callable[[Path], dict[str, Any]]] = {
             "pairs": lambda folder: _make_pairs(folder, parts, settings),
             "tokenizer": lambda folder: _make_tokenizer(folder, output_dir / "pairs", settings),
@@ -211,10 +215,10 @@ def _check_settings(settings: CorpusSettings, parts: dict[Path, dict[str, list[P
 
 
 def _read_settings(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (ValueError, TypeError):
-        raise ValueError(f"{path} is damaged. Choose another output_dir, or remove that one.") from None
+    values = read_json(path, _AGAIN)
+    if not isinstance(values, dict):
+        raise ValueError(f"{path} is damaged: it holds no settings. {_AGAIN}")
+    return values
 
 
 def _fingerprint(part: dict[str, list[Pair]]) -> str:
@@ -228,7 +232,7 @@ def _read(folder: Path, split: str, settings: CorpusSettings, *, required: bool 
         return []
     if missing:
         raise ValueError(f"There is no {' and no '.join(missing)}. Pass folders with train and valid files.")
-    sides = [path.read_text(encoding="utf-8").removesuffix("\n").split("\n") for path in paths]
+    sides = [read_lines(path) for path in paths]
     if len(sides[0]) != len(sides[1]):
         raise ValueError(f"{paths[0]} has {len(sides[0])} lines, {paths[1]} {len(sides[1])}. Align them.")
     return [(source.strip(), target.strip()) for source, target in zip(*sides, strict=True)]

@@ -22,6 +22,7 @@ from transformers import (
     set_seed,
 )
 
+from dims_hf._files import read_json
 from dims_hf.data import (
     BLANK_TOKEN,
     add_blank,
@@ -695,7 +696,7 @@ def read_training_summary(folder: str | Path) -> dict[str, object]:
     path = Path(folder) / TRAINING_SUMMARY
     if not path.is_file():
         raise ValueError(f"{folder} has no {TRAINING_SUMMARY}. Pass the output folder of a finished training run.")
-    summary = json.loads(path.read_text())
+    summary = read_json(path, "Train again, or pass the folder of another run.")
     training = summary["training_arguments"]
     shown = {name: training[name] for name in _CARD_SETTINGS if training.get(name) is not None}
     return {

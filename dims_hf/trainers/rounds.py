@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader
 from transformers import PreTrainedModel, TrainerState
 from transformers.trainer_utils import TrainOutput
 
+from dims_hf._files import read_json
 from dims_hf._output import remove_folder
 from dims_hf.reports.files import write_text
 from dims_hf.trainers.checkpoints import load_weights
@@ -97,7 +98,8 @@ def round_folder(output_dir: str | Path, number: int) -> Path:
 def read_round(folder: Path) -> dict | None:
     """Record of a finished round, or `None`."""
     path = folder / ROUND_RECORD
-    return json.loads(path.read_text()) if path.is_file() else None
+    advice = "Delete it: the round then goes on from its last checkpoint."
+    return read_json(path, advice) if path.is_file() else None
 
 
 def _train_round(trainer: TrainsInRounds, teacher: PreTrainedModel, number: int, *, resume: bool) -> dict:

@@ -88,9 +88,10 @@ def test_corpus_whose_settings_are_gone_is_never_used_again(settings):
     build_corpus(settings)
     path = settings.output_dir / "settings.json"
     kept = path.read_text(encoding="utf-8")
-    path.write_text("[1]", encoding="utf-8")
-    with pytest.raises(ValueError, match="settings.json is damaged. Choose another output_dir, or remove that one"):
-        build_corpus(settings)
+    for damaged in ("[1]", "{", "[" * 99_999):
+        path.write_text(damaged, encoding="utf-8")
+        with pytest.raises(ValueError, match="settings.json is damaged: .* Choose another output_dir, or remove that"):
+            build_corpus(settings)
     path.unlink()
     with pytest.raises(ValueError, match="without the settings.json that says how .* Put settings.json back"):
         build_corpus(replace(settings, seed=2))
@@ -108,6 +109,19 @@ def test_corpus_whose_settings_are_gone_is_never_used_again(settings):
 def test_missing_and_unequal_files_are_refused(settings, spoil, message):
     spoil(settings.data[0])
     with pytest.raises(ValueError, match=message):
+        build_corpus(settings)
+
+
+def test_marks_of_byte_order_and_carriage_returns_are_no_text_and_other_encodings_are_named(settings):
+    expected = build_corpus(settings)
+    made = files(settings.output_dir)
+    path = settings.data[0] / "train.en"
+    lines = path.read_text(encoding="utf-8")
+    path.write_bytes(b"\xef\xbb\xbf" + lines.replace("\n", "\r\n").encode())
+    # the same text, and so the same corpus
+    assert build_corpus(settings) == expected and files(settings.output_dir) == made
+    path.write_bytes(lines.encode("utf-16"))
+    with pytest.raises(ValueError, match="train.en is UTF-16, not UTF-8. Convert it"):
         build_corpus(settings)
 
 

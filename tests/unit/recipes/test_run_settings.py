@@ -22,7 +22,7 @@ from dims_hf.recipes.run_settings import (
     run_settings,
     save_run_settings,
 )
-from dims_hf.recipes.runs import CorpusArguments, ModelArguments, check_loss, make_tokenizer
+from dims_hf.recipes.runs import CorpusArguments, ModelArguments, check_loss, make_tokenizer, read_training_summary
 
 
 def leave_checkpoint(folder):
@@ -266,3 +266,9 @@ def test_a_model_whose_loss_is_no_number_is_not_saved(loss):
     check_loss(trainer, {"final_loss": 1.0})
     with pytest.raises(FloatingPointError, match=r"The validation loss is (nan|inf) after update 2.*\(1e\+30\)"):
         check_loss(trainer, {"final_loss": loss})
+
+
+def test_damaged_summary_of_a_run_is_named(tmp_path):
+    (tmp_path / "training_summary.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ValueError, match="training_summary.json is damaged: .* Train again, or pass the folder"):
+        read_training_summary(tmp_path)

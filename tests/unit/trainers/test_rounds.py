@@ -13,7 +13,7 @@ import torch
 from transformers import TrainerCallback
 
 from dims_hf import DiMSTrainer
-from dims_hf.trainers.rounds import read_round, round_folder
+from dims_hf.trainers.rounds import ROUND_RECORD, read_round, round_folder
 
 
 SETTINGS = {
@@ -147,3 +147,10 @@ def test_optimizer_of_the_callers_is_refused(make_dims_trainer, toy):
     optimizer = torch.optim.SGD(trainer.model.parameters(), lr=1e-3)
     with pytest.raises(ValueError, match="Every round makes an optimizer"):
         DiMSTrainer(trainer.model, args=trainer.args, train_dataset=toy.train, optimizers=(optimizer, None))
+
+
+def test_damaged_record_of_a_round_is_named(tmp_path):
+    assert read_round(tmp_path) is None
+    (tmp_path / ROUND_RECORD).write_text('{"step": ')
+    with pytest.raises(ValueError, match=f"{ROUND_RECORD} is damaged: .* Delete it: the round then goes on"):
+        read_round(tmp_path)
