@@ -79,7 +79,7 @@ class TuningGrid:
         Keyword arguments of `generate()` to try.
 
         Raises:
-            ValueError: nothing to try, or a language model for a family without a beam.
+            ValueError: nothing to try, a family without such rules, or a language model for one without a beam.
         """
         known = model.decoding_settings().names()  # type: ignore[operator]
         if self.length_beam_size != 1 and not model.config.predicts_length:
@@ -96,17 +96,19 @@ class TuningGrid:
                 f"{type(model).__name__} has no beam that a language model could steer: models that write alignments "
                 "(CTC) or graphs (DA-Transformer) have one. Leave out the language model."
             )
+        elif "repeat_penalty" in known:
+            found = self._of_lengths(self.repeat_penalties if _penalizes_repeats(model) else (0.0,))
         else:
-            found = self._of_lengths()
+            raise ValueError(f"{type(model).__name__} has no decoding rules to choose among: it decodes in one way.")
         if not found:
             raise ValueError("There are no values to try. Give at least one of each.")
         return found
 
-    def _of_lengths(self) -> list[dict[str, Any]]:
+    def _of_lengths(self, repeat_penalties: Sequence[float]) -> list[dict[str, Any]]:
         weights = self.length_score_weights if self.length_beam_size > 1 else (0.0,)
         return [
             {"length_beam_size": self.length_beam_size, "length_score_weight": weight, "repeat_penalty": penalty}
-            for penalty, weight in product(self.repeat_penalties, weights)
+            for penalty, weight in product(repeat_penalties, weights)
         ]
 
     def _of_alignments(self, has_language_model: bool) -> list[dict[str, Any]]:
@@ -131,6 +133,15 @@ class TuningGrid:
         ]
         pairs = product(by_length, self.path_length_penalties)
         return found + [{"graph_search": search, "path_length_penalty": penalty} for search, penalty in pairs]
+
+
+def _penalizes_repeats(model: PreTrainedModel) -> bool:
+    """Whether the family has the rule: a field over neighbours knows better which of them fit."""
+    try:
+        model.decoding_settings(repeat_penalty=1.0)  # type: ignore[operator]
+    except ValueError:
+        return False
+    return True
 
 
 def tune_decoding(

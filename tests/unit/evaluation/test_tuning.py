@@ -8,11 +8,11 @@ import pytest
 import torch
 from transformers import AutoModelForSeq2SeqLM
 
-from dims_hf import DATConfig, DATForConditionalGeneration
+from dims_hf import MODELS, DATConfig, DATForConditionalGeneration
 from dims_hf.cli.main import main
 from dims_hf.data import save_tokenizer
 from dims_hf.evaluation.bleu import score
-from dims_hf.evaluation.tuning import TuningTrial, rank_trials, store_decoding, tune_decoding
+from dims_hf.evaluation.tuning import TuningGrid, TuningTrial, rank_trials, store_decoding, tune_decoding
 from dims_hf.translation import NgramLanguageModel, open_runtime, translate
 from tests.fixtures.language_models import Bigrams, write_unigrams
 
@@ -66,6 +66,19 @@ def test_impossible_tuning_is_refused(tiny_model, tiny_tokenizer):
         tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, repeat_penalties=())
     with pytest.raises(ValueError, match="CMLMForConditionalGeneration has no beam that a language model could steer"):
         tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, language_model=Bigrams(0))
+
+
+@pytest.mark.parametrize("family", sorted(MODELS))
+def test_combinations_of_every_family_are_settings_that_it_knows_or_there_are_none(family):
+    sizes = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 8, "decoder_ffn_dim": 8}
+    model = MODELS[family][2](MODELS[family][0](vocab_size=20, **sizes))
+    if "repeat_penalty" in (known := model.decoding_settings().names()) or family in ("imputer", "dat"):
+        for settings in TuningGrid().combinations(model, has_language_model=False):
+            model.decoding_settings(**settings)
+            assert settings.keys() <= set(known)
+    else:
+        with pytest.raises(ValueError, match="has no decoding rules to choose among"):
+            TuningGrid().combinations(model, has_language_model=False)
 
 
 @pytest.fixture
