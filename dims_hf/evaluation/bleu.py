@@ -294,9 +294,22 @@ def _check_lists(hypotheses: Sequence[str], references: References) -> None:
         if isinstance(texts, (str, bytes)):
             # a string is a sequence of strings too: its characters would be scored as sentences
             raise ValueError(f"{name} is one string. Pass a list of sentences, [text] for a single one.")
-    bad = next((row for row, text in enumerate(hypotheses) if not isinstance(text, str)), None)
+        if not hasattr(texts, "__len__"):
+            raise ValueError(f"{name} is no list but {type(texts).__name__}. Pass list({name}).")
+    _check_texts("hypotheses", hypotheses)
+    several = [each for each in references if isinstance(each, (list, tuple))]
+    if several and len(several) < len(references):
+        raise ValueError("Some references are texts, others lists of texts. Pass one kind.")
+    for row, each in enumerate(several):
+        _check_texts(f"references[{row}]", each)
+    if not several:
+        _check_texts("references", references)
+
+
+def _check_texts(name: str, texts: Sequence[Any]) -> None:
+    bad = next((row for row, text in enumerate(texts) if not isinstance(text, str)), None)
     if bad is not None:
-        raise ValueError(f"hypotheses[{bad}] is no text but {type(hypotheses[bad]).__name__}. Pass str.")
+        raise ValueError(f"{name}[{bad}] is no text but {type(texts[bad]).__name__}. Pass str.")
 
 
 def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str]]:
