@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from dims_hf._machine import usable_cores
+from dims_hf.translation.loading import find_device
 
 
 # Fewer rounds have no median worth the name.
@@ -138,6 +139,10 @@ class BenchmarkSettings:
             self._check_counts(name)
         if self.max_tokens < 1 or self.max_examples < 1:
             raise ValueError(f"max_tokens and max_examples must be >= 1, got {self.max_tokens}, {self.max_examples}.")
+        if not 0 <= self.seed < 2**32:
+            raise ValueError(f"seed must be between 0 and {2**32 - 1}, got {self.seed}.")
+        for device in self.devices or ():
+            find_device(device)
         if bool(self.models) != (self.data is not None):
             raise ValueError("Trained models are timed on real sentences. Give --model and --data together.")
 

@@ -54,7 +54,7 @@ def load_model(
     """
     if dtype not in (None, *DTYPES):
         raise ValueError(f"dtype must be one of {', '.join(DTYPES)}, got {dtype!r}.")
-    target = _find_device(device)
+    target = find_device(device)
     # half precision is for transport; processors without such units decode it slowly or not at all
     dtype = dtype or ("float32" if target.type == "cpu" else "auto")
     model = load_checkpoint(name, dtype=dtype, trust_remote_code=trust_remote_code)
@@ -262,7 +262,13 @@ def _neighbour(path: Path) -> str:
     return ""
 
 
-def _find_device(name: str | None) -> torch.device:
+def find_device(name: str | None) -> torch.device:
+    """
+    The device of a name that computes here; an accelerator where there is one, without a name.
+
+    Raises:
+        ValueError: no device, or none that is here.
+    """
     try:
         device = torch.device(name or ("cuda" if torch.cuda.is_available() else "cpu"))
     except RuntimeError:

@@ -93,6 +93,8 @@ class Budget:
         for name in ("seeds", "iterations", "families"):
             if not getattr(self, name):
                 raise ValueError(f"{name} is empty. Give at least one.")
+        if len(set(self.seeds)) < len(self.seeds) or not all(0 <= seed < 2**32 for seed in self.seeds):
+            raise ValueError(f"seeds must be different numbers from 0 to {2**32 - 1}, got {self.seeds}. Try 1 2 3.")
         if min(self.iterations) < 1 or 1 not in self.iterations:
             raise ValueError(f"iterations must be >= 1 and have 1 among them, got {self.iterations}. Try 1 2 4 10.")
         for name in (

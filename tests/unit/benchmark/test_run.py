@@ -283,6 +283,8 @@ def test_run_benchmark_system_that_fails_is_a_row_with_its_reason(
         ({"threads": ()}, "threads must be numbers >= 1"),
         ({"lengths": ("max",)}, "lengths must be numbers >= 1"),
         ({"max_tokens": 0}, "max_tokens and max_examples must be >= 1"),
+        ({"seed": -1}, "seed must be between 0 and 4294967295, got -1."),
+        ({"devices": ("cpu", "tpu9")}, "'tpu9' is not a device. Say cpu, cuda or cuda:0."),
         ({"data": "phrasebook"}, "Give --model and --data together"),
         ({"models": ("a",)}, "Give --model and --data together"),
     ],

@@ -234,3 +234,9 @@ def test_reproduce_refuses_a_wrong_request_in_one_line(
 ):
     assert main(["reproduce", "--output_dir", str(tmp_path), *words]) == 2
     assert capsys.readouterr().err.startswith(line)
+
+
+@pytest.mark.parametrize("seeds", [[-1], [1, 1], [2**32]])
+def test_seeds_that_no_training_takes_are_refused(seeds: list[int]):
+    with pytest.raises(ValueError, match=r"seeds must be different numbers from 0 to 4294967295, got .* Try 1 2 3"):
+        find_budget("cpu-small", "phrasebook", {"seeds": seeds})
