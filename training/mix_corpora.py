@@ -2,23 +2,31 @@
 # Copyright 2026 The dims_hf authors
 """Train on several corpora at once, e.g. a distilled one and the raw one it was made from.
 
-`python training/mix_corpora.py --data data/en-de/pairs data/en-de-distilled --source_lang en --target_lang de
+`python training/mix_corpora.py --data data/en-de-distilled --copies data/en-de/pairs --source_lang en --target_lang de
 --output_dir data/en-de-mixed` writes every different training pair once, in random order, and the held-out pairs of
-the first corpus. English has its detached apostrophes joined ("the Commission' s", as a teacher learns from Europarl).
+the first corpus. What translating copies (addresses, numbers) is a placeholder on both sides; pairs whose sides have
+different ones are left out. English has its detached apostrophes joined ("the Commission' s", as a teacher learns from
+Europarl).
 """
 
 import argparse
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 
 from dims_hf.data import load_corpus
+from dims_hf.data.augmentation import mask_copied
 from dims_hf.data.filters import mend_apostrophes
+from dims_hf.models.copied_text import PLACEHOLDERS
 
 
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", nargs="+", required=True, help="corpora, as training takes them")
+    parser.add_argument(
+        "--copies", nargs="*", default=[], help="corpora whose pairs with placeholders are added: teachers copy badly"
+    )
     parser.add_argument("--source_lang", required=True, help="source language: file suffix or key")
     parser.add_argument("--target_lang", required=True, help="target language")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for train, valid (and test) files")
@@ -26,10 +34,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     args = parser.parse_args(argv)
     corpora = [
         load_corpus(data, args.source_lang, args.target_lang, required=("train",) if number else ("train", "valid"))
-        for number, data in enumerate(args.data)
+        for number, data in enumerate([*args.data, *args.copies])
     ]
     languages = (args.source_lang, args.target_lang)
-    pairs = dict.fromkeys(mended(pair, languages) for corpus in corpora for pair in pairs_of(corpus["train"]))
+    kept: list[Iterator[tuple[str, str]]] = [
+        mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora
+    ]
+    for number in range(len(args.data), len(corpora)):
+        kept[number] = filter(has_placeholder, kept[number])
+    pairs = dict.fromkeys(chain.from_iterable(kept))
     held_out = {name: pairs_of(part) for name, part in corpora[0].items() if name != "train"}
     splits = {"train": random.Random(args.seed).sample(list(pairs), len(pairs)), **held_out}
     args.output_dir.mkdir(parents=True, exist_ok=True)
@@ -44,9 +57,15 @@ def pairs_of(split) -> list[tuple[str, str]]:  # noqa: ANN001  (a data set, whos
     return list(zip(split["source"], split["target"], strict=True))
 
 
-def mended(pair: tuple[str, str], languages: tuple[str, str]) -> tuple[str, ...]:
-    sides = zip(pair, languages, strict=True)
-    return tuple(mend_apostrophes(text) if language == "en" else text for text, language in sides)
+def has_placeholder(pair: tuple[str, str]) -> bool:
+    return any(sign in pair[0] for sign in PLACEHOLDERS)
+
+
+def mended(pair: tuple[str, str], languages: tuple[str, str]) -> tuple[str, str]:
+    source, target = (
+        mend_apostrophes(text) if language == "en" else text for text, language in zip(pair, languages, strict=True)
+    )
+    return source, target
 
 
 if __name__ == "__main__":

@@ -3,9 +3,9 @@
 """Augmentations of sentence pairs: neighbours joined, case changed, numbers and names varied, placeholders.
 
 Each is a pure function of pairs `(source, target)` and a random generator; none changes the pairs it is given.
-How digits stay right: tokenizers cut numbers into groups (`max_digits`), every group is copied from the source, and
-`vary_numbers` shows a model all of them. How addresses stay right: they are placeholders while a text is translated
-(`dims_hf.models.copied_text`), and `mask_names`, `mask_copied` and `place_addresses` show a model where those belong.
+How addresses and numbers stay right: they are placeholders while a text is translated (`dims_hf.models.copied_text`),
+and `mask_names`, `mask_copied` and `place_addresses` show a model where those belong. Numbers of one or two digits are
+tokens (`max_digits`), and `vary_numbers` shows a model all of them.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import random
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from dims_hf.models.copied_text import PLACEHOLDERS, hide_copied
+from dims_hf.models.copied_text import COPIED, PLACEHOLDERS
 
 
 Pair = tuple[str, str]
@@ -125,15 +125,21 @@ def mask_names(pairs: Iterable[Pair], share: float, rng: random.Random) -> Itera
 
 
 def mask_copied(pairs: Iterable[Pair]) -> Iterator[Pair]:
-    """Pairs with placeholders for the addresses in them; pairs whose sides have different addresses are left out."""
+    """
+    Pairs with placeholders for addresses and numbers, beside those that they have already. Numbers are the same where
+    their digits are: 1,250.50 is 1.250,50. Left out are pairs whose sides have different ones, or more than there are
+    placeholders.
+    """
     for source, target in pairs:
-        hidden, addresses = hide_copied(source)
-        signs = dict(zip(addresses, re.findall(f"[{PLACEHOLDERS}]", hidden), strict=True))
-        other = hide_copied(target)[1]
-        if sorted(other) == sorted(addresses):
-            for address in sorted(signs, key=len, reverse=True):
-                target = target.replace(address, signs[address])
-            yield hidden, target
+        copied = [_digits_or_all(match[0]) for match in COPIED.finditer(source)]
+        wanted = [_digits_or_all(match[0]) for match in COPIED.finditer(target)]
+        if sorted(copied) != sorted(wanted) or len(copied) > len(PLACEHOLDERS):
+            continue
+        free = [sign for sign in PLACEHOLDERS if sign not in copied]
+        signs: dict[str, list[str]] = {}
+        for original in copied:
+            signs.setdefault(original, []).append(original if original in PLACEHOLDERS else free.pop(0))
+        yield _replace_copied(source, signs), _replace_copied(target, signs)
 
 
 def place_addresses(count: int, rng: random.Random, *, english_first: bool = True) -> Iterator[Pair]:
@@ -165,6 +171,16 @@ def replace_words(text: str, words: Sequence[str], others: Sequence[str]) -> str
         return text
     table = dict(zip(words, others, strict=True))
     return re.sub(rf"\b(?:{'|'.join(map(re.escape, words))})\b", lambda match: table[match[0]], text)
+
+
+def _replace_copied(text: str, signs: dict[str, list[str]]) -> str:
+    waiting = {original: iter(those) for original, those in signs.items()}
+    return COPIED.sub(lambda match: next(waiting[_digits_or_all(match[0])]), text)
+
+
+def _digits_or_all(copied: str) -> str:
+    """What tells copied texts apart: the digits of a number, an address as it is."""
+    return re.sub(r"\D", "", copied) if re.fullmatch(r"\d[\d\W]*", copied) else copied
 
 
 def _draw_count(share: float, rng: random.Random) -> int:

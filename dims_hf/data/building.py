@@ -133,8 +133,9 @@ def _make_pairs(folder: Path, parts: dict[Path, dict[str, list[Pair]]], settings
             max_ratio=settings.max_ratio,
             held_out=held_out,
         )
-        left_out += reasons
-        for kind, some in _augment(path.name, kept, settings, rng).items():
+        masked = list(augmentation.mask_copied(kept))
+        left_out += reasons + Counter(copied=len(kept) - len(masked))
+        for kind, some in _augment(path.name, masked, settings, rng).items():
             made[kind] += len(some)
             pairs += some
     rng.shuffle(pairs)
@@ -152,8 +153,7 @@ def _mended(pairs: list[Pair], languages: tuple[str, str]) -> list[Pair]:
 
 
 def _augment(name: str, given: list[Pair], settings: CorpusSettings, rng: random.Random) -> dict[str, list[Pair]]:
-    """The pairs of a folder, with placeholders for addresses, and what is made of them."""
-    given = list(augmentation.mask_copied(given))
+    """The pairs of a folder, and what is made of them."""
     # Lines that are no document stand beside near-copies, which would teach a model to repeat itself.
     in_order = given if name in settings.documents else rng.sample(given, len(given))
     is_english_german = set(settings.languages) == {"en", "de"}

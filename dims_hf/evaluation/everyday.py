@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
-from dims_hf.models.copied_text import COPIED
+from dims_hf.models.copied_text import ADDRESS
 
 
 # Digits with what may stand between them: 1,250.00 = 1.250,00; 14:35 = 14.35; 3/4 and 3-4 are numbers of their own.
@@ -99,12 +99,12 @@ def check_everyday(
 
 def numbers(text: str) -> list[str]:
     """The digits of every number in a text, without separators, in order; those in addresses are none."""
-    return [re.sub(r"\D", "", number) for number in _NUMBER.findall(COPIED.sub(" ", text))]
+    return [re.sub(r"\D", "", number) for number in _NUMBER.findall(ADDRESS.sub(" ", text))]
 
 
 def find_addresses(text: str) -> list[str]:
     """URLs, e-mail addresses, host names and @names of a text, in order."""
-    return [match[0] for match in COPIED.finditer(text)]
+    return [match[0] for match in ADDRESS.finditer(text)]
 
 
 def repeats(tokens: Sequence[Hashable], count: int = _SEVERAL) -> bool:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What is copied instead of translated: URLs, e-mail addresses, host names, @names. Travels with a model.
+"""What is copied instead of translated: URLs, e-mail addresses, host names, @names, numbers. Travels with a model.
 
 They give way to placeholders before a text is translated, and come back letter by letter afterwards; a model has
-learnt where they belong from a corpus with placeholders for names.
+learnt where they belong from a corpus with placeholders for names and numbers.
 """
 
 import re
@@ -20,9 +20,15 @@ _URL = rf"(?<!\w)(?:https?://|ftp://|www\.){_PATH}"
 _EMAIL = r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
 _HOST = rf"(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|org|net|de|eu|io|gov|edu|uk|at|ch|info)\b(?:/{_PATH})?"
 _HANDLE = r"(?<![\w@])@\w+"
+# Three digits or more, with what may stand between them. Fewer are words: a plural, an article, a day of the month.
+_BETWEEN = r"[.,:'’/-]"
+_NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*(?!\w|{_BETWEEN}\d)"
 
-COPIED = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}|[{PLACEHOLDERS}]", re.IGNORECASE)
-"""What is copied letter by letter: URLs, e-mail addresses, host names, @names (and placeholders a user has typed)."""
+ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
+"""URLs, e-mail addresses, host names and @names."""
+
+COPIED = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+"""What is copied letter by letter: addresses, numbers of three digits or more, placeholders that a user has typed."""
 
 
 def knows_placeholders(tokenizer: Any) -> bool:
@@ -83,4 +89,4 @@ def _sign(index: int) -> str:
     return PLACEHOLDERS[index % len(PLACEHOLDERS)]
 
 
-__all__ = ["COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied"]
+__all__ = ["ADDRESS", "COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied"]

@@ -113,6 +113,27 @@ def test_addresses_of_both_sides_get_the_same_placeholders():
     assert list(mask_copied(PAIRS[:1])) == PAIRS[:1]
 
 
+def test_numbers_are_masked_where_their_digits_agree():
+    first, second = PLACEHOLDERS[:2]
+    assert list(mask_copied(PAIRS[1:2])) == [
+        (f"It cost {first} dollars in {second}.", f"{second} kostete es {first} Dollar.")
+    ]
+    assert list(mask_copied([("at 2:30", "um halb drei"), ("200", "300"), ("1,200 or 1200", "1200")])) == []
+    assert list(mask_copied([("1,200 or 1200", "1200 oder 1.200")])) == [
+        (f"{first} or {second}", f"{first} oder {second}")
+    ]
+
+
+def test_placeholders_that_are_there_already_keep_their_meaning():
+    first, second = PLACEHOLDERS[:2]
+    pair = (f"{second} met {first} in 1999.", f"{first} traf {second} 1999.")
+    third = PLACEHOLDERS[2]
+    assert list(mask_copied([pair])) == [(f"{second} met {first} in {third}.", f"{first} traf {second} {third}.")]
+    assert list(mask_copied([(f"{second} left.", f"{first} ging.")])) == []
+    many = " ".join(str(number) for number in range(100, 109))
+    assert list(mask_copied([(many, many)])) == []
+
+
 @pytest.mark.parametrize("pair", augmentation._ADDRESSES)
 def test_address_contexts_have_the_same_places_on_both_sides(pair):
     english, german = pair

@@ -34,8 +34,8 @@ def files(folder: Path) -> dict[str, bytes]:
 
 def test_corpus_has_both_directions_without_held_out_sentences(settings):
     report = build_corpus(settings)
-    assert report["pairs"]["valid"] == 6 and report["pairs"]["left_out"] == {"held_out": 4}
-    assert report["pairs"]["train"]["corpus"] == 66
+    assert report["pairs"]["valid"] == 6 and report["pairs"]["left_out"] == {"held_out": 4, "copied": 22}
+    assert report["pairs"]["train"]["corpus"] == 44
     total = sum(report["pairs"]["train"].values())
     assert report["both"] == {"train": 2 * total, "valid": 12}
     both = load_corpus(settings.output_dir / "both", "source", "target", splits=("train", "valid"))
@@ -145,3 +145,25 @@ def test_mixed_corpora_have_every_pair_once_and_the_first_ones_held_out_pairs(se
     )
     assert len(pairs) == len(set(pairs)) and set(pairs) == expected
     assert list(mixed["valid"]["target"]) == list(raw["valid"]["target"])
+
+
+def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_copies_badly(tmp_path):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    sides = {
+        "distilled": [("A cat.", "Eine Katze."), ("It cost 250 euros.", "Es kostete 520 Euro.")],
+        "raw": [("It cost 250 euros.", "Es hat 250 Euro gekostet."), ("A cat.", "Ein Kater."), ("◱ left.", "◱ ging.")],
+    }
+    for name, pairs in sides.items():
+        (tmp_path / name).mkdir()
+        for split in ("train", "valid"):
+            for side, language in enumerate(("en", "de")):
+                text = "".join(f"{pair[side]}\n" for pair in pairs)
+                (tmp_path / name / f"{split}.{language}").write_text(text, encoding="utf-8")
+    corpora = ["--data", str(tmp_path / "distilled"), "--copies", str(tmp_path / "raw")]
+    mix([*corpora, "--source_lang", "en", "--target_lang", "de", "--output_dir", str(tmp_path / "mixed")])
+    mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
+    pairs = set(zip(mixed["train"]["source"], mixed["train"]["target"], strict=True))
+    assert pairs == {
+        ("A cat.", "Eine Katze."), ("It cost ◰ euros.", "Es hat ◰ Euro gekostet."), ("◱ left.", "◱ ging."),
+    }  # fmt: skip
+    assert list(mixed["valid"]["source"]) == [source for source, _ in sides["distilled"]]

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""Addresses are found whole, give way to placeholders, and come back letter by letter whatever a model does."""
+"""Addresses and numbers are found whole, give way to placeholders, and come back whatever a model does."""
 
 from __future__ import annotations
 
@@ -26,7 +26,12 @@ from dims_hf.translation.sentences import Translation, join_pieces
         ("„https://de.wikipedia.org/wiki/Köln“", ["https://de.wikipedia.org/wiki/Köln"]),
         ("ftp://files.example.net/a.txt; then", ["ftp://files.example.net/a.txt"]),
         ("a ◰ b", ["◰"]),
-        ("I paid 1.250,50 at 14.35. Then he left.", []),
+        ("I paid 1.250,50 at 14.35. Then he left.", ["1.250,50", "14.35"]),
+        ("In 1999, 3/4 of 250 (20 more)", ["1999", "250"]),
+        ("$1,250.50 or 100%, from 14:35-15:00", ["1,250.50", "100", "14:35-15:00"]),
+        ("It was -500 degrees on 2026-11-29.", ["500", "2026-11-29"]),
+        ("The 1980s, 100km, 101st, A320, COVID-2019, 1,250s, x.250", []),
+        ("3 5 7, 12:5 and 1.5", ["12:5"]),
         ("e.g. this, i.e. that.", []),
         ("50 @ 3 each", []),
     ],
@@ -95,7 +100,7 @@ def test_translations_have_what_was_copied_in_their_texts(taught):
     assert joined[0].raw_text == "Nun a.com" and joined[0].token_ids == (7, 8)
 
 
-@pytest.mark.parametrize("part", ["a", "a.", "@", "www.", "a@", "a.a@", "http://", "-."])
+@pytest.mark.parametrize("part", ["a", "a.", "@", "www.", "a@", "a.a@", "http://", "-.", "1", "1,", "1-a", "12:"])
 def test_long_runs_are_searched_in_linear_time(part):
     start = time.process_time()
     hidden, copied = hide_copied(part * 20_000)
