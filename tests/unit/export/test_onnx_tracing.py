@@ -153,7 +153,27 @@ _CASES = {
         [*({"num_iterations": passes} for passes in (1, 2, 4, 7, 30)), {"num_iterations": 3, "prefix_beam_size": 6}],
     ),
     "dat": ({"link_heads": 2, "upsample_ratio": 4}, [{}]),
+    "alignart": ({}, [{}]),
+    "cmlm": (
+        {"max_target_length": 32},
+        [{}, {"num_iterations": 4, "length_beam_size": 2, "num_return_sequences": 2, "repeat_penalty": 1.0}],
+    ),
+    "cmlm_crf": (
+        {"max_target_length": 32, "crf_beam_size": 5, "crf_rank": 4},
+        [{}, {"num_iterations": 3, "length_beam_size": 2}, {"target_lengths": torch.tensor([1, 2, 20, 7, 9])}],
+    ),
+    "disco": (
+        {"max_target_length": 32},
+        [*({"num_iterations": passes} for passes in (1, 2, 5)), {"num_iterations": 3, "forced_phrases": _PHRASES}],
+    ),
+    "insertion": ({}, [{"num_iterations": rounds} for rounds in (1, 2, 6)]),
+    "levenshtein": ({"max_insertions": 6}, [{"num_iterations": rounds} for rounds in (1, 2, 5)]),
+    "refine": ({"max_target_length": 32}, [{"num_iterations": 1}, {"num_iterations": 4, "length_beam_size": 3}]),
 }
+
+
+def test_every_family_has_cases():
+    assert set(_CASES) == set(MODELS)
 
 
 @pytest.mark.slow
