@@ -2,7 +2,7 @@
 # Copyright 2026 The dims_hf authors
 """Operators that PyTorch's exporter has no translation for, written with those of ONNX; imports onnxscript.
 
-Shapes: B batch, L copies, T positions, C candidates.
+Shapes: B batch, L copies, T positions, C candidates, A vertices.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from onnxscript import FLOAT, INT64, opset18, script
 
-from dims_hf.models import crf, links  # noqa: F401  # they define operators of ours
+from dims_hf.models import crf, decoding_dat, links  # noqa: F401  # they define operators of ours
 
 
 # Values of a graph are no tensors: what onnxscript says of their types is of no use.
@@ -93,9 +93,47 @@ def _crf_choose(
     return op.Where(position < rows, places, 0), op.Where(gains > 0.0, 0.0, gains)
 
 
+@script(default_opset=op)
+def _graph_choose(
+    transitions: FLOAT[...],  # type: ignore[type-arg, misc]
+    lengths: INT64[...],  # type: ignore[type-arg, misc]
+    words: FLOAT[...],  # type: ignore[type-arg, misc]
+    length_penalty: float = 1.0,
+) -> INT64[...]:  # type: ignore[type-arg, misc]
+    """
+    `decoding_dat.graph_choose` of transitions (B, A, A), lengths (B,) and words (B, A): forward for the best scores of
+    each number of vertices, which are kept, and back along the best of them.
+    """
+    last = op.Squeeze(op.Shape(words, start=1, end=2)) - 1
+    vertex = op.Range(0, last + 1, 1)
+    end = op.Unsqueeze(lengths, [1]) - 1
+    into = op.Transpose(transitions, perm=[0, 2, 1])
+    # the lowest number stands for what cannot be reached
+    reached = op.Where(vertex == 0, words, -3.4028234663852886e38)
+    kept = op.Expand(op.Unsqueeze(reached, [1]), op.Shape(transitions))
+    ends = op.Where(vertex == 0, op.GatherElements(reached, end, axis=1), -3.4028234663852886e38)
+    for step in range(last):
+        reached = op.ReduceMax(op.Unsqueeze(reached, [1]) + into, [2], keepdims=0) + words
+        kept = op.Where(op.Unsqueeze(vertex == step + 1, [1]), op.Unsqueeze(reached, [1]), kept)
+        ends = op.Where(vertex == step + 1, op.GatherElements(reached, end, axis=1), ends)
+    ranked = ends / op.Pow(op.Cast(vertex + 1, to=1), length_penalty)
+    best = op.ArgMax(ranked, axis=1, keepdims=1)
+    has_path = op.GatherElements(ends, best, axis=1) > -1e38
+    place = end
+    path = op.Where(vertex == best, end, -1)
+    for count in range(last):
+        step = last - count
+        is_before = step <= best
+        entered = op.Gather(kept, step - 1, axis=1) + op.GatherND(into, place, batch_dims=1)
+        place = op.Where(is_before, op.ArgMax(entered, axis=1, keepdims=1), place)
+        path = op.Where(op.And(is_before, vertex == step - 1), place, path)
+    return op.Where(has_path, path, -1)
+
+
 # Operators of PyTorch, and of ours, to the functions that write them.
 TRANSLATIONS: dict[Any, Any] = {
     torch.ops.aten.sort.stable: _sort_stable,
     torch.ops.dims_hf.assign_greedily.default: _assign_greedily,
     torch.ops.dims_hf.crf_choose.default: _crf_choose,
+    torch.ops.dims_hf.graph_choose.default: _graph_choose,
 }

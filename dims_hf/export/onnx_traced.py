@@ -118,7 +118,7 @@ class TracedDecoder(Decoder):
             unknown += ["forced_tokens or forced_phrases"] if request.is_constrained else []
             if unknown:
                 raise ValueError(
-                    f"This export finds one translation of a text, and its length, without {' and '.join(unknown)}. "
+                    f"This export finds lengths itself, without {' and '.join(unknown)}. "
                     "Leave that out, or give the checkpoint that it was made from."
                 )
 

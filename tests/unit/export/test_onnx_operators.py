@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from dims_hf.models.crf import crf_choose
+from dims_hf.models.decoding_dat import graph_choose
+from dims_hf.models.graph import find_open_links
 from dims_hf.models.links import assign_greedily
 
 
@@ -59,3 +61,19 @@ def test_orders_of_copies_are_those_of_pytorch():
         scores = scores.masked_fill(~is_copy.unsqueeze(1), torch.finfo(torch.float32).min)
         (found,) = translated(scores, lengths)
         assert found.tolist() == assign_greedily(scores, lengths).tolist()
+
+
+def test_best_paths_of_graphs_are_those_of_pytorch():
+    translated, generator = in_onnx(torch.ops.dims_hf.graph_choose.default), torch.Generator().manual_seed(0)
+    for batch, width in ((3, 6), (2, 2), (4, 9)):
+        lengths = draw_lengths(batch, width).clamp(min=2)
+        scores = torch.randn(batch, width, width, generator=generator) * 2
+        links = scores.masked_fill(~find_open_links(lengths, width), -torch.inf).log_softmax(dim=2)
+        links = links.nan_to_num(nan=-torch.inf, neginf=-torch.inf)  # rows without any
+        words = -torch.rand(batch, width, generator=generator) * 3
+        words[:, 2::3] = -torch.inf  # vertices that few paths pass
+        words[torch.arange(batch), lengths - 1] = 0.0
+        (found,) = translated(links, lengths, words)
+        assert found.tolist() == graph_choose(links, lengths, words, 1.0).tolist()
+    words[0] = -torch.inf  # no path at all
+    assert translated(links, lengths, words)[0][0].tolist() == [-1] * width
