@@ -34,7 +34,7 @@ _GRID = {"tokens", "hypotheses", "is_content", "is_masked"}
 
 class TracedDecoder(Decoder):
     """
-    A strategy as the graphs `encoder`, `start`, `step` and `finish`.
+    A strategy as the graphs `encoder`, `start` (where there is something to start with), `step` and `finish`.
 
     Args:
         sessions (`dict`): an ONNX Runtime session for each graph.
@@ -118,8 +118,8 @@ class TracedDecoder(Decoder):
             unknown += ["forced_tokens or forced_phrases"] if request.is_constrained else []
             if unknown:
                 raise ValueError(
-                    f"This export follows its graph's own paths, without {' and '.join(unknown)}. Leave that out, or "
-                    "give the checkpoint that it was made from."
+                    f"This export finds lengths itself, without {' and '.join(unknown)}. "
+                    "Leave that out, or give the checkpoint that it was made from."
                 )
 
     def _check_beam(self, request: Request) -> None:
@@ -147,7 +147,8 @@ class _Run:
             sources = {name: np.repeat(values, lengths.shape[1], axis=0) for name, values in sources.items()}
             # strategies count content tokens alone
             sources["target_lengths"] = lengths.reshape(-1) - 2
-        self.state = {**sources, **self._all("start", sources)}
+        # a strategy may begin with nothing but its sources
+        self.state = {**sources, **(self._all("start", sources) if "start" in decoder.sessions else {})}
         self.num_rows = len(sources["input_ids"])
         self.is_forced: np.ndarray | None = None
         self.alternatives: Alternatives | None = None

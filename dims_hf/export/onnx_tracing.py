@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 # Sources (B, S) that are decoded to see which sizes depend on the batch. Neither is 0 or 1, which tracing takes for
 # constants, and no size of the one is that of the other.
 _SAMPLE_SIZES = ((2, 4), (3, 5))
+_SAMPLE_PASSES = 10
 
 # What the translator does itself, whatever the model's own setting; graphs are traced without it.
 _LEFT_TO_TRANSLATOR = {
@@ -74,7 +75,7 @@ def trace_graphs(model: NATForConditionalGeneration) -> dict[str, TracedGraph]:
     The graphs `encoder`, `start`, `step` and `finish` of a model, whatever its family.
 
         encoder: input_ids, attention_mask (B, S) -> sources, and length_logits where lengths are predicted
-        start:   sources, and target_lengths (R,) where lengths are predicted -> state
+        start:   sources, and target_lengths (R,) where lengths are predicted -> state; none where that is its sources
         step:    state -> next_ state, finished (R,) or (), and logits (M, V) of strategies on a grid
         finish:  state -> final_sequences (R, T), final_scores (R,); not of strategies that leave a search to be made
 
@@ -262,8 +263,12 @@ class _Sample:
         # some padding, lest a mask of all ones be taken for a constant
         mask[-1, -1] = 0
         sources = strategy.model.prepare_sources(ids, mask.ne(0))
-        lengths = {"target_lengths": torch.arange(num_sentences) + length} if config.predicts_length else {}
-        before = strategy.init(sources, DecodingRequest(**lengths))
+        request = strategy.sample_request(num_sentences, length)
+        lengths = {} if request.target_lengths is None else {"target_lengths": torch.as_tensor(request.target_lengths)}
+        before = strategy.init(sources, request)
+        if hasattr(before, "num_iterations"):
+            # Else the first step is the last one, which leaves undone what is for the next.
+            before = replace(before, num_iterations=_SAMPLE_PASSES)
         return cls({"input_ids": ids, "attention_mask": mask}, sources, lengths, before, strategy.step(before))
 
 
@@ -303,7 +308,9 @@ def _trace_parts(strategy: DecodingStrategy, samples: list[_Sample]) -> Iterator
         return {"final_sequences": output.sequences, "final_scores": output.sequences_scores}
 
     yield trace("encoder", encode, [sample.inputs for sample in samples])
-    yield trace("start", start, [{**sources.tensors(sample.sources), **sample.lengths} for sample in samples])
+    starts = [{**sources.tensors(sample.sources), **sample.lengths} for sample in samples]
+    if _new_tensors(before.tensors(first.before), starts[-1]):
+        yield trace("start", start, starts)
     yield trace("step", step, [before.tensors(sample.before) for sample in samples])
     # not declared by strategies whose older code came with a checkpoint
     if not getattr(strategy, "leaves_search", False):
@@ -400,6 +407,8 @@ class _Tracer:
 
     @staticmethod
     def _convert(module: _Module, inputs: tuple[torch.Tensor, ...], shapes: tuple, outputs: list[str]) -> Model:
+        from .onnx_operators import TRANSLATIONS
+
         with _quiet():
             # not strict: dataclasses and context managers of strategies are plain Python to it
             program = torch.export.export(module, inputs, dynamic_shapes=(shapes,), strict=False)
@@ -409,7 +418,7 @@ class _Tracer:
                 output_names=outputs,
                 dynamo=True,
                 verbose=False,
-                custom_translation_table={torch.ops.aten.sort.stable: _sort_stable},
+                custom_translation_table=TRANSLATIONS,
             )
         model = converted.model
         used = {value for node in model.graph.all_nodes() for value in node.inputs}
@@ -420,23 +429,17 @@ class _Tracer:
         return model
 
 
-def _sort_stable(self: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
-    """`torch.sort(stable=True)`: of equal values ONNX's TopK, too, has the one with the lower index first."""
-    from onnxscript import opset18 as op
-
-    size = op.Gather(op.Shape(self), op.Constant(value_ints=[dim]), axis=0)
-    return op.TopK(self, size, axis=dim, largest=int(descending), sorted=1)
-
-
 @contextmanager
 def _quiet() -> Iterator[None]:
     """Without what the exporter has to say to its own developers."""
-    logger = logging.getLogger("torch.onnx._internal.exporter._registration")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    names = ("torch.onnx._internal.exporter._registration", "torch.fx.experimental.symbolic_shapes")
+    levels = {logger: logger.level for logger in map(logging.getLogger, names)}
+    for logger in levels:
+        logger.setLevel(logging.ERROR)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

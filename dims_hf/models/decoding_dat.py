@@ -137,6 +137,32 @@ def find_viterbi_paths(
     return BestPaths(F.pad(vertices, (0, 0, 0, num_missing), value=-1), F.pad(best, (0, num_missing), value=-math.inf))
 
 
+@torch.library.custom_op("dims_hf::graph_choose", mutates_args=())
+def graph_choose(
+    transition_log_probs: torch.Tensor, vertex_lengths: torch.Tensor, word_scores: torch.Tensor, length_penalty: float
+) -> torch.Tensor:
+    """
+    The best path of [`find_viterbi_paths`], as one operator to exporters, which would unroll its loops.
+
+    Args:
+        transition_log_probs, vertex_lengths, word_scores, length_penalty: as there.
+
+    Returns:
+        `torch.LongTensor` of shape `(B, A)`: vertices, right-padded with -1.
+    """
+    paths = find_viterbi_paths(
+        transition_log_probs, vertex_lengths, word_scores=word_scores, length_penalty=length_penalty
+    )
+    return paths.vertices[:, 0].contiguous()
+
+
+@graph_choose.register_fake
+def _(
+    transition_log_probs: torch.Tensor, vertex_lengths: torch.Tensor, word_scores: torch.Tensor, length_penalty: float
+) -> torch.Tensor:
+    return torch.empty_like(word_scores, dtype=torch.long)
+
+
 def _trace_path(
     scores: torch.Tensor, into: torch.Tensor, vertex_lengths: torch.Tensor, path_lengths: torch.Tensor
 ) -> torch.Tensor:

@@ -24,11 +24,12 @@ class EasyFirstState(GridState):
     [`GridState`] with the order in which positions see each other.
 
     Args:
-        ranks (`torch.LongTensor` of shape `(R, T)`, *optional*): of the first pass' predictions, 0 the surest; -1 for
-            what is no content. `None` before that pass, which sees no predictions.
+        ranks (`torch.LongTensor` of shape `(R, T)`): of the first pass' predictions, 0 the surest; -1 for what is no
+            content. Before that pass, which sees no predictions, all content has rank 0.
     """
 
-    ranks: torch.Tensor | None = None
+    # `GridState` has defaults, so that what follows needs one
+    ranks: torch.Tensor = None  # type: ignore[assignment]
 
 
 class EasyFirst(MaskPredict):
@@ -39,12 +40,12 @@ class EasyFirst(MaskPredict):
     """
 
     def init(self, sources: EncodedSources, request: DecodingRequest) -> EasyFirstState:
-        return EasyFirstState(**vars(super().init(sources, request)))
+        state = super().init(sources, request)
+        return EasyFirstState(**vars(state), ranks=state.is_content.long() - 1)
 
     def decoder_options(self, state: GridState) -> dict[str, Any]:
-        """Who sees whom, once positions are ranked."""
-        if not isinstance(state, EasyFirstState) or state.ranks is None:
-            return {}
+        """Who sees whom."""
+        assert isinstance(state, EasyFirstState)  # as `init` made it
         return {"visibility": see_surer(state.ranks[state.inputs.rows])}
 
     def reveal(
@@ -56,10 +57,13 @@ class EasyFirst(MaskPredict):
     ) -> GridState:
         # no position is masked again: later passes predict all of them anew
         after = GridStrategy.reveal(self, state, is_updated, predictions, log_probs)
-        # ranked once, by the first pass
-        if state.num_passes or not isinstance(after, EasyFirstState):
+        assert isinstance(state, EasyFirstState) and isinstance(after, EasyFirstState)
+        is_first = state.num_passes == 0
+        if is_first is False:
             return after
-        return replace(after, ranks=rank_by_score(after.scores, after.is_content))
+        # ranked once, by the first pass; an exported step does not know which one it is
+        ranks = rank_by_score(after.scores, after.is_content)
+        return replace(after, ranks=torch.where(torch.as_tensor(is_first), ranks, state.ranks))
 
 
 __all__ = ["EasyFirst", "EasyFirstState"]

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol
 
 import torch
-from torch.nn import functional as F
 
 from .decoding_constraints import check_phrases
 from .decoding_grid import KEPT, REVEALED, trim_padding
@@ -26,7 +25,7 @@ from .decoding_strategy import (
     TranslationModel,
     choose_tokens,
 )
-from .editing import delete_tokens, limit_counts, open_gaps
+from .editing import delete_tokens, find_changed, limit_counts, open_gaps, spread_over_gaps
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,9 @@ class EditState:
     limits: torch.Tensor
 
     @property
-    def is_finished(self) -> bool:
+    def is_finished(self) -> bool | torch.Tensor:
         """Whether all rounds are done, or another one would change nothing."""
-        return self.num_passes >= self.num_iterations or not bool(self.is_open.any())
+        return (self.num_passes >= self.num_iterations) | ~self.is_open.any()
 
 
 class EditDecoding(DecodingStrategy[EditState]):
@@ -122,12 +121,22 @@ class EditDecoding(DecodingStrategy[EditState]):
             limits=torch.maximum(limits, self.is_token(tokens).sum(dim=1)),
         )
 
+    def sample_request(self, num_sentences: int, length: int) -> DecodingRequest:
+        # `<s> </s>` alone would have one width: any word between them
+        config = self.config
+        no_words = {config.bos_token_id, config.pad_token_id, config.eos_token_id, config.mask_token_id}
+        word = next(each for each in range(config.vocab_size) if each not in no_words)
+        return DecodingRequest(forced_phrases=[[[word] * length]] * num_sentences)
+
     def _start(
         self, request: DecodingRequest, num_sentences: int, device: torch.device
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """`<s>`, the phrases in their order, `</s>`; and to which phrase each token belongs."""
-        given = request.forced_phrases or [[]] * num_sentences
         bos, eos, pad = self.config.bos_token_id, self.config.eos_token_id, self.config.pad_token_id
+        if request.forced_phrases is None:
+            tokens = torch.tensor([bos, eos], device=device).repeat(num_sentences, 1)
+            return tokens, torch.zeros_like(tokens)
+        given = request.forced_phrases
         rows = [[bos, *(token for each in phrases for token in each), eos] for phrases in given]
         owners = [[0, *(number for number, each in enumerate(phrases, start=1) for _ in each), 0] for phrases in given]
         width = max(map(len, rows))
@@ -199,16 +208,15 @@ class LevenshteinEditing(EditDecoding):
 
     def step(self, state: EditState) -> EditState:
         before = state.tokens
-        if state.num_passes or bool((state.phrase > 0).any()):
+        # An exported step has no branches: it looks for what to delete between `<s>` and `</s>`, too.
+        if torch.compiler.is_compiling() or state.num_passes or bool((state.phrase > 0).any()):
             state = self._delete(state)
         state = self._fill(self._insert(state))
-        width = max(before.shape[1], state.tokens.shape[1])
-        old, new = (
-            F.pad(tokens, (0, width - tokens.shape[1]), value=self.config.pad_token_id)
-            for tokens in (before, state.tokens)
-        )
-        # a sentence that was not open is not touched
-        is_open = (old != new).any(dim=1) if not self.settings.do_sample else state.is_open
+        is_open = state.is_open
+        if not self.settings.do_sample:
+            # a sentence that was not open is not touched
+            lengths = (self.is_token(tokens).sum(dim=1) for tokens in (before, state.tokens))
+            is_open = find_changed(before, state.tokens, *lengths)
         return replace(state, is_open=is_open, num_passes=state.num_passes + 1)
 
     def _delete(self, state: EditState) -> EditState:
@@ -240,14 +248,18 @@ class LevenshteinEditing(EditDecoding):
 
     def _fill(self, state: EditState) -> EditState:
         """Words in place of masks."""
-        if not bool(state.is_new.any()):
+        is_read = state.is_new
+        if torch.compiler.is_compiling():
+            # no branch: something is read even where there is nothing to fill
+            is_read = is_read | (state.tokens == self.config.bos_token_id)
+        elif not bool(is_read.any()):
             return state
-        hidden = self.run_decoder(state.tokens, self.is_token(state.tokens), state.sources, state.is_new)
+        hidden = self.run_decoder(state.tokens, self.is_token(state.tokens), state.sources, is_read)
         words, log_probs = self.choose(self.model.project_vocabulary(hidden))
         return replace(
             state,
-            tokens=state.tokens.masked_scatter(state.is_new, words),
-            scores=state.scores.masked_scatter(state.is_new, log_probs),
+            tokens=torch.where(state.is_new, state.tokens.masked_scatter(is_read, words), state.tokens),
+            scores=torch.where(state.is_new, state.scores.masked_scatter(is_read, log_probs), state.scores),
         )
 
 
@@ -280,14 +292,13 @@ class InsertionDecoding(EditDecoding):
         tokens, scores, phrase, is_new, _ = open_gaps(
             counts, lengths, (state.tokens, config.pad_token_id), (state.scores, 0.0), (state.phrase, 0)
         )
-        is_inserted = counts > 0
         return replace(
             state,
-            tokens=tokens.masked_scatter(is_new, chosen[is_inserted]),
-            scores=scores.masked_scatter(is_new, gained[is_inserted]),
+            tokens=torch.where(is_new, spread_over_gaps(is_new, chosen), tokens),
+            scores=torch.where(is_new, spread_over_gaps(is_new, gained), scores),
             phrase=phrase,
             is_new=is_new,
-            is_open=state.is_open & is_inserted.any(dim=1),
+            is_open=state.is_open & (counts > 0).any(dim=1),
             num_passes=state.num_passes + 1,
         )
 

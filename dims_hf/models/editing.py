@@ -8,7 +8,7 @@ between token i and token i + 1.
 
 import torch
 
-from .ragged import find_real
+from .ragged import find_real, find_width
 
 
 def delete_tokens(is_deleted: torch.Tensor, *parts: tuple[torch.Tensor, int | float]) -> tuple[torch.Tensor, ...]:
@@ -56,18 +56,51 @@ def open_gaps(counts: torch.Tensor, lengths: torch.Tensor, *parts: tuple[torch.T
     """
     new_lengths = lengths + counts.sum(dim=1)
     # one transfer from the device; the shape of the result depends on it
-    width = int(new_lengths.max())
+    width = find_width(new_lengths)
     is_token = find_real(lengths, counts.shape[1] + 1)
     # what is no token goes to a column that is cut off
     places = find_places(counts).masked_fill(~is_token, width)
     is_new = find_real(new_lengths, width + 1).scatter(1, places, False)[:, :width]
     moved = tuple(
-        torch.full((len(values), width + 1), fill, dtype=values.dtype, device=values.device).scatter_(
-            1, places, values
-        )[:, :width]
+        values.new_full((values.shape[0], width + 1), fill).scatter_(1, places, values)[:, :width]
         for values, fill in parts
     )
     return *moved, is_new, new_lengths
+
+
+def spread_over_gaps(is_new: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """
+    What belongs to gaps, at the places that they have become.
+
+    Args:
+        is_new (`torch.BoolTensor` of shape `(B, L)`): where gaps are, of [`open_gaps`].
+        values (`torch.Tensor` of shape `(B, T - 1)`): of each gap.
+
+    Returns:
+        `torch.Tensor` of shape `(B, L)`: at new places the value of their gap, anything elsewhere.
+    """
+    # a gap has the number of the old token before it; padding counts on, beyond the last gap
+    gap = (~is_new).long().cumsum(dim=1) - 1
+    return values.gather(1, gap.clamp(max=values.shape[1] - 1))
+
+
+def find_changed(
+    old: torch.Tensor, new: torch.Tensor, old_lengths: torch.Tensor, new_lengths: torch.Tensor
+) -> torch.Tensor:
+    """
+    Which rows differ in length or in a token.
+
+    Args:
+        old (`torch.LongTensor` of shape `(B, T)`), new (`torch.LongTensor` of shape `(B, L)`): rows, right-padded.
+        old_lengths, new_lengths (`torch.LongTensor` of shape `(B,)`): their tokens.
+
+    Returns:
+        `torch.BoolTensor` of shape `(B,)`.
+    """
+    # only rows of one length are compared, and those have no token beyond the narrower of the two
+    column = torch.arange(new.shape[1], device=old.device)
+    is_other = (old[:, column.clamp(max=old.shape[1] - 1)] != new) & find_real(new_lengths, new.shape[1])
+    return (old_lengths != new_lengths) | is_other.any(dim=1)
 
 
 def limit_counts(counts: torch.Tensor, allowed: torch.Tensor) -> torch.Tensor:
@@ -103,4 +136,12 @@ def count_gaps(is_kept: torch.Tensor, is_token: torch.Tensor) -> tuple[torch.Ten
     return counts[:, :-1], gap
 
 
-__all__ = ["count_gaps", "delete_tokens", "find_places", "limit_counts", "open_gaps"]
+__all__ = [
+    "count_gaps",
+    "delete_tokens",
+    "find_changed",
+    "find_places",
+    "limit_counts",
+    "open_gaps",
+    "spread_over_gaps",
+]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import torch
 
-from .ragged import find_real
+from .ragged import find_real, find_width
 
 
 class LinkSteps(NamedTuple):
@@ -49,7 +49,7 @@ def split_links(links: torch.Tensor) -> LinkSteps:
     word = torch.arange(links.shape[1], device=links.device).view(1, -1, 1).expand_as(links).flatten(1)
     lengths = copies.sum(dim=1)
     # links in row-major order: by target word, then by source token
-    places = (~links.flatten(1)).long().argsort(dim=1, stable=True)[:, : max(int(lengths.max()), 1)]
+    places = (~links.flatten(1)).long().argsort(dim=1, stable=True)[:, : find_width(lengths)]
     is_place = find_real(lengths, places.shape[1])
     order = number.gather(1, places).masked_fill(~is_place, 0)
     words = word.gather(1, places)
@@ -69,10 +69,10 @@ def copy_tokens(copies: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch
         the source token of each copy (B, L), which copy of it it is (B, L; from 0), and lengths (B,).
     """
     lengths = copies.sum(dim=1)
-    place = torch.arange(max(int(lengths.max()), 1), device=copies.device).expand(len(copies), -1).contiguous()
+    place = torch.arange(find_width(lengths), device=copies.device)
     ends = copies.cumsum(dim=1)
     # the first token whose copies end beyond this place; clamped for padding, which finds none
-    token = torch.searchsorted(ends, place, right=True).clamp(max=copies.shape[1] - 1)
+    token = (ends.unsqueeze(1) <= place.view(1, -1, 1)).sum(dim=2).clamp(max=copies.shape[1] - 1)
     return token, place - (ends - copies).gather(1, token), lengths
 
 
@@ -94,18 +94,21 @@ def join_copies(states: torch.Tensor, is_joined: torch.Tensor, lengths: torch.Te
     starts[:, 0] = is_place[:, 0]
     word = (starts.cumsum(dim=1) - 1).clamp(min=0)
     num_words = starts.sum(dim=1)
-    width = max(int(num_words.max()), 1)
+    width = find_width(num_words)
     weights = is_place.unsqueeze(2).to(states.dtype)
-    sums = states.new_zeros(len(states), width, states.shape[2])
+    sums = states.new_zeros(states.shape[0], width, states.shape[2])
     # padding adds 0 to the last word, wherever its index points
     sums = sums.scatter_add(1, word.unsqueeze(2).expand_as(states), states * weights)
-    counts = states.new_zeros(len(states), width, 1).scatter_add(1, word.unsqueeze(2), weights)
+    counts = states.new_zeros(states.shape[0], width, 1).scatter_add(1, word.unsqueeze(2), weights)
     return sums / counts.clamp(min=1), num_words
 
 
+@torch.library.custom_op("dims_hf::assign_greedily", mutates_args=())
 def assign_greedily(scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
     """
     From left to right each place takes the best copy that none before it has taken.
+
+    One operator to compilers and exporters, which would unroll its loop.
 
     Args:
         scores (`torch.Tensor` of shape `(B, L, L)`): [b, r, c] of copy c at place r.
@@ -124,6 +127,11 @@ def assign_greedily(scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor
         is_taken = is_taken.scatter(1, column, is_copy[:, place : place + 1] | is_taken.gather(1, column))
         order.append(chosen)
     return torch.stack(order, dim=1)
+
+
+@assign_greedily.register_fake
+def _(scores: torch.Tensor, lengths: torch.Tensor) -> torch.Tensor:
+    return scores.new_empty(scores.shape[:2], dtype=torch.long)
 
 
 __all__ = ["LinkSteps", "assign_greedily", "copy_tokens", "join_copies", "split_links"]

@@ -102,6 +102,8 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
         decoder_attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         logits_positions: torch.Tensor | None = None,
         num_items_in_batch: torch.Tensor | int | None = None,
         **kwargs: Any,
@@ -118,15 +120,19 @@ class CMLMCRFForConditionalGeneration(LengthPredictionForConditionalGeneration):
             decoder_attention_mask,
             labels,
             encoder_outputs,
+            inputs_embeds,
+            decoder_inputs_embeds,
             logits_positions=logits_positions,
             num_items_in_batch=num_items_in_batch,
             return_dict=True,
             **kwargs,
         )
         if labels is not None:
-            decoder, embeds = self.model.decoder, kwargs.get("decoder_inputs_embeds")
-            is_target = decoder.token_mask(decoder_input_ids, embeds, decoder_attention_mask).ne(0)
-            shown = decoder.nearest_ids(embeds) if decoder_input_ids is None else decoder_input_ids
+            decoder, shown = self.model.decoder, decoder_input_ids
+            is_target = decoder.token_mask(shown, decoder_inputs_embeds, decoder_attention_mask).ne(0)
+            if shown is None:
+                assert decoder_inputs_embeds is not None  # the decoder has refused to read nothing
+                shown = decoder.nearest_ids(decoder_inputs_embeds)
             if logits_positions is not None:
                 labels = labels.masked_fill(~logits_positions, -100)
             is_learnt = labels.ne(-100)

@@ -160,6 +160,8 @@ class DisCoForConditionalGeneration(LengthPredictionForConditionalGeneration):
         decoder_attention_mask: torch.Tensor | None = None,
         labels: torch.Tensor | None = None,
         encoder_outputs: BaseModelOutput | tuple | None = None,
+        inputs_embeds: torch.Tensor | None = None,
+        decoder_inputs_embeds: torch.Tensor | None = None,
         visibility: torch.Tensor | None = None,
         **kwargs: Any,
     ) -> NATSeq2SeqLMOutput:
@@ -167,8 +169,8 @@ class DisCoForConditionalGeneration(LengthPredictionForConditionalGeneration):
         One decoder pass over a target; see [`find_sights`] for what each position sees.
 
         Args:
-            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, labels, encoder_outputs, kwargs: as
-                for the other families that predict lengths.
+            input_ids, attention_mask, decoder_input_ids, decoder_attention_mask, labels, encoder_outputs,
+                inputs_embeds, decoder_inputs_embeds, kwargs: as for the other families that predict lengths.
             visibility (`torch.BoolTensor` of shape `(B, T, T)`, *optional*): [b, i, j] where position i may see the
                 token at j.
 
@@ -183,6 +185,8 @@ class DisCoForConditionalGeneration(LengthPredictionForConditionalGeneration):
             decoder_attention_mask,
             labels,
             encoder_outputs,
+            inputs_embeds,
+            decoder_inputs_embeds,
             **options,
             **kwargs,
         )

@@ -2,6 +2,8 @@
 # Copyright 2026 The dims_hf authors
 """Right-padded batches of sequences of different lengths: which positions are real, and checks of lengths and ids."""
 
+from typing import cast
+
 import torch
 
 
@@ -17,6 +19,14 @@ def find_real(lengths: torch.Tensor, width: int) -> torch.Tensor:
         `torch.BoolTensor` of shape `(B, L)`, True = real.
     """
     return torch.arange(width, device=lengths.device) < lengths.unsqueeze(1)
+
+
+def find_width(lengths: torch.Tensor) -> int:
+    """The longest of `lengths` (B,), at least 1, as the padded length of a batch; in exported code, too."""
+    width = cast(int, lengths.max().clamp(min=1).item())
+    # who traces this has no value to see it by
+    torch._check(width > 0)
+    return width
 
 
 def working_dtype(dtype: torch.dtype) -> torch.dtype:

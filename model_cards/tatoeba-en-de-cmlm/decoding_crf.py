@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 
-from .crf import crf_marginals, crf_viterbi
+from .crf import crf_choose
 from .decoding_constraints import place_phrases
 from .decoding_grid import GridState
 from .decoding_mask_predict import LengthPredictor, MaskPredict, MaskPredictSettings
@@ -95,14 +95,7 @@ def decode_chain(
     Returns:
         token ids (R, T) and log-probabilities (R, T).
     """
-    places = crf_viterbi(candidates.emissions, transitions, lengths)
-    nodes, edges = crf_marginals(candidates.emissions, transitions, lengths)
-    tiny = torch.finfo(nodes.dtype).tiny
-    at_place = nodes.gather(2, places.unsqueeze(2)).squeeze(2).clamp(min=tiny).log()
-    rows = edges.gather(2, places[:, :-1, None, None].expand(-1, -1, 1, edges.shape[3])).squeeze(2)
-    pairs = rows.gather(2, places[:, 1:, None]).squeeze(2).clamp(min=tiny).log()
-    # log p(y_1), then log p(y_t, y_{t−1}) − log p(y_{t−1}); rounding may lift a certain token above 0
-    log_probs = torch.cat([at_place[:, :1], pairs - at_place[:, :-1]], dim=1).clamp(max=0.0)
+    places, log_probs = crf_choose(candidates.emissions, transitions, lengths)
     return candidates.token_ids.gather(2, places.unsqueeze(2)).squeeze(2), log_probs
 
 

@@ -368,9 +368,10 @@ class NATEmbeddedStack(NATPreTrainedModel):
         self, input_ids: torch.Tensor | None, inputs_embeds: torch.Tensor | None, token_mask: torch.Tensor
     ) -> torch.Tensor:
         """Scaled token embedding and learned position combined, with dropout: (B, L, D)."""
-        limit = self.config.max_position_embeddings
-        # the width first: it costs no transfer from the device, and is nearly always enough
-        if token_mask.shape[1] > limit and int(token_mask.ne(0).sum(dim=1).max()) > limit:
+        limit, width = self.config.max_position_embeddings, token_mask.shape[1]
+        # The width first: it costs no transfer from the device, and is nearly always enough. A traced graph, where it
+        # is no number, raises nothing: who runs that checks lengths.
+        if isinstance(width, int) and width > limit and int(token_mask.ne(0).sum(dim=1).max()) > limit:
             raise ValueError(
                 f"A sequence of {int(token_mask.ne(0).sum(dim=1).max())} tokens does not fit the position table of "
                 f"{limit}. Shorten or split it, or use a model with a larger max_position_embeddings."

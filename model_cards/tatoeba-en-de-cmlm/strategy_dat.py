@@ -19,6 +19,7 @@ from .decoding_dat import (
     BestPaths,
     find_viterbi_paths,
     follow_transitions,
+    graph_choose,
     read_paths,
     score_paths,
     search_beam,
@@ -39,8 +40,6 @@ from .masking import collapse_repeats
 
 
 GRAPH_SEARCHES = ("greedy", "lookahead", "viterbi", "joint_viterbi", "beam")
-# The others loop over vertices; a beam is searched by whoever runs the graph.
-EXPORTED_SEARCHES = ("greedy", "lookahead", "beam")
 
 
 @dataclass(frozen=True)
@@ -218,11 +217,6 @@ class GraphDecoding(DecodingStrategy[GraphState]):
         return GraphState(sources, *self.model.make_template(sources.attention_mask), request.language_model)
 
     def step(self, state: GraphState) -> GraphState:
-        if torch.compiler.is_compiling() and self.settings.graph_search not in EXPORTED_SEARCHES:
-            raise ValueError(
-                f"graph_search={self.settings.graph_search!r} is a loop that no exported graph has. Use "
-                f"{' or '.join(EXPORTED_SEARCHES)} in the generation config."
-            )
         hidden_states = self.run_decoder(state.template, state.is_vertex, state.sources)
         transitions = self.model.links(hidden_states, state.is_vertex)
         graphs = Graphs(hidden_states, transitions, state.is_vertex.sum(dim=1))
@@ -285,11 +279,18 @@ class GraphDecoding(DecodingStrategy[GraphState]):
                 max_vertices=self._max_vertices,
             )
             return BestPaths(vertices.unsqueeze(1), torch.zeros_like(vertices[:, :1]))
+        scores = None if words is None else self.settings.word_weight * words
+        penalty = self.settings.path_length_penalty
+        if torch.compiler.is_compiling():
+            # one path, by an operator that exports write as a loop
+            scores = torch.zeros_like(graphs.transitions[:, 0]) if scores is None else scores
+            vertices = graph_choose(graphs.transitions, graphs.lengths, scores, penalty)
+            return BestPaths(vertices.unsqueeze(1), torch.zeros_like(scores[:, :1]))
         return find_viterbi_paths(
             graphs.transitions,
             graphs.lengths,
-            word_scores=None if words is None else self.settings.word_weight * words,
-            length_penalty=self.settings.path_length_penalty,
+            word_scores=scores,
+            length_penalty=penalty,
             num_paths=self.settings.num_return_sequences,
         )
 

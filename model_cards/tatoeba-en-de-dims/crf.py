@@ -114,6 +114,42 @@ def crf_marginals(
     return nodes, edges
 
 
+@torch.library.custom_op("dims_hf::crf_choose", mutates_args=())
+def crf_choose(
+    emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """
+    The best sequence, and how likely each of its candidates is after the one before it: these add up to the sequence's
+    log-probability, normalised over all sequences of candidates.
+
+    One operator to compilers and exporters, which would unroll its loops.
+
+    Args:
+        emissions, transitions, lengths: as for [`crf_nll`].
+
+    Returns:
+        `torch.LongTensor` (B, T) of [`crf_viterbi`], and log-probabilities (B, T), not defined at padding.
+
+    Raises:
+        ValueError: for shapes that do not fit or lengths out of range.
+    """
+    places = crf_viterbi(emissions, transitions, lengths)
+    nodes, edges = crf_marginals(emissions, transitions, lengths)
+    tiny = torch.finfo(nodes.dtype).tiny
+    at_place = nodes.gather(2, places.unsqueeze(2)).squeeze(2).clamp(min=tiny).log()
+    rows = edges.gather(2, places[:, :-1, None, None].expand(-1, -1, 1, edges.shape[3])).squeeze(2)
+    pairs = rows.gather(2, places[:, 1:, None]).squeeze(2).clamp(min=tiny).log()
+    # log p(y_1), then log p(y_t, y_{t−1}) − log p(y_{t−1}); rounding may lift a certain candidate above 0
+    return places, torch.cat([at_place[:, :1], pairs - at_place[:, :-1]], dim=1).clamp(max=0.0)
+
+
+@crf_choose.register_fake
+def _(emissions: torch.Tensor, transitions: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    dtype = working_dtype(torch.promote_types(emissions.dtype, transitions.dtype))
+    shape = emissions.shape[:2]
+    return emissions.new_empty(shape, dtype=torch.long), emissions.new_empty(shape, dtype=dtype)
+
+
 class _NegativeLogLikelihood(torch.autograd.Function):
     """NLL (B,) of targets; the gradients are marginals less the target, from α and β instead of a tape."""
 

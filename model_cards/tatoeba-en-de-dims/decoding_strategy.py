@@ -285,6 +285,13 @@ class DecodingStrategy(Generic[State]):
         """The output: best candidates first, `history` cut down to the winners' (`None` if it was not asked for)."""
         raise NotImplementedError(f"{type(self).__name__} does not say what its states stand for.")
 
+    def sample_request(self, num_sentences: int, length: int) -> DecodingRequest:
+        """
+        A request that a batch can be started with, of other sizes for other `num_sentences` and `length`: exports tell
+        by it which sizes are free.
+        """
+        return DecodingRequest(torch.arange(num_sentences) + length if self.config.predicts_length else None)
+
     @classmethod
     def check_request(cls, request: DecodingRequest) -> None:
         """

@@ -42,6 +42,15 @@ SIZES = {
 }  # fmt: skip
 BATCH, LENGTH = 13, 7
 
+# Why tests are left out, of any family: it has nothing of the kind, or the suite itself does not look for it there.
+# A test that is left out for another reason has failed.
+LEFT_OUT = (
+    "composite", "No subconfigs", "output_attentions", "does not support SDPA",  # one configuration for all
+    "does not propagate hidden states", "language modeling head to check",  # an encoder-decoder has other names
+    "No conversion found", "_keep_in_fp32_modules", "test_missing_keys",  # neither old names nor such modules
+    "grouped_mm", "sparse experts", "output_router_logits", "RoPE", "sliding window", "position embeddings", "TP plan",
+)  # fmt: skip
+
 
 def import_suite(folder: Path) -> ModuleType:
     """`test_modeling_common` of a `tests` folder; of its parents, those that the source distribution leaves out are
@@ -101,11 +110,17 @@ class FamilyTests(suite.ModelTesterMixin):
     def setUp(self) -> None:
         self.model_tester = ModelTester(self.family)
 
+    def skipTest(self, reason: str) -> None:
+        if not any(each in reason for each in LEFT_OUT):
+            self.fail(f"Left out: {reason}")
+        super().skipTest(reason)
+
     def _prepare_for_class(self, inputs: dict, model_class: type, return_labels: bool = False) -> dict:
         inputs = super()._prepare_for_class(inputs, model_class, return_labels)
         if return_labels and model_class is MODELS[self.family][2]:
             num_tokens = 4 if self.family in ("imputer", "dat") else LENGTH
-            inputs["labels"] = count_up(BATCH, num_tokens, 90, first=5)
+            # words: neither special tokens nor the blank of alignments, which is id 5
+            inputs["labels"] = count_up(BATCH, num_tokens, 90, first=6)
             if self.family == "levenshtein":
                 inputs["deletion_labels"] = count_up(BATCH, LENGTH, 2)
                 inputs["insertion_labels"] = count_up(BATCH, LENGTH - 1, 3)

@@ -64,18 +64,24 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "alignart": ("alignart", "alignart", {}),
     "levenshtein": ("levenshtein", "levenshtein", {}),
     "insertion": ("insertion", "insertion", {}),
+    "cmlm, 12-2": ("cmlm", "cmlm", {}),
+    "ctc_glancing, 12-2": ("ctc_glancing", "imputer", {}),
+    "dat, 12-2": ("dat", "dat", {}),
 }
 SIZES = {"d_model": 256, "encoder_layers": 3, "decoder_layers": 3, "encoder_ffn_dim": 512, "decoder_ffn_dim": 512}
+# Deep encoder, shallow decoder: names that end so.
+DEEP, DEEP_LAYERS = ", 12-2", {"encoder_layers": 12, "decoder_layers": 2}
 HEADS = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
 NUM_REFERENCES = 3
 STEP = 100
 
 
-def make_model(family: str, vocab_size: int) -> torch.nn.Module:
+def make_model(family: str, vocab_size: int, layers: dict[str, int]) -> torch.nn.Module:
     """A model of random weights whose third special token, which no target has, may be an empty one."""
     config_class, _, model_class = MODELS[family]
     fields = {"cmlm": {"empty_token_id": 3}, "dat": {"upsample_ratio": 4}}.get(family, {})  # as the recipes have it
-    config = config_class(vocab_size=vocab_size, max_position_embeddings=128, **SIZES, **HEADS, **fields)
+    sizes = {**SIZES, **HEADS, **layers, **fields}
+    config = config_class(vocab_size=vocab_size, max_position_embeddings=128, **sizes)
     model = model_class(config)
     model.set_attn_implementation("eager")
     return model
@@ -118,7 +124,7 @@ def make_update(name: str, batch: dict[str, torch.Tensor], vocab_size: int, auto
     if "autoregressive_teacher" in kind.Options.__dataclass_fields__:
         options = {**options, "autoregressive_teacher": autoregressive}
     torch.manual_seed(0)
-    model = make_model(family, vocab_size)
+    model = make_model(family, vocab_size, DEEP_LAYERS if name.endswith(DEEP) else {})
     teacher = (copy.deepcopy(model).eval(),) if issubclass(kind, Distillation) else ()
     method = kind(kind.Options(**options), model.config, num_updates=1000)
     if method_name == "alignart":

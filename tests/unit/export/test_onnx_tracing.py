@@ -153,7 +153,27 @@ _CASES = {
         [*({"num_iterations": passes} for passes in (1, 2, 4, 7, 30)), {"num_iterations": 3, "prefix_beam_size": 6}],
     ),
     "dat": ({"link_heads": 2, "upsample_ratio": 4}, [{}]),
+    "alignart": ({}, [{}]),
+    "cmlm": (
+        {"max_target_length": 32},
+        [{}, {"num_iterations": 4, "length_beam_size": 2, "num_return_sequences": 2, "repeat_penalty": 1.0}],
+    ),
+    "cmlm_crf": (
+        {"max_target_length": 32, "crf_beam_size": 5, "crf_rank": 4},
+        [{}, {"num_iterations": 3, "length_beam_size": 2}, {"target_lengths": torch.tensor([1, 2, 20, 7, 9])}],
+    ),
+    "disco": (
+        {"max_target_length": 32},
+        [*({"num_iterations": passes} for passes in (1, 2, 5)), {"num_iterations": 3, "forced_phrases": _PHRASES}],
+    ),
+    "insertion": ({}, [{"num_iterations": rounds} for rounds in (1, 2, 6)]),
+    "levenshtein": ({"max_insertions": 6}, [{"num_iterations": rounds} for rounds in (1, 2, 5)]),
+    "refine": ({"max_target_length": 32}, [{"num_iterations": 1}, {"num_iterations": 4, "length_beam_size": 3}]),
 }
+
+
+def test_every_family_has_cases():
+    assert set(_CASES) == set(MODELS)
 
 
 @pytest.mark.slow
@@ -217,10 +237,33 @@ def test_beam_of_a_graph_is_searched_beside_the_graphs_with_a_language_model(tmp
 
 
 @pytest.mark.slow
-def test_export_of_a_search_that_no_graph_has_is_refused_and_leaves_nothing(tiny_tokenizer, tmp_path: Path):
+@pytest.mark.parametrize("search", ["viterbi", "joint_viterbi"])
+def test_best_paths_of_a_graph_are_searched_in_it(search: str, tmp_path: Path):
+    model, batch = _make_model("dat", link_heads=2, upsample_ratio=4), _make_batch()
+    model.generation_config.graph_search, model.generation_config.path_length_penalty = search, 2.5
+    write_traced(model, tmp_path / "best", num_iterations=1)
+    translator, arrays = OnnxTranslator(tmp_path / "best", threads=1), [part.numpy() for part in batch]
+    expected = model.generate(*batch, collapse_repeats=False, return_dict_in_generate=True)
+    sequences, scores = translator.generate(*arrays)
+    assert sequences.tolist() == expected.sequences.tolist()
+    np.testing.assert_allclose(scores, expected.sequences_scores.numpy(), atol=1e-4)
+    for ids, mask, row in zip(*arrays, sequences):
+        alone = translator.generate(ids[None, : mask.sum()], mask[None, : mask.sum()])[0][0]
+        assert alone.tolist() == row[row != 1].tolist()
+
+
+@pytest.mark.slow
+def test_export_that_cannot_be_traced_is_refused_and_leaves_nothing(
+    tiny_tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
     model = _make_model("dat", link_heads=2)
-    model.generation_config.graph_search = "joint_viterbi"
-    with pytest.raises(ValueError, match="'step' part.*graph_search='joint_viterbi' is a loop.*lookahead or beam"):
+    step = model.strategy_class.step
+
+    def branch(strategy: Any, state: Any) -> Any:
+        return step(strategy, state if int(state.is_vertex.sum()) > 3 else state)
+
+    monkeypatch.setattr(model.strategy_class, "step", branch)
+    with pytest.raises(ValueError, match=r"The 'step' part of GraphDecoding \(dat\) cannot be traced"):
         export_onnx(model, tiny_tokenizer, tmp_path / "out")
     assert list(tmp_path.iterdir()) == []
 

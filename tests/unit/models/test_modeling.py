@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -363,6 +364,14 @@ def test_embeddings_mean_the_same_as_ids(make_model: Callable, labels: torch.Lon
         )
     assert torch.equal(by_embeddings.logits, by_ids.logits)
     assert torch.equal(by_embeddings.loss, by_ids.loss)
+
+
+def test_forward_names_what_any_encoder_decoder_takes(make_model: Callable):
+    # transformers asks the signature whether a model takes embeddings, and leaves them out where it does not say so
+    sides = ("", "decoder_")
+    wanted = {f"{side}{name}" for side in sides for name in ("input_ids", "attention_mask", "inputs_embeds")}
+    for model in (make_model(), make_model().model):
+        assert wanted | {"encoder_outputs"} <= inspect.signature(model.forward).parameters.keys()
 
 
 def test_given_encoder_outputs_skip_the_encoder(make_model: Callable, labels: torch.LongTensor):

@@ -57,6 +57,19 @@ def test_every_system_has_the_same_time(one_pass_study: Study):
     assert num_updates(one_pass_study, "CMLM", num_later=2) == budget.one_pass_updates // 2
 
 
+@pytest.mark.parametrize("data", ["phrasebook", "corpus"])
+def test_deep_encoders_differ_in_layers_and_rate_alone(data: str):
+    study = Study(data, find_budget("cpu-afternoon", data, {"seeds": [1]}), "en", "de")
+    # lengths of a run are those of its share of the time
+    lengths = {"max_steps", "warmup_steps", "eval_steps", "save_steps", "logging_steps", "lr_scheduler_kwargs"}
+    for deep, usual in (("CMLM 12-2", "CMLM"), ("FullyNAT 12-2", "FullyNAT")):
+        ours, theirs = (one_pass_run(study, name, 1, "raw").settings for name in (deep, usual))
+        assert (ours["encoder_layers"], ours["decoder_layers"]) == (12, 2)
+        changed = {name for name in ours.keys() | theirs.keys() if ours.get(name) != theirs.get(name)}
+        # on the phrasebook all decoders have two layers
+        assert changed - lengths - {"decoder_layers"} == {"encoder_layers", "learning_rate"}
+
+
 def test_last_stages_and_students_share_what_they_begin_with(one_pass_study: Study):
     runs = {name: one_pass_run(one_pass_study, name, 1, "raw") for name in SYSTEMS}
     bases = {runs[name].needs[role].identity for name, role in (("OAXE", "init"), ("CMLM + DiMS", "teacher"))}
