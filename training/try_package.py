@@ -7,6 +7,7 @@ The environment borrows this one's torch and transformers, so that only the pack
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import sysconfig
@@ -42,7 +43,10 @@ def main(folder: Path) -> None:
 
 
 def run(*command: object, cwd: str | None = None) -> str:
-    done = subprocess.run([str(word) for word in command], cwd=cwd, capture_output=True, text=True, check=False)
+    # a PYTHONPATH would bring this checkout along, and pip would find the package there already
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    words = [str(word) for word in command]
+    done = subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         sys.exit(f"{command[0]} failed:\n{done.stdout}{done.stderr}")
     return done.stdout
