@@ -144,7 +144,7 @@ def _compare_text(
             attention_mask=inputs["attention_mask"],
             num_iterations=translator.settings["num_iterations"],
         )
-        return tokenizer.batch_decode(output, skip_special_tokens=True)[0]
+        return tokenizer.batch_decode(output, skip_special_tokens=True)[0].strip()
 
     expected = read(model)
     if translation != expected and not _is_near_tie(model, lambda other: read(other) == translation):

@@ -49,6 +49,7 @@ from dims_hf.models.capabilities import (
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.recipes.parsing import parse_recipe
 from dims_hf.recipes.run_settings import (
+    RUN_SETTINGS,
     TRAINING_SUMMARY as TRAINING_SUMMARY,
     Fingerprints,
     folder_fingerprint,
@@ -476,7 +477,11 @@ def _load_tokenizer(place: str | Path, *, with_blank: bool) -> PreTrainedTokeniz
 def _check_vocab_size(args: ModelArguments, tokenizer: PreTrainedTokenizerBase, *, with_blank: bool) -> None:
     """Refuses a size that the tokenizer of the model that training starts from does not have."""
     # with the blank that was added, or as it was trained
-    sizes = (len(tokenizer), len(tokenizer) - with_blank)
+    sizes = [len(tokenizer), len(tokenizer) - with_blank]
+    settings = Path(str(args.init), RUN_SETTINGS)
+    if settings.is_file():
+        # or as it was asked for, by the same recipe: few texts do not fill a vocabulary
+        sizes.append(read_json(settings, "Start from another folder.").get("vocab_size"))
     if not is_default(args.vocab_size) and args.vocab_size not in sizes:
         raise ValueError(
             f"vocab_size={args.vocab_size} has no effect beside init={args.init}, whose tokenizer has "
