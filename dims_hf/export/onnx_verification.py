@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from dims_hf.models.source_text import join_pieces, prepare_sources
+
 from .folders import verified_batches
 
 
@@ -134,17 +136,17 @@ def _compare_text(
     text: str,
     translation: str,
 ) -> None:
-    """Tokenization, collapsing of repeats and detokenization as the pipeline has them."""
-    inputs = tokenizer(text, return_tensors="pt")
+    """Tokenization, what is copied, collapsing of repeats and detokenization as the pipeline has them."""
+    prepared = prepare_sources([text], tokenizer, translator.max_source_length)
 
     def read(some: PreTrainedModel) -> str:
         generate: Any = some.generate
-        output = generate(
-            inputs["input_ids"],
-            attention_mask=inputs["attention_mask"],
-            num_iterations=translator.settings["num_iterations"],
-        )
-        return tokenizer.batch_decode(output, skip_special_tokens=True)[0].strip()
+        outputs = [
+            generate(torch.tensor([ids]), num_iterations=translator.settings["num_iterations"])
+            for ids in prepared.pieces
+        ]
+        pieces = [tokenizer.batch_decode(output, skip_special_tokens=True)[0] for output in outputs]
+        return join_pieces(prepared, pieces, 1)[0]
 
     expected = read(model)
     if translation != expected and not _is_near_tie(model, lambda other: read(other) == translation):

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The student in the repository: the README's six lines give the output printed below them."""
+"""The models in the repository: the README's six lines, sizes, and what a one-pass model keeps of everyday sentences."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import torch
 from transformers import AutoModelForSeq2SeqLM, pipeline
 
 import dims_hf.models
+from dims_hf.evaluation.everyday import EverydayReport, check_everyday
 
 
 MODELS = Path(dims_hf.models.__file__).parent
@@ -44,7 +45,28 @@ def test_shipped_student_translation_does_not_depend_on_the_batch(repository):
     assert translator(sources[::-1], batch_size=2) == alone[::-1]
 
 
-@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm"])
+@pytest.fixture(scope="module")
+def everyday_report() -> EverydayReport:
+    """What the one-pass model does to 200 everyday sentences."""
+    root = Path(__file__).resolve().parents[2]
+    translator = pipeline("translation", model=str(root / "model_cards" / "en-de-onepass"))
+    sources = (root / "tests" / "data" / "everyday.en").read_text(encoding="utf-8").splitlines()
+    return check_everyday(sources, [output["translation_text"] for output in translator(sources, batch_size=50)])
+
+
+def test_onepass_model_keeps_numbers_and_addresses_and_does_not_stammer(repository, everyday_report):
+    assert everyday_report.digits_kept >= 0.95 and everyday_report.addresses_kept == 1, everyday_report.faults
+    assert everyday_report.num_long == everyday_report.num_stammering == 0, everyday_report.faults
+    folder = repository / "model_cards" / "en-de-onepass"
+    assert sum(path.stat().st_size for path in folder.iterdir()) <= 30e6
+
+
+@pytest.mark.xfail(strict=True, reason="two sentences in capitals come out too short")
+def test_onepass_model_leaves_nothing_out(everyday_report):
+    assert everyday_report.num_short == 0, everyday_report.faults
+
+
+@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm", "en-de-onepass"])
 def test_code_in_a_shipped_folder_is_that_of_the_package(repository, name):
     shipped = sorted((repository / "model_cards" / name).glob("*.py"))
     assert shipped
