@@ -16,7 +16,10 @@ from .files import replacing
 
 
 # Colours of Okabe and Ito, which stay apart for colour-blind readers; the marker says the same once more.
-STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+STYLES = (
+    ("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"), ("#56B4E9", "P"),
+    ("#000000", "X"),
+)  # fmt: skip
 
 # Inches of a panel.
 _PANEL = (5.6, 4.2)

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""The models in the repository: the README's six lines, sizes, and what a one-pass model keeps of everyday sentences."""
+"""The models in the repository: the README's six lines, sizes, and what is kept of everyday sentences."""
 
 from __future__ import annotations
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 def translate_as_the_readme():
-    translator = dims_hf.pipeline("translation", model="model_cards/tatoeba-en-de-dims")
+    translator = dims_hf.pipeline("translation", model="model_cards/en-de-onepass")
     for output in translator(["I would like to have a cup of coffee.", "Where did you buy that book?"], batch_size=32):
         print(output["translation_text"])  # noqa: T201
     assert_type(translator, NATTranslationPipeline)
