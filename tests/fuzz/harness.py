@@ -153,6 +153,8 @@ def attempt(call: Callable[[], Any], seconds: float = TIME_LIMIT, wait: float = 
     """
 
     def stop(*_: Any) -> None:
+        # the other timer may end at the same moment, and would raise outside of what catches it
+        signal.signal(signal.SIGPROF, signal.SIG_IGN)
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(5)
         raise _TimeOut
