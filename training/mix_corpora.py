@@ -11,7 +11,7 @@ Europarl).
 
 import argparse
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -37,12 +37,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         for number, data in enumerate([*args.data, *args.copies])
     ]
     languages = (args.source_lang, args.target_lang)
-    kept: list[Iterator[tuple[str, str]]] = [
-        mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora
-    ]
-    for number in range(len(args.data), len(corpora)):
-        kept[number] = filter(has_placeholder, kept[number])
-    pairs = dict.fromkeys(chain.from_iterable(kept))
+    kept = [mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora]
+    whole, copies = (chain.from_iterable(some) for some in (kept[: len(args.data)], kept[len(args.data) :]))
+    pairs = dict.fromkeys(chain(whole, filter(has_placeholder, copies)))
     held_out = {name: pairs_of(part) for name, part in corpora[0].items() if name != "train"}
     splits = {"train": random.Random(args.seed).sample(list(pairs), len(pairs)), **held_out}
     args.output_dir.mkdir(parents=True, exist_ok=True)

@@ -99,7 +99,10 @@ def masked_mean(hidden_states: torch.Tensor, attention_mask: torch.Tensor) -> to
 def cast_once(states: torch.Tensor) -> torch.Tensor:
     """`states` as autocast hands them to a matrix multiplication: each of several would cast them on its own."""
     device_type = states.device.type
-    return states.to(torch.get_autocast_dtype(device_type)) if torch.is_autocast_enabled(device_type) else states
+    # double precision is not autocast's
+    if not torch.is_autocast_enabled(device_type) or states.dtype == torch.float64:
+        return states
+    return states.to(torch.get_autocast_dtype(device_type))
 
 
 def join_rows(states: torch.Tensor, num_sources: int) -> torch.Tensor:

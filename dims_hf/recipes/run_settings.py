@@ -158,7 +158,7 @@ def check_run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> Non
     folder = Path(args.output_dir)
     if not (folder / RUN_SETTINGS).is_file() or not has_work(folder):
         return
-    theirs, ours = _read_settings(folder), run_settings(args, arguments)
+    theirs, ours = read_run_settings(folder), run_settings(args, arguments)
     # A setting that only one of them knows came with another release.
     differing = [name for name in ours if name in theirs and theirs[name] != ours[name]]
     if not differing:
@@ -177,7 +177,13 @@ def check_run_settings(args: TrainingArguments, arguments: Sequence[Any]) -> Non
     )
 
 
-def _read_settings(folder: Path) -> dict[str, Any]:
+def read_run_settings(folder: Path) -> dict[str, Any]:
+    """
+    What [`save_run_settings`] wrote into a folder.
+
+    Raises:
+        ValueError: the file is damaged.
+    """
     try:
         return dict(public(json.loads((folder / RUN_SETTINGS).read_text(encoding="utf-8"))).items())
     except (ValueError, AttributeError, RecursionError):

@@ -56,6 +56,7 @@ from dims_hf.recipes.run_settings import (
     has_work,
     holding_run,
     is_finished,
+    read_run_settings,
     save_run_settings,
 )
 from dims_hf.reports import provenance, public
@@ -478,10 +479,10 @@ def _check_vocab_size(args: ModelArguments, tokenizer: PreTrainedTokenizerBase, 
     """Refuses a size that the tokenizer of the model that training starts from does not have."""
     # with the blank that was added, or as it was trained
     sizes = [len(tokenizer), len(tokenizer) - with_blank]
-    settings = Path(str(args.init), RUN_SETTINGS)
-    if settings.is_file():
+    folder = Path(str(args.init))
+    if (folder / RUN_SETTINGS).is_file():
         # or as it was asked for, by the same recipe: few texts do not fill a vocabulary
-        sizes.append(read_json(settings, "Start from another folder.").get("vocab_size"))
+        sizes.append(read_run_settings(folder).get("vocab_size"))
     if not is_default(args.vocab_size) and args.vocab_size not in sizes:
         raise ValueError(
             f"vocab_size={args.vocab_size} has no effect beside init={args.init}, whose tokenizer has "

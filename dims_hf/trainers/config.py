@@ -73,8 +73,9 @@ MOST_PASSES = MOST_STEPS
 # Beginnings of the names of optimizers that ask which layers they are for.
 _LOW_RANK_OPTIMIZERS = ("galore", "apollo")
 # Those that take nothing from `optim_args`.
-_PLAIN_OPTIMIZERS = ("adafactor", *(f"adamw_{kind}fused" for kind in ("apex_", "torch_", "torch_npu_")))
-_PLAIN_OPTIMIZERS += ("adamw_torch", "adamw_torch_xla")
+_PLAIN_OPTIMIZERS = (
+    "adafactor", "adamw_apex_fused", "adamw_torch", "adamw_torch_fused", "adamw_torch_npu_fused", "adamw_torch_xla"
+)  # fmt: skip
 
 # Options of transformers that our batches, our evaluation or our resuming would ignore or contradict.
 _WITHOUT_EFFECT = (
@@ -164,14 +165,15 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
 
 def _check_optimizer(args: Seq2SeqTrainingArguments) -> None:
     """Refuses what the optimizer, or every model here, would not look at."""
-    if args.optim_target_modules is not None and not args.optim.startswith(_LOW_RANK_OPTIMIZERS):
+    optim = _name(args.optim)
+    if args.optim_target_modules is not None and not optim.startswith(_LOW_RANK_OPTIMIZERS):
         raise ValueError(
-            f"optim_target_modules={args.optim_target_modules!r} has no effect with optim={_name(args.optim)}: it "
-            "says which layers GaLore and APOLLO project. Leave it out, or set optim to one of those (galore_adamw)."
+            f"optim_target_modules={args.optim_target_modules!r} has no effect with optim={optim}: it says "
+            "which layers GaLore and APOLLO project. Leave it out, or set optim to one of those (galore_adamw)."
         )
-    if args.optim_args and _name(args.optim) in _PLAIN_OPTIMIZERS:
+    if args.optim_args and optim in _PLAIN_OPTIMIZERS:
         raise ValueError(
-            f"optim_args={args.optim_args!r} has no effect with optim={_name(args.optim)}, which has settings of its "
+            f"optim_args={args.optim_args!r} has no effect with optim={optim}, which has settings of its "
             "own (adam_beta1, …). Leave it out."
         )
     if args.use_liger_kernel:

@@ -27,7 +27,7 @@ _NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}
 ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
 """URLs, e-mail addresses, host names and @names."""
 
-COPIED = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+COPIED = re.compile(f"{ADDRESS.pattern}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
 """What is copied letter by letter: addresses, numbers of three digits or more, placeholders that a user has typed."""
 
 

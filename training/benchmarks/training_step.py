@@ -7,8 +7,7 @@ Paths, all with the same weights, batches, labels and optimiser, run in turn in 
   fp32 over the whole grid, once by the model and once by the loss, and the teacher encodes the source in every pass;
 - packed: the projection at masked positions only, one encoding, plain losses;
 - ours: what the trainers run;
-- compiled: the same with `compile_losses`;
-- layers: with `compile_losses`, and each layer of the model compiled by `torch.compile`.
+- compiled: the same with `compile_losses`.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ from dims_hf.reports.provenance import provenance
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 
 
-PATHS = ("naive", "packed", "ours", "compiled", "layers")
+PATHS = ("naive", "packed", "ours", "compiled")
 
 # d_model, layers of each stack, feed-forward width, heads
 SIZES = {"small": (256, 3, 1024, 4), "base": (512, 6, 2048, 8), "tiny": (16, 1, 32, 2)}
@@ -231,16 +230,9 @@ def our_dims(
 
 
 LOSSES: dict[str, dict[str, Callable]] = {
-    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm, "compiled": our_cmlm, "layers": our_cmlm},
-    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims, "compiled": our_dims, "layers": our_dims},
+    "cmlm": {"naive": naive_cmlm, "packed": packed_cmlm, "ours": our_cmlm, "compiled": our_cmlm},
+    "dims": {"naive": naive_dims, "packed": packed_dims, "ours": our_dims, "compiled": our_dims},
 }
-
-
-def compile_layers(model: PreTrainedModel) -> None:
-    """Each layer a compiled one, for all lengths."""
-    for stack in (model.get_encoder(), model.get_decoder()):
-        for layer in stack.layers:
-            layer.compile(dynamic=True)
 
 
 class Trainee:
@@ -256,11 +248,8 @@ class Trainee:
 
     def __init__(self, task: str, path: str, model: PreTrainedModel, precision: str):
         self.model, self.precision, self.loss = copy.deepcopy(model), Precision(precision), LOSSES[task][path]
-        self.is_compiled = path in ("compiled", "layers")
+        self.is_compiled = path == "compiled"
         self.ema = EMATeacher(model) if task == "dims" else None
-        if path == "layers":
-            for module in (self.model, *([] if self.ema is None else [self.ema.model])):
-                compile_layers(module)
         # A rate that leaves the paths comparable over many updates.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
 
@@ -315,16 +304,8 @@ def time_paths(
 def peak_memory(task: str, path: str, args: argparse.Namespace) -> dict[str, float]:
     """MiB at the peak of updates in a process of its own: beyond imports, and beyond model and optimiser as well."""
     command = [sys.executable, __file__, "--peak-of", task, path, "--vocab", str(args.memory_vocab)]
-    command += [
-        "--size",
-        args.size,
-        "--dropout",
-        str(args.dropout),
-        "--tokens",
-        str(args.tokens),
-        "--length",
-        str(args.length),
-    ]
+    for name in ("size", "dropout", "tokens", "length"):
+        command += [f"--{name}", str(getattr(args, name))]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 

@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoModelForSeq2SeqLM
 from transformers.activations import ACT2FN
 
 from dims_hf import MODELS, CMLMForConditionalGeneration, LengthPredictionConfig
-from dims_hf.models.modeling_nat import masked_mean, position_ids_from_mask
+from dims_hf.models.modeling_nat import NATAttention, masked_mean, position_ids_from_mask
 from dims_hf.models.modeling_translation import project_in_parts
 
 
@@ -935,3 +935,16 @@ def test_projection_in_parts_of_the_vocabulary_is_the_whole_one(num_rows):
         project_in_parts(head, hidden_states)
     assert len(calls) == 2  # a layer with hooks is called, whatever the rows
     assert project_in_parts(head, hidden_states).requires_grad  # as a whole, for training
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_autocast_casts_the_input_of_attention_as_it_does_that_of_a_projection(dtype):
+    config = LengthPredictionConfig(
+        vocab_size=20, d_model=8, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=8, decoder_ffn_dim=8, attn_implementation="eager",
+    )  # fmt: skip
+    attention = NATAttention(config, 2).to(dtype)
+    states = torch.randn(2, 3, 8, dtype=dtype)
+    with torch.autocast("cpu", torch.bfloat16):
+        attended, _ = attention(states)
+        assert attended.dtype == attention.q_proj(states).dtype

@@ -43,7 +43,7 @@ def test_paths_have_the_same_loss_and_gradients(benchmark, setting, monkeypatch,
     model, batches = setting
     for batch in batches:
         results = {}
-        for path in ("naive", "packed", "ours"):
+        for path in benchmark.PATHS:
             trainee = benchmark.Trainee(task, path, model, "fp32")
             if task == "dims":  # a student that differs from its teacher
                 with torch.no_grad():
@@ -70,7 +70,6 @@ def test_batches_keep_the_budget_and_mask_every_sentence(benchmark, setting):
 
 def test_timing_reports_every_path_and_round(benchmark, setting):
     model, batches = setting
-    paths = ("naive", "packed", "ours", "compiled")
-    result = benchmark.time_paths("dims", "bf16", batches[:1], model, paths=paths, repeats=2)
+    result = benchmark.time_paths("dims", "bf16", batches[:1], model, paths=benchmark.PATHS, repeats=2)
     assert {len(times) for times in result["seconds"].values()} == {2}
     assert result["medians"]["naive"] == 1
