@@ -31,7 +31,10 @@ _COMMON = ("api", "cpu", "decoding", "json", "kernels_portable", "model", "netwo
 
 # machine -> files of its instruction sets, what says that they are there, and how they are compiled
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni")
+_AMX = (*_AVX512, "-mamx-tile", "-mamx-int8")
 _X86 = (("kernels_avx2", "DIMS_AVX2", ("-mavx2",)), ("kernels_avx512", "DIMS_AVX512", _AVX512))
+# its registers must be asked for, which is written for Linux
+_X86 += (("kernels_amx", "DIMS_AMX", _AMX),) if sys.platform == "linux" else ()
 _ARM = (("kernels_neon", "DIMS_NEON", ("-march=armv8.2-a+dotprod",)),)
 _KERNELS = {"x86_64": _X86, "amd64": _X86, "aarch64": _ARM, "arm64": _ARM}
 
@@ -88,7 +91,8 @@ def build(
     """
     target = Path(target or Path(__file__).with_name(LIBRARY_NAME)).absolute()
     compiler = list(compiler or find_compiler())
-    kernels = kernel_files(machine)
+    # what an older compiler does not know is left out
+    kernels = [kernel for kernel in kernel_files(machine) if _accepts(compiler, kernel[2])]
     shared = [*COMMON_FLAGS, *(_SANITIZED if sanitize else _FAST), f"-I{SOURCES}"]
     shared += [f"-D{name}" for _, name, _ in kernels]
     files = [(SOURCES / f"{name}.cpp", ()) for name in _COMMON]
@@ -108,6 +112,15 @@ def build(
         # a process that has the old library open keeps it
         os.replace(linked, target)
     return target
+
+
+def _accepts(compiler: Sequence[str], flags: Sequence[str]) -> bool:
+    """Whether a compiler knows an instruction set. One that cannot be run does: the build then says why it fails."""
+    command = [*compiler, *flags, "-Werror", "-x", "c++", "-fsyntax-only", os.devnull]
+    try:
+        return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode == 0
+    except OSError:
+        return True
 
 
 def _run_all(commands: Sequence[Sequence[str]] | object) -> None:

@@ -5,6 +5,11 @@
 
 #include "kernels.h"
 
+#if defined(DIMS_AMX)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #if defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -14,6 +19,9 @@ namespace dims {
 extern const Kernels kPortableKernels;
 #if defined(DIMS_AVX2)
 extern const Kernels kAvx2Kernels;
+#endif
+#if defined(DIMS_AMX)
+extern const Kernels kAmxKernels;
 #endif
 #if defined(DIMS_AVX512)
 extern const Kernels kAvx512Kernels;
@@ -25,7 +33,7 @@ extern const Kernels kNeonKernels;
 namespace {
 
 struct Available {
-    const Kernels* tables[4];
+    const Kernels* tables[5];
     size_t count = 0;
 
     Available() {
@@ -33,8 +41,12 @@ struct Available {
 #if defined(DIMS_AVX512)
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
             __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512vnni"))
+            __builtin_cpu_supports("avx512vnni")) {
+#if defined(DIMS_AMX)
+            if (may_use_tiles()) tables[count++] = &kAmxKernels;
+#endif
             tables[count++] = &kAvx512Kernels;
+        }
 #endif
 #if defined(DIMS_AVX2)
         if (__builtin_cpu_supports("avx2")) tables[count++] = &kAvx2Kernels;
@@ -44,6 +56,18 @@ struct Available {
 #endif
         tables[count++] = &kPortableKernels;
     }
+
+#if defined(DIMS_AMX)
+    // The processor has AMX for bytes, and Linux grants this process the registers (it refuses where it does not know
+    // them).
+    static bool may_use_tiles() {
+        unsigned a, b, c, d;
+        constexpr unsigned kAmxTile = 1u << 24, kAmxInt8 = 1u << 25;
+        if (!__get_cpuid_count(7, 0, &a, &b, &c, &d) || !(d & kAmxTile) || !(d & kAmxInt8)) return false;
+        constexpr long kRequestPermission = 0x1023, kTileData = 18;
+        return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+    }
+#endif
 
 #if defined(DIMS_NEON)
     static bool has_dot_product() {

@@ -9,6 +9,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#define DIMS_INLINE inline __attribute__((always_inline))
+
 namespace dims {
 
 // Outputs of a matrix that lie side by side in memory, and inputs that one instruction multiplies.

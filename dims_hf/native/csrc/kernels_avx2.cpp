@@ -5,18 +5,8 @@
 
 #include <immintrin.h>
 
-#include "kernels.h"
-
-namespace {
-
-struct Tile;
-
-template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
-
-}  // namespace
-
 #include "kernels_body.h"
+#include "kernels_registers.h"
 
 namespace {
 
@@ -54,7 +44,7 @@ void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block
 namespace dims {
 
 extern const Kernels kAvx2Kernels;
-const Kernels kAvx2Kernels = make_kernels("avx2");
+const Kernels kAvx2Kernels = make_kernels<InRegisters>("avx2");
 
 }  // namespace dims
 

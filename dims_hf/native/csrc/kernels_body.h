@@ -2,18 +2,22 @@
 // Copyright 2026 The dims_hf authors
 // What all instruction sets share: included by each kernels_*.cpp, compiled with that file's flags.
 //
-// The including file defines, before it includes this one, `multiply_tile<M, N>`: the sums of M rows and N blocks.
+// A way of multiplying is a class with `run(x, w, finish)`, which calls finish(sums, stride, first row, rows, first block,
+// blocks) for every piece of the product, where row i has its sums at sums + i * stride; of a row, blocks come in
+// ascending order. `kSearched` is the number of rows that it takes at once where the likeliest tokens are searched.
 // Nothing here may be visible outside (anonymous namespace), nor use inline functions of the standard library: the
 // linker keeps one copy of such a function, which may be the one for a newer processor.
 #pragma once
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
 
 #include "kernels.h"
 
 namespace {
 
 using namespace dims;
-
-#define DIMS_INLINE inline __attribute__((always_inline))
 
 typedef float Floats __attribute__((vector_size(64)));
 typedef int32_t Ints __attribute__((vector_size(64)));
@@ -80,72 +84,38 @@ DIMS_INLINE Floats exp_floats(Floats x) {
     return p * (Floats)exponent;  // the same bits
 }
 
-// Rows and blocks that one call of `multiply_tile` takes at most.
-constexpr size_t kTileRows = 8, kTileBlocks = 3;
-
-struct Tile {
-    int32_t sums[kTileRows][kTileBlocks * kBlock] __attribute__((aligned(64)));
-};
-
-using TileFunction = void (*)(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
-
-template <int N>
-constexpr TileFunction kTiles[kTileRows] = {
-    multiply_tile<1, N>, multiply_tile<2, N>, multiply_tile<3, N>, multiply_tile<4, N>,
-    multiply_tile<5, N>, multiply_tile<6, N>, multiply_tile<7, N>, multiply_tile<8, N>,
-};
-constexpr const TileFunction* kTileTable[kTileBlocks] = {kTiles<1>, kTiles<2>, kTiles<3>};
-
-// Calls finish(tile, first row, rows, first block, blocks) for every tile; of a row, blocks come in ascending order.
-template <class Finish>
-DIMS_INLINE void multiply(const Rows& x, const Matrix& w, Finish finish) {
-    Tile tile;
-    size_t parts = (x.count + kTileRows - 1) / kTileRows;
-    for (size_t block = 0; block < w.blocks; block += kTileBlocks) {
-        size_t blocks = w.blocks - block < kTileBlocks ? w.blocks - block : kTileBlocks;
-        const uint8_t* codes = w.codes + block * w.block_bytes();
-        for (size_t part = 0; part < parts; ++part) {
-            size_t first = part * x.count / parts, rows = (part + 1) * x.count / parts - first;
-            kTileTable[blocks - 1][rows - 1](x.codes + first * x.width, x.width, codes, w.block_bytes(), tile);
-            finish(tile, first, rows, block, blocks);
-        }
-    }
-}
-
 // sum of (w - 128) x, from the sum of w x
 DIMS_INLINE Ints centred(const int32_t* sums, int32_t row_sum) { return load_ints(sums) - 128 * row_sum; }
 
-void accumulate(const Rows& x, const Matrix& w, int32_t* sums) {
-    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+template <class Multiply>
+void accumulate(const Rows& x, const Matrix& w, int32_t* to) {
+    auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
         for (size_t row = 0; row < rows; ++row)
-            for (size_t n = 0; n < blocks; ++n) {
-                int32_t* to = sums + ((first + row) * w.blocks + block + n) * kBlock;
-                *reinterpret_cast<LooseInts*>(to) = centred(tile.sums[row] + n * kBlock, x.sums[first + row]);
-            }
-    });
+            for (size_t n = 0; n < blocks; ++n)
+                *reinterpret_cast<LooseInts*>(to + ((first + row) * w.blocks + block + n) * kBlock) =
+                    centred(sums + row * stride + n * kBlock, x.sums[first + row]);
+    };
+    Multiply::run(x, w, finish);
 }
 
-DIMS_INLINE Floats scaled(const Tile& tile, size_t row, size_t n, const Rows& x, const Matrix& w, size_t first,
-                          size_t block) {
-    Ints sums = centred(tile.sums[row] + n * kBlock, x.sums[first + row]);
-    size_t column = (block + n) * kBlock;
-    Floats values = __builtin_convertvector(sums, Floats) * load(w.scales + column);
-    return values * x.scales[first + row] + load(w.bias + column);
+// Values of a row's sums of one block.
+DIMS_INLINE Floats scaled(const int32_t* sums, const Rows& x, size_t row, const Matrix& w, size_t block) {
+    Floats values = __builtin_convertvector(centred(sums, x.sums[row]), Floats) * load(w.scales + block * kBlock);
+    return values * x.scales[row] + load(w.bias + block * kBlock);
 }
 
-void linear(const Rows& x, const Matrix& w, Activation activation, float* y, size_t stride) {
+template <class Multiply>
+void linear(const Rows& x, const Matrix& w, Activation activation, float* y, size_t y_stride) {
     Floats floor = spread(activation == Activation::kRelu ? 0.0f : -3.0e38f);
-    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+    auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
         for (size_t row = 0; row < rows; ++row)
             for (size_t n = 0; n < blocks; ++n) {
-                Floats value = scaled(tile, row, n, x, w, first, block);
-                store(y + (first + row) * stride + (block + n) * kBlock, larger(value, floor));
+                Floats value = scaled(sums + row * stride + n * kBlock, x, first + row, w, block + n);
+                store(y + (first + row) * y_stride + (block + n) * kBlock, larger(value, floor));
             }
-    });
+    };
+    Multiply::run(x, w, finish);
 }
-
-// Rows whose tokens are searched at once; the state of each is kept beside them.
-constexpr size_t kSearched = 64;
 
 struct Search {
     float reference;  // of the exponentials in `sums`
@@ -198,8 +168,9 @@ DIMS_INLINE float log_of(float value) {
     return static_cast<float>(exponent * 0.69314718055994531 + 2.0 * z * series);
 }
 
+template <class Multiply>
 void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_sum, Best* best) {
-    Search searches[kSearched];
+    Search searches[Multiply::kSearched];
     for (size_t row = 0; row < x.count; ++row) {
         searches[row] = {-3.0e38f, Floats{}};
         for (int place = 0; place < kMaxBest; ++place) {
@@ -207,11 +178,11 @@ void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_su
             best[row].columns[place] = 0;
         }
     }
-    multiply(x, w, [&](Tile& tile, size_t first, size_t rows, size_t block, size_t blocks) {
+    auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
         for (size_t row = 0; row < rows; ++row) {
             Best& found = best[first + row];
             for (size_t n = 0; n < blocks; ++n) {
-                Floats logits = scaled(tile, row, n, x, w, first, block);
+                Floats logits = scaled(sums + row * stride + n * kBlock, x, first + row, w, block + n);
                 if (any_above(logits, found.logits[num_best - 1])) {
                     float lanes[16];
                     store(lanes, logits);
@@ -223,7 +194,8 @@ void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_su
                 if (with_sum) add_exponentials(searches[first + row], logits, found.logits[0]);
             }
         }
-    });
+    };
+    Multiply::run(x, w, finish);
     for (size_t row = 0; row < x.count; ++row) {
         // Without the sum the likeliest token counts as certain.
         best[row].log_sum = best[row].logits[0];
@@ -233,11 +205,13 @@ void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_su
     }
 }
 
+template <class Multiply>
 void find_best(const Rows& x, const Matrix& w, int num_best, bool with_sum, Best* best) {
-    for (size_t first = 0; first < x.count; first += kSearched) {
-        size_t count = x.count - first < kSearched ? x.count - first : kSearched;
+    constexpr size_t kMost = Multiply::kSearched;
+    for (size_t first = 0; first < x.count; first += kMost) {
+        size_t count = x.count - first < kMost ? x.count - first : kMost;
         Rows some = {x.codes + first * x.width, x.scales + first, x.sums + first, count, x.width};
-        find_best_of_few(some, w, num_best, with_sum, best + first);
+        find_best_of_few<Multiply>(some, w, num_best, with_sum, best + first);
     }
 }
 
@@ -401,8 +375,9 @@ void attend(const AttentionShape& shape, const float* q, size_t q_stride, const 
     }
 }
 
+template <class Multiply>
 constexpr Kernels make_kernels(const char* name) {
-    return {name, accumulate, linear, find_best, quantize, add_norm, attend};
+    return {name, accumulate<Multiply>, linear<Multiply>, find_best<Multiply>, quantize, add_norm, attend};
 }
 
 }  // namespace

@@ -5,18 +5,8 @@
 
 #include <arm_neon.h>
 
-#include "kernels.h"
-
-namespace {
-
-struct Tile;
-
-template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
-
-}  // namespace
-
 #include "kernels_body.h"
+#include "kernels_registers.h"
 
 namespace {
 
@@ -68,7 +58,7 @@ void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block
 namespace dims {
 
 extern const Kernels kNeonKernels;
-const Kernels kNeonKernels = make_kernels("neon-dotprod");
+const Kernels kNeonKernels = make_kernels<InRegisters>("neon-dotprod");
 
 }  // namespace dims
 

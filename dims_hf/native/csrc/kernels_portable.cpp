@@ -1,18 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Copyright 2026 The dims_hf authors
 // Plain C++ for any processor.
-#include "kernels.h"
-
-namespace {
-
-struct Tile;
-
-template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
-
-}  // namespace
-
 #include "kernels_body.h"
+#include "kernels_registers.h"
 
 namespace {
 
@@ -35,6 +25,6 @@ void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block
 namespace dims {
 
 extern const Kernels kPortableKernels;
-const Kernels kPortableKernels = make_kernels("portable");
+const Kernels kPortableKernels = make_kernels<InRegisters>("portable");
 
 }  // namespace dims

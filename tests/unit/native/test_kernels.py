@@ -5,12 +5,14 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 
 import numpy as np
 import pytest
 
 from dims_hf.export.native_export import write_native_folder
 from dims_hf.native import available_kernels
+from dims_hf.native import build as building
 from dims_hf.native.library import Decoding, NativeModel, load_library
 from dims_hf.native.model_file import pack_codes, quantize_rows
 
@@ -28,8 +30,8 @@ def _accumulate(name, x, codes):
     return sums
 
 
-@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 9, 17, 23])
-@pytest.mark.parametrize(("outputs", "inputs"), [(16, 16), (32, 64), (50, 48), (112, 256)])
+@pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 9, 16, 17, 23, 32, 33, 70])
+@pytest.mark.parametrize(("outputs", "inputs"), [(16, 16), (32, 64), (50, 48), (80, 192), (112, 256)])
 def test_all_kernels_give_the_integer_sums_of_numpy(rows, outputs, inputs):
     generator = np.random.default_rng(rows * outputs)
     x = generator.integers(-127, 128, (rows, inputs)).astype(np.int8)
@@ -48,8 +50,10 @@ def test_the_portable_kernels_are_everywhere_and_last():
     assert load_library().dims_accumulate(b"unheard-of", None, 0, 0, None, 0, None) == 0
 
 
-def test_all_kernels_translate_alike_bit_for_bit(make_model, tiny_tokenizer, tmp_path):
-    model = make_model("cmlm")
+# 64 inputs are what the tiles of AMX take at once
+@pytest.mark.parametrize("d_model", [32, 64])
+def test_all_kernels_translate_alike_bit_for_bit(d_model, make_model, tiny_tokenizer, tmp_path):
+    model = make_model("cmlm", d_model=d_model, encoder_ffn_dim=128, decoder_ffn_dim=128)
     write_native_folder(model, tiny_tokenizer, tmp_path, num_iterations=1)
     generator = np.random.default_rng(0)
     rows = [[0, *generator.integers(6, len(tiny_tokenizer), n).tolist(), 2] for n in (1, 4, 9, 30)]
@@ -117,3 +121,11 @@ def test_the_best_path_is_that_of_all_paths(penalty):
         scores = np.log(probabilities)[np.arange(4), paths].sum(axis=1)
         scores -= penalty * (paths[:, 1:] == paths[:, :-1]).sum(axis=1)
         assert _best_path(probabilities, penalty) == paths[scores.argmax()].tolist()
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="needs a C++ compiler")
+def test_an_instruction_set_that_the_compiler_does_not_know_is_left_out():
+    assert building._accepts(["c++"], ["-O1"])
+    assert not building._accepts(["c++"], ["-mheard-of-by-nobody"])
+    # building says better what is wrong with it
+    assert building._accepts(["no-compiler-of-this-name"], ["-O1"])
