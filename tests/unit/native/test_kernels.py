@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 
 from dims_hf.export.native_export import write_native_folder
-from dims_hf.native import available_kernels
-from dims_hf.native import build as building
+from dims_hf.native import available_kernels, build as building
 from dims_hf.native.library import Decoding, NativeModel, load_library
 from dims_hf.native.model_file import pack_codes, quantize_rows
 
