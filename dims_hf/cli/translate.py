@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # What `generate` is told, where something is said.
 _DECODING = (
     "num_iterations", "length_beam_size", "length_score_weight", "repeat_penalty", "prefix_beam_size", "graph_search",
-    "language_model_weight", "token_bonus",
+    "blank_penalty", "language_model_weight", "token_bonus",
 )  # fmt: skip
 _STANDARD_INPUT = "standard input"
 
@@ -109,6 +109,9 @@ def _add_decoding(parser: CommandParser) -> None:
     )
     decoding.add_argument("--num-candidates", type=int, help="translations that --rerank chooses from; 5 if not given")
     decoding.add_argument("--prefix-beam-size", type=int, help="hypotheses of models that write alignments (CTC)")
+    decoding.add_argument(
+        "--blank-penalty", type=float, help="taken off the blank's logit (CTC): the more, the longer are translations"
+    )
     decoding.add_argument(
         "--graph-search", help="greedy, lookahead, viterbi, joint_viterbi or beam, of models that write graphs (DAT)"
     )

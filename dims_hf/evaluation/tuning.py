@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REPEAT_PENALTIES = (0.0, 0.5, 1.0, 2.0)
 LENGTH_SCORE_WEIGHTS = (0.0, 0.05, 0.1, 0.2, 0.3)
 PREFIX_BEAM_SIZES = (1, 5, 20)
+BLANK_PENALTIES = (0.0, 0.5, 1.0, 2.0)
 GRAPH_SEARCHES = ("lookahead", "joint_viterbi", "beam")
 PATH_LENGTH_PENALTIES = (0.5, 1.0, 2.0, 3.5)
 LANGUAGE_MODEL_WEIGHTS = (0.0, 0.1, 0.3, 0.6, 1.0)
@@ -59,6 +60,7 @@ class TuningGrid:
         length_beam_size (`int`): length candidates of all combinations; with 1 there is nothing to weigh.
         repeat_penalties, length_score_weights (`Sequence[float]`): of models that predict a length.
         prefix_beam_sizes (`Sequence[int]`): of models that write alignments; the largest, with a language model.
+        blank_penalties (`Sequence[float]`): of the same, without a language model, whose `token_bonuses` lengthen too.
         graph_searches (`Sequence[str]`), path_length_penalties (`Sequence[float]`): of models that write graphs; with
             a language model, the beam alone.
         language_model_weights, token_bonuses (`Sequence[float]`): α and β of a language model in a prefix beam; the
@@ -69,6 +71,7 @@ class TuningGrid:
     repeat_penalties: Sequence[float] = REPEAT_PENALTIES
     length_score_weights: Sequence[float] = LENGTH_SCORE_WEIGHTS
     prefix_beam_sizes: Sequence[int] = PREFIX_BEAM_SIZES
+    blank_penalties: Sequence[float] = BLANK_PENALTIES
     graph_searches: Sequence[str] = GRAPH_SEARCHES
     path_length_penalties: Sequence[float] = PATH_LENGTH_PENALTIES
     language_model_weights: Sequence[float] = LANGUAGE_MODEL_WEIGHTS
@@ -113,7 +116,10 @@ class TuningGrid:
 
     def _of_alignments(self, has_language_model: bool) -> list[dict[str, Any]]:
         if not has_language_model:
-            return [{"prefix_beam_size": size} for size in self.prefix_beam_sizes]
+            return [
+                {"prefix_beam_size": size, "blank_penalty": penalty}
+                for size, penalty in product(self.prefix_beam_sizes, self.blank_penalties)
+            ]
         # the likeliest path alone has nothing to steer
         size = max(*self.prefix_beam_sizes, 2)
         return [

@@ -19,7 +19,7 @@ from dims_hf._output import move
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from dims_hf.native import NativeTranslator
 
@@ -114,6 +114,11 @@ def write_description(folder: Path, description: dict[str, Any]) -> None:
     description["sha256"] = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
     text = json.dumps(description, indent=2, ensure_ascii=False) + "\n"
     (folder / DESCRIPTION_NAME).write_text(text, encoding="utf-8")
+
+
+def blank_penalty(model: PreTrainedModel) -> float:
+    """What a model's decoding takes off the logits of blanks; an export has it built in."""
+    return getattr(model.generation_config, "blank_penalty", None) or 0.0
 
 
 def move_folder(folder: Path, output_dir: Path) -> None:

@@ -31,6 +31,7 @@ from .folders import (
     MAX_VERIFIED,
     SAMPLE_SENTENCES,
     add_tokenizer,
+    blank_penalty,
     check_output_dir,
     fitting,
     making_folder,
@@ -186,6 +187,8 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
     }
     if config.model_type == "imputer":
         settings |= {"upsample_ratio": config.upsample_ratio, "blank_token_id": config.blank_token_id}
+        # for the reader: it is in the file's bias of the vocabulary
+        settings["blank_penalty"] = blank_penalty(model)
     return settings
 
 
@@ -198,7 +201,7 @@ def model_tensors(model: PreTrainedModel) -> tuple[dict[str, Any], dict[str, np.
     """
     _check_form(model)
     config, stacks = model.config, model.model
-    tensors = pack_matrix("table", to_numpy(stacks.shared.weight), _exclusions(model), missing_bias=_EXCLUDED)
+    tensors = pack_matrix("table", to_numpy(stacks.shared.weight), _vocabulary_bias(model), missing_bias=_EXCLUDED)
     for side, stack in (("encoder", stacks.encoder), ("decoder", stacks.decoder)):
         tensors |= _stack_tensors(side, stack)
     if config.model_type != "imputer":
@@ -260,11 +263,13 @@ def _padded(size: int) -> int:
     return size + -size % BLOCK
 
 
-def _exclusions(model: PreTrainedModel) -> np.ndarray:
-    """Bias of the vocabulary (V,)."""
-    excluded = np.zeros(model.config.vocab_size, np.float32)
-    excluded[model.suppressed_token_ids()] = _EXCLUDED
-    return excluded
+def _vocabulary_bias(model: PreTrainedModel) -> np.ndarray:
+    """What is added to the logits (V,): what is never predicted is excluded, and the blank's penalty taken off."""
+    bias = np.zeros(model.config.vocab_size, np.float32)
+    bias[model.suppressed_token_ids()] = _EXCLUDED
+    if penalty := blank_penalty(model):
+        bias[model.config.blank_token_id] -= penalty
+    return bias
 
 
 def _stack_tensors(side: str, stack: NATEncoder | NATDecoder) -> dict[str, np.ndarray]:

@@ -43,6 +43,8 @@ class CTCSettings(DecodingSettings):
         language_model_weight (`float`): α of `language_model`, which steers the prefix beam: after each frame those
             prefixes go on whose log p + α·log p_LM + β·tokens is highest.
         token_bonus (`float`): β, with a language model, whose scores favour short targets.
+        blank_penalty (`float`): taken off the logit of the blank in every frame, which lengthens translations: a model
+            that is unsure writes blanks. Source: known from CTC and transducer decoders of speech recognition.
     """
 
     stored: ClassVar[tuple[str, ...]] = (*DecodingSettings.stored, "prefix_beam_size")
@@ -52,6 +54,7 @@ class CTCSettings(DecodingSettings):
     prefix_beam_size: int = 1
     language_model_weight: float = 0.3
     token_bonus: float = 0.0
+    blank_penalty: float = 0.0
 
     def __post_init__(self) -> None:
         if self.length_beam_size != 1:
@@ -60,7 +63,7 @@ class CTCSettings(DecodingSettings):
                 f"{self.length_beam_size!r}. Leave length_beam_size out, or use prefix_beam_size."
             )
         super().__post_init__()
-        self.check_weights("language_model_weight", "token_bonus")
+        self.check_weights("language_model_weight", "token_bonus", "blank_penalty")
         if self.prefix_beam_size > 1 and self.do_sample:
             raise ValueError(
                 f"prefix_beam_size={self.prefix_beam_size} looks for the likeliest target, do_sample=True does not. "
@@ -197,6 +200,13 @@ class CTCDecoding(GridStrategy):
         config = self.config
         templates = make_templates(lengths, pad_token_id=config.pad_token_id, mask_token_id=config.mask_token_id)
         return start_decoding(*templates, self.settings.num_iterations)
+
+    def compute_logits(self, state: GridState) -> torch.Tensor:
+        logits = super().compute_logits(state)
+        if self.settings.blank_penalty:
+            # in place: they are of this pass alone
+            logits[:, self.config.blank_token_id] -= self.settings.blank_penalty
+        return logits
 
     def advance(self, state: GridState, logits: torch.Tensor) -> GridState:
         if state.best is not None:

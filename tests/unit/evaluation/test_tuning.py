@@ -55,6 +55,7 @@ def test_within_the_margin_the_other_score_decides():
 def test_alignments_are_tuned_by_their_own_rule(tiny_imputer, tiny_tokenizer):
     trials = tune_decoding(tiny_imputer, tiny_tokenizer, SOURCES, REFERENCES, prefix_beam_sizes=(1, 3))
     assert {trial.settings["prefix_beam_size"] for trial in trials} == {1, 3}
+    assert {trial.settings["blank_penalty"] for trial in trials} == {0.0, 0.5, 1.0, 2.0}
 
 
 def test_impossible_tuning_is_refused(tiny_model, tiny_tokenizer):

@@ -237,6 +237,28 @@ def test_beam_of_a_graph_is_searched_beside_the_graphs_with_a_language_model(tmp
 
 
 @pytest.mark.slow
+def test_blank_penalty_is_in_the_graph(tmp_path: Path):
+    model, batch = _make_model("imputer"), _make_batch()
+    with torch.no_grad():
+        # a blank a little likelier than what is predicted most, or there would be none
+        likeliest = model.generate(*batch, num_iterations=1)[:, 1:-1].flatten().tolist()
+        likeliest = max(set(likeliest) - {1, 2}, key=likeliest.count)
+        model.model.shared.weight[model.config.blank_token_id] = 1.01 * model.model.shared.weight[likeliest]
+    plain = model.generate(*batch, num_iterations=1).tolist()
+    model.generation_config.blank_penalty = 2.0
+    assert choose_graph(model, "auto") == "traced"
+    with pytest.raises(ValueError, match="Graphs of 'imputer with a blank_penalty' are not built by hand"):
+        choose_graph(model, "built")
+    description = write_traced(model, tmp_path / "longer", num_iterations=1)
+    assert description["settings"]["blank_penalty"] == 2.0
+    translator = OnnxTranslator(tmp_path / "longer", threads=1)
+    expected = model.generate(*batch, num_iterations=1, return_dict_in_generate=True)
+    sequences, scores = translator.generate(*(part.numpy() for part in batch))
+    assert sequences.tolist() == expected.sequences.tolist() != plain
+    np.testing.assert_allclose(scores, expected.sequences_scores.numpy(), atol=1e-4)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("search", ["viterbi", "joint_viterbi"])
 def test_best_paths_of_a_graph_are_searched_in_it(search: str, tmp_path: Path):
     model, batch = _make_model("dat", link_heads=2, upsample_ratio=4), _make_batch()
@@ -278,7 +300,7 @@ def test_export_that_cannot_be_traced_is_refused_and_leaves_nothing(
     ],
 )
 def test_graph_that_there_is_not_is_refused(family: str, graph: str, has_shortlist: bool, message: str):
-    model = SimpleNamespace(config=SimpleNamespace(model_type=family))
+    model = SimpleNamespace(config=SimpleNamespace(model_type=family), generation_config=SimpleNamespace())
     with pytest.raises(ValueError, match=message):
         choose_graph(model, graph, has_shortlist=has_shortlist)
     assert choose_graph(model, "auto") == ("traced" if family == "dat" else "built")

@@ -276,6 +276,38 @@ def test_prefix_beam_after_several_passes_does_not_depend_on_the_batch(
             assert unpad(model.generate(source[None], **settings)[0]) == unpad(batch[row])
 
 
+@for_imputers
+def test_blank_penalty_is_taken_off_the_blank(make_translator, make_sources, pad):
+    model, sources = make_translator(2, initializer_range=0.1), make_sources(2, 4)
+    with torch.no_grad():
+        # a blank a little likelier than what is predicted most, or there would be none
+        likeliest = model(pad(sources)).logits[..., 6:].argmax(dim=-1).flatten().mode().values + 6
+        model.model.shared.weight[5] = 1.01 * model.model.shared.weight[likeliest]
+        logits = model(pad(sources)).logits
+    logits[..., model.suppressed_token_ids()] = -torch.inf
+    num_tokens, num_blanks = [], []
+    for penalty in (0.0, 0.2, 1.0, 50.0):
+        output = model.generate(
+            pad(sources), num_iterations=1, blank_penalty=penalty, return_dict_in_generate=True, output_scores=True
+        )
+        expected = logits.clone()
+        expected[..., 5] -= penalty
+        frames = expected.argmax(dim=-1)
+        blanks = 0
+        for row, source in enumerate(sources):
+            path = frames[row, : 2 * len(source)].tolist()
+            blanks += path.count(5)
+            kept = [token for place, token in enumerate(path) if token != 5 and path[place - 1 : place] != [token]]
+            assert unpad(output.sequences[row])[1:-1] == kept
+        num_tokens.append(sum(len(unpad(row)) for row in output.sequences))
+        num_blanks.append(blanks)
+    assert num_blanks == sorted(num_blanks, reverse=True) and num_blanks[0] > 0 == num_blanks[-1]
+    # stored with the model, it is what decoding does
+    model.generation_config.blank_penalty = 50.0
+    stored = model.generate(pad(sources), num_iterations=1)
+    assert [unpad(row) for row in stored] == [unpad(row) for row in output.sequences]
+
+
 # ---- refusals ----
 
 
@@ -318,6 +350,7 @@ def test_impossible_rule_is_refused_with_the_fix(make_translator, arguments: dic
     [
         ({"prefix_beam_size": 0}, r"prefix_beam_size must be an integer >= 1, got 0"),
         ({"prefix_beam_size": 2, "num_return_sequences": 3}, r"num_return_sequences=3 and prefix_beam_size=2"),
+        ({"blank_penalty": -0.5}, r"blank_penalty must be a number >= 0, got -0\.5"),
         ({"prefix_beam_size": 2, "do_sample": True}, r"Use prefix_beam_size=1 with samples"),
         ({"language_model": len}, r"Give prefix_beam_size"),
         ({"forced_tokens": torch.full((2, 3), -100)}, r"none can be forced\. Leave out forced_tokens"),

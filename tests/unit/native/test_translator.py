@@ -157,6 +157,29 @@ def test_imputers_write_alignments(make_model, tiny_tokenizer, tmp_path):
         translator.generate(*batch, length_beam_size=2)
 
 
+def test_blank_penalty_is_in_the_file(make_model, tiny_tokenizer, tmp_path):
+    model, lengths = make_model("imputer"), {}
+    plain = _open(model, tiny_tokenizer, tmp_path)
+    words = plain.generate(*plain.pad(_rows(len(tiny_tokenizer))))[0][:, 1:].flatten().tolist()
+    likeliest = max(set(words) - {1, 2}, key=words.count)
+    with torch.no_grad():
+        # a blank a little likelier than what is predicted most, or there would be none
+        model.model.shared.weight[model.config.blank_token_id] = 1.05 * model.model.shared.weight[likeliest]
+    for penalty in (0.0, 0.3, 50.0):
+        model.generation_config.blank_penalty = penalty
+        (folder := tmp_path / str(penalty)).mkdir()
+        translator, exact = _open(model, tiny_tokenizer, folder), rounded_model(model)
+        assert translator.settings["blank_penalty"] == penalty
+        batch = translator.pad(_rows(len(tiny_tokenizer)))
+        with torch.inference_mode():
+            wanted = exact.generate(*map(torch.from_numpy, batch), num_iterations=1)
+        found = [_content(row) for row in translator.generate(*batch)[0].tolist()]
+        lengths[penalty] = sum(map(len, found))
+        # the order of additions may decide a near tie
+        assert sum(row == _content(other) for row, other in zip(found, wanted.tolist())) >= 0.8 * len(found)
+    assert lengths[0.0] <= lengths[0.3] <= lengths[50.0] and lengths[0.0] < lengths[50.0], lengths
+
+
 def test_an_export_is_verified_and_translates(make_model, tiny_tokenizer, tmp_path):
     model, folder = make_model("cmlm"), tmp_path / "native"
     size = len(tiny_tokenizer)
