@@ -420,6 +420,12 @@ def _read_directory(folder: Path, source_lang: str, target_lang: str, splits: Se
     for split in splits:
         stem = _find_stem(folder, split, source_lang, target_lang)
         jsonl = _find_jsonl(folder, split)
+        if stem is not None and jsonl is not None:
+            raise ValueError(
+                f"The folder {str(folder)!r} has its {split!r} pairs twice: '{stem}.{source_lang}' with "
+                f"'{stem}.{target_lang}', and {jsonl.name!r}. Move those that are not meant elsewhere, or pass a dict "
+                "of the files."
+            )
         if stem is not None:
             found[split] = _read_text_pair(folder, stem, source_lang, target_lang)
         elif jsonl is not None:

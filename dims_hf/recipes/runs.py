@@ -446,8 +446,7 @@ def make_tokenizer(
     given = args.init if is_joined else args.tokenizer or args.init
     if given or (is_there and (not is_first or has_work(output_dir))):
         tokenizer = _load_tokenizer(given or output_dir, with_blank=with_blank)
-        if args.init is not None:
-            _check_vocab_size(args, tokenizer, with_blank=with_blank)
+        _check_vocab_size(args, "tokenizer" if args.init is None else "init", tokenizer, with_blank=with_blank)
         return tokenizer
     sources, targets = list(corpus["train"]["source"]), list(corpus["train"]["target"])
     if args.tokenizer is not None:
@@ -475,17 +474,22 @@ def _load_tokenizer(place: str | Path, *, with_blank: bool) -> PreTrainedTokeniz
     return tokenizer
 
 
-def _check_vocab_size(args: ModelArguments, tokenizer: PreTrainedTokenizerBase, *, with_blank: bool) -> None:
-    """Refuses a size that the tokenizer of the model that training starts from does not have."""
+def _check_vocab_size(
+    args: ModelArguments, name: str, tokenizer: PreTrainedTokenizerBase, *, with_blank: bool
+) -> None:
+    """Refuses a size that the tokenizer given as `init` or `tokenizer`, the option `name`, does not have."""
+    place = getattr(args, name)
+    if place is None or is_default(args.vocab_size):
+        return
     # with the blank that was added, or as it was trained
     sizes = [len(tokenizer), len(tokenizer) - with_blank]
-    folder = Path(str(args.init))
+    folder = Path(str(place))
     if (folder / RUN_SETTINGS).is_file():
         # or as it was asked for, by the same recipe: few texts do not fill a vocabulary
         sizes.append(read_run_settings(folder).get("vocab_size"))
-    if not is_default(args.vocab_size) and args.vocab_size not in sizes:
+    if args.vocab_size not in sizes:
         raise ValueError(
-            f"vocab_size={args.vocab_size} has no effect beside init={args.init}, whose tokenizer has "
+            f"vocab_size={args.vocab_size} has no effect beside {name}={place}, whose tokenizer has "
             f"{len(tokenizer)} tokens. Leave it out."
         )
 

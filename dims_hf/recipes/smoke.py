@@ -50,8 +50,8 @@ def smoke_values(recipe: Mapping[str, Any], said: Collection[str], known: Collec
         known (`Collection[str]`): names that the command has.
     """
     values = {name: value for name, value in _VALUES.items() if name in known and name not in said}
-    if recipe.get("init") is not None:
-        # it brings a tokenizer of its own
+    if recipe.get("init") is not None or recipe.get("tokenizer") is not None:
+        # the vocabulary is there already
         values.pop("vocab_size", None)
     if "output_dir" not in said and recipe.get("output_dir"):
         values["output_dir"] = f"{str(recipe['output_dir']).rstrip('/')}-smoke"

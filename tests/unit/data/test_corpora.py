@@ -480,6 +480,13 @@ def test_load_corpus_null_and_damaged_rows_are_refused_or_dropped(tmp_path: Path
     assert kept["source"][:] == ["Hello."]
 
 
+def test_load_corpus_pairs_that_are_there_twice_are_refused(tmp_path: Path):
+    write_jsonl(write_text(tmp_path, splits=("train", "valid")) / "valid.json")
+    assert list(load_corpus(tmp_path, "en", "de", splits=("train",))) == ["train"]
+    with pytest.raises(ValueError, match=r"has its 'valid' pairs twice: 'valid.en' with 'valid.de', and 'valid.json'"):
+        load_corpus(tmp_path, "en", "de")
+
+
 @pytest.mark.parametrize("line", ["[" * 100_000, '{"translation": ' + "9" * 5000 + "}"])
 def test_load_corpus_json_that_no_reader_takes_is_one_line(tmp_path: Path, line: str):
     (tmp_path / "train.jsonl").write_text(line + "\n")

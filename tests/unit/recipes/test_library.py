@@ -195,18 +195,19 @@ def test_a_folder_of_a_tokenizer_needs_no_model(tmp_path: Path):
 
 
 @pytest.mark.parametrize("family", ["cmlm", "imputer"])
-def test_vocabulary_beside_a_model_to_start_from_is_its_own_or_refused(family: str, tmp_path: Path):
+@pytest.mark.parametrize("name", ["init", "tokenizer"])
+def test_vocabulary_beside_one_that_is_there_is_its_own_or_refused(name: str, family: str, tmp_path: Path):
     tokenizer = train_tokenizer(["der Hund", "die Katze"], 300)
-    save_tokenizer(tokenizer, tmp_path / "init")
+    save_tokenizer(tokenizer, tmp_path / name)
     size, blank = len(tokenizer), family == "imputer"
 
     def start(**sizes: int) -> int:
-        arguments = ModelArguments(init=str(tmp_path / "init"), model_type=family, **sizes)
+        arguments = ModelArguments(**{name: str(tmp_path / name)}, model_type=family, **sizes)
         return len(make_tokenizer(arguments, DatasetDict(), tmp_path, is_first=True))
 
     assert start() == start(vocab_size=size) == start(vocab_size=size + blank) == size + blank
     for wrong in (8000, size - 1, size + 2):
-        with pytest.raises(ValueError, match=f"vocab_size={wrong} has no effect beside init=.* has .* Leave it out"):
+        with pytest.raises(ValueError, match=f"vocab_size={wrong} has no effect beside {name}=.* has .* Leave it"):
             start(vocab_size=wrong)
 
 
