@@ -52,6 +52,7 @@ def _run(arguments: argparse.Namespace, source: tuple[io.BufferedIOBase, str] | 
         threads=arguments.threads,
         trust_remote_code=arguments.trust_remote_code,
         pack_weights=arguments.pack_weights,
+        runtime=arguments.runtime,
     )
     translate = _make_translate(runtime, arguments)
     with _open_output(arguments.output) as output:
@@ -94,6 +95,9 @@ def _make_parser() -> CommandParser:
     _add_decoding(parser)
     parser.add_place()
     parser.add_argument("--threads", type=int, help="processor threads; as many as the runtime likes when not given")
+    parser.add_argument(
+        "--runtime", choices=("openvino",), help="run an ONNX export with OpenVINO, which has --dtype bfloat16 on CPUs"
+    )
     parser.add_argument(
         "--pack-weights",
         action="store_true",

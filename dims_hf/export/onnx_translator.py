@@ -61,7 +61,7 @@ class OnnxTranslator:
     ```"""
 
     def __init__(self, folder: str | os.PathLike[str], threads: int | None = None, *, shortlist: bool = True) -> None:
-        _check_runtime()
+        self._check_engine()
         if threads is not None and not 1 <= threads <= 1024:
             raise ValueError(
                 f"threads must be between 1 and 1024, got {threads}. Leave it out for as many as it likes."
@@ -115,6 +115,16 @@ class OnnxTranslator:
         # "<s>" in a text is text.
         tokenizer.encode_special_tokens = True
         return tokenizer
+
+    def _check_engine(self) -> None:
+        import onnxruntime
+
+        version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
+        if version < OLDEST_RUNTIME:
+            raise ValueError(
+                f"onnxruntime {onnxruntime.__version__} gives wrong translations of batches. "
+                f"Install {'.'.join(map(str, OLDEST_RUNTIME))} or newer: pip install -U onnxruntime"
+            )
 
     def _open(self, file: str, threads: int | None) -> Any:
         import onnxruntime
@@ -394,17 +404,6 @@ def _decoder_class(description: Mapping[str, Any]) -> type[Decoder]:
 
 # model_type of export.json -> what decodes its hand-built graphs
 _DECODERS: dict[str, type[Decoder]] = {"cmlm": MaskPredict, "cmlmc": MaskPredict, "imputer": BlockUnmasking}
-
-
-def _check_runtime() -> None:
-    import onnxruntime
-
-    version = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
-    if version < OLDEST_RUNTIME:
-        raise ValueError(
-            f"onnxruntime {onnxruntime.__version__} gives wrong translations of batches. "
-            f"Install {'.'.join(map(str, OLDEST_RUNTIME))} or newer: pip install -U onnxruntime"
-        )
 
 
 def read_description(folder: Path) -> dict[str, Any]:

@@ -19,7 +19,11 @@ RUNTIMES: dict[str, str] = {
     "torch": "dims_hf.translation.torch_runtime:TorchRuntime",
     "onnx": "dims_hf.export.runtimes:OnnxRuntime",
     "native": "dims_hf.export.runtimes:NativeRuntime",
+    "openvino": "dims_hf.export.openvino_runtime:OpenVinoRuntime",
 }
+
+# name of a runtime -> that for which the folders that it reads were written
+_READS = {"openvino": "onnx"}
 
 EXPORT_FILE = "export.json"
 """The file by which an exported folder is told from a checkpoint; its `runtime` says which of `RUNTIMES` opens it."""
@@ -84,17 +88,21 @@ def open_runtime(
     threads: int | None = None,
     trust_remote_code: bool = False,
     pack_weights: bool = False,
+    runtime: str | None = None,
 ) -> Runtime:
     """
-    Opens whatever translates: an exported folder with its own runtime, everything else with torch.
+    Opens whatever translates: an exported folder with its own runtime unless told otherwise, everything else with
+    torch.
 
     Args:
         model (`str` or `os.PathLike`): folder of a checkpoint or of an export, or a Hub model id.
-        device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone.
+        device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone, but that OpenVINO has the dtypes
+            float32 and bfloat16.
         threads (`int`, *optional*): processor threads; as many as the runtime likes when `None`.
         trust_remote_code (`bool`, *optional*, defaults to `False`): run code that comes with the model.
         pack_weights (`bool`, *optional*, defaults to `False`): reorder the weights once, of torch on a CPU alone (see
             [`pack_weights`]).
+        runtime (`str`, *optional*): `openvino` runs an ONNX export with OpenVINO instead of ONNX Runtime.
 
     Raises:
         ValueError: nothing at that place, a damaged export, or an option that its runtime does not have.
@@ -102,7 +110,11 @@ def open_runtime(
     folder = expand_home(model)
     if threads is not None and not 1 <= threads <= MOST_THREADS:
         raise ValueError(f"threads must be between 1 and {MOST_THREADS}, got {threads}. Leave it out.")
+    if runtime is not None and runtime not in RUNTIMES:
+        raise ValueError(f"There is no runtime {runtime!r}, only {', '.join(RUNTIMES)}.")
     if not (folder / EXPORT_FILE).is_file():
+        if runtime not in (None, "torch"):
+            raise ValueError(f"{model} is no export, so torch runs it. Leave runtime={runtime} out, or export it.")
         from .torch_runtime import TorchRuntime
 
         return TorchRuntime.open(
@@ -113,8 +125,14 @@ def open_runtime(
             trust_remote_code=trust_remote_code,
             pack_weights=pack_weights,
         )
-    name = exported_runtime(folder)
-    for option, value in (("device", device), ("dtype", dtype)):
+    written = exported_runtime(folder)
+    name = runtime or written
+    if _READS.get(name, name) != written:
+        raise ValueError(
+            f"{model} is an export for the {written} runtime, which {name} does not read. Leave runtime={name} out."
+        )
+    options = {"dtype": dtype} if name == "openvino" else {}
+    for option, value in (("device", device), ("dtype", None if options else dtype)):
         if value not in (None, "cpu", "float32"):
             raise ValueError(
                 f"{model} is an export for the {name} runtime, which has no {option}. Leave --{option} out, or give "
@@ -122,7 +140,7 @@ def open_runtime(
             )
     if pack_weights:
         raise ValueError(f"{model} is an export, whose weights are in order. Leave pack_weights (--pack-weights) out.")
-    return runtime_class(name).open(folder, threads=threads)
+    return runtime_class(name).open(folder, threads=threads, **options)
 
 
 def exported_runtime(folder: Path) -> str:
@@ -137,7 +155,7 @@ def exported_runtime(folder: Path) -> str:
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{path} is damaged: {error}. Export the model again.") from None
     name = description.get("runtime", "onnx") if isinstance(description, dict) else None
-    if not isinstance(name, str) or name not in RUNTIMES:
+    if not isinstance(name, str) or name not in RUNTIMES or name in _READS:
         raise ValueError(f"{path} names the runtime {name!r}. This version knows {', '.join(RUNTIMES)}.")
     return name
 
