@@ -96,8 +96,8 @@ def open_runtime(
 
     Args:
         model (`str` or `os.PathLike`): folder of a checkpoint or of an export, or a Hub model id.
-        device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone, but that OpenVINO has the dtypes
-            float32 and bfloat16.
+        device, dtype (`str`, *optional*): as [`load_model`] takes them; of torch alone, but that OpenVINO has float32
+            and bfloat16.
         threads (`int`, *optional*): processor threads; as many as the runtime likes when `None`.
         trust_remote_code (`bool`, *optional*, defaults to `False`): run code that comes with the model.
         pack_weights (`bool`, *optional*, defaults to `False`): reorder the weights once, of torch on a CPU alone (see

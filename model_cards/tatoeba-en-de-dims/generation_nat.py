@@ -151,8 +151,8 @@ class NATGenerationMixin(GenerationMixin):
                 each position, before repeats are collapsed. 0 is the reference, `inf` forbids equal neighbours.
             prefix_beam_size (`int`, *optional*): hypotheses of the prefix beam search of models that write alignments;
                 1 takes the likeliest alignment. Candidates for `num_return_sequences`.
-            blank_penalty (`float`, *optional*): taken off the blank's logit, of models that write alignments; the more,
-                the longer are translations.
+            blank_penalty (`float`, *optional*): taken off the blank's logit, of models that write alignments, which
+                lengthens translations.
             language_model (`Callable`, *optional*): steers a prefix beam search, or the beam of a graph, see
                 [`LanguageModel`], with `language_model_weight` and, of prefix beams, `token_bonus`.
             forced_tokens (`torch.LongTensor` of shape `(B, T)`, *optional*): ids that translations must have at these
