@@ -31,6 +31,9 @@ _ABBREVIATIONS = frozenset(
     .split()
 )  # fmt: skip
 _LAST_WORD = re.compile(r"(\w+)\.$")
+# Abbreviations are words of capitals too: a text is shouted where there are two words.
+_WORD = re.compile(r"[^\W\d_]{2,}")
+_FIRST_LETTER = re.compile(r"((?:^|[.!?…]\s)[^\w]*)(\w)")
 # Where a sentence that is too long may be cut: the white space stays with the word before it.
 _WORD_END = re.compile(r"(?<=[\s，；：、])(?!\s)")
 
@@ -45,12 +48,14 @@ class PreparedSources(NamedTuple):
         left_out (`dict[int, str]`): texts without a piece: number -> "blank" or "long". Their translation is empty.
         copied (`dict[int, list[str]]`): number of a text -> what placeholders stand for in it, if there are any; see
             [`show_copied`](models.copied_text.show_copied).
+        shouted (`frozenset[int]`): numbers of the texts in capitals, which are translated in lower case.
     """
 
     pieces: list[list[int]]
     owners: list[int]
     left_out: dict[int, str]
     copied: dict[int, list[str]]
+    shouted: frozenset[int] = frozenset()
 
 
 def is_blank(text: str) -> bool:
@@ -62,6 +67,30 @@ def _is_invisible(character: str) -> bool:
     """Whether nothing is left of a character in the tokenizers made here either."""
     code = ord(character)
     return code in _INVISIBLE or (unicodedata.category(character) in _INVISIBLE_CATEGORIES and code not in _VISIBLE)
+
+
+def is_shouted(text: str) -> bool:
+    """
+    Whether a text of two words or more is all in capitals; what is copied is a placeholder by then.
+
+    ```python
+    >>> is_shouted("KEEP OUT!"), is_shouted("UNESCO"), is_shouted("I am"), is_shouted("WRITE TO a@b.com")
+    (True, False, False, False)
+
+    ```"""
+    return text.isupper() and len(_WORD.findall(text)) > 1
+
+
+def lower_sentences(text: str) -> str:
+    """
+    A text in lower case, but for the first letters of its sentences.
+
+    ```python
+    >>> lower_sentences("KEEP OUT! DO NOT ENTER.")
+    'Keep out! Do not enter.'
+
+    ```"""
+    return _FIRST_LETTER.sub(lambda match: match[1] + match[2].upper(), text.lower())
 
 
 def split_sentences(text: str) -> list[str]:
@@ -139,6 +168,8 @@ def prepare_sources(
     texts = list(texts)
     _check_texts(texts, name)
     texts, copied = _without_copied(texts, tokenizer)
+    shouted = frozenset(number for number, text in enumerate(texts) if is_shouted(text))
+    texts = [lower_sentences(text) if number in shouted else text for number, text in enumerate(texts)]
     pieces, owners, left_out = [], [], {}
     # what a text of characters that the tokenizer drops comes to
     nothing = _encode(tokenizer, [""])[0]
@@ -153,12 +184,13 @@ def prepare_sources(
             fitting = [ids] if len(ids) <= max_length else _fit(text, tokenizer, max_length, on_long, name(number))
             pieces += fitting
             owners += [number] * len(fitting)
-    return PreparedSources(pieces, owners, left_out, copied)
+    return PreparedSources(pieces, owners, left_out, copied, shouted)
 
 
 def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_texts: int) -> list[str]:
     """
-    A translation for each text from those of its pieces, with what was copied; empty where it was left out.
+    A translation for each text from those of its pieces, with what was copied, in capitals where the text was; empty
+    where it was left out.
 
     Pieces were cut between words: there is one blank between two of them, and none beside an empty one.
     """
@@ -166,6 +198,8 @@ def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_text
     for owner, text in zip(prepared.owners, translations, strict=True):
         owned[owner].append(text.strip())
     joined = [" ".join(filter(None, texts)) for texts in owned]
+    for owner in prepared.shouted:
+        joined[owner] = joined[owner].upper()
     for owner, copied in prepared.copied.items():
         if owned[owner]:
             joined[owner] = show_copied(joined[owner], copied)
@@ -258,7 +292,9 @@ __all__ = [
     "PreparedSources",
     "check_policies",
     "is_blank",
+    "is_shouted",
     "join_pieces",
+    "lower_sentences",
     "prepare_sources",
     "split_sentences",
 ]

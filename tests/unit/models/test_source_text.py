@@ -6,7 +6,14 @@ from __future__ import annotations
 
 import pytest
 
-from dims_hf.models.source_text import PreparedSources, is_blank, join_pieces, prepare_sources, split_sentences
+from dims_hf.models.source_text import (
+    PreparedSources,
+    is_blank,
+    is_shouted,
+    join_pieces,
+    prepare_sources,
+    split_sentences,
+)
 
 
 class LetterTokenizer:
@@ -76,7 +83,7 @@ def test_texts_that_fit_are_one_piece_each_and_blank_ones_are_left_out():
     assert texts_of(prepared.pieces) == ["abc", "de"]
     assert prepared.owners == [0, 2]
     assert prepared.left_out == {1: "blank", 3: "blank"}  # the last is nothing to the tokenizer
-    assert prepare_sources([], LetterTokenizer(), 5) == ([], [], {}, {})
+    assert prepare_sources([], LetterTokenizer(), 5) == ([], [], {}, {}, frozenset())
 
 
 def test_policies_for_long_texts():
@@ -122,6 +129,36 @@ def test_pieces_of_a_split_text_fit_and_lose_no_letter(text: str, max_length: in
 def test_what_a_policy_refuses_is_named(texts: list[str], options: dict, message: str):
     with pytest.raises(ValueError, match=message):
         prepare_sources(texts, LetterTokenizer(), 5, **options)
+
+
+@pytest.mark.parametrize(
+    ("text", "lowered"),
+    [
+        ("KEEP OUT!", "Keep out!"),
+        ("„STOP! ÄRZTE HIER.“ 3 TAGE", "„Stop! Ärzte hier.“ 3 tage"),
+        ("МЫ ЖДЁМ", "Мы ждём"),
+        ("UNESCO", None),
+        ("I A 7", None),
+        ("The UN and NATO", None),
+        ("МЫ ждём", None),
+        ("你好 世界", None),
+        ("7 – 9", None),
+    ],
+)
+def test_texts_in_capitals_are_translated_in_lower_case(text: str, lowered: str | None):
+    assert is_shouted(text) == (lowered is not None)
+    tokenizer = LetterTokenizer()
+    prepared, plain = (
+        prepare_sources([text, "x"], tokenizer, 50),
+        prepare_sources([lowered or text, "x"], tokenizer, 50),
+    )
+    assert (prepared.pieces, prepared.shouted) == (plain.pieces, {0} if lowered else set())
+    assert join_pieces(prepared, ["Straße", "Straße"], 2) == ["STRASSE" if lowered else "Straße", "Straße"]
+
+
+def test_what_is_copied_from_capitals_keeps_its_letters():
+    prepared = PreparedSources([[0]], [0], {}, {0: ["a@b.com"]}, frozenset({0}))
+    assert join_pieces(prepared, ["Schreib an ◰"], 1) == ["SCHREIB AN a@b.com"]
 
 
 def test_pieces_are_joined_without_blanks_beside_what_is_empty():
