@@ -130,7 +130,7 @@ class Decoding:
     num_iterations: int = 1
     length_beam_size: int = 1
     threads: int = 1
-    batch_tokens: int = 512
+    batch_tokens: int = 128
     use_shortlist: bool = True
     with_scores: bool = True
     collapse_repeats: bool = False

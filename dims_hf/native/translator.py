@@ -24,7 +24,7 @@ from .library import Decoding, NativeModel
 DESCRIPTION_NAME, MODEL_NAME, RUNTIME_NAME = "export.json", "model.bin", "native"
 
 # Enough rows to read each weight rarely, and few enough to stay in the cache; tokens of sources, candidates counted.
-BATCH_TOKENS = 512
+BATCH_TOKENS = 128
 
 # Most decoder passes, and most candidates, as of the models themselves.
 MOST_STEPS = 1000

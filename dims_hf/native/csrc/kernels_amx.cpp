@@ -28,13 +28,13 @@ struct TileShapes {
 };
 
 // Sums (16, 4 blocks) or (32, 2 blocks), four tiles.
-struct Sums {
+struct Square {
     int32_t values[2 * kMostRows][kStride] __attribute__((aligned(64)));
 };
 
 // Up to 16 rows and four blocks.
 DIMS_INLINE void multiply_flat(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, size_t blocks,
-                               Sums& sums) {
+                               Square& sums) {
     _tile_zero(0);
     _tile_zero(1);
     _tile_zero(2);
@@ -64,7 +64,7 @@ DIMS_INLINE void multiply_flat(const int8_t* x, size_t width, const uint8_t* w, 
 
 // `upper` rows and as many or fewer below them, and two blocks.
 DIMS_INLINE void multiply_square(const int8_t* x, size_t width, size_t upper, const uint8_t* w, size_t block_bytes,
-                                 size_t blocks, Sums& sums) {
+                                 size_t blocks, Square& sums) {
     const int8_t* below = x + upper * width;
     _tile_zero(0);
     _tile_zero(1);
@@ -107,7 +107,7 @@ struct InTiles {
         // compilers take the instruction to read the first bytes alone, and would leave out the rest
         __asm__ volatile("" : : "r"(&shapes) : "memory");
         _tile_loadconfig(&shapes);
-        Sums sums;
+        Square sums;
         size_t step = is_flat ? 4 : 2;
         for (size_t block = 0; block < w.blocks; block += step) {
             size_t blocks = w.blocks - block < step ? w.blocks - block : step;
