@@ -13,6 +13,8 @@ SOURCE ?= en
 TARGET ?= de
 TEST_SETS ?=
 LEADERBOARD_MODELS ?= $(patsubst %/config.json,%,$(wildcard model_cards/*$(SOURCE)-$(TARGET)*/config.json))
+# of `make exports`
+EXPORTED ?= $(filter-out %-autoregressive,$(notdir $(patsubst %/config.json,%,$(wildcard model_cards/*/config.json))))
 
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
@@ -21,7 +23,7 @@ CHECKED := dims_hf training tests docs
 # Nothing that runs here may fetch from the Hub. Two test processes of one thread each keep two cores busy.
 OFFLINE := HF_HUB_OFFLINE=1 TRANSFORMERS_OFFLINE=1 HF_DATASETS_OFFLINE=1 HF_HUB_DISABLE_TELEMETRY=1
 
-.PHONY: help venv install check demo test test-all leaderboard doctest quality types docs package style clean
+.PHONY: help venv install check demo test test-all leaderboard exports doctest quality types docs package style clean
 .DELETE_ON_ERROR:
 
 help:
@@ -29,6 +31,7 @@ help:
 	@echo "make test       the test suite without the slow tests (6 minutes on 2 CPU cores)"
 	@echo "make test-all   all tests: trainings, kills, notebooks, documented commands too (20 minutes)"
 	@echo "make leaderboard  quality and latency of the shipped models: TEST_SETS=\"NAME=FOLDER ...\""
+	@echo "make exports    int8 ONNX and native folders of the shipped models, in exports/"
 	@echo "make check      what CI runs: quality, types, doctest, docs, test, package"
 	@echo "make quality    ruff: lint and format, checked"
 	@echo "make types      mypy"
@@ -63,6 +66,16 @@ leaderboard: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/dims-hf evaluate --leaderboard --source-lang $(SOURCE) --target-lang $(TARGET) \
 	    $(foreach folder,$(LEADERBOARD_MODELS),--system $(notdir $(folder))=$(folder)) \
 	    $(foreach set,$(TEST_SETS),--test-set $(set)) --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
+
+exports: $(foreach name,$(EXPORTED),exports/$(name)-onnx-int8 exports/$(name)-native)
+
+exports/%-onnx-int8: model_cards/%/model.safetensors | $(STAMP)
+	$(OFFLINE) $(BIN)/dims-hf export model_cards/$* --to onnx --int8 --overwrite --output-dir $@
+
+exports/%-native: model_cards/%/model.safetensors | $(STAMP)
+	$(BIN)/python -c 'import sys; from dims_hf.native import is_available; sys.exit(not is_available())' \
+	    || $(BIN)/python -m dims_hf.native.build
+	$(OFFLINE) $(BIN)/dims-hf export model_cards/$* --to native --overwrite --output-dir $@
 
 check: quality types doctest docs test package
 
