@@ -61,7 +61,6 @@ def test_onepass_model_keeps_numbers_and_addresses_and_does_not_stammer(reposito
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 30e6
 
 
-@pytest.mark.xfail(strict=True, reason="two sentences in capitals come out too short")
 def test_onepass_model_leaves_nothing_out(everyday_report):
     assert everyday_report.num_short == 0, everyday_report.faults
 
