@@ -40,6 +40,7 @@ EXTRAS: dict[str, tuple[str, dict[str, str]]] = {
         {"onnx": "onnx", "onnxruntime": "onnxruntime", "onnxscript": "onnxscript"},
     ),
     "lm": ("n-gram language models in beams", {"kenlm": "kenlm"}),
+    "openvino": ("ONNX exports in OpenVINO", {"onnx": "onnx", "openvino": "openvino"}),
     "ray": ("translation of corpora on a Ray cluster", {"ray": "ray"}),
     "documents": ("Markdown documents", {"markdown-it-py": "markdown_it"}),
     "serve": (
