@@ -6,7 +6,8 @@
 --output_dir data/en-de-mixed` writes every different training pair once, in random order, and the held-out pairs of
 the first corpus. What translating copies (addresses, numbers) is a placeholder on both sides; pairs whose sides have
 different ones are left out. English has its detached apostrophes joined ("the Commission' s", as a teacher learns from
-Europarl).
+Europarl). `--long_copies 3` writes pairs whose target has at least `--long_words` words three times: where most pairs are
+short, a model is slow to learn how long sentences end.
 """
 
 import argparse
@@ -30,6 +31,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source_lang", required=True, help="source language: file suffix or key")
     parser.add_argument("--target_lang", required=True, help="target language")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for train, valid (and test) files")
+    parser.add_argument("--long_copies", type=positive, default=1, help="how often a pair with a long target is written")
+    parser.add_argument("--long_words", type=positive, default=20, help="words from which on a target is long")
     parser.add_argument("--seed", type=int, default=1, help="of the order")
     args = parser.parse_args(argv)
     corpora = [
@@ -39,9 +42,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     languages = (args.source_lang, args.target_lang)
     kept = [mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora]
     whole, copies = (chain.from_iterable(some) for some in (kept[: len(args.data)], kept[len(args.data) :]))
-    pairs = dict.fromkeys(chain(whole, filter(has_placeholder, copies)))
+    different = dict.fromkeys(chain(whole, filter(has_placeholder, copies)))
+    pairs = [pair for pair in different for _ in range(args.long_copies if is_long(pair, args.long_words) else 1)]
     held_out = {name: pairs_of(part) for name, part in corpora[0].items() if name != "train"}
-    splits = {"train": random.Random(args.seed).sample(list(pairs), len(pairs)), **held_out}
+    splits = {"train": random.Random(args.seed).sample(pairs, len(pairs)), **held_out}
     args.output_dir.mkdir(parents=True, exist_ok=True)
     for name, part in splits.items():
         for side, language in enumerate(languages):
@@ -52,6 +56,18 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def pairs_of(split) -> list[tuple[str, str]]:  # noqa: ANN001  (a data set, whose library is slow to import)
     return list(zip(split["source"], split["target"], strict=True))
+
+
+def is_long(pair: tuple[str, str], words: int) -> bool:
+    return len(pair[1].split()) >= words
+
+
+def positive(text: str) -> int:
+    """A type of argparse: the text as a whole number of at least 1."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number
 
 
 def has_placeholder(pair: tuple[str, str]) -> bool:

@@ -212,14 +212,14 @@ class NativeModel:
 
     def _read(self, result: int, count: int) -> tuple[list[np.ndarray], np.ndarray]:
         """Copies of what the library holds."""
-        ends = _copy(self._library.dims_offsets(result), count + 1, ctypes.c_int64)
-        ids = _copy(self._library.dims_ids(result), int(ends[-1]), ctypes.c_int32)
-        scores = _copy(self._library.dims_scores(result), count, ctypes.c_float)
-        return np.split(ids, ends[1:-1]) if count else [], scores
+        ends = _copy(self._library.dims_offsets(result), count + 1, np.int64).tolist()
+        ids = _copy(self._library.dims_ids(result), ends[-1], np.int32)
+        scores = _copy(self._library.dims_scores(result), count, np.float32)
+        return [ids[start:end] for start, end in zip(ends, ends[1:])], scores
 
 
-def _copy(address: int | None, count: int, kind: type) -> np.ndarray:
+def _copy(address: int | None, count: int, kind: type[np.generic]) -> np.ndarray:
     if count == 0:
         return np.zeros(0, kind)
     # a copy: the memory is the library's, and goes with the result
-    return np.ctypeslib.as_array((kind * count).from_address(address)).copy()
+    return np.frombuffer(bytearray(ctypes.string_at(address, count * np.dtype(kind).itemsize)), kind)

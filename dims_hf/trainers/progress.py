@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import math
 import sys
@@ -136,6 +137,8 @@ class DrawCurves(TrainerCallback):
             logger.debug("No curves without matplotlib: pip install 'dims-hf[plot]'.")
         except ValueError:  # nothing logged yet
             return
+        # A figure is held by cycles, and its pixels are some megabytes: Python would keep a dozen of them for long.
+        gc.collect()
 
 
 def describe_logs(logs: Mapping[str, Any]) -> str:

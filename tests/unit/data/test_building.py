@@ -147,6 +147,23 @@ def test_mixed_corpora_have_every_pair_once_and_the_first_ones_held_out_pairs(se
     assert list(mixed["valid"]["target"]) == list(raw["valid"]["target"])
 
 
+def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    pairs = [("A cat.", "Eine Katze."), ("A cat sat here.", "Da saß eine Katze."), ("One cat.", "Genau eine Katze.")]
+    for split in ("train", "valid"):
+        for side, language in enumerate(("en", "de")):
+            text = "".join(f"{pair[side]}\n" for pair in pairs)
+            (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
+    command = ["--data", str(tmp_path), "--source_lang", "en", "--target_lang", "de"]
+    mix([*command, "--output_dir", str(tmp_path / "mixed"), "--long_copies", "3", "--long_words", "3"])
+    mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
+    targets = [target for _, target in pairs]
+    assert sorted(mixed["train"]["target"]) == sorted([targets[0], *3 * targets[1:]])
+    assert list(mixed["valid"]["target"]) == targets
+    with pytest.raises(SystemExit):
+        mix([*command, "--output_dir", str(tmp_path / "mixed"), "--long_copies", "0"])
+
+
 def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_copies_badly(tmp_path):
     mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
     sides = {

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import sys
 from types import SimpleNamespace
@@ -94,6 +95,19 @@ def test_callback_draws_into_the_output_folder_on_the_main_process(tmp_path, rea
     assert list(tmp_path.iterdir()) == []
     DrawCurves().on_evaluate(arguments, state, TrainerControl())
     assert [path.name for path in tmp_path.iterdir()] == [CURVES]
+
+
+def test_drawn_figures_are_given_back_at_once(tmp_path, real_curves):
+    figure = pytest.importorskip("matplotlib.figure").Figure
+    arguments, state = SimpleNamespace(output_dir=str(tmp_path)), _state(global_step=20, log_history=LOG)
+    gc.collect()
+    gc.disable()
+    try:
+        DrawCurves().on_evaluate(arguments, state, TrainerControl())
+        assert (tmp_path / CURVES).exists()
+        assert not [one for one in gc.get_objects() if isinstance(one, figure)]
+    finally:
+        gc.enable()
 
 
 def test_callback_draws_once_a_minute_and_at_the_end(tmp_path, monkeypatch):
