@@ -100,8 +100,7 @@ def export_onnx(
         references (`Sequence[str]`, *optional*): their translations; BLEU is then measured on all `sentences`.
         shortlist ([`Shortlist`], *optional*): the graphs project on the ids it lists for a source alone. They are
             verified on the whole vocabulary, and what the shortlist changes is measured. For hand-built graphs alone.
-        graph (`str`): "traced", "built", or "auto": the hand-built one where the family has one, which knows no
-            `blank_penalty`.
+        graph (`str`): "traced", "built", or "auto": the hand-built one where the family has one.
         name (`str`): the model's name in `export.json` and the card.
         overwrite (`bool`, *optional*): replace a former export.
 
@@ -203,12 +202,12 @@ def choose_graph(model: PreTrainedModel, graph: str, *, has_shortlist: bool = Fa
     family, is_built = model.config.model_type, model.config.model_type in GRAPHS
     if has_pretrained_encoder(model.config):
         family, is_built = f"{family} with a pre-trained encoder", False
-    elif blank_penalty(model):
-        family, is_built = f"{family} with a blank_penalty", False
     if graph == "built" and not is_built:
         raise ValueError(
             f"Graphs of {family!r} are not built by hand, only those of {', '.join(GRAPHS)}. Use graph='traced'."
         )
+    if has_shortlist and blank_penalty(model):
+        raise ValueError("A shortlist does not go with a blank_penalty. Leave out one of the two.")
     kind = ("built" if is_built else "traced") if graph == "auto" else graph
     if kind == "traced" and has_shortlist:
         raise ValueError(
@@ -250,8 +249,6 @@ def write_traced(
         "max_source_length": config.max_source_length,
         "by_row": sorted({name for graph in traced.values() for name in graph.by_row}),
         **({"blank_token_id": config.blank_token_id} if config.writes_alignments else {}),
-        # for the reader: it is in the graph
-        **({"blank_penalty": penalty} if (penalty := blank_penalty(model)) else {}),
         # a search that is made outside of the graphs needs to know how
         **({} if "finish" in traced else {name: getattr(decoding, name) for name in decoding.searched}),
         **({"source_vocab_size": config.source_vocab_size} if has_pretrained_encoder(config) else {}),
@@ -296,6 +293,8 @@ def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
         **{rule: str(value) if value == math.inf else value for rule, value in rules.items()},
         **{f"{name}_token_id": getattr(config, f"{name}_token_id") for name in names},
         "suppressed_token_ids": model.suppressed_token_ids(),
+        # for the reader: it is in the graphs
+        **({"blank_penalty": penalty} if (penalty := blank_penalty(model)) else {}),
         "update_all_positions": config.update_all_positions,
         "max_position_embeddings": config.max_position_embeddings,
         "vocab_size": config.vocab_size,

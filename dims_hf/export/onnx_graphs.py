@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .folders import blank_penalty
 from .onnx_builder import FUSED, GraphBuilder, WeightStore, to_numpy
 
 
@@ -215,6 +216,7 @@ class TranslationGraph:
             logits, scale, largest, token = self._project_listed(states, grid, positions)
         else:
             logits, scale = b.tied_projection(states, TABLE, self.table, self._exclusions())
+            logits = self._penalize_blank(logits, scale)
             largest, token = b.max_and_argmax(logits, len(self.table))
         b.output("logits", logits, np.float32, ("M", "V"))
         if scale is not None:
@@ -234,6 +236,21 @@ class TranslationGraph:
         if with_scores is None:
             return tokens, log_probs()
         return tokens, b.either(with_scores, np.float32, log_probs, zeros)
+
+    def _penalize_blank(self, logits: str, scale: str | None) -> str:
+        """Logits (M, V) less the `blank_penalty` of the model, which int8 divides as it has divided their rows."""
+        penalty = blank_penalty(self.model)
+        if not penalty:
+            return logits
+        b = self.builder
+        rows = b.op("Shape", logits, end=1)
+        shape = b.op("Concat", rows, b.constant([1]), axis=0)
+        column = b.op("Expand", b.constant([[self.config.blank_token_id]]), shape)
+        update = b.op("Expand", b.constant(-penalty, np.float32), shape)
+        if scale is not None:
+            update = b.op("Div", update, scale)
+        # in place: one number of each row
+        return b.op("ScatterElements", logits, column, update, axis=1, reduction="add")
 
     def candidate_lengths(self, predicted: str) -> str:
         """

@@ -13,11 +13,12 @@ import torch
 
 from dims_hf import CMLMConfig, CMLMForConditionalGeneration, ImputerConfig, ImputerForConditionalGeneration
 from dims_hf.export import OnnxTranslator, export_onnx, onnx_decoding, write_graphs
+from dims_hf.export.onnx_export import choose_graph
 from dims_hf.export.onnx_graphs import ImputerGraph
 from dims_hf.export.shortlist import Shortlist
 
 
-pytest.importorskip("onnxruntime", reason="needs the onnx extra")
+onnxruntime = pytest.importorskip("onnxruntime", reason="needs the onnx extra")
 pytest.importorskip("onnx", reason="needs the onnx extra")
 
 SIZES = {
@@ -88,6 +89,48 @@ def test_graphs_give_the_alignments_tokens_and_scores_of_generate(
     assert (alignments == model.config.pad_token_id).sum() >= (~arrays[1].astype(bool)).sum()
     # else the blocks would not matter
     assert len(set(alignments[4].tolist())) > 4
+
+
+@pytest.mark.parametrize("num_iterations", [1, 4])
+def test_blank_penalty_is_in_the_graphs(tiny_tokenizer, tmp_path, num_iterations: int):
+    model = _make_model(tiny_tokenizer)
+    batch = _random_batch(model.config.vocab_size)
+    arrays = [array.numpy() for array in batch]
+    with torch.no_grad():
+        # a blank a little likelier than what is predicted most, or there would be none
+        likeliest = [id for id in model.generate(*batch, num_iterations=1).flatten().tolist() if id > 2]
+        likeliest = max(set(likeliest), key=likeliest.count)
+        model.model.shared.weight[model.config.blank_token_id] = 1.01 * model.model.shared.weight[likeliest]
+    plain = model.generate(*batch, num_iterations=num_iterations).tolist()
+    model.generation_config.blank_penalty = 2.0
+    assert write_graphs(model, tmp_path, num_iterations=num_iterations)["settings"]["blank_penalty"] == 2.0
+    expected = model.generate(*batch, num_iterations=num_iterations, return_dict_in_generate=True)
+    sequences, scores = OnnxTranslator(tmp_path, threads=1).generate(*arrays)
+    assert sequences.tolist() == expected.sequences.tolist() != plain
+    np.testing.assert_allclose(scores, expected.sequences_scores.numpy(), atol=1e-4)
+
+
+def test_blank_penalty_is_divided_as_int8_rows_are(tiny_tokenizer, tmp_path):
+    model, logits = _make_model(tiny_tokenizer), []
+    arrays = [array.numpy() for array in _random_batch(model.config.vocab_size)]
+    for penalty in (0.0, 2.0):
+        model.generation_config.blank_penalty = penalty
+        write_graphs(model, tmp_path / str(penalty), num_iterations=1, int8=True)
+        session = onnxruntime.InferenceSession(tmp_path / str(penalty) / "model.onnx")
+        inputs = dict(zip((value.name for value in session.get_inputs()), arrays))
+        found = dict(zip(names := ["logits", "logit_scale"], session.run(names, inputs)))
+        logits.append(found["logits"] * found["logit_scale"])
+    difference = np.zeros_like(logits[0])
+    difference[:, model.config.blank_token_id] = 2.0
+    np.testing.assert_allclose(logits[0] - logits[1], difference, atol=1e-5)
+
+
+def test_a_shortlist_does_not_go_with_a_blank_penalty(tiny_tokenizer):
+    model = _make_model(tiny_tokenizer)
+    model.generation_config.blank_penalty = 2.0
+    assert choose_graph(model, "auto") == "built"
+    with pytest.raises(ValueError, match="A shortlist does not go with a blank_penalty"):
+        choose_graph(model, "auto", has_shortlist=True)
 
 
 def test_settings_of_the_model_change_the_tokens(tiny_tokenizer, tmp_path):
