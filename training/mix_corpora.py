@@ -6,8 +6,8 @@
 --output_dir data/en-de-mixed` writes every different training pair once, in random order, and the held-out pairs of
 the first corpus. What translating copies (addresses, numbers) is a placeholder on both sides; pairs whose sides have
 different ones are left out. English has its detached apostrophes joined ("the Commission' s", as a teacher learns from
-Europarl). `--long_copies 3` writes pairs whose target has at least `--long_words` words three times: where most pairs are
-short, a model is slow to learn how long sentences end.
+Europarl). `--long_copies 3` writes pairs whose target has at least `--long_words` words three times: where most pairs
+are short, a model is slow to learn long ones.
 """
 
 import argparse
@@ -31,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--source_lang", required=True, help="source language: file suffix or key")
     parser.add_argument("--target_lang", required=True, help="target language")
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for train, valid (and test) files")
-    parser.add_argument("--long_copies", type=positive, default=1, help="how often a pair with a long target is written")
+    parser.add_argument("--long_copies", type=positive, default=1, help="times that a long pair is written")
     parser.add_argument("--long_words", type=positive, default=20, help="words from which on a target is long")
     parser.add_argument("--seed", type=int, default=1, help="of the order")
     args = parser.parse_args(argv)

@@ -25,7 +25,7 @@ from dims_hf.translation.torch_runtime import pad_batch
 
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
     from dims_hf.export import OnnxTranslator
     from dims_hf.native import NativeTranslator
@@ -382,10 +382,30 @@ def _export_native(weights: Weights, situation: Situation, has_shortlist: bool) 
         model = weights.make(situation.forced_tokens)
         shortlist = random_shortlist(model.config.vocab_size) if has_shortlist else None
         try:
-            export_native(model, weights.tokenizer, place, shortlist=shortlist, name=name)
+            if weights.is_random:
+                _export_random_native(model, weights.tokenizer, place, shortlist)
+            else:
+                export_native(model, weights.tokenizer, place, shortlist=shortlist, name=name)
         except ValueError as error:
             raise UnavailableError(str(error)) from error
     return place
+
+
+def _export_random_native(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, place: Path, shortlist: Shortlist | None
+) -> None:
+    """As `export_native`, but that near ties, of which random weights have many, may break in other ways."""
+    from dims_hf.export.folders import making_folder, move_folder
+    from dims_hf.export.native_export import verify, write_native_folder
+    from dims_hf.native import NativeTranslator
+
+    passes = model.generation_config.num_iterations
+    with making_folder(place) as temporary:
+        folder = Path(temporary, "native")
+        folder.mkdir()
+        write_native_folder(model, tokenizer, folder, num_iterations=passes, shortlist=shortlist)
+        verify(model, NativeTranslator(folder, shortlist=False), (), least_agreement=0.5)
+        move_folder(folder, place)
 
 
 def save_model(runtime: str, weights: Weights, folder: Path) -> Path:

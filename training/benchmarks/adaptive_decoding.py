@@ -13,8 +13,9 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,8 @@ from dims_hf.translation import Adaptive, Runtime, Translation, open_runtime, tr
 THRESHOLDS = (0.0, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # Four passes are equalled where no more than this much BLEU is missing.
 TOLERANCE = 0.05
+# Share of a panel that two labels need between them.
+_APART = 0.05
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -90,8 +93,9 @@ def timed(runtime: Runtime, sources: list[str], passes: int) -> tuple[list[Trans
 
 def scores(translations: list[Translation], references: list[str], language: str) -> dict[str, float]:
     texts = [translation.text for translation in translations]
-    found = {"bleu": bleu(texts, references, target_lang=language)["bleu"], "chrf": chrf(texts, references)["chrf"]}
-    return {name: round(float(value), 2) for name, value in found.items()}
+    scored = bleu(texts, references, target_lang=language)
+    found = {"bleu": scored["bleu"], "brevity_penalty": scored["brevity_penalty"], **chrf(texts, references)}
+    return {name: round(float(found[name]), 3) for name in ("bleu", "brevity_penalty", "chrf")}
 
 
 def cost(seconds: float, sources: list[str]) -> dict[str, float]:
@@ -122,20 +126,37 @@ def draw(corpora: dict[str, dict[str, Any]], path: Path) -> None:
     """chrF against processor time, a panel for each corpus."""
     figure, panels = new_figure(1, len(corpora))
     for axes, (name, corpus) in zip(panels[0], corpora.items(), strict=True):
-        for (label, points), (color, marker) in zip(
-            (("fixed passes", corpus["fixed"]), ("adaptive", corpus["adaptive"])), STYLES, strict=False
-        ):
-            times = [point["processor_milliseconds_per_sentence"] for point in points]
-            axes.plot(times, [point["chrf"] for point in points], color=color, marker=marker, label=label)
-            for point, when in zip(points, times, strict=True):
-                text = point.get("threshold", point.get("passes"))
-                place = {"textcoords": "offset points", "xytext": (4, -10), "fontsize": 8}
-                axes.annotate(str(text), (when, point["chrf"]), **place)
+        curves = {"fixed passes": corpus["fixed"], "adaptive": corpus["adaptive"]}
+        for (label, points), (color, marker) in zip(curves.items(), STYLES, strict=False):
+            axes.plot(*zip(*map(place, points), strict=True), color=color, marker=marker, label=label)
+        for point in told_apart(curves.values()):
+            text = str(point.get("threshold", point.get("passes")))
+            axes.annotate(text, place(point), textcoords="offset points", xytext=(4, -10), fontsize=8)
         axes.set(title=name, xlabel="processor time per sentence (ms)", ylabel="chrF")
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, loc="lower right")
     save_figure(figure, path)
+
+
+def place(point: dict[str, float]) -> tuple[float, float]:
+    """Where a point lies in its panel."""
+    return point["processor_milliseconds_per_sentence"], point["chrf"]
+
+
+def told_apart(curves: Iterable[list[dict[str, float]]]) -> list[dict[str, float]]:
+    """The points whose labels can be read: of those that lie on one another, the first."""
+    points = list(chain.from_iterable(curves))
+    spans = [(max(values) - min(values)) or 1.0 for values in zip(*map(place, points), strict=True)]
+    shown: list[dict[str, float]] = []
+    for point in points:
+        distances = [
+            max(abs(a - b) / span for a, b, span in zip(place(point), place(other), spans, strict=True))
+            for other in shown
+        ]
+        if min(distances, default=1.0) > _APART:
+            shown.append(point)
+    return shown
 
 
 if __name__ == "__main__":
