@@ -25,6 +25,8 @@ from typing import Any
 
 import httpx
 
+from dims_hf.reports.provenance import provenance
+
 
 HERE = Path(__file__).resolve().parents[2]
 SENTENCES = HERE / "tests" / "data" / "everyday.en"
@@ -55,6 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         ended = time.perf_counter()
         server.wait(timeout=30)
     report["seconds_to_end"] = round(time.perf_counter() - ended, 2)
+    report["provenance"] = provenance()
     text = json.dumps(report, indent=1)
     sys.stdout.write(text + "\n")
     if args.output is not None:
