@@ -32,6 +32,14 @@ struct Square {
     int32_t values[2 * kMostRows][kStride] __attribute__((aligned(64)));
 };
 
+// A tile of weights, which is far away: its place four blocks on goes to the second cache meanwhile. Past the end of the
+// matrix it is only a hint.
+DIMS_INLINE const uint8_t* with_next(const uint8_t* tile, size_t block_bytes) {
+    for (size_t line = 0; line < kCodes; line += 64)
+        _mm_prefetch(reinterpret_cast<const char*>(tile + 4 * block_bytes + line), _MM_HINT_T1);
+    return tile;
+}
+
 // Up to 16 rows and four blocks.
 DIMS_INLINE void multiply_flat(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, size_t blocks,
                                Square& sums) {
@@ -41,18 +49,18 @@ DIMS_INLINE void multiply_flat(const int8_t* x, size_t width, const uint8_t* w, 
     _tile_zero(3);
     for (size_t i = 0; i < width; i += kDepth, w += kCodes) {
         _tile_loadd(4, x + i, width);
-        _tile_loadd(6, w, 64);
+        _tile_loadd(6, with_next(w, block_bytes), 64);
         _tile_dpbsud(0, 4, 6);
         if (blocks > 1) {
-            _tile_loadd(7, w + block_bytes, 64);
+            _tile_loadd(7, with_next(w + block_bytes, block_bytes), 64);
             _tile_dpbsud(1, 4, 7);
         }
         if (blocks > 2) {
-            _tile_loadd(6, w + 2 * block_bytes, 64);
+            _tile_loadd(6, with_next(w + 2 * block_bytes, block_bytes), 64);
             _tile_dpbsud(2, 4, 6);
         }
         if (blocks > 3) {
-            _tile_loadd(7, w + 3 * block_bytes, 64);
+            _tile_loadd(7, with_next(w + 3 * block_bytes, block_bytes), 64);
             _tile_dpbsud(3, 4, 7);
         }
     }
@@ -71,13 +79,13 @@ DIMS_INLINE void multiply_square(const int8_t* x, size_t width, size_t upper, co
     _tile_zero(2);
     _tile_zero(3);
     for (size_t i = 0; i < width; i += kDepth, w += kCodes) {
-        _tile_loadd(6, w, 64);
+        _tile_loadd(6, with_next(w, block_bytes), 64);
         _tile_loadd(4, x + i, width);
         _tile_dpbsud(0, 4, 6);
         _tile_loadd(5, below + i, width);
         _tile_dpbsud(2, 5, 6);
         if (blocks > 1) {
-            _tile_loadd(7, w + block_bytes, 64);
+            _tile_loadd(7, with_next(w + block_bytes, block_bytes), 64);
             _tile_dpbsud(1, 4, 7);
             _tile_dpbsud(3, 5, 7);
         }
