@@ -260,7 +260,7 @@ if TYPE_CHECKING:
     )
 
 
-__version__ = "0.2.0.dev0"
+__version__ = "0.2.0"
 
 # room -> its public names. Editors and type checkers read the imports above, the interpreter this table; a test keeps
 # both equal to the `__all__` of the rooms.
