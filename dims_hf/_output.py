@@ -172,8 +172,11 @@ def holding(folder: str | os.PathLike[str], *, beside: bool = False) -> Iterator
     folder = Path(folder)
     try:
         place = (folder.absolute().parent if beside else folder).resolve()
-    except RuntimeError:  # an OSError from Python 3.13 on
-        raise ValueError(f"{folder} is a link that leads to itself. Remove it, or name another folder.") from None
+        is_loop = place.is_symlink()  # from Python 3.13 on such a link is left as it is
+    except RuntimeError:
+        is_loop = True
+    if is_loop:
+        raise ValueError(f"{folder} is a link that leads to itself. Remove it, or name another folder.")
     name = f".{folder.name}.lock" if beside else _LOCK
     # before they are made, to know which to remove again
     made = _missing_folders(place)

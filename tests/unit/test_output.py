@@ -253,5 +253,5 @@ def test_library_that_fills_the_disk_is_understood(tmp_path, library):
 
 def test_link_that_leads_to_itself_is_refused(tmp_path):
     (tmp_path / "loop").symlink_to(tmp_path / "loop")
-    with pytest.raises((ValueError, OSError), match="leads to itself|symbolic links"), holding(tmp_path / "loop"):
+    with pytest.raises(ValueError, match="leads to itself"), holding(tmp_path / "loop"):
         pass

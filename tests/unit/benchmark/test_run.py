@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -89,7 +90,7 @@ def test_run_benchmark_writes_table_figure_and_results(settings: BenchmarkSettin
     assert torch.get_num_threads() == threads
     text = (folder / "benchmark.md").read_text()
     assert "Random weights" in text and "speed alone" in text
-    assert results["provenance"]["versions"]["torch"] == torch.__version__
+    assert results["provenance"]["versions"]["torch"] == version("torch")
 
 
 def test_run_benchmark_again_measures_only_what_is_missing(

@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.metadata import version
 
 import pytest
 import torch
@@ -21,7 +22,7 @@ def test_provenance_names_command_versions_and_threads(monkeypatch):
     got = _function(seed=3)
     assert got["command"] == "dims-hf evaluate --data 'a folder'"
     assert got["seed"] == 3
-    assert got["versions"]["torch"] == torch.__version__
+    assert got["versions"]["torch"] == version("torch")
     assert got["versions"]["transformers"] == transformers.__version__
     assert got["num_threads"] == torch.get_num_threads()
     assert got["hardware"] == hardware() and "cores" in got["hardware"]
