@@ -32,6 +32,10 @@ _LARGEST_WEIGHT = 64
 # Ids of a shortlist come in multiples of this, so that their maximum is found in two levels.
 LISTED_GROUP = 32
 
+# Columns of an int8 matrix come in multiples of this: others, ONNX Runtime below 1.25 multiplies wrongly by CPUs with
+# AMX, from 32 rows on.
+_INT8_COLUMNS = 16
+
 # Of a row of zeros, which must not be divided by zero.
 _SMALLEST_SCALE = 1e-12
 
@@ -165,14 +169,14 @@ class GraphBuilder:
         """
         matrix = to_numpy(module.weight)
         if self.quantized:
-            values, scale = quantize_rows(matrix)
-            product = self._int8_product(
+            values, scale = map(_whole_columns, quantize_rows(matrix))
+            product, row_scale = self._int8_product(
                 x,
                 self.weight(f"{name}.weight.int8", values.T),
                 self.weight(f"{name}.weight.scale", scale),
                 non_negative=non_negative,
             )
-            output = self.op("Mul", *product)
+            output = self.op("Mul", self._first_columns(product, len(matrix)), row_scale)
         else:
             output = self.op("MatMul", x, self.weight(f"{name}.weight", matrix.T))
         return self.op("Add", output, self.weight(f"{name}.bias", to_numpy(module.bias))) if bias else output
@@ -184,6 +188,12 @@ class GraphBuilder:
         values, step, zero, row_scale = self._quantize_activation(x, non_negative)
         product = self.op("MatMulIntegerToFloat", values, matrix, step, scale, zero, "", bias, domain=FUSED)
         return product, row_scale
+
+    def _first_columns(self, product: str, count: int) -> str:
+        """Without the columns that [`_whole_columns`] has added."""
+        if count % _INT8_COLUMNS == 0:
+            return product
+        return self.op("Slice", product, self.constant([0]), self.constant([count]), self.constant([-1]))
 
     def _quantize_activation(self, x: str, non_negative: bool) -> tuple[str, str, str, str]:
         """`x` in unsigned bytes, their step and zero, and what each row was divided by (…, 1); made once."""
@@ -221,7 +231,7 @@ class GraphBuilder:
             rows = self.op("Gather", self.weight(name, matrix), ids)
             return rows if factor == 1 else self.op("Mul", rows, self.constant(factor, np.float32))
         values, scale = quantize_rows(matrix)
-        rows = self.op("Cast", self.op("Gather", self.weight(f"{name}.int8", values), ids), to=1)
+        rows = self.op("Cast", self.op("Gather", self.weight(f"{name}.int8", _whole_columns(values)), ids), to=1)
         step = self.weight(f"{name}.scale.embedding", (scale * np.float32(factor))[:, None])
         return self.op("Mul", rows, self.op("Gather", step, ids))
 
@@ -232,24 +242,25 @@ class GraphBuilder:
         Returns:
             `tuple`: logits (M, V), in int8 each row still to be multiplied by the second value (M, 1).
         """
-        bias = self.weight(f"{name}.excluded", bias)
         if not self.quantized:
-            return self.op("Gemm", x, self.weight(name, matrix), bias, transB=1), None
-        values, scale = quantize_rows(matrix)
+            return self.op("Gemm", x, self.weight(name, matrix), self.weight(f"{name}.excluded", bias), transB=1), None
+        values, scale, bias = map(_whole_columns, (*quantize_rows(matrix), bias))
         # of the embedding's own table, which is stored once
         transposed = self.op("Transpose", self.weight(f"{name}.int8", values), perm=[1, 0])
-        return self._int8_product(x, transposed, self.weight(f"{name}.scale", scale), bias=bias)
+        scale, bias = self.weight(f"{name}.scale", scale), self.weight(f"{name}.excluded", bias)
+        product, row_scale = self._int8_product(x, transposed, scale, bias=bias)
+        return self._first_columns(product, len(matrix)), row_scale
 
     def listed_projection(self, x: str, name: str, matrix: np.ndarray, ids: str) -> tuple[str, str | None]:
         """
-        Products of `x` (M, D) with the rows `ids` (C,) of the table that `embedding` stored.
+        Products of `x` (M, D) with the rows `ids` (C,) of the table that `embedding` stored; C a multiple of 16.
 
         Returns:
             `tuple`: logits (M, C), in int8 each row still to be multiplied by the second value (M, 1).
         """
         if not self.quantized:
             return self.op("Gemm", x, self.op("Gather", self.weight(name, matrix), ids), transB=1), None
-        values, scale = quantize_rows(matrix)
+        values, scale = map(_whole_columns, quantize_rows(matrix))
         rows = self.op("Gather", self.weight(f"{name}.int8", values), ids)
         step = self.op("Gather", self.weight(f"{name}.scale", scale), ids)
         return self._int8_product(x, self.op("Transpose", rows, perm=[1, 0]), step)
@@ -320,6 +331,11 @@ def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     largest = np.abs(matrix).max(axis=1, initial=0.0)
     scale = np.where(largest > 0, largest / _LARGEST_WEIGHT, 1).astype(np.float32)
     return np.rint(matrix / scale[:, None]).astype(np.int8), scale
+
+
+def _whole_columns(array: np.ndarray) -> np.ndarray:
+    """`array` (N, …) with zeros after its last row, up to a multiple of `_INT8_COLUMNS` rows: columns, transposed."""
+    return np.pad(array, [(0, -len(array) % _INT8_COLUMNS)] + [(0, 0)] * (array.ndim - 1))
 
 
 def _middle_divisor(size: int) -> int:

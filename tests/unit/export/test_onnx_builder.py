@@ -113,7 +113,36 @@ def test_int8_product_of_what_is_not_to_be_negative_takes_negative_numbers_for_z
     bound = 32 * module.weight.abs().max() * values.relu().amax(dim=-1, keepdim=True) * (0.5 / 255 + 0.5 / 64)
     assert (torch.from_numpy(product) - expected).abs().le(bound + 1e-6).all()
     assert torch.equal(torch.from_numpy(product)[0, 1], module.bias.detach())
-    assert _run(builder, tmp_path, x=values[:, :0].numpy())[0].shape == (2, 0, 8)
+
+
+@pytest.mark.parametrize("non_negative", [False, True])
+def test_int8_product_of_no_rows_is_empty(tmp_path, maxima_of_no_rows, non_negative):
+    builder = GraphBuilder(WeightStore("weights.bin"), quantized=True)
+    x = builder.input("x", np.float32, ("B", "L", 32))
+    y = builder.linear(x, "layer", torch.nn.Linear(32, 8), non_negative=non_negative)
+    builder.output("y", y, np.float32, ("B", "L", 8))
+    assert _run(builder, tmp_path, x=np.zeros((2, 0, 32), np.float32))[0].shape == (2, 0, 8)
+
+
+@pytest.mark.parametrize("num_outputs", [53, 64])
+def test_columns_of_int8_matrices_come_in_sixteens_and_the_added_ones_are_dropped(tmp_path, num_outputs):
+    """Others, ONNX Runtime below 1.25 multiplies wrongly by CPUs with AMX, from 32 rows on."""
+    builder = GraphBuilder(WeightStore("weights.bin"), quantized=True)
+    module = torch.nn.Linear(32, num_outputs)
+    table = np.random.default_rng(0).normal(size=(num_outputs, 32)).astype(np.float32)
+    x = builder.input("x", np.float32, ("M", 32))
+    builder.output("y", builder.linear(x, "layer", module), np.float32, ("M", num_outputs))
+    logits, scale = builder.tied_projection(x, "table", table, np.arange(num_outputs, dtype=np.float32))
+    builder.output("logits", logits, np.float32, ("M", num_outputs))
+    builder.output("scale", scale, np.float32, ("M", 1))
+    matrices = [array for array in builder.store.arrays.values() if array.dtype == np.int8]
+    assert [matrix.shape for matrix in matrices] == [(32, 64), (64, 32)]
+    values = np.random.default_rng(1).normal(size=(33, 32)).astype(np.float32)
+    product, logits, scale = _run(builder, tmp_path, x=values)
+    with torch.no_grad():
+        np.testing.assert_allclose(product, module(torch.from_numpy(values)).numpy(), atol=0.1)
+    expected = values @ table.T + np.arange(num_outputs) * scale
+    np.testing.assert_allclose(logits * scale, expected, atol=0.6)
 
 
 @pytest.mark.parametrize("non_negative", [False, True])

@@ -200,7 +200,9 @@ def test_listed_ids_are_those_of_each_sentence_and_padded_to_groups(tiny_tokeniz
 
 
 @pytest.mark.parametrize("num_rows", [0, 1, 6])
-def test_listed_projection_and_its_maximum_are_those_of_numpy(tmp_path, num_rows):
+def test_listed_projection_and_its_maximum_are_those_of_numpy(tmp_path, request, num_rows):
+    if num_rows == 0:
+        request.getfixturevalue("maxima_of_no_rows")
     ort = pytest.importorskip("onnxruntime", reason="needs the onnx extra")
     table = np.random.default_rng(0).normal(size=(100, 16)).astype(np.float32)
     ids = np.random.default_rng(1).permutation(100)[: 2 * LISTED_GROUP]
