@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .onnx_builder import FUSED, quantize_rows
+from .onnx_builder import FUSED, INT8_COLUMNS, quantize_rows, whole_columns
 
 
 if TYPE_CHECKING:
@@ -82,24 +82,31 @@ class _Quantizer:
         values, row_scale = self._activation(x, node)
         step, zero = self._constant(1 / 127, np.float32), self._constant(128, np.uint8)
         product = self._add(node, "MatMulIntegerToFloat", values, weight, step, scale, zero, domain=FUSED)
+        count = matrix.const_value.shape.numpy()[0 if is_transposed else 1]
+        if count % INT8_COLUMNS:
+            bounds = (self._constant([number], np.int64) for number in (0, count, -1))
+            product = self._add(node, "Slice", product, *bounds)
         result = self._add(node, "Mul", product, row_scale)
         if bias and bias[0] is not None:
             result = self._add(node, "Add", result, bias[0])
         self._replace(node, result)
 
     def _weight(self, matrix: Value, is_transposed: bool, node: Node) -> tuple[Value, Value]:
-        """Int8 matrix (D, N) and scales (N,); a table that is also looked up is kept as it is, and turned here."""
+        """
+        Int8 matrix (D, N) and scales (N,), with N up to a multiple of 16; a table that is also looked up is kept as it
+        is, and turned here.
+        """
         array = matrix.const_value.numpy()
         if is_transposed and matrix.name in self.tables:
             table, scales = self._table(matrix)
             return self._add(node, "Transpose", table, perm=[1, 0]), scales
-        values, scale = quantize_rows(array if is_transposed else array.T)
+        values, scale = map(whole_columns, quantize_rows(array if is_transposed else array.T))
         transposed = self._initializer(f"{matrix.name}.int8.transposed", np.ascontiguousarray(values.T))
         return transposed, self._initializer(f"{matrix.name}.scale", scale)
 
     def _table(self, matrix: Value) -> tuple[Value, Value]:
-        """Int8 rows (V, D) and their scales (V,)."""
-        values, scale = quantize_rows(matrix.const_value.numpy())
+        """Int8 rows (V, D) and their scales (V,), rows of zeros after them up to a multiple of 16."""
+        values, scale = map(whole_columns, quantize_rows(matrix.const_value.numpy()))
         return self._initializer(f"{matrix.name}.int8", values), self._initializer(f"{matrix.name}.scale", scale)
 
     def _activation(self, x: Value, node: Node) -> tuple[Value, Value]:

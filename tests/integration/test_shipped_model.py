@@ -45,19 +45,24 @@ def test_shipped_student_translation_does_not_depend_on_the_batch(repository):
     assert translator(sources[::-1], batch_size=2) == alone[::-1]
 
 
+@pytest.fixture(scope="module", params=["en-de", "de-en"])
+def direction(request) -> str:
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def everyday_report() -> EverydayReport:
-    """What the one-pass model does to 200 everyday sentences."""
+def everyday_report(direction) -> EverydayReport:
+    """What the one-pass model of a direction does to 200 everyday sentences."""
     root = Path(__file__).resolve().parents[2]
-    translator = pipeline("translation", model=str(root / "model_cards" / "en-de-onepass"))
-    sources = (root / "tests" / "data" / "everyday.en").read_text(encoding="utf-8").splitlines()
+    translator = pipeline("translation", model=str(root / "model_cards" / f"{direction}-onepass"))
+    sources = (root / "tests" / "data" / f"everyday.{direction[:2]}").read_text(encoding="utf-8").splitlines()
     return check_everyday(sources, [output["translation_text"] for output in translator(sources, batch_size=50)])
 
 
-def test_onepass_model_keeps_numbers_and_addresses_and_does_not_stammer(repository, everyday_report):
+def test_onepass_model_keeps_numbers_and_addresses_and_does_not_stammer(repository, direction, everyday_report):
     assert everyday_report.digits_kept >= 0.95 and everyday_report.addresses_kept == 1, everyday_report.faults
     assert everyday_report.num_long == everyday_report.num_stammering == 0, everyday_report.faults
-    folder = repository / "model_cards" / "en-de-onepass"
+    folder = repository / "model_cards" / f"{direction}-onepass"
     assert sum(path.stat().st_size for path in folder.iterdir()) <= 30e6
 
 
@@ -65,7 +70,7 @@ def test_onepass_model_leaves_nothing_out(everyday_report):
     assert everyday_report.num_short == 0, everyday_report.faults
 
 
-@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm", "en-de-onepass"])
+@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm", "en-de-onepass", "de-en-onepass"])
 def test_code_in_a_shipped_folder_is_that_of_the_package(repository, name):
     shipped = sorted((repository / "model_cards" / name).glob("*.py"))
     assert shipped

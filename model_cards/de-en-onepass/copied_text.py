@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+# Copyright 2026 The dims_hf authors
+"""What is copied instead of translated: URLs, e-mail addresses, host names, @names, numbers. Travels with a model.
+
+They give way to placeholders before a text is translated, and come back letter by letter afterwards; a model has
+learnt where they belong from a corpus with placeholders for names and numbers.
+"""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+
+PLACEHOLDERS = "◰◱◲◳◴◵◶◷"
+"""Stand for what is copied; each is a token of its own in tokenizers trained on corpora with them."""
+
+# Each begins where no other could, so that a long run of letters is read once.
+_PATH = r"[^\s<>\"«»]*[^\s<>\"«».,;:!?)\]}'’“”…]"
+_URL = rf"(?<!\w)(?:https?://|ftp://|www\.){_PATH}"
+_EMAIL = r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
+_HOST = rf"(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|org|net|de|eu|io|gov|edu|uk|at|ch|info)\b(?:/{_PATH})?"
+_HANDLE = r"(?<![\w@])@\w+"
+# Three digits or more, with what may stand between them. Fewer are words: a plural, an article, a day of the month.
+_BETWEEN = r"[.,:'’/-]"
+_NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*(?!\w|{_BETWEEN}\d)"
+
+ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
+"""URLs, e-mail addresses, host names and @names."""
+
+COPIED = re.compile(f"{ADDRESS.pattern}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+"""What is copied letter by letter: addresses, numbers of three digits or more, placeholders that a user has typed."""
+
+
+def knows_placeholders(tokenizer: Any) -> bool:
+    """
+    Whether every placeholder is a token of its own, as for models that have learnt to place them.
+
+    Args:
+        tokenizer (`PreTrainedTokenizerBase`): or anything that is called alike and puts one token before and after.
+    """
+    ids = tokenizer([" ".join(PLACEHOLDERS)])["input_ids"][0]
+    return len(set(ids)) == len(ids) == len(PLACEHOLDERS) + 2
+
+
+def hide_copied(text: str) -> tuple[str, list[str]]:
+    """
+    Puts placeholders in the place of what is copied.
+
+    Args:
+        text (`str`): source text.
+
+    Returns:
+        `tuple[str, list[str]]`: the text with placeholders, in their order (after the last one the first again), and
+        what they stand for.
+    """
+    copied: list[str] = []
+
+    def hide(match: re.Match[str]) -> str:
+        copied.append(match[0])
+        return _sign(len(copied) - 1)
+
+    return COPIED.sub(hide, text), copied
+
+
+def show_copied(translation: str, copied: Sequence[str]) -> str:
+    """
+    Puts back what was copied: everything exactly once, whatever the model did with the placeholders.
+
+    Args:
+        translation (`str`): of a text from [`hide_copied`]. Placeholders beyond those of the source are dropped.
+        copied (`Sequence[str]`): what they stand for. What has no place in the translation is added at its end.
+    """
+    waiting = list(enumerate(copied))
+
+    def show(match: re.Match[str]) -> str:
+        # the first that waits: after the last placeholder they begin again, and one sign stands for several
+        for position, (index, original) in enumerate(waiting):
+            if _sign(index) == match[0]:
+                del waiting[position]
+                return original
+        return ""
+
+    shown = re.sub(f"[{PLACEHOLDERS}]", show, translation)
+    # never lost: a link at the end is better than none
+    return " ".join([*shown.split(), *(original for _, original in waiting)])
+
+
+def _sign(index: int) -> str:
+    return PLACEHOLDERS[index % len(PLACEHOLDERS)]
+
+
+__all__ = ["ADDRESS", "COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied"]
