@@ -169,7 +169,7 @@ class GraphBuilder:
         """
         matrix = to_numpy(module.weight)
         if self.quantized:
-            values, scale = map(whole_columns, quantize_rows(matrix))
+            values, scale = quantize_columns(matrix)
             product, row_scale = self._int8_product(
                 x,
                 self.weight(f"{name}.weight.int8", values.T),
@@ -190,7 +190,7 @@ class GraphBuilder:
         return product, row_scale
 
     def _first_columns(self, product: str, count: int) -> str:
-        """Without the columns that [`whole_columns`] has added."""
+        """Without the columns that [`quantize_columns`] has added."""
         if count % INT8_COLUMNS == 0:
             return product
         return self.op("Slice", product, self.constant([0]), self.constant([count]), self.constant([-1]))
@@ -230,8 +230,8 @@ class GraphBuilder:
         if not self.quantized:
             rows = self.op("Gather", self.weight(name, matrix), ids)
             return rows if factor == 1 else self.op("Mul", rows, self.constant(factor, np.float32))
-        values, scale = quantize_rows(matrix)
-        rows = self.op("Cast", self.op("Gather", self.weight(f"{name}.int8", whole_columns(values)), ids), to=1)
+        values, scale = quantize_columns(matrix)
+        rows = self.op("Cast", self.op("Gather", self.weight(f"{name}.int8", values), ids), to=1)
         step = self.weight(f"{name}.scale.embedding", (scale * np.float32(factor))[:, None])
         return self.op("Mul", rows, self.op("Gather", step, ids))
 
@@ -244,10 +244,10 @@ class GraphBuilder:
         """
         if not self.quantized:
             return self.op("Gemm", x, self.weight(name, matrix), self.weight(f"{name}.excluded", bias), transB=1), None
-        values, scale, bias = map(whole_columns, (*quantize_rows(matrix), bias))
+        values, scale = quantize_columns(matrix)
         # of the embedding's own table, which is stored once
         transposed = self.op("Transpose", self.weight(f"{name}.int8", values), perm=[1, 0])
-        scale, bias = self.weight(f"{name}.scale", scale), self.weight(f"{name}.excluded", bias)
+        scale, bias = self.weight(f"{name}.scale", scale), self.weight(f"{name}.excluded", _whole_columns(bias))
         product, row_scale = self._int8_product(x, transposed, scale, bias=bias)
         return self._first_columns(product, len(matrix)), row_scale
 
@@ -260,7 +260,7 @@ class GraphBuilder:
         """
         if not self.quantized:
             return self.op("Gemm", x, self.op("Gather", self.weight(name, matrix), ids), transB=1), None
-        values, scale = map(whole_columns, quantize_rows(matrix))
+        values, scale = quantize_columns(matrix)
         rows = self.op("Gather", self.weight(f"{name}.int8", values), ids)
         step = self.op("Gather", self.weight(f"{name}.scale", scale), ids)
         return self._int8_product(x, self.op("Transpose", rows, perm=[1, 0]), step)
@@ -333,7 +333,13 @@ def quantize_rows(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return np.rint(matrix / scale[:, None]).astype(np.int8), scale
 
 
-def whole_columns(array: np.ndarray) -> np.ndarray:
+def quantize_columns(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """[`quantize_rows`] for the columns of a product, with zeros up to a multiple of `INT8_COLUMNS` of them."""
+    values, scale = quantize_rows(matrix)
+    return _whole_columns(values), _whole_columns(scale)
+
+
+def _whole_columns(array: np.ndarray) -> np.ndarray:
     """`array` (N, …) with zeros after its last row, up to a multiple of `INT8_COLUMNS` rows: columns, transposed."""
     return np.pad(array, [(0, -len(array) % INT8_COLUMNS)] + [(0, 0)] * (array.ndim - 1))
 

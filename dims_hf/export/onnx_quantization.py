@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .onnx_builder import FUSED, INT8_COLUMNS, quantize_rows, whole_columns
+from .onnx_builder import FUSED, INT8_COLUMNS, quantize_columns
 
 
 if TYPE_CHECKING:
@@ -100,13 +100,13 @@ class _Quantizer:
         if is_transposed and matrix.name in self.tables:
             table, scales = self._table(matrix)
             return self._add(node, "Transpose", table, perm=[1, 0]), scales
-        values, scale = map(whole_columns, quantize_rows(array if is_transposed else array.T))
+        values, scale = quantize_columns(array if is_transposed else array.T)
         transposed = self._initializer(f"{matrix.name}.int8.transposed", np.ascontiguousarray(values.T))
         return transposed, self._initializer(f"{matrix.name}.scale", scale)
 
     def _table(self, matrix: Value) -> tuple[Value, Value]:
         """Int8 rows (V, D) and their scales (V,), rows of zeros after them up to a multiple of 16."""
-        values, scale = map(whole_columns, quantize_rows(matrix.const_value.numpy()))
+        values, scale = quantize_columns(matrix.const_value.numpy())
         return self._initializer(f"{matrix.name}.int8", values), self._initializer(f"{matrix.name}.scale", scale)
 
     def _activation(self, x: Value, node: Node) -> tuple[Value, Value]:
