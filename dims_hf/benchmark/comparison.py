@@ -36,10 +36,11 @@ class Target:
     goal: float
 
 
+_TORCH = ("torch-fp32-packed", "torch-fp32")
 _INT8 = ("native-int8", "onnx-int8", "torch-int8")
 
 TARGETS = (
-    Target(("torch-fp32",), "marian-greedy", False, 1, 5.0, 8.0),
+    Target(_TORCH, "marian-greedy", False, 1, 5.0, 8.0),
     Target(("onnx-fp32",), "ctranslate2-fp32", False, 1, 6.0, 9.0),
     Target(_INT8, "ctranslate2-int8", False, 1, 6.0, 9.0),
     Target(_INT8, "ctranslate2-int8", True, 1, 3.0, 5.0),

@@ -24,7 +24,13 @@ _MEASURES = {
 }
 
 # Of these, the first that was measured is drawn: more than a handful of lines cannot be told apart.
-_DRAWN_OURS = (("torch-fp32",), ("onnx-fp32",), ("torch-bf16",), ("native-int8",), ("onnx-int8", "torch-int8"))
+_DRAWN_OURS = (
+    ("torch-fp32-packed", "torch-fp32"),
+    ("onnx-fp32",),
+    ("torch-bf16",),
+    ("native-int8",),
+    ("onnx-int8", "torch-int8"),
+)
 _DRAWN_PEERS = (("marian-greedy",), ("ctranslate2-fp32", "ctranslate2-fp16"), ("ctranslate2-int8",))
 
 

@@ -59,6 +59,9 @@ class Runtime:
 # name -> runtime
 SYSTEMS: dict[str, Runtime] = {
     "torch-fp32": Runtime("torch fp32", OURS, "fp32", open_ours),
+    "torch-fp32-packed": Runtime(
+        "torch fp32 with packed weights", OURS, "fp32", partial(open_ours, precision="packed"), device_type="cpu"
+    ),
     "torch-bf16": Runtime("torch bf16", OURS, "bf16", partial(open_ours, precision="bf16")),
     "torch-compiled": Runtime("torch fp32 compiled", OURS, "fp32", partial(open_ours, precision="compiled")),
     "torch-int8": Runtime("torch int8", OURS, "int8", partial(open_ours, precision="int8"), device_type="cpu"),

@@ -20,6 +20,7 @@ from dims_hf.benchmark.weights import Weights
 from dims_hf.benchmark.workloads import FIRST_ORDINARY_ID, Batch
 from dims_hf.data.beam_search_ctranslate2 import convert_marian
 from dims_hf.export.shortlist import FREQUENT, PER_TOKEN, Shortlist
+from dims_hf.translation.packing import pack_weights
 from dims_hf.translation.sentences import collapse
 from dims_hf.translation.torch_runtime import pad_batch
 
@@ -157,9 +158,17 @@ def _quantize(model: PreTrainedModel, situation: Situation) -> PreTrainedModel:
         return torch.ao.quantization.quantize_dynamic(model, {torch.nn.Linear}, dtype=torch.qint8)
 
 
+def _pack(model: PreTrainedModel, situation: Situation) -> PreTrainedModel:
+    try:
+        return pack_weights(model)
+    except ValueError as error:
+        raise UnavailableError(str(error)) from None
+
+
 _CONVERSIONS: dict[str, Callable[[PreTrainedModel, Situation], PreTrainedModel]] = {
     "fp32": lambda model, situation: model,
     "bf16": lambda model, situation: model.to(torch.bfloat16),
+    "packed": _pack,
     "compiled": _compile,
     "int8": _quantize,
 }

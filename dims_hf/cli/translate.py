@@ -100,8 +100,8 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument(
         "--pack-weights",
-        action="store_true",
-        help="torch on a CPU: reorder the weights once; faster in bfloat16 and for wide models, for more memory",
+        action=argparse.BooleanOptionalAction,
+        help="torch on a CPU: reorder the weights once; faster, for more memory (default: where it can)",
     )
     return parser
 

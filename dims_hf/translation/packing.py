@@ -49,7 +49,8 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     Replaces the linear layers of a model by [`PackedLinear`] ones, in place, for decoding alone.
 
     The result differs in the last digits at most, as it does between batches, and the memory of the layers doubles.
-    It pays where weights are read often and multiplied with few rows: in bfloat16, and with wide models.
+    It pays most where weights are read often and multiplied with few rows, and on processors of other makers than the one
+    whose library torch multiplies with (MKL).
 
     Args:
         model (`PreTrainedModel`): in evaluation mode on a CPU, in float32 or bfloat16.
@@ -60,12 +61,9 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ValueError: another device or precision, or a torch or a processor that cannot.
     """
-    if model.device.type != "cpu" or model.dtype not in _DTYPES:
-        raise ValueError(
-            f"Weights are packed on CPUs, in float32 or bfloat16; the model is {model.dtype} on {model.device}. Leave "
-            "pack_weights (--pack-weights) out."
-        )
-    _check_processor(model.dtype)
+    fault = _find_fault(model)
+    if fault is not None:
+        raise ValueError(f"{fault}. Leave pack_weights (--pack-weights) out.")
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
@@ -73,16 +71,22 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def _check_processor(dtype: torch.dtype) -> None:
-    """Refuses what this torch, or this processor, does not multiply with packed weights."""
+def can_pack(model: PreTrainedModel) -> bool:
+    """Whether [`pack_weights`] takes this model here."""
+    return _find_fault(model) is None
+
+
+def _find_fault(model: PreTrainedModel) -> str | None:
+    """Why this model's weights cannot be packed, or `None`."""
+    if model.device.type != "cpu" or model.dtype not in _DTYPES:
+        return f"Weights are packed on CPUs, in float32 or bfloat16; the model is {model.dtype} on {model.device}"
     try:
         with torch.inference_mode():
-            PackedLinear(nn.Linear(16, 16, dtype=dtype))(torch.zeros(1, 16, dtype=dtype))
+            PackedLinear(nn.Linear(16, 16, dtype=model.dtype))(torch.zeros(1, 16, dtype=model.dtype))
     except (AttributeError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(
-            f"Weights in {dtype} cannot be packed here: {reason}. Leave pack_weights (--pack-weights) out."
-        ) from None
+        # of a torch without oneDNN, or of a processor
+        return f"Weights in {model.dtype} cannot be packed here: {' '.join(str(error).split())[:200]}"
+    return None
 
 
-__all__ = ["PackedLinear", "pack_weights"]
+__all__ = ["PackedLinear", "can_pack", "pack_weights"]

@@ -48,7 +48,7 @@ DIMS_INLINE void multiply_half(const Widened& x, size_t groups, const uint8_t* w
 }
 
 template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile) {
+void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead, Tile& tile) {
     for (int row = 0; row < M; ++row)
         for (size_t column = 0; column < N * kBlock; ++column) tile.sums[row][column] = 0;
     Widened widened;

@@ -299,21 +299,38 @@ DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t
     }
 }
 
-// Softmax over the first `seen` of `keys` scores, in place; the rest becomes 0.
-DIMS_INLINE void softmax(float* scores, size_t seen, size_t keys) {
-    for (size_t j = seen; j < keys; ++j) scores[j] = -3.0e38f;
-    Floats largest = spread(-3.0e38f), total = {};
-    for (size_t j = 0; j < keys; j += kBlock) largest = larger(largest, load(scores + j));
-    float top = largest_of(largest);
-    for (size_t j = 0; j < keys; j += kBlock) {
-        // what is out of sight weighs exp(-87), which is nothing beside the largest, 1
-        Floats value = exp_floats(load(scores + j) - top);
-        store(scores + j, value);
-        total += value;
-    }
-    Floats factor = spread(1.0f / sum_of(total));
-    for (size_t j = 0; j < keys; j += kBlock) store(scores + j, load(scores + j) * factor);
-    for (size_t j = seen; j < keys; ++j) scores[j] = 0.0f;
+constexpr Ints kLanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+// Softmax of Q queries over the keys that each sees (`seen`), in place; the rest becomes 0. Queries go through every
+// step side by side, since a step waits for the one before it.
+template <int Q>
+DIMS_INLINE void softmax(float* scores, const int32_t* seen, size_t keys) {
+    Floats largest[Q], total[Q] = {};
+    for (int query = 0; query < Q; ++query) largest[query] = spread(-3.0e38f);
+    for (size_t j = 0; j < keys; j += kBlock)
+        for (int query = 0; query < Q; ++query) {
+            float* at = scores + query * keys + j;
+            Ints is_seen = kLanes < seen[query] - static_cast<int32_t>(j);
+            Floats value = is_seen ? load(at) : spread(-3.0e38f);
+            store(at, value);
+            largest[query] = larger(largest[query], value);
+        }
+    for (int query = 0; query < Q; ++query) largest[query] = spread(largest_of(largest[query]));
+    for (size_t j = 0; j < keys; j += kBlock)
+        for (int query = 0; query < Q; ++query) {
+            float* at = scores + query * keys + j;
+            // what is out of sight weighs exp(-87), which is nothing beside the largest, 1
+            Floats value = exp_floats(load(at) - largest[query]);
+            store(at, value);
+            total[query] += value;
+        }
+    for (int query = 0; query < Q; ++query) total[query] = spread(1.0f / sum_of(total[query]));
+    for (size_t j = 0; j < keys; j += kBlock)
+        for (int query = 0; query < Q; ++query) {
+            float* at = scores + query * keys + j;
+            Ints is_seen = kLanes < seen[query] - static_cast<int32_t>(j);
+            store(at, is_seen ? load(at) * total[query] : Floats{});
+        }
 }
 
 template <int Q>
@@ -327,8 +344,10 @@ void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride
         }
         for (int query = 0; query < Q; ++query) store(head.scores + query * head.keys + j, sums[query]);
     }
+    int32_t seen[Q];
     for (int query = 0; query < Q; ++query)
-        softmax(head.scores + query * head.keys, shape.causal ? first + query + 1 : shape.sources, head.keys);
+        seen[query] = static_cast<int32_t>(shape.causal ? first + query + 1 : shape.sources);
+    softmax<Q>(head.scores, seen, head.keys);
     for (size_t d = 0; d < head.width; d += kBlock) {
         Floats sums[Q] = {};
         for (size_t j = 0; j < shape.sources; ++j) {

@@ -38,7 +38,7 @@ DIMS_INLINE void multiply_block(const int8_t* x, size_t width, const uint8_t* w,
 }
 
 template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile) {
+void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead, Tile& tile) {
     for (int n = 0; n < N; ++n) {
         // five accumulators a row: four rows at a time fit the registers
         if constexpr (M > 4) {

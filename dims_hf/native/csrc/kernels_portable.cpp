@@ -7,7 +7,7 @@
 namespace {
 
 template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile) {
+void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead, Tile& tile) {
     for (int n = 0; n < N; ++n)
         for (int row = 0; row < M; ++row) {
             int32_t sums[kBlock] = {};

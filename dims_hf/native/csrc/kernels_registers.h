@@ -18,10 +18,17 @@ struct Tile {
     int32_t sums[kTileRows][kTileBlocks * kBlock] __attribute__((aligned(64)));
 };
 
-template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
+// Blocks to fetch meanwhile; beyond the last one this is only a hint.
+struct Ahead {
+    const uint8_t* at;
+    size_t blocks;
+};
 
-using TileFunction = void (*)(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile);
+template <int M, int N>
+void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead ahead, Tile& tile);
+
+using TileFunction = void (*)(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead ahead,
+                              Tile& tile);
 
 template <int N>
 constexpr TileFunction kTiles[kTileRows] = {
@@ -37,12 +44,19 @@ struct InRegisters {
     static DIMS_INLINE void run(const Rows& x, const Matrix& w, Finish& finish) {
         Tile tile;
         size_t parts = (x.count + kTileRows - 1) / kTileRows;
+        if (parts == 0) return;
+        size_t share = (kTileBlocks + parts - 1) / parts;
         for (size_t block = 0; block < w.blocks; block += kTileBlocks) {
             size_t blocks = w.blocks - block < kTileBlocks ? w.blocks - block : kTileBlocks;
             const uint8_t* codes = w.codes + block * w.block_bytes();
             for (size_t part = 0; part < parts; ++part) {
                 size_t first = part * x.count / parts, rows = (part + 1) * x.count / parts - first;
-                kTileTable[blocks - 1][rows - 1](x.codes + first * x.width, x.width, codes, w.block_bytes(), tile);
+                // The parts share the next blocks, so that memory is read all the time.
+                size_t next = part * share < kTileBlocks ? part * share : kTileBlocks;
+                Ahead ahead = {codes + (kTileBlocks + next) * w.block_bytes(),
+                               kTileBlocks - next < share ? kTileBlocks - next : share};
+                kTileTable[blocks - 1][rows - 1](x.codes + first * x.width, x.width, codes, w.block_bytes(), ahead,
+                                                 tile);
                 finish(tile.sums[0], kTileBlocks * kBlock, first, rows, block, blocks);
             }
         }

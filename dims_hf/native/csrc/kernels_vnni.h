@@ -71,16 +71,14 @@ struct RowSums<0, N> {
 };
 
 template <int M, int N>
-void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Tile& tile) {
+void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead ahead, Tile& tile) {
     RowSums<M, N> sums;
     sums.clear();
-    // The blocks after these, which come next: reading past the end is only a hint.
-    const uint8_t* ahead = w + N * block_bytes;
-    for (size_t i = 0; i < width; i += kGroup, w += kBlock * kGroup, ahead += N * kBlock * kGroup) {
+    for (size_t i = 0; i < width; i += kGroup, w += kBlock * kGroup, ahead.at += kBlock * kGroup) {
         Sums<N> codes;
         codes.load(w, block_bytes);
-        for (int n = 0; n < N; ++n)
-            _mm_prefetch(reinterpret_cast<const char*>(ahead + n * kBlock * kGroup), _MM_HINT_T0);
+        for (size_t line = 0; line < ahead.blocks; ++line)
+            _mm_prefetch(reinterpret_cast<const char*>(ahead.at + line * block_bytes), _MM_HINT_T0);
         sums.add(codes, x + i, width);
     }
     sums.store(tile, 0);

@@ -26,6 +26,17 @@ void name_tokens(Best& best, int num_best, const Matrix& matrix, const int32_t* 
     for (int place = num_best; place < kMaxBest; ++place) best.columns[place] = -1;
 }
 
+// Rows that a thread keeps of targets of masks alone: all lengths up to 63, if all occur.
+constexpr size_t kMostStartRows = 2048;
+
+// Whether nothing is there yet but masks, between `<s>` and `</s>` where lengths are predicted.
+bool is_start(const Settings& s, const std::vector<int32_t>& tokens) {
+    size_t ends = s.predicts_length ? 1 : 0;
+    if (tokens.size() < 2 * ends) return false;
+    if (ends != 0 && (tokens.front() != s.bos || tokens.back() != s.eos)) return false;
+    return std::all_of(tokens.begin() + ends, tokens.end() - ends, [&](int32_t token) { return token == s.mask; });
+}
+
 }  // namespace
 
 void States::resize(size_t new_count, size_t new_width) {
@@ -115,13 +126,73 @@ void Network::attend_self(const SelfAttention& attention, size_t heads, const st
     finish_attention(attention.out, attention.norm, states);
 }
 
+// Attention of targets to themselves, and the queries of their attention to the sources, in `projected`.
+void Network::attend_targets(size_t layer, const std::vector<Span>& spans) {
+    const DecoderLayer& parts = model_.decoder_layers[layer];
+    States& states = w_.target;
+    for (const SelfAttention& attention : parts.attentions)
+        attend_self(attention, model_.decoder.heads, spans, states);
+    float* queries = grown(w_.projected, states.count * states.width);
+    kernels_.linear(states.rows(), parts.cross.query, Activation::kNone, queries, states.width);
+}
+
+// The decoder up to its first look at the sources.
+void Network::begin(const std::vector<Target>& targets, const std::vector<Span>& spans) {
+    States& states = w_.target;
+    states.resize(spans.back().first + spans.back().count, model_.settings.width);
+    grown(w_.attended, 2 * states.count * states.width);
+    for (size_t i = 0; i < targets.size(); ++i)
+        embed(model_.decoder, targets[i].tokens->data(), spans[i].count, spans[i].first, states);
+    finish_embedding(model_.decoder, states);
+    attend_targets(0, spans);
+}
+
+// Keeps what targets of a length begin with, unless there is too much of it already.
+bool Network::make_start(const std::vector<int32_t>& tokens) {
+    size_t length = tokens.size();
+    if (w_.starts.size() <= length) w_.starts.resize(length + 1);
+    Start& start = w_.starts[length];
+    if (start.states.count == length) return true;
+    if (w_.num_start_rows + length > kMostStartRows) return false;
+    begin({{0, &tokens, nullptr}}, {{0, length}});
+    const States& made = w_.target;
+    size_t size = length * made.width;
+    start.queries.assign(w_.projected.begin(), w_.projected.begin() + size);
+    start.states.resize(length, made.width);
+    std::copy_n(made.values.begin(), size, start.states.values.begin());
+    std::copy_n(made.codes.begin(), size, start.states.codes.begin());
+    std::copy_n(made.scales.begin(), length, start.states.scales.begin());
+    std::copy_n(made.sums.begin(), length, start.states.sums.begin());
+    w_.num_start_rows += length;
+    return true;
+}
+
+// `begin`, from what is kept of earlier targets; false where not all of them are masks alone.
+bool Network::begin_with_starts(const std::vector<Target>& targets, const std::vector<Span>& spans) {
+    for (const Target& target : targets)
+        if (!is_start(model_.settings, *target.tokens) || !make_start(*target.tokens)) return false;
+    States& states = w_.target;
+    states.resize(spans.back().first + spans.back().count, model_.settings.width);
+    float* queries = grown(w_.projected, states.count * states.width);
+    for (const Span& span : spans) {
+        const Start& start = w_.starts[span.count];
+        size_t first = span.first * states.width, size = span.count * states.width;
+        std::copy_n(start.queries.begin(), size, queries + first);
+        std::copy_n(start.states.values.begin(), size, states.values.begin() + first);
+        std::copy_n(start.states.codes.begin(), size, states.codes.begin() + first);
+        std::copy_n(start.states.scales.begin(), span.count, states.scales.begin() + span.first);
+        std::copy_n(start.states.sums.begin(), span.count, states.sums.begin() + span.first);
+    }
+    return true;
+}
+
+// The queries are in `projected`.
 void Network::attend_source(size_t layer, const std::vector<Target>& targets, const std::vector<Span>& spans) {
     const CrossAttention& cross = model_.decoder_layers[layer].cross;
     States& states = w_.target;
     size_t width = states.width, heads = model_.decoder.heads;
-    float* query = grown(w_.projected, states.count * width);
+    const float* query = w_.projected.data();
     float* attended = grown(w_.attended, states.count * width);
-    kernels_.linear(states.rows(), cross.query, Activation::kNone, query, width);
     for (size_t i = 0; i < targets.size(); ++i) {
         const Span& source = sentences_[targets[i].sentence];
         AttentionShape shape = {spans[i].count, source.count, heads, width / heads, false};
@@ -203,14 +274,9 @@ void Network::predict(const std::vector<Target>& targets, int num_best, bool wit
         spans.push_back({count, target.tokens->size()});
         count += target.tokens->size();
     }
-    states.resize(count, s.width);
-    grown(w_.attended, 2 * count * s.width);
-    for (size_t i = 0; i < targets.size(); ++i)
-        embed(model_.decoder, targets[i].tokens->data(), spans[i].count, spans[i].first, states);
-    finish_embedding(model_.decoder, states);
+    if (!begin_with_starts(targets, spans)) begin(targets, spans);
     for (size_t layer = 0; layer < model_.decoder_layers.size(); ++layer) {
-        for (const SelfAttention& attention : model_.decoder_layers[layer].attentions)
-            attend_self(attention, model_.decoder.heads, spans, states);
+        if (layer > 0) attend_targets(layer, spans);
         attend_source(layer, targets, spans);
         if (layer + 1 == model_.decoder_layers.size()) keep_predicted(targets, spans);
         feed_forward(model_.decoder_layers[layer].feed_forward, states);

@@ -35,9 +35,18 @@ struct States {
     Rows rows() const { return {codes.data(), scales.data(), sums.data(), count, width}; }
 };
 
+// What a target of masks alone is after the first layer's attention to itself, and what it then asks the source: both
+// depend on its length alone.
+struct Start {
+    States states;
+    std::vector<float> queries;
+};
+
 // Scratch of one thread; it only grows.
 struct Workspace {
     States source, target, coded;
+    std::vector<Start> starts;  // by length, those without rows not made yet
+    size_t num_start_rows = 0;
     std::vector<float> projected, attended, update, key_values, scratch;
     std::vector<uint8_t> listed_codes;
     std::vector<float> listed_scales, listed_bias;
@@ -64,6 +73,10 @@ class Network {
     void embed_row(const Stack& stack, int32_t id, size_t position, float* token, float* place) const;
     void finish_embedding(const Stack& stack, States& states);
     void attend_self(const SelfAttention& attention, size_t heads, const std::vector<Span>& spans, States& states);
+    void begin(const std::vector<Target>& targets, const std::vector<Span>& spans);
+    bool begin_with_starts(const std::vector<Target>& targets, const std::vector<Span>& spans);
+    bool make_start(const std::vector<int32_t>& tokens);
+    void attend_targets(size_t layer, const std::vector<Span>& spans);
     void attend_source(size_t layer, const std::vector<Target>& targets, const std::vector<Span>& spans);
     void finish_attention(const Matrix& out, const Norm& norm, States& states);
     void feed_forward(const FeedForward& layer, States& states);

@@ -31,6 +31,7 @@ from dims_hf.benchmark.weights import make_weights
 from dims_hf.benchmark.workloads import random_workload
 from dims_hf.export.shortlist import Shortlist
 from dims_hf.native import is_available
+from dims_hf.translation.packing import PackedLinear
 
 
 SETTINGS = BenchmarkSettings(size="tiny", iterations=(1, 3), length_beams=(1,), devices=("cpu",))
@@ -52,6 +53,13 @@ def translate(system: System, folder: Path, forced_tokens: int | None = 6) -> li
 )
 def test_torch_runtimes_write_the_forced_number_of_tokens(systems: dict[str, System], name: str, tmp_path: Path):
     assert [len(row) for row in translate(systems[name], tmp_path)] == [6, 6, 6]
+
+
+@pytest.mark.parametrize("passes", [1, 3])
+def test_packed_weights_give_the_tokens_of_plain_ones(systems: dict[str, System], passes: int, tmp_path: Path):
+    packed = systems[f"ours torch-fp32-packed {passes}x1"]
+    assert translate(packed, tmp_path) == translate(systems[f"ours torch-fp32 {passes}x1"], tmp_path)
+    assert any(isinstance(module, PackedLinear) for module in packed.open("cpu", 1, 6, tmp_path).model.modules())
 
 
 @pytest.mark.parametrize("passes", [1, 3])

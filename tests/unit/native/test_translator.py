@@ -92,6 +92,30 @@ def test_a_translation_depends_on_its_sentence_alone(make_model, tiny_tokenizer,
         assert score[0] == scores[index]
 
 
+@pytest.mark.parametrize("family", ["cmlm", "cmlmc"])
+def test_translations_are_the_same_before_and_after_what_is_kept_of_a_length(
+    make_model, tiny_tokenizer, tmp_path, family
+):
+    """What targets of one length have in common is kept, for up to 2,048 positions: more lengths than fit."""
+    model = make_model(family, max_position_embeddings=96)
+    translator = _open(model, tiny_tokenizer, tmp_path / "kept")
+    lengths = np.random.default_rng(0).permutation(np.arange(1, 94))
+    ids, mask = translator.pad(_rows(len(tiny_tokenizer), [1 + length % 13 for length in lengths]))
+
+    def translate(some: NativeTranslator, rows: slice, passes: int) -> tuple[list[list[int]], list[float]]:
+        found, scores = some.generate(ids[rows], mask[rows], target_lengths=lengths[rows], num_iterations=passes)
+        return [_content(row) for row in found.tolist()], scores.tolist()
+
+    everything = slice(0, len(lengths))
+    for passes in (1, 3):
+        first = translate(translator, everything, passes)
+        assert translate(translator, everything, passes) == first
+        for row in (0, 40, 92):
+            fresh = NativeTranslator(tmp_path / "kept")
+            text, score = translate(fresh, slice(row, row + 1), passes)
+            assert (text[0], score[0]) == (first[0][row], first[1][row])
+
+
 def test_callers_may_share_a_translator(make_model, tiny_tokenizer, tmp_path):
     translator = _open(make_model("cmlm"), tiny_tokenizer, tmp_path, threads=2)
     expected, results = translator.translate(SENTENCES), {}
