@@ -49,8 +49,8 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     Replaces the linear layers of a model by [`PackedLinear`] ones, in place, for decoding alone.
 
     The result differs in the last digits at most, as it does between batches, and the memory of the layers doubles.
-    It pays most where weights are read often and multiplied with few rows, and on processors of other makers than the one
-    whose library torch multiplies with (MKL).
+    It pays most where weights are read often and multiplied with few rows, and on processors of other makers than that
+    of the library which torch multiplies with (MKL).
 
     Args:
         model (`PreTrainedModel`): in evaluation mode on a CPU, in float32 or bfloat16.
