@@ -32,8 +32,8 @@ DIMS_INLINE Floats spread(float value) { return Floats{} + value; }
 DIMS_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
 // Lanes of a moved down by `by`, the lowest ones coming back on top.
-template <int By>
-DIMS_INLINE Floats rotated(Floats a) {
+template <int By, class Lanes>
+DIMS_INLINE Lanes rotated(Lanes a) {
 #define DIMS_LANE(i) ((i) + By) % 16
 #define DIMS_LANES                                                                                             \
     DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7), \
@@ -49,7 +49,8 @@ DIMS_INLINE Floats rotated(Floats a) {
 }
 
 // Halves are folded, so that the order of the additions is the same everywhere.
-DIMS_INLINE float sum_of(Floats value) {
+template <class Lanes>
+DIMS_INLINE auto sum_of(Lanes value) {
     value += rotated<8>(value);
     value += rotated<4>(value);
     value += rotated<2>(value);
@@ -225,10 +226,8 @@ DIMS_INLINE void quantize_row(const float* x, size_t width, float largest, int8_
         total += rounded;
         *reinterpret_cast<LooseBytes*>(codes + i) = __builtin_convertvector(rounded, LooseBytes);
     }
-    int32_t added = 0;
-    for (int lane = 0; lane < 16; ++lane) added += total[lane];
     *scale = usable ? largest / 127.0f : 0.0f;
-    *sum = added;
+    *sum = sum_of(total);
 }
 
 DIMS_INLINE Floats magnitude(Floats value) { return larger(value, -value); }
@@ -299,13 +298,20 @@ DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t
     }
 }
 
+// Compilers fill an initialised array in memory first.
+template <int Q>
+DIMS_INLINE void clear(Floats (&values)[Q]) {
+    for (int i = 0; i < Q; ++i) values[i] = Floats{};
+}
+
 constexpr Ints kLanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Softmax of Q queries over the keys that each sees (`seen`), in place; the rest becomes 0. Queries go through every
 // step side by side, since a step waits for the one before it.
 template <int Q>
 DIMS_INLINE void softmax(float* scores, const int32_t* seen, size_t keys) {
-    Floats largest[Q], total[Q] = {};
+    Floats largest[Q], total[Q];
+    clear(total);
     for (int query = 0; query < Q; ++query) largest[query] = spread(-3.0e38f);
     for (size_t j = 0; j < keys; j += kBlock)
         for (int query = 0; query < Q; ++query) {
@@ -337,7 +343,8 @@ template <int Q>
 void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride, size_t first, const Head& head,
                     float* out, size_t out_stride) {
     for (size_t j = 0; j < head.keys; j += kBlock) {
-        Floats sums[Q] = {};
+        Floats sums[Q];
+        clear(sums);
         for (size_t d = 0; d < shape.head_size; ++d) {
             Floats key = load(head.turned + d * head.keys + j);
             for (int query = 0; query < Q; ++query) sums[query] += key * q[query * q_stride + d];
@@ -349,7 +356,8 @@ void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride
         seen[query] = static_cast<int32_t>(shape.causal ? first + query + 1 : shape.sources);
     softmax<Q>(head.scores, seen, head.keys);
     for (size_t d = 0; d < head.width; d += kBlock) {
-        Floats sums[Q] = {};
+        Floats sums[Q];
+        clear(sums);
         for (size_t j = 0; j < shape.sources; ++j) {
             Floats value = load(head.values + j * head.value_stride + d);
             for (int query = 0; query < Q; ++query) sums[query] += value * head.scores[query * head.keys + j];

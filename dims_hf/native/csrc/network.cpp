@@ -26,6 +26,9 @@ void name_tokens(Best& best, int num_best, const Matrix& matrix, const int32_t* 
     for (int place = num_best; place < kMaxBest; ++place) best.columns[place] = -1;
 }
 
+// Floats from row to row of keys and values: rows a power of two apart would share few lines of the cache.
+size_t padded(size_t width) { return width + kBlock; }
+
 // Rows that a thread keeps of targets of masks alone: all lengths up to 63, if all occur.
 constexpr size_t kMostStartRows = 2048;
 
@@ -104,7 +107,7 @@ void Network::encode(const int32_t* ids, const std::vector<Span>& sentences) {
         attend_self(layer.attention, model_.encoder.heads, sentences, states);
         feed_forward(layer.feed_forward, states);
     }
-    size_t stride = 2 * s.width, layers = model_.decoder_layers.size();
+    size_t stride = padded(2 * s.width), layers = model_.decoder_layers.size();
     float* key_values = grown(w_.key_values, layers * count * stride);
     for (size_t layer = 0; layer < layers; ++layer)
         kernels_.linear(states.rows(), model_.decoder_layers[layer].cross.key_value, Activation::kNone,
@@ -113,7 +116,7 @@ void Network::encode(const int32_t* ids, const std::vector<Span>& sentences) {
 
 void Network::attend_self(const SelfAttention& attention, size_t heads, const std::vector<Span>& spans,
                           States& states) {
-    size_t width = states.width, stride = 3 * width;
+    size_t width = states.width, stride = padded(3 * width);
     float* projected = grown(w_.projected, states.count * stride);
     float* attended = grown(w_.attended, states.count * width);
     kernels_.linear(states.rows(), attention.query_key_value, Activation::kNone, projected, stride);
@@ -190,14 +193,14 @@ bool Network::begin_with_starts(const std::vector<Target>& targets, const std::v
 void Network::attend_source(size_t layer, const std::vector<Target>& targets, const std::vector<Span>& spans) {
     const CrossAttention& cross = model_.decoder_layers[layer].cross;
     States& states = w_.target;
-    size_t width = states.width, heads = model_.decoder.heads;
+    size_t width = states.width, heads = model_.decoder.heads, stride = padded(2 * width);
     const float* query = w_.projected.data();
     float* attended = grown(w_.attended, states.count * width);
     for (size_t i = 0; i < targets.size(); ++i) {
         const Span& source = sentences_[targets[i].sentence];
         AttentionShape shape = {spans[i].count, source.count, heads, width / heads, false};
-        const float* keys = w_.key_values.data() + (layer * w_.source.count + source.first) * 2 * width;
-        kernels_.attend(shape, query + spans[i].first * width, width, keys, keys + width, 2 * width,
+        const float* keys = w_.key_values.data() + (layer * w_.source.count + source.first) * stride;
+        kernels_.attend(shape, query + spans[i].first * width, width, keys, keys + width, stride,
                         attended + spans[i].first * width, width, grown(w_.scratch, attention_scratch(shape)));
     }
     finish_attention(cross.out, cross.norm, states);
