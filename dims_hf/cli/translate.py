@@ -100,8 +100,8 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument(
         "--pack-weights",
-        action=argparse.BooleanOptionalAction,
-        help="torch on a CPU: reorder the weights once; faster, for more memory (default: where it can)",
+        action="store_true",
+        help="torch on a CPU: reorder the weights once; faster, above all on AMD, for more memory",
     )
     return parser
 

@@ -61,9 +61,12 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     Raises:
         ValueError: another device or precision, or a torch or a processor that cannot.
     """
-    fault = _find_fault(model)
-    if fault is not None:
-        raise ValueError(f"{fault}. Leave pack_weights (--pack-weights) out.")
+    if model.device.type != "cpu" or model.dtype not in _DTYPES:
+        raise ValueError(
+            f"Weights are packed on CPUs, in float32 or bfloat16; the model is {model.dtype} on {model.device}. Leave "
+            "pack_weights (--pack-weights) out."
+        )
+    _check_processor(model.dtype)
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if type(child) is nn.Linear:
@@ -71,22 +74,16 @@ def pack_weights(model: PreTrainedModel) -> PreTrainedModel:
     return model
 
 
-def can_pack(model: PreTrainedModel) -> bool:
-    """Whether [`pack_weights`] takes this model here."""
-    return _find_fault(model) is None
-
-
-def _find_fault(model: PreTrainedModel) -> str | None:
-    """Why this model's weights cannot be packed, or `None`."""
-    if model.device.type != "cpu" or model.dtype not in _DTYPES:
-        return f"Weights are packed on CPUs, in float32 or bfloat16; the model is {model.dtype} on {model.device}"
+def _check_processor(dtype: torch.dtype) -> None:
+    """Refuses what this torch, or this processor, does not multiply with packed weights."""
     try:
         with torch.inference_mode():
-            PackedLinear(nn.Linear(16, 16, dtype=model.dtype))(torch.zeros(1, 16, dtype=model.dtype))
+            PackedLinear(nn.Linear(16, 16, dtype=dtype))(torch.zeros(1, 16, dtype=dtype))
     except (AttributeError, RuntimeError) as error:
-        # of a torch without oneDNN, or of a processor
-        return f"Weights in {model.dtype} cannot be packed here: {' '.join(str(error).split())[:200]}"
-    return None
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(
+            f"Weights in {dtype} cannot be packed here: {reason}. Leave pack_weights (--pack-weights) out."
+        ) from None
 
 
-__all__ = ["PackedLinear", "can_pack", "pack_weights"]
+__all__ = ["PackedLinear", "pack_weights"]

@@ -87,7 +87,7 @@ def open_runtime(
     dtype: str | None = None,
     threads: int | None = None,
     trust_remote_code: bool = False,
-    pack_weights: bool | None = None,
+    pack_weights: bool = False,
     runtime: str | None = None,
 ) -> Runtime:
     """
@@ -100,8 +100,8 @@ def open_runtime(
             and bfloat16.
         threads (`int`, *optional*): processor threads; as many as the runtime likes when `None`.
         trust_remote_code (`bool`, *optional*, defaults to `False`): run code that comes with the model.
-        pack_weights (`bool`, *optional*): reorder the weights once, of torch on a CPU alone (see [`pack_weights`]);
-            models of this package are packed wherever they can be when `None`.
+        pack_weights (`bool`, *optional*, defaults to `False`): reorder the weights once, of torch on a CPU alone (see
+            [`pack_weights`]).
         runtime (`str`, *optional*): `openvino` runs an ONNX export with OpenVINO instead of ONNX Runtime.
 
     Raises:

@@ -95,16 +95,16 @@ class TorchRuntime(_ModelRuntime):
         dtype: str | None = None,
         threads: int | None = None,
         trust_remote_code: bool = False,
-        pack_weights: bool | None = None,
+        pack_weights: bool = False,
     ) -> TorchRuntime | AutoregressiveRuntime:
         """Loads a checkpoint; one of another kind than ours becomes an [`AutoregressiveRuntime`]."""
         if threads is not None:
             torch.set_num_threads(threads)
         loaded, tokenizer = load_model(model, device, dtype, trust_remote_code=trust_remote_code)
-        is_ours = is_non_autoregressive(loaded.config)
-        if pack_weights or (pack_weights is None and is_ours and packing.can_pack(loaded)):
+        if pack_weights:
             packing.pack_weights(loaded)
-        return (TorchRuntime if is_ours else AutoregressiveRuntime)(loaded, tokenizer)
+        kind = TorchRuntime if is_non_autoregressive(loaded.config) else AutoregressiveRuntime
+        return kind(loaded, tokenizer)
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:
         """One translation per row, or `num_return_sequences` of them, best first."""

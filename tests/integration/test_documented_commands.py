@@ -44,7 +44,7 @@ NOT_RUN = {
 ONLY_OPTIONS = (
     r"training/prepare_\w+\.py|training/mix_corpora\.py|training/equal_time\.py|training/benchmarks/",
     r"--monolingual mono\.en|--data synthetic|phrasebook_(oaxe|bag_of_ngrams|nmla)_teacher",
-    r"--leaderboard|wmt14|en_de_(peer_)?autoregressive|en_de_distilled_data|opus-mt",
+    r"--leaderboard|wmt14|en_de_(peer_)?autoregressive|en_de_distilled_data|en_de_ctc_teacher|opus-mt",
     r"dims-hf tune |evaluate .*--decoding |--language-model |benchmark .*--peers ",
 )
 

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from unittest import mock
 
 import pytest
 import torch
@@ -69,24 +68,13 @@ def test_translations_and_checkpoints_are_the_same(folder: Path, sources, dtype:
 
 
 def test_command_line_packs_and_exports_refuse(folder: Path, sources, capsys, tmp_path: Path):
-    assert main(["translate", "--model", str(folder), "--no-pack-weights", *sources]) == 0
+    assert main(["translate", "--model", str(folder), *sources]) == 0
     expected = capsys.readouterr().out
     assert main(["translate", "--model", str(folder), "--pack-weights", *sources]) == 0
     assert capsys.readouterr().out == expected
     (tmp_path / "export.json").write_text(json.dumps({"runtime": "onnx"}))
     assert main(["translate", "--model", str(tmp_path), "--pack-weights", "a cat"]) == 2
     assert "is an export, whose weights are in order. Leave pack_weights" in capsys.readouterr().err
-
-
-def test_weights_are_packed_where_they_can_be_unless_told_otherwise(folder: Path, sources, monkeypatch):
-    def packs(**options: object) -> bool:
-        return any(isinstance(module, PackedLinear) for module in open_runtime(folder, **options).model.modules())
-
-    assert packs() and packs(pack_weights=True) and not packs(pack_weights=False)
-    monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", mock.Mock(side_effect=RuntimeError("no oneDNN")))
-    assert not packs()
-    with pytest.raises(ValueError, match=r"cannot be packed here: no oneDNN\. Leave pack_weights"):
-        packs(pack_weights=True)
 
 
 def test_what_cannot_be_packed_is_refused(tiny_model, monkeypatch):
