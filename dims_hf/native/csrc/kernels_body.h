@@ -31,6 +31,12 @@ DIMS_INLINE Ints load_ints(const int32_t* from) { return *reinterpret_cast<const
 DIMS_INLINE Floats spread(float value) { return Floats{} + value; }
 DIMS_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
+// Compilers fill an initialised array in memory first.
+template <int Q>
+DIMS_INLINE void clear(Floats (&values)[Q]) {
+    for (int i = 0; i < Q; ++i) values[i] = Floats{};
+}
+
 // Lanes of a moved down by `by`, the lowest ones coming back on top.
 template <int By, class Lanes>
 DIMS_INLINE Lanes rotated(Lanes a) {
@@ -99,21 +105,30 @@ void accumulate(const Rows& x, const Matrix& w, int32_t* to) {
     Multiply::run(x, w, finish);
 }
 
-// Values of a row's sums of one block.
-DIMS_INLINE Floats scaled(const int32_t* sums, const Rows& x, size_t row, const Matrix& w, size_t block) {
-    Floats values = __builtin_convertvector(centred(sums, x.sums[row]), Floats) * load(w.scales + block * kBlock);
-    return values * x.scales[row] + load(w.bias + block * kBlock);
-}
+// What the columns of a block have in common for all rows.
+struct Columns {
+    Columns(const Matrix& w, size_t block)
+        : scales(load(w.scales + block * kBlock)), bias(load(w.bias + block * kBlock)) {}
+
+    // Values of a row's sums.
+    DIMS_INLINE Floats values(const int32_t* sums, const Rows& x, size_t row) const {
+        return __builtin_convertvector(centred(sums, x.sums[row]), Floats) * scales * x.scales[row] + bias;
+    }
+
+    Floats scales, bias;
+};
 
 template <class Multiply>
 void linear(const Rows& x, const Matrix& w, Activation activation, float* y, size_t y_stride) {
     Floats floor = spread(activation == Activation::kRelu ? 0.0f : -3.0e38f);
     auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
-        for (size_t row = 0; row < rows; ++row)
-            for (size_t n = 0; n < blocks; ++n) {
-                Floats value = scaled(sums + row * stride + n * kBlock, x, first + row, w, block + n);
+        for (size_t n = 0; n < blocks; ++n) {
+            Columns columns(w, block + n);
+            for (size_t row = 0; row < rows; ++row) {
+                Floats value = columns.values(sums + row * stride + n * kBlock, x, first + row);
                 store(y + (first + row) * y_stride + (block + n) * kBlock, larger(value, floor));
             }
+        }
     };
     Multiply::run(x, w, finish);
 }
@@ -180,10 +195,11 @@ void find_best_of_few(const Rows& x, const Matrix& w, int num_best, bool with_su
         }
     }
     auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
-        for (size_t row = 0; row < rows; ++row) {
-            Best& found = best[first + row];
-            for (size_t n = 0; n < blocks; ++n) {
-                Floats logits = scaled(sums + row * stride + n * kBlock, x, first + row, w, block + n);
+        for (size_t n = 0; n < blocks; ++n) {
+            Columns columns(w, block + n);
+            for (size_t row = 0; row < rows; ++row) {
+                Best& found = best[first + row];
+                Floats logits = columns.values(sums + row * stride + n * kBlock, x, first + row);
                 if (any_above(logits, found.logits[num_best - 1])) {
                     float lanes[16];
                     store(lanes, logits);
@@ -240,30 +256,49 @@ void quantize(const float* x, size_t count, size_t width, int8_t* codes, float* 
     }
 }
 
+// Rows go through every step side by side, since a step waits for the one before it.
+template <int R>
+DIMS_INLINE void add_norm_rows(float* x, const float* update, size_t width, const float* gain, const float* bias,
+                               int8_t* codes, float* scales, int32_t* sums) {
+    Floats total[R], squares[R], largest[R];
+    clear(total);
+    for (size_t i = 0; i < width; i += kBlock)
+        for (int row = 0; row < R; ++row) {
+            Floats value = load(x + row * width + i) + load(update + row * width + i);
+            store(x + row * width + i, value);
+            total[row] += value;
+        }
+    float mean[R], factor[R];
+    for (int row = 0; row < R; ++row) mean[row] = sum_of(total[row]) / static_cast<float>(width);
+    clear(squares);
+    for (size_t i = 0; i < width; i += kBlock)
+        for (int row = 0; row < R; ++row) {
+            Floats value = load(x + row * width + i) - mean[row];
+            squares[row] += value * value;
+        }
+    for (int row = 0; row < R; ++row)
+        factor[row] = 1.0f / __builtin_sqrtf(sum_of(squares[row]) / static_cast<float>(width) + 1e-5f);
+    clear(largest);
+    for (size_t i = 0; i < width; i += kBlock)
+        for (int row = 0; row < R; ++row) {
+            Floats value = ((load(x + row * width + i) - mean[row]) * factor[row]) * load(gain + i) + load(bias + i);
+            store(x + row * width + i, value);
+            largest[row] = larger(largest[row], magnitude(value));
+        }
+    for (int row = 0; row < R; ++row)
+        quantize_row(x + row * width, width, largest_of(largest[row]), codes + row * width, scales + row, sums + row);
+}
+
 void add_norm(float* x, const float* update, size_t count, size_t width, const float* gain, const float* bias,
               int8_t* codes, float* scales, int32_t* sums) {
-    for (size_t row = 0; row < count; ++row, x += width, update += width, codes += width) {
-        Floats total = {};
-        for (size_t i = 0; i < width; i += kBlock) {
-            Floats value = load(x + i) + load(update + i);
-            store(x + i, value);
-            total += value;
-        }
-        float mean = sum_of(total) / static_cast<float>(width);
-        Floats squares = {};
-        for (size_t i = 0; i < width; i += kBlock) {
-            Floats value = load(x + i) - mean;
-            squares += value * value;
-        }
-        float factor = 1.0f / __builtin_sqrtf(sum_of(squares) / static_cast<float>(width) + 1e-5f);
-        Floats largest = {};
-        for (size_t i = 0; i < width; i += kBlock) {
-            Floats value = ((load(x + i) - mean) * factor) * load(gain + i) + load(bias + i);
-            store(x + i, value);
-            largest = larger(largest, magnitude(value));
-        }
-        quantize_row(x, width, largest_of(largest), codes, scales + row, sums + row);
-    }
+    constexpr size_t kTogether = 4;
+    size_t row = 0;
+    for (; row + kTogether <= count; row += kTogether)
+        add_norm_rows<kTogether>(x + row * width, update + row * width, width, gain, bias, codes + row * width,
+                                 scales + row, sums + row);
+    for (; row < count; ++row)
+        add_norm_rows<1>(x + row * width, update + row * width, width, gain, bias, codes + row * width, scales + row,
+                         sums + row);
 }
 
 // What queries of one head look at: keys turned (head_size, keys), with zeros behind the sources, and values.
@@ -296,12 +331,6 @@ DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t
         for (size_t d = 0; d < shape.head_size; ++d) values[j * width + d] = v[j * stride + d];
         for (size_t d = shape.head_size; d < width; ++d) values[j * width + d] = 0.0f;
     }
-}
-
-// Compilers fill an initialised array in memory first.
-template <int Q>
-DIMS_INLINE void clear(Floats (&values)[Q]) {
-    for (int i = 0; i < Q; ++i) values[i] = Floats{};
 }
 
 constexpr Ints kLanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
