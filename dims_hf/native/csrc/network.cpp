@@ -53,6 +53,13 @@ void States::resize(size_t new_count, size_t new_width) {
     }
 }
 
+void States::copy_rows(const States& from, size_t first, size_t count, size_t to) {
+    std::copy_n(from.values.begin() + first * width, count * width, values.begin() + to * width);
+    std::copy_n(from.codes.begin() + first * width, count * width, codes.begin() + to * width);
+    std::copy_n(from.scales.begin() + first, count, scales.begin() + to);
+    std::copy_n(from.sums.begin() + first, count, sums.begin() + to);
+}
+
 float* Network::grown(std::vector<float>& buffer, size_t size) {
     if (buffer.size() < size) buffer.resize(size);
     return buffer.data();
@@ -159,13 +166,9 @@ bool Network::make_start(const std::vector<int32_t>& tokens) {
     if (w_.num_start_rows + length > kMostStartRows) return false;
     begin({{0, &tokens, nullptr}}, {{0, length}});
     const States& made = w_.target;
-    size_t size = length * made.width;
-    start.queries.assign(w_.projected.begin(), w_.projected.begin() + size);
+    start.queries.assign(w_.projected.begin(), w_.projected.begin() + length * made.width);
     start.states.resize(length, made.width);
-    std::copy_n(made.values.begin(), size, start.states.values.begin());
-    std::copy_n(made.codes.begin(), size, start.states.codes.begin());
-    std::copy_n(made.scales.begin(), length, start.states.scales.begin());
-    std::copy_n(made.sums.begin(), length, start.states.sums.begin());
+    start.states.copy_rows(made, 0, length, 0);
     w_.num_start_rows += length;
     return true;
 }
@@ -179,12 +182,8 @@ bool Network::begin_with_starts(const std::vector<Target>& targets, const std::v
     float* queries = grown(w_.projected, states.count * states.width);
     for (const Span& span : spans) {
         const Start& start = w_.starts[span.count];
-        size_t first = span.first * states.width, size = span.count * states.width;
-        std::copy_n(start.queries.begin(), size, queries + first);
-        std::copy_n(start.states.values.begin(), size, states.values.begin() + first);
-        std::copy_n(start.states.codes.begin(), size, states.codes.begin() + first);
-        std::copy_n(start.states.scales.begin(), span.count, states.scales.begin() + span.first);
-        std::copy_n(start.states.sums.begin(), span.count, states.sums.begin() + span.first);
+        std::copy_n(start.queries.begin(), span.count * states.width, queries + span.first * states.width);
+        states.copy_rows(start.states, 0, span.count, span.first);
     }
     return true;
 }
@@ -252,16 +251,11 @@ std::vector<float> Network::length_logits(size_t sentence) const {
 // After the last attention only the positions to predict go on.
 void Network::keep_predicted(const std::vector<Target>& targets, const std::vector<Span>& spans) {
     States& states = w_.target;
-    size_t to = 0, width = states.width;
+    size_t to = 0;
     for (size_t i = 0; i < targets.size(); ++i)
         for (size_t position : *targets[i].positions) {
             size_t from = spans[i].first + position;  // never before `to`
-            if (from != to) {
-                memcpy(states.values.data() + to * width, states.values.data() + from * width, width * sizeof(float));
-                memcpy(states.codes.data() + to * width, states.codes.data() + from * width, width);
-                states.scales[to] = states.scales[from];
-                states.sums[to] = states.sums[from];
-            }
+            if (from != to) states.copy_rows(states, from, 1, to);
             ++to;
         }
     states.count = to;

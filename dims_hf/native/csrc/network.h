@@ -32,6 +32,8 @@ struct States {
     size_t count = 0, width = 0;
 
     void resize(size_t new_count, size_t new_width);
+    // Writes rows [first, first + count) of `from` over those from `to` on.
+    void copy_rows(const States& from, size_t first, size_t count, size_t to);
     Rows rows() const { return {codes.data(), scales.data(), sums.data(), count, width}; }
 };
 
