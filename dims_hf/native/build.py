@@ -32,7 +32,8 @@ _COMMON = ("api", "cpu", "decoding", "json", "kernels_portable", "model", "netwo
 # machine -> files of its instruction sets, what says that they are there, and how they are compiled
 _AVX512 = ("-mavx512f", "-mavx512bw", "-mavx512dq", "-mavx512vl", "-mavx512vnni")
 _AMX = (*_AVX512, "-mamx-tile", "-mamx-int8")
-_X86 = (("kernels_avx2", "DIMS_AVX2", ("-mavx2",)), ("kernels_avx512", "DIMS_AVX512", _AVX512))
+_X86 = (("kernels_avx2", "DIMS_AVX2", ("-mavx2",)), ("kernels_avxvnni", "DIMS_AVXVNNI", ("-mavx2", "-mavxvnni")))
+_X86 += (("kernels_avx512", "DIMS_AVX512", _AVX512),)
 # its registers must be asked for, which is written for Linux
 _X86 += (("kernels_amx", "DIMS_AMX", _AMX),) if sys.platform == "linux" else ()
 _ARM = (("kernels_neon", "DIMS_NEON", ("-march=armv8.2-a+dotprod",)),)

@@ -5,8 +5,10 @@
 
 #include "kernels.h"
 
-#if defined(DIMS_AMX)
+#if defined(DIMS_AMX) || defined(DIMS_AVXVNNI)
 #include <cpuid.h>
+#endif
+#if defined(DIMS_AMX)
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
@@ -19,6 +21,9 @@ namespace dims {
 extern const Kernels kPortableKernels;
 #if defined(DIMS_AVX2)
 extern const Kernels kAvx2Kernels;
+#endif
+#if defined(DIMS_AVXVNNI)
+extern const Kernels kAvxVnniKernels;
 #endif
 #if defined(DIMS_AMX)
 extern const Kernels kAmxKernels;
@@ -33,7 +38,7 @@ extern const Kernels kNeonKernels;
 namespace {
 
 struct Available {
-    const Kernels* tables[5];
+    const Kernels* tables[6];
     size_t count = 0;
 
     Available() {
@@ -48,6 +53,9 @@ struct Available {
             tables[count++] = &kAvx512Kernels;
         }
 #endif
+#if defined(DIMS_AVXVNNI)
+        if (__builtin_cpu_supports("avx2") && has_avx_vnni()) tables[count++] = &kAvxVnniKernels;
+#endif
 #if defined(DIMS_AVX2)
         if (__builtin_cpu_supports("avx2")) tables[count++] = &kAvx2Kernels;
 #endif
@@ -56,6 +64,15 @@ struct Available {
 #endif
         tables[count++] = &kPortableKernels;
     }
+
+#if defined(DIMS_AVXVNNI)
+    // Older compilers have no name for it in `__builtin_cpu_supports`.
+    static bool has_avx_vnni() {
+        unsigned a, b, c, d;
+        constexpr unsigned kAvxVnni = 1u << 4;
+        return __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a & kAvxVnni);
+    }
+#endif
 
 #if defined(DIMS_AMX)
     // The processor has AMX for bytes, and Linux grants this process the registers (it refuses where it does not know

@@ -9,67 +9,16 @@
 // linker keeps one copy of such a function, which may be the one for a newer processor.
 #pragma once
 
-#if defined(__AVX512F__)
-#include <immintrin.h>
-#endif
-
-#include "kernels.h"
+#include "lanes.h"
 
 namespace {
 
 using namespace dims;
 
-typedef float Floats __attribute__((vector_size(64)));
-typedef int32_t Ints __attribute__((vector_size(64)));
-typedef float LooseFloats __attribute__((vector_size(64), aligned(4)));
-typedef int32_t LooseInts __attribute__((vector_size(64), aligned(4)));
-typedef int8_t LooseBytes __attribute__((vector_size(16), aligned(1)));
-
-DIMS_INLINE Floats load(const float* from) { return *reinterpret_cast<const LooseFloats*>(from); }
-DIMS_INLINE void store(float* to, Floats value) { *reinterpret_cast<LooseFloats*>(to) = value; }
-DIMS_INLINE Ints load_ints(const int32_t* from) { return *reinterpret_cast<const LooseInts*>(from); }
-DIMS_INLINE Floats spread(float value) { return Floats{} + value; }
-DIMS_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
-
 // Compilers fill an initialised array in memory first.
 template <int Q>
 DIMS_INLINE void clear(Floats (&values)[Q]) {
     for (int i = 0; i < Q; ++i) values[i] = Floats{};
-}
-
-// Lanes of a moved down by `by`, the lowest ones coming back on top.
-template <int By, class Lanes>
-DIMS_INLINE Lanes rotated(Lanes a) {
-#define DIMS_LANE(i) ((i) + By) % 16
-#define DIMS_LANES                                                                                             \
-    DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7), \
-        DIMS_LANE(8), DIMS_LANE(9), DIMS_LANE(10), DIMS_LANE(11), DIMS_LANE(12), DIMS_LANE(13), DIMS_LANE(14),      \
-        DIMS_LANE(15)
-#if defined(__clang__)
-    return __builtin_shufflevector(a, a, DIMS_LANES);
-#else
-    return __builtin_shuffle(a, Ints{DIMS_LANES});
-#endif
-#undef DIMS_LANES
-#undef DIMS_LANE
-}
-
-// Halves are folded, so that the order of the additions is the same everywhere.
-template <class Lanes>
-DIMS_INLINE auto sum_of(Lanes value) {
-    value += rotated<8>(value);
-    value += rotated<4>(value);
-    value += rotated<2>(value);
-    value += rotated<1>(value);
-    return value[0];
-}
-
-DIMS_INLINE float largest_of(Floats value) {
-    value = larger(value, rotated<8>(value));
-    value = larger(value, rotated<4>(value));
-    value = larger(value, rotated<2>(value));
-    value = larger(value, rotated<1>(value));
-    return value[0];
 }
 
 // Adding and subtracting 1.5 * 2^23 rounds to the nearest integer, ties to even.
@@ -87,8 +36,7 @@ DIMS_INLINE Floats exp_floats(Floats x) {
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = (p * (r * r) + r) + 1.0f;
-    Ints exponent = (__builtin_convertvector(n, Ints) + 127) << 23;
-    return p * (Floats)exponent;  // the same bits
+    return p * with_bits((to_ints(n) + 127) << 23);
 }
 
 // sum of (w - 128) x, from the sum of w x
@@ -99,8 +47,8 @@ void accumulate(const Rows& x, const Matrix& w, int32_t* to) {
     auto finish = [&](const int32_t* sums, size_t stride, size_t first, size_t rows, size_t block, size_t blocks) {
         for (size_t row = 0; row < rows; ++row)
             for (size_t n = 0; n < blocks; ++n)
-                *reinterpret_cast<LooseInts*>(to + ((first + row) * w.blocks + block + n) * kBlock) =
-                    centred(sums + row * stride + n * kBlock, x.sums[first + row]);
+                store_ints(to + ((first + row) * w.blocks + block + n) * kBlock,
+                           centred(sums + row * stride + n * kBlock, x.sums[first + row]));
     };
     Multiply::run(x, w, finish);
 }
@@ -112,7 +60,7 @@ struct Columns {
 
     // Values of a row's sums.
     DIMS_INLINE Floats values(const int32_t* sums, const Rows& x, size_t row) const {
-        return __builtin_convertvector(centred(sums, x.sums[row]), Floats) * scales * x.scales[row] + bias;
+        return to_floats(centred(sums, x.sums[row])) * scales * x.scales[row] + bias;
     }
 
     Floats scales, bias;
@@ -154,17 +102,6 @@ DIMS_INLINE void add_exponentials(Search& search, Floats logits, float largest) 
         search.reference = largest;
     }
     search.sums += exp_floats(logits - search.reference);
-}
-
-DIMS_INLINE bool any_above(Floats values, float threshold) {
-    Ints above = values > threshold;
-#if defined(__AVX512F__)
-    return _mm512_test_epi32_mask((__m512i)above, (__m512i)above) != 0;
-#else
-    int32_t found = 0;
-    for (int lane = 0; lane < 16; ++lane) found |= above[lane];
-    return found != 0;
-#endif
 }
 
 // log of a sum in [1, infinity): exact exponent, and log1p-like series of the mantissa by atanh.
@@ -238,9 +175,9 @@ DIMS_INLINE void quantize_row(const float* x, size_t width, float largest, int8_
     float inverse = usable ? 127.0f / largest : 0.0f;
     Ints total = {};
     for (size_t i = 0; i < width; i += kBlock) {
-        Ints rounded = __builtin_convertvector(round_floats(load(x + i) * inverse), Ints);
+        Ints rounded = to_ints(round_floats(load(x + i) * inverse));
         total += rounded;
-        *reinterpret_cast<LooseBytes*>(codes + i) = __builtin_convertvector(rounded, LooseBytes);
+        store_bytes(codes + i, rounded);
     }
     *scale = usable ? largest / 127.0f : 0.0f;
     *sum = sum_of(total);
@@ -291,10 +228,10 @@ DIMS_INLINE void add_norm_rows(float* x, const float* update, size_t width, cons
 
 void add_norm(float* x, const float* update, size_t count, size_t width, const float* gain, const float* bias,
               int8_t* codes, float* scales, int32_t* sums) {
-    constexpr size_t kTogether = 4;
+    constexpr size_t kRows = 4;
     size_t row = 0;
-    for (; row + kTogether <= count; row += kTogether)
-        add_norm_rows<kTogether>(x + row * width, update + row * width, width, gain, bias, codes + row * width,
+    for (; row + kRows <= count; row += kRows)
+        add_norm_rows<kRows>(x + row * width, update + row * width, width, gain, bias, codes + row * width,
                                  scales + row, sums + row);
     for (; row < count; ++row)
         add_norm_rows<1>(x + row * width, update + row * width, width, gain, bias, codes + row * width, scales + row,
@@ -333,7 +270,7 @@ DIMS_INLINE void copy_values(const AttentionShape& shape, const float* v, size_t
     }
 }
 
-constexpr Ints kLanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+alignas(64) constexpr int32_t kLanes[16] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 // Softmax of Q queries over the keys that each sees (`seen`), in place; the rest becomes 0. Queries go through every
 // step side by side, since a step waits for the one before it.
@@ -345,8 +282,8 @@ DIMS_INLINE void softmax(float* scores, const int32_t* seen, size_t keys) {
     for (size_t j = 0; j < keys; j += kBlock)
         for (int query = 0; query < Q; ++query) {
             float* at = scores + query * keys + j;
-            Ints is_seen = kLanes < seen[query] - static_cast<int32_t>(j);
-            Floats value = is_seen ? load(at) : spread(-3.0e38f);
+            Ints is_seen = load_ints(kLanes) < seen[query] - static_cast<int32_t>(j);
+            Floats value = select(is_seen, load(at), spread(-3.0e38f));
             store(at, value);
             largest[query] = larger(largest[query], value);
         }
@@ -363,8 +300,8 @@ DIMS_INLINE void softmax(float* scores, const int32_t* seen, size_t keys) {
     for (size_t j = 0; j < keys; j += kBlock)
         for (int query = 0; query < Q; ++query) {
             float* at = scores + query * keys + j;
-            Ints is_seen = kLanes < seen[query] - static_cast<int32_t>(j);
-            store(at, is_seen ? load(at) * total[query] : Floats{});
+            Ints is_seen = load_ints(kLanes) < seen[query] - static_cast<int32_t>(j);
+            store(at, select(is_seen, load(at) * total[query], Floats{}));
         }
 }
 
@@ -394,18 +331,26 @@ void attend_queries(const AttentionShape& shape, const float* q, size_t q_stride
         size_t rest = shape.head_size - d < kBlock ? shape.head_size - d : kBlock;
         for (int query = 0; query < Q; ++query) {
             float* to = out + query * out_stride + d;
-            if (rest == kBlock)
+            if (rest == kBlock) {
                 store(to, sums[query]);
-            else
-                for (size_t lane = 0; lane < rest; ++lane) to[lane] = sums[query][lane];
+            } else {
+                float lanes[kBlock];
+                store(lanes, sums[query]);
+                for (size_t lane = 0; lane < rest; ++lane) to[lane] = lanes[lane];
+            }
         }
     }
 }
 
+// Whose sums fit the registers, in one register each or in several.
+constexpr size_t kTogether = kNative == 16 ? kQueries : kQueries / 2;
+
 using QueryFunction = void (*)(const AttentionShape&, const float*, size_t, size_t, const Head&, float*, size_t);
 constexpr QueryFunction kAttendQueries[kQueries] = {
     attend_queries<1>, attend_queries<2>, attend_queries<3>, attend_queries<4>,
+#if defined(__AVX512F__)
     attend_queries<5>, attend_queries<6>, attend_queries<7>, attend_queries<8>,
+#endif
 };
 
 void attend(const AttentionShape& shape, const float* q, size_t q_stride, const float* k, const float* v,
@@ -418,7 +363,7 @@ void attend(const AttentionShape& shape, const float* q, size_t q_stride, const 
     float* values = head.scores + kQueries * head.keys;
     bool copies = head.width != shape.head_size;
     head.value_stride = copies ? head.width : kv_stride;
-    size_t parts = (shape.targets + kQueries - 1) / kQueries;
+    size_t parts = (shape.targets + kTogether - 1) / kTogether;
     for (size_t offset = 0; offset < shape.heads * shape.head_size; offset += shape.head_size) {
         turn_keys(shape, k + offset, kv_stride, head);
         if (copies) copy_values(shape, v + offset, kv_stride, head.width, values);

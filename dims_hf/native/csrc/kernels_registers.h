@@ -12,16 +12,25 @@ namespace {
 using namespace dims;
 
 // Rows and blocks that one call of `multiply_tile` takes at most.
-constexpr size_t kTileRows = 8, kTileBlocks = 3;
+constexpr size_t kTileRows = 8, kTileBlocks = 3, kTileStride = kTileBlocks * kBlock;
 
 struct Tile {
-    int32_t sums[kTileRows][kTileBlocks * kBlock] __attribute__((aligned(64)));
+    int32_t sums[kTileRows][kTileStride] __attribute__((aligned(64)));
 };
+
+template <int M, int N>
+DIMS_INLINE void clear_tile(Tile& tile) {
+    for (int row = 0; row < M; ++row)
+        for (size_t column = 0; column < N * kBlock; ++column) tile.sums[row][column] = 0;
+}
 
 // Blocks to fetch meanwhile; beyond the last one this is only a hint.
 struct Ahead {
     const uint8_t* at;
-    size_t blocks;
+    size_t blocks, block_bytes;
+
+    // The share of the n-th block, where blocks are multiplied one after the other.
+    Ahead part(size_t n) const { return {at + n * block_bytes, n < blocks ? size_t(1) : size_t(0), block_bytes}; }
 };
 
 template <int M, int N>
@@ -54,10 +63,10 @@ struct InRegisters {
                 // The parts share the next blocks, so that memory is read all the time.
                 size_t next = part * share < kTileBlocks ? part * share : kTileBlocks;
                 Ahead ahead = {codes + (kTileBlocks + next) * w.block_bytes(),
-                               kTileBlocks - next < share ? kTileBlocks - next : share};
+                               kTileBlocks - next < share ? kTileBlocks - next : share, w.block_bytes()};
                 kTileTable[blocks - 1][rows - 1](x.codes + first * x.width, x.width, codes, w.block_bytes(), ahead,
                                                  tile);
-                finish(tile.sums[0], kTileBlocks * kBlock, first, rows, block, blocks);
+                finish(tile.sums[0], kTileStride, first, rows, block, blocks);
             }
         }
     }

@@ -5,83 +5,31 @@
 
 #include <immintrin.h>
 
-#include "kernels_registers.h"
+#include "kernels_sums.h"
 
 namespace {
 
-// Sums of a row and N blocks, one register each. Members and not arrays: loops over arrays are unrolled too late for
-// compilers to keep the sums in registers.
-template <int N>
-struct Sums {
-    __m512i first;
-    Sums<N - 1> others;
+struct Vnni512 {
+    using Sum = __m512i;
+    using Codes = __m512i;
+    using Values = __m512i;
+    static constexpr size_t kOutputs = 16;
 
-    DIMS_INLINE void clear() {
-        first = _mm512_setzero_si512();
-        others.clear();
-    }
-    DIMS_INLINE void load(const uint8_t* w, size_t block_bytes) {
-        first = _mm512_loadu_si512(w);
-        others.load(w + block_bytes, block_bytes);
-    }
-    DIMS_INLINE void add(const Sums& codes, __m512i values) {
-        first = _mm512_dpbusd_epi32(first, codes.first, values);
-        others.add(codes.others, values);
-    }
-    DIMS_INLINE void store(int32_t* to) const {
-        _mm512_store_si512(to, first);
-        others.store(to + kBlock);
-    }
-};
-
-template <>
-struct Sums<0> {
-    DIMS_INLINE void clear() {}
-    DIMS_INLINE void load(const uint8_t*, size_t) {}
-    DIMS_INLINE void add(const Sums&, __m512i) {}
-    DIMS_INLINE void store(int32_t*) const {}
-};
-
-template <int M, int N>
-struct RowSums {
-    Sums<N> first;
-    RowSums<M - 1, N> others;
-
-    DIMS_INLINE void clear() {
-        first.clear();
-        others.clear();
-    }
-    DIMS_INLINE void add(const Sums<N>& codes, const int8_t* x, size_t width) {
+    static DIMS_INLINE Sum load_sum(const int32_t* from) { return _mm512_load_si512(from); }
+    static DIMS_INLINE Codes load_codes(const uint8_t* w) { return _mm512_loadu_si512(w); }
+    static DIMS_INLINE Values spread(const int8_t* x) {
         int32_t group;
         __builtin_memcpy(&group, x, sizeof group);
-        first.add(codes, _mm512_set1_epi32(group));
-        others.add(codes, x + width, width);
+        return _mm512_set1_epi32(group);
     }
-    DIMS_INLINE void store(Tile& tile, int row) const {
-        first.store(tile.sums[row]);
-        others.store(tile, row + 1);
-    }
-};
-
-template <int N>
-struct RowSums<0, N> {
-    DIMS_INLINE void clear() {}
-    DIMS_INLINE void add(const Sums<N>&, const int8_t*, size_t) {}
-    DIMS_INLINE void store(Tile&, int) const {}
+    static DIMS_INLINE Sum add(Sum sum, Codes codes, Values values) { return _mm512_dpbusd_epi32(sum, codes, values); }
+    static DIMS_INLINE void store(int32_t* to, Sum sum) { _mm512_store_si512(to, sum); }
 };
 
 template <int M, int N>
 void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead ahead, Tile& tile) {
-    RowSums<M, N> sums;
-    sums.clear();
-    for (size_t i = 0; i < width; i += kGroup, w += kBlock * kGroup, ahead.at += kBlock * kGroup) {
-        Sums<N> codes;
-        codes.load(w, block_bytes);
-        for (size_t line = 0; line < ahead.blocks; ++line)
-            _mm_prefetch(reinterpret_cast<const char*>(ahead.at + line * block_bytes), _MM_HINT_T0);
-        sums.add(codes, x + i, width);
-    }
-    sums.store(tile, 0);
+    clear_tile<M, N>(tile);
+    add_products<Vnni512, M, N>({x, width, kGroup, width / kGroup}, w, block_bytes, ahead, tile.sums[0]);
 }
 
 }  // namespace

@@ -30,7 +30,7 @@ def _accumulate(name, x, codes):
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 5, 8, 9, 16, 17, 23, 32, 33, 70])
-@pytest.mark.parametrize(("outputs", "inputs"), [(16, 16), (32, 64), (50, 48), (80, 192), (112, 256)])
+@pytest.mark.parametrize(("outputs", "inputs"), [(16, 16), (32, 64), (50, 48), (80, 192), (112, 256), (48, 528)])
 def test_all_kernels_give_the_integer_sums_of_numpy(rows, outputs, inputs):
     generator = np.random.default_rng(rows * outputs)
     x = generator.integers(-127, 128, (rows, inputs)).astype(np.int8)
