@@ -227,6 +227,7 @@ def _open(path: Path, settings: BenchmarkSettings, corpus: Corpus | None) -> dic
     # as the file will have it: tuples become lists
     identity, defaults = (json.loads(json.dumps(each.identity())) for each in (settings, BenchmarkSettings()))
     identity["models"] = [public_name(place) for place in settings.models]
+    identity["data"] = public_name(settings.data) if settings.data else None
     where = provenance(seed=settings.seed)
     for name in ("onnxruntime", "ctranslate2"):
         try:

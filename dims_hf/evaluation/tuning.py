@@ -100,7 +100,8 @@ class TuningGrid:
                 "(CTC) or graphs (DA-Transformer) have one. Leave out the language model."
             )
         elif "repeat_penalty" in known:
-            found = self._of_lengths(self.repeat_penalties if _penalizes_repeats(model) else (0.0,))
+            is_refused = "repeat_penalty" in model.decoding_settings().refused  # type: ignore[operator]
+            found = self._of_lengths((0.0,) if is_refused else self.repeat_penalties)
         else:
             raise ValueError(f"{type(model).__name__} has no decoding rules to choose among: it decodes in one way.")
         if not found:
@@ -139,15 +140,6 @@ class TuningGrid:
         ]
         pairs = product(by_length, self.path_length_penalties)
         return found + [{"graph_search": search, "path_length_penalty": penalty} for search, penalty in pairs]
-
-
-def _penalizes_repeats(model: PreTrainedModel) -> bool:
-    """Whether the family has the rule: a field over neighbours knows better which of them fit."""
-    try:
-        model.decoding_settings(repeat_penalty=1.0)  # type: ignore[operator]
-    except ValueError:
-        return False
-    return True
 
 
 def tune_decoding(

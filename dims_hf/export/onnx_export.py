@@ -283,7 +283,8 @@ def _describe(
 def _settings(model: PreTrainedModel, num_iterations: int) -> dict[str, Any]:
     config, decoding = model.config, model.decoding_settings()
     names = ("bos", "pad", "eos", "mask")
-    rules = {rule: getattr(decoding, rule) for rule in RULES if rule in decoding.names()}
+    followed = set(decoding.names()) - set(decoding.refused)
+    rules = {rule: getattr(decoding, rule) for rule in RULES if rule in followed}
     return {
         "num_iterations": num_iterations,
         "length_beam_size": decoding.length_beam_size,

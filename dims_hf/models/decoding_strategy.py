@@ -68,6 +68,8 @@ class DecodingSettings:
     stored: ClassVar[tuple[str, ...]] = ("num_iterations", "length_beam_size", "collapse_repeats")
     # Those that a search needs which is made outside of the graphs of an export.
     searched: ClassVar[tuple[str, ...]] = ()
+    # Those that a strategy inherits and does not follow.
+    refused: ClassVar[tuple[str, ...]] = ()
 
     num_iterations: int = 10
     length_beam_size: int = 1

@@ -8,7 +8,7 @@ Shapes: R rows, T positions, M updated positions, C candidates, V vocabulary, D 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import ClassVar, NamedTuple, Protocol
 
 import torch
 
@@ -28,6 +28,8 @@ class CRFSettings(MaskPredictSettings):
         crf_beam_size (`int`, *optional*): candidates of each position; default: the configuration's.
     """
 
+    refused: ClassVar[tuple[str, ...]] = ("do_sample", "repeat_penalty")
+
     num_iterations: int = 1
     crf_beam_size: int | None = None
 
@@ -35,10 +37,10 @@ class CRFSettings(MaskPredictSettings):
         super().__post_init__()
         if self.crf_beam_size is not None:
             self.check_counts("crf_beam_size")
-        if self.do_sample or self.repeat_penalty:
+        if any(getattr(self, name) for name in self.refused):
             raise ValueError(
-                "A field looks for the best sequence and knows which neighbours fit. Leave out do_sample and "
-                "repeat_penalty."
+                "A field looks for the best sequence and knows which neighbours fit. Leave out "
+                f"{' and '.join(self.refused)}."
             )
 
 

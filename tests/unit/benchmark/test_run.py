@@ -150,7 +150,7 @@ def test_run_benchmark_trained_models_translate_a_corpus_and_are_scored(
             inner["systems"][f"{name} peer"]["mean_target_tokens"] for name in ("marian-greedy", "ctranslate2-fp32")
         }
         assert len(tokens) == 1
-    assert results["settings"]["models"] == ["student", "peer"]
+    assert results["settings"]["models"] == ["student", "peer"] and results["settings"]["data"] == "test.jsonl"
     text = (tmp_path / "benchmark" / "benchmark.md").read_text()
     assert "Trained weights" in text and "| BLEU |" in text and str(tmp_path) not in text
     assert (tmp_path / "benchmark" / "benchmark.png").is_file()

@@ -240,6 +240,15 @@ def test_beam_of_a_graph_is_searched_beside_the_graphs_with_a_language_model(tmp
 
 
 @pytest.mark.slow
+def test_a_rule_that_a_family_refuses_is_refused_by_its_export(tmp_path: Path):
+    model, batch = _make_model("cmlm_crf", **_CASES["cmlm_crf"][0]), _make_batch()
+    description = write_traced(model, tmp_path, num_iterations=1)
+    assert "length_score_weight" in description["settings"] and "repeat_penalty" not in description["settings"]
+    with pytest.raises(ValueError, match="This model is decoded without repeat_penalty, got repeat_penalty=1.0"):
+        OnnxTranslator(tmp_path, threads=1).generate(*(part.numpy() for part in batch), repeat_penalty=1.0)
+
+
+@pytest.mark.slow
 def test_blank_penalty_is_in_the_graph(tmp_path: Path):
     model, batch = _make_model("imputer"), _make_batch()
     with torch.no_grad():
