@@ -20,6 +20,7 @@ from torch.autograd.function import once_differentiable
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.models.ragged import in_fp32, working_dtype
 from dims_hf.objectives.fusion import fusible, fusing, is_fusing
+from dims_hf.objectives.multiplication import multiply
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -76,7 +77,7 @@ class VocabularyProjection:
 
     def multiply(self, rows: torch.Tensor) -> torch.Tensor:
         """The same in the precision of the matrix multiplication."""
-        logits = rows @ self.weight.T
+        logits = multiply(rows, self.weight.T)
         if self.bias is not None:
             logits = logits + self.bias
         if self.fixed_logit is not None:
@@ -163,12 +164,8 @@ def _add_gradients(
     if for_bias is not None:
         for_bias.add_(logits_gradient.sum(dim=0))
     logits_gradient = logits_gradient.to(states.dtype)
-    for_states[rows] = logits_gradient @ table.weight
-    if states.dtype == for_weight.dtype:
-        # in one call where the precisions agree: no (V, D) in between
-        for_weight.addmm_(logits_gradient.T, states[rows])
-    else:
-        for_weight.add_(logits_gradient.T @ states[rows])
+    for_states[rows] = multiply(logits_gradient, table.weight)
+    for_weight.add_(multiply(logits_gradient.T, states[rows]))
 
 
 class PickedLogProbs(torch.autograd.Function):

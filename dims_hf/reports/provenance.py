@@ -128,7 +128,7 @@ def _cached_folder(model_id: str) -> Path | None:
 
 def hardware() -> str:
     """The processor, its core count, and the accelerators in one line."""
-    parts, torch = [f"{_processor_name()}, {usable_cores()} cores"], _torch()
+    parts, torch = [f"{processor_name()}, {usable_cores()} cores"], _torch()
     if torch is not None and torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return " + ".join(parts)
@@ -183,7 +183,8 @@ def _last_part(word: str) -> str:
     return os.path.basename(word.rstrip("/")) if is_on_this_machine else word
 
 
-def _processor_name() -> str:
+def processor_name() -> str:
+    """What the processor calls itself."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:

@@ -98,6 +98,11 @@ class DiMSTrainer(NATTrainer):
             self.add_callback(self.ema_teacher)
 
     @property
+    def multiplying_models(self) -> tuple[torch.nn.Module, ...]:
+        """The models that an update runs."""
+        return self.model, self.teacher
+
+    @property
     def teacher(self) -> PreTrainedModel:
         """The current teacher."""
         return self.ema_teacher.model

@@ -5,9 +5,13 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 
 import torch
 from transformers import TrainingArguments
+
+from dims_hf.objectives.multiplication import can_multiply_with_onednn
+from dims_hf.reports.provenance import processor_name
 
 
 logger = logging.getLogger(__name__)
@@ -16,6 +20,15 @@ logger = logging.getLogger(__name__)
 def multiplies_bf16() -> bool:
     """Whether this CPU multiplies matrices in bf16; without, torch takes tens of times as long as in fp32."""
     return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+@cache
+def is_faster_with_onednn() -> bool:
+    """Whether fp32 is faster with oneDNN: this processor has AVX-512, which MKL uses on those of its maker alone."""
+    if not (torch.backends.mkl.is_available() and torch.backends.mkldnn.is_available()):
+        return False
+    has_wide_registers = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+    return has_wide_registers and "Intel" not in processor_name() and can_multiply_with_onednn()
 
 
 def forget_precision(model: torch.nn.Module) -> None:

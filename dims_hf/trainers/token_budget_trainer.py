@@ -34,6 +34,7 @@ from transformers.trainer_utils import TrainOutput
 
 from dims_hf._output import filling, holding
 from dims_hf.objectives.fusion import check_compiler, fusing
+from dims_hf.objectives.multiplication import multiplying_with_onednn
 from dims_hf.reports.provenance import public
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import KeepBestCheckpoints, LossRecord, RunRecord, StopEarly, WatchGradientScale
@@ -47,7 +48,7 @@ from dims_hf.trainers.checkpoints import (
     rotate_checkpoints,
     staging_folder,
 )
-from dims_hf.trainers.precision import forget_precision
+from dims_hf.trainers.precision import forget_precision, is_faster_with_onednn
 from dims_hf.trainers.progress import show_progress
 from dims_hf.trainers.schedules import Shape, fit_shape
 from dims_hf.translation.batching import batches_by_budget
@@ -157,8 +158,14 @@ class TokenBudgetTrainer(Trainer):
                     raise ValueError(f"{self.args.output_dir} has no checkpoint. Leave out resume_from_checkpoint.")
             elif resume_from_checkpoint:
                 check_checkpoint(resume_from_checkpoint, needs_scaler=self.needs_scaler)
-            output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
+            with multiplying_with_onednn(*self.multiplying_models, is_on=is_faster_with_onednn()):
+                output = super().train(resume_from_checkpoint=resume_from_checkpoint, **kwargs)
         return output._replace(training_loss=output.metrics["train_loss"])
+
+    @property
+    def multiplying_models(self) -> tuple[torch.nn.Module, ...]:
+        """The models that an update runs."""
+        return (self.model,)
 
     @contextmanager
     def holding_output(self) -> Iterator[None]:

@@ -40,9 +40,11 @@ from dims_hf.models.generation_nat import choose_tokens
 from dims_hf.models.masking import remaining_teacher_masks, select_lowest
 from dims_hf.objectives import Loss, length_classes
 from dims_hf.objectives.fusion import fusing
+from dims_hf.objectives.multiplication import multiplying_with_onednn
 from dims_hf.reports.files import write_text
 from dims_hf.reports.provenance import provenance
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
+from dims_hf.trainers.precision import is_faster_with_onednn
 
 
 PATHS = ("naive", "packed", "ours", "compiled")
@@ -249,6 +251,7 @@ class Trainee:
     def __init__(self, task: str, path: str, model: PreTrainedModel, precision: str):
         self.model, self.precision, self.loss = copy.deepcopy(model), Precision(precision), LOSSES[task][path]
         self.is_compiled = path == "compiled"
+        self.uses_onednn = path in ("ours", "compiled") and is_faster_with_onednn()
         self.ema = EMATeacher(model) if task == "dims" else None
         # A rate that leaves the paths comparable over many updates.
         self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-6, fused=True)
@@ -265,7 +268,8 @@ class Trainee:
 
     def update(self, batch: MaskedBatch) -> None:
         """One optimiser update."""
-        with fusing(self.is_compiled):
+        models = [self.model] + ([] if self.ema is None else [self.ema.model])
+        with fusing(self.is_compiled), multiplying_with_onednn(*models, is_on=self.uses_onednn):
             self.total(batch).backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from dims_hf import NATTrainer
-from dims_hf.trainers import precision
+from dims_hf.objectives.multiplication import OneDNNLinear
+from dims_hf.trainers import precision, token_budget_trainer
 from dims_hf.trainers.autoregressive import AutoregressiveTrainingArguments
 from dims_hf.trainers.config import DiMSConfig, NATTrainingArguments
 
@@ -49,3 +50,37 @@ def test_model_trained_in_one_precision_is_trained_in_another(make_teacher_train
         NATTrainer(first.model, args, train_dataset=toy.train, processing_class=toy.tokenizer).train()
         assert set(seen) == {dtype}, folder
         seen.clear()
+
+
+def test_fp32_goes_to_onednn_on_other_processors_with_avx_512(monkeypatch):
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mkldnn, "is_available", lambda: True)
+    monkeypatch.setattr(precision, "can_multiply_with_onednn", lambda: True)
+    for name, capability, expected in (
+        ("Intel(R) Xeon(R) Processor", "AVX512", False),
+        ("AMD EPYC", "AVX2", False),
+        ("AMD EPYC", "AVX512", True),
+    ):
+        monkeypatch.setattr(precision, "processor_name", lambda name=name: name)
+        monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda capability=capability: capability)
+        precision.is_faster_with_onednn.cache_clear()
+        assert precision.is_faster_with_onednn() is expected
+    precision.is_faster_with_onednn.cache_clear()
+
+
+@pytest.mark.parametrize("is_faster", [True, False])
+def test_layers_of_student_and_teacher_multiply_with_onednn_while_they_train(
+    is_faster, make_dims_trainer, monkeypatch
+):
+    monkeypatch.setattr(token_budget_trainer, "is_faster_with_onednn", lambda: is_faster)
+    trainer, kinds = make_dims_trainer(max_steps=1), []
+    objective = trainer.objective
+
+    def observe(*args):
+        kinds.extend(type(each.model.decoder.layers[0].fc1) for each in (trainer.model, trainer.teacher))
+        return objective(*args)
+
+    monkeypatch.setattr(trainer, "objective", observe)
+    trainer.train()
+    assert kinds == [OneDNNLinear if is_faster else torch.nn.Linear] * 2
+    assert type(trainer.model.model.decoder.layers[0].fc1) is torch.nn.Linear
