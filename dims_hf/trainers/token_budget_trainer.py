@@ -59,8 +59,9 @@ logger = logging.getLogger(__name__)
 # Non-finite losses in a row that a gradient scaler (fp16) may answer by skipping updates before we call it a failure.
 _TOLERATED_FP16_OVERFLOWS = 20
 
-# On a CPU, matrix multiplications in bf16 are compiled for their shape and kept: 1024 of them by default, which is a
-# gigabyte when batches differ in shape. Fewer cost no time. Both caches are set up, once, by the first of them.
+# On a CPU, oneDNN's matrix multiplications (bf16, and fp32 on some processors) are compiled for their shape and kept:
+# 1024 of them by default, which is a gigabyte when batches differ in shape. Fewer cost no time. Both caches are set up,
+# once, by the first of them.
 _PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
@@ -117,7 +118,7 @@ class TokenBudgetTrainer(Trainer):
             model.set_attn_implementation(args.attn_implementation)
         if args.compile_losses:
             check_compiler(args.device.type)
-        if args.use_cpu and args.bf16:
+        if args.use_cpu:
             limit_primitive_caches(os.environ)
         forget_precision(model)
         self.run_record, self.loss_record = RunRecord(), LossRecord()
@@ -432,7 +433,7 @@ class TokenBudgetTrainer(Trainer):
 
 
 def limit_primitive_caches(environment: MutableMapping[str, str]) -> None:
-    """Bounds the memory of training in bf16 on a CPU, unless the environment says otherwise already."""
+    """Bounds the memory of training on a CPU, unless the environment says otherwise already."""
     for name, capacity in _PRIMITIVE_CACHES.items():
         environment.setdefault(name, capacity)
 
