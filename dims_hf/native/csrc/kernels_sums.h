@@ -2,9 +2,9 @@
 // Copyright 2026 The dims_hf authors
 // Products of M rows and N registers of outputs, all sums in registers.
 //
-// `Set` says how: its types `Sum`, `Codes` (of the outputs of a register by one group of inputs) and `Values` (one group
-// of a row), the number of outputs `kOutputs`, and the functions `load_sum`, `load_codes`, `spread`, `add` and `store`.
-// Members and not arrays: loops over arrays are unrolled too late for compilers to keep the sums in registers.
+// `Set` says how: its types `Sum`, `Codes` (of the outputs of a register by one group of inputs) and `Values` (one
+// group of a row), the number of outputs `kOutputs`, and the functions `load_sum`, `load_codes`, `spread`, `add` and
+// `store`. Members and not arrays: loops over arrays are unrolled too late for compilers to keep the sums in registers.
 #pragma once
 
 #include "kernels_registers.h"
@@ -85,8 +85,8 @@ struct Inputs {
     size_t stride, step, groups;
 };
 
-// Adds to the sums `to`, of rows `kTileStride` apart, the products of M rows and N registers of outputs, whose codes lie
-// `stride` bytes apart in every group. `ahead` is fetched meanwhile.
+// Adds to the sums `to`, of rows `kTileStride` apart, the products of M rows and N registers of outputs, whose codes
+// lie `stride` bytes apart in every group. `ahead` is fetched meanwhile.
 template <class Set, int M, int N>
 DIMS_INLINE void add_products(Inputs inputs, const uint8_t* w, size_t stride, Ahead ahead, int32_t* to) {
     RowSums<Set, M, N> sums;

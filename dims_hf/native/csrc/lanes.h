@@ -2,8 +2,8 @@
 // Copyright 2026 The dims_hf authors
 // Sixteen floats or integers side by side, in as many registers as the processor needs for them.
 //
-// Compilers have vectors of any width, but take those that are wider than a register apart into single lanes where they
-// are compared or converted. Here they are halved until they fit. Every operation does the same to every lane, and
+// Compilers have vectors of any width, but take those that are wider than a register apart into single lanes where
+// they are compared or converted. Here they are halved until they fit. Every operation does the same to every lane, and
 // `sum_of` adds in the same order, so that all processors compute the same numbers.
 #pragma once
 
@@ -20,7 +20,7 @@ namespace {
 
 #if defined(__AVX512F__)
 constexpr int kNative = 16;
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
 constexpr int kNative = 8;
 #else
 constexpr int kNative = 4;
@@ -92,20 +92,24 @@ struct Memory<Halves<T, N>> {
         Memory<Half>::store(to, value.low);
         Memory<Half>::store(to + N / 2, value.high);
     }
-    static DIMS_INLINE Halves<T, N> spread(T value) { return {Memory<Half>::spread(value), Memory<Half>::spread(value)}; }
+    static DIMS_INLINE Halves<T, N> spread(T value) {
+        return {Memory<Half>::spread(value), Memory<Half>::spread(value)};
+    }
 };
 
-#define DIMS_MEMORY(T)                                                                                           \
-    template <>                                                                                                  \
-    struct Memory<NativeLanes<T>::type> {                                                                        \
-        typedef NativeLanes<T>::loose Loose;                                                                     \
-        static DIMS_INLINE NativeLanes<T>::type load(const T* from) { return *reinterpret_cast<const Loose*>(from); } \
-        static DIMS_INLINE void store(T* to, NativeLanes<T>::type value) { *reinterpret_cast<Loose*>(to) = value; } \
-        static DIMS_INLINE NativeLanes<T>::type spread(T value) { return NativeLanes<T>::type{} + value; }       \
-    };
-DIMS_MEMORY(float)
-DIMS_MEMORY(int32_t)
-#undef DIMS_MEMORY
+// of a register
+template <class T>
+struct NativeMemory {
+    typedef typename NativeLanes<T>::type Native;
+    typedef typename NativeLanes<T>::loose Loose;
+    static DIMS_INLINE Native load(const T* from) { return *reinterpret_cast<const Loose*>(from); }
+    static DIMS_INLINE void store(T* to, Native value) { *reinterpret_cast<Loose*>(to) = value; }
+    static DIMS_INLINE Native spread(T value) { return Native{} + value; }
+};
+template <>
+struct Memory<NativeFloats> : NativeMemory<float> {};
+template <>
+struct Memory<NativeInts> : NativeMemory<int32_t> {};
 
 DIMS_INLINE Floats load(const float* from) { return Memory<Floats>::load(from); }
 DIMS_INLINE Ints load_ints(const int32_t* from) { return Memory<Ints>::load(from); }
@@ -154,7 +158,7 @@ DIMS_INLINE Native rotated(Native a) {
     DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7), \
         DIMS_LANE(8), DIMS_LANE(9), DIMS_LANE(10), DIMS_LANE(11), DIMS_LANE(12), DIMS_LANE(13), DIMS_LANE(14),      \
         DIMS_LANE(15)
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
 #define DIMS_LANES \
     DIMS_LANE(0), DIMS_LANE(1), DIMS_LANE(2), DIMS_LANE(3), DIMS_LANE(4), DIMS_LANE(5), DIMS_LANE(6), DIMS_LANE(7)
 #else
@@ -194,7 +198,7 @@ DIMS_INLINE bool any_above(NativeFloats values, float threshold) {
     NativeInts above = values > threshold;
 #if defined(__AVX512F__)
     return _mm512_test_epi32_mask((__m512i)above, (__m512i)above) != 0;
-#elif defined(__AVX__)
+#elif defined(__AVX2__)
     return _mm256_movemask_ps((__m256)above) != 0;
 #elif defined(__SSE2__)
     return _mm_movemask_ps((__m128)above) != 0;
