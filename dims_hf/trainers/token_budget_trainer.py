@@ -60,8 +60,8 @@ logger = logging.getLogger(__name__)
 _TOLERATED_FP16_OVERFLOWS = 20
 
 # On a CPU, oneDNN's matrix multiplications (bf16, and fp32 on some processors) are compiled for their shape and kept:
-# 1024 of them by default, which is a gigabyte when batches differ in shape. Fewer cost no time. Both caches are set up,
-# once, by the first of them.
+# 1024 of them by default, which is gigabytes when batches differ in shape. Fewer cost no time. Both caches are set
+# up, once, by the first of them.
 _PRIMITIVE_CACHES = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 
 
