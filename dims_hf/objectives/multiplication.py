@@ -44,6 +44,15 @@ def multiply(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return _multiply(a, b) if _is_used(a, b.shape[1]) else a @ b
 
 
+def add_product(total: torch.Tensor, a: torch.Tensor, b: torch.Tensor) -> None:
+    """Adds (M, K) times (K, N) to `total` (M, N), in its precision; without a gradient."""
+    if total.dtype == a.dtype and not _is_used(a, b.shape[1]):
+        # in one call: no (M, N) in between
+        total.addmm_(a, b)
+    else:
+        total.add_(multiply(a, b))
+
+
 def _is_used(rows: torch.Tensor, num_outputs: int) -> bool:
     is_fp32 = rows.dtype == torch.float32 and rows.device.type == "cpu"
     return _is_on.get() and is_fp32 and rows.numel() * num_outputs >= _MIN_WORK

@@ -20,7 +20,7 @@ from torch.autograd.function import once_differentiable
 from dims_hf.models.modeling_translation import NATForConditionalGeneration
 from dims_hf.models.ragged import in_fp32, working_dtype
 from dims_hf.objectives.fusion import fusible, fusing, is_fusing
-from dims_hf.objectives.multiplication import multiply
+from dims_hf.objectives.multiplication import add_product, multiply
 
 
 # Bytes of fp32 logits in one chunk. On a CPU a chunk should stay in the cache, and below the size from which malloc
@@ -165,7 +165,7 @@ def _add_gradients(
         for_bias.add_(logits_gradient.sum(dim=0))
     logits_gradient = logits_gradient.to(states.dtype)
     for_states[rows] = multiply(logits_gradient, table.weight)
-    for_weight.add_(multiply(logits_gradient.T, states[rows]))
+    add_product(for_weight, logits_gradient.T, states[rows])
 
 
 class PickedLogProbs(torch.autograd.Function):

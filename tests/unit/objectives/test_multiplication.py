@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from dims_hf.objectives import multiplication
-from dims_hf.objectives.multiplication import OneDNNLinear, multiply, multiplying_with_onednn
+from dims_hf.objectives.multiplication import OneDNNLinear, add_product, multiply, multiplying_with_onednn
 
 
 pytestmark = pytest.mark.skipif(not multiplication.can_multiply_with_onednn(), reason="this torch has no oneDNN")
@@ -87,3 +87,12 @@ def test_small_multiplications_stay(monkeypatch: pytest.MonkeyPatch):
         assert multiply(torch.ones(2, 24), torch.ones(24, 3)).shape == (2, 3) and not calls
         multiply(torch.ones(3, 24), torch.ones(24, 3))
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("is_on", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_product_is_added_in_the_precision_of_the_sum(is_on: bool, dtype: torch.dtype):
+    total = torch.full((3, 5), 0.125)
+    with multiplying_with_onednn(is_on=is_on):
+        add_product(total, torch.ones(3, 24, dtype=dtype), torch.ones(24, 5, dtype=dtype))
+    assert total.dtype == torch.float32 and torch.equal(total, torch.full((3, 5), 24.125))
