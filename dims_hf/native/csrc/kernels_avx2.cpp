@@ -4,40 +4,29 @@
 // once for three blocks of outputs.
 #if defined(__AVX2__)
 
-#include <immintrin.h>
-
 #include "kernels_body.h"
-#include "kernels_sums.h"
+#include "kernels_ymm.h"
 
 namespace {
 
 // Of every group of inputs the first and the third, and the other two.
-struct Widened256 {
-    using Sum = __m256i;
+struct Widened256 : Sums256 {
     struct Codes {
         __m256i even, odd;
     };
     using Values = Codes;
-    static constexpr size_t kOutputs = 8;
 
-    static DIMS_INLINE Sum load_sum(const int32_t* from) {
-        return _mm256_load_si256(reinterpret_cast<const __m256i*>(from));
-    }
     static DIMS_INLINE Codes load_codes(const uint8_t* w) {
-        __m256i codes = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(w));
+        __m256i codes = load_bytes(w);
         return {_mm256_and_si256(codes, _mm256_set1_epi16(0x00ff)), _mm256_srli_epi16(codes, 8)};
     }
     static DIMS_INLINE Values spread(const int8_t* x) {
-        int32_t even, odd;
-        __builtin_memcpy(&even, x, sizeof even);
-        __builtin_memcpy(&odd, x + sizeof even, sizeof odd);
-        return {_mm256_set1_epi32(even), _mm256_set1_epi32(odd)};
+        return {_mm256_set1_epi32(read_group(x)), _mm256_set1_epi32(read_group(x + kGroup))};
     }
     static DIMS_INLINE Sum add(Sum sum, Codes codes, Values values) {
         __m256i first = _mm256_madd_epi16(codes.even, values.even), second = _mm256_madd_epi16(codes.odd, values.odd);
         return _mm256_add_epi32(sum, _mm256_add_epi32(first, second));
     }
-    static DIMS_INLINE void store(int32_t* to, Sum sum) { _mm256_store_si256(reinterpret_cast<__m256i*>(to), sum); }
 };
 
 // Inputs that are widened at once.
@@ -54,7 +43,6 @@ DIMS_INLINE void widen(const int8_t* x, size_t count, int8_t* to) {
 
 template <int M, int N>
 void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block_bytes, Ahead ahead, Tile& tile) {
-    constexpr size_t kHalf = kBlock * kGroup / 2;
     clear_tile<M, N>(tile);
     alignas(64) int8_t widened[M][2 * kWidened];
     for (size_t i = 0; i < width; i += kWidened) {
@@ -65,7 +53,7 @@ void multiply_tile(const int8_t* x, size_t width, const uint8_t* w, size_t block
             const uint8_t* codes = w + n * block_bytes + i * kBlock;
             int32_t* to = tile.sums[0] + n * kBlock;
             add_products<Widened256, M, 1>(inputs, codes, 0, ahead.part(n), to);
-            add_products<Widened256, M, 1>(inputs, codes + kHalf, 0, {}, to + Widened256::kOutputs);
+            add_products<Widened256, M, 1>(inputs, codes + kHalfBlock, 0, {}, to + Widened256::kOutputs);
         }
         ahead.at += count * kBlock;
     }

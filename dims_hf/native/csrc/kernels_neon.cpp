@@ -25,9 +25,7 @@ DIMS_INLINE void multiply_block(const int8_t* x, size_t width, const uint8_t* w,
         for (int part = 0; part < 4; ++part)
             codes[part] = vreinterpretq_s8_u8(veorq_u8(vld1q_u8(w + 16 * part), offset));
         for (int row = 0; row < M; ++row) {
-            int32_t group;
-            __builtin_memcpy(&group, x + row * width + i, sizeof group);
-            int8x16_t values = vreinterpretq_s8_s32(vdupq_n_s32(group));
+            int8x16_t values = vreinterpretq_s8_s32(vdupq_n_s32(read_group(x + row * width + i)));
             totals[row] = vdotq_s32(totals[row], ones, values);
             for (int part = 0; part < 4; ++part) sums[row][part] = vdotq_s32(sums[row][part], codes[part], values);
         }

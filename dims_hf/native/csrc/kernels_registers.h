@@ -14,6 +14,13 @@ using namespace dims;
 // Rows and blocks that one call of `multiply_tile` takes at most.
 constexpr size_t kTileRows = 8, kTileBlocks = 3, kTileStride = kTileBlocks * kBlock;
 
+// The values of a group of inputs, as one number.
+DIMS_INLINE int32_t read_group(const int8_t* x) {
+    int32_t group;
+    __builtin_memcpy(&group, x, sizeof group);
+    return group;
+}
+
 struct Tile {
     int32_t sums[kTileRows][kTileStride] __attribute__((aligned(64)));
 };

@@ -17,11 +17,7 @@ struct Vnni512 {
 
     static DIMS_INLINE Sum load_sum(const int32_t* from) { return _mm512_load_si512(from); }
     static DIMS_INLINE Codes load_codes(const uint8_t* w) { return _mm512_loadu_si512(w); }
-    static DIMS_INLINE Values spread(const int8_t* x) {
-        int32_t group;
-        __builtin_memcpy(&group, x, sizeof group);
-        return _mm512_set1_epi32(group);
-    }
+    static DIMS_INLINE Values spread(const int8_t* x) { return _mm512_set1_epi32(read_group(x)); }
     static DIMS_INLINE Sum add(Sum sum, Codes codes, Values values) { return _mm512_dpbusd_epi32(sum, codes, values); }
     static DIMS_INLINE void store(int32_t* to, Sum sum) { _mm512_store_si512(to, sum); }
 };

@@ -63,7 +63,6 @@ struct Halves {
 #undef DIMS_OPERATOR
     friend DIMS_INLINE Halves operator-(Halves a) { return {-a.low, -a.high}; }
     friend DIMS_INLINE Halves operator<<(Halves a, int by) { return {a.low << by, a.high << by}; }
-    friend DIMS_INLINE Mask operator>(Halves a, T b) { return {a.low > b, a.high > b}; }
     friend DIMS_INLINE Mask operator<(Halves a, T b) { return {a.low < b, a.high < b}; }
     template <class Other>
     DIMS_INLINE Halves& operator+=(Other other) {
