@@ -138,6 +138,13 @@ class StopEarly(EarlyStoppingCallback):
         if self.early_stopping_patience_counter >= self.early_stopping_patience:
             control.should_training_stop = True
 
+    def on_evaluate(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs
+    ) -> None:
+        """Counts evaluations of the training; that of the final model has names of its own, and stops nothing."""
+        if any(name.startswith("eval_") for name in metrics):
+            super().on_evaluate(args, state, control, metrics, **kwargs)
+
 
 class KeepBestCheckpoints(TrainerCallback):
     """Offers the model to [`BestCheckpoints`] after every evaluation, on the main process."""

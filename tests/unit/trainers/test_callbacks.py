@@ -94,6 +94,13 @@ def test_early_stopping_count_survives_a_resume_with_new_patience():
     assert control.should_training_stop
 
 
+def test_evaluation_of_the_final_model_stops_nothing_and_warns_of_nothing(caplog: pytest.LogCaptureFixture):
+    callback, control = StopEarly(1), TrainerControl()
+    with caplog.at_level("WARNING"):
+        callback.on_evaluate(ARGS, SimpleNamespace(best_metric=20.0), control, metrics={"final_bleu_1": 1.0})
+    assert not control.should_training_stop and not caplog.records
+
+
 def test_best_checkpoints_are_offered_after_evaluations_on_the_main_process():
     offers = []
     checkpoints = SimpleNamespace(offer=lambda *offer: offers.append(offer), forget_after=lambda step: None)
