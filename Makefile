@@ -12,6 +12,7 @@ DEMO_ARGS ?=
 SOURCE ?= en
 TARGET ?= de
 TEST_SETS ?=
+SHORTLIST ?=
 LEADERBOARD_MODELS ?= $(patsubst %/config.json,%,$(wildcard model_cards/*$(SOURCE)-$(TARGET)*/config.json))
 # of `make exports`
 EXPORTED ?= $(filter-out %-autoregressive,$(notdir $(patsubst %/config.json,%,$(wildcard model_cards/*/config.json))))
@@ -65,7 +66,7 @@ test-all: $(STAMP)
 leaderboard: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/dims-hf evaluate --leaderboard --source-lang $(SOURCE) --target-lang $(TARGET) \
 	    $(foreach folder,$(LEADERBOARD_MODELS),--system $(notdir $(folder))=$(folder)) \
-	    $(foreach set,$(TEST_SETS),--test-set $(set)) --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
+	    $(foreach set,$(TEST_SETS),--test-set $(set)) $(addprefix --shortlist ,$(SHORTLIST)) --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
 
 exports: $(foreach name,$(EXPORTED),exports/$(name)-onnx-int8 exports/$(name)-native)
 

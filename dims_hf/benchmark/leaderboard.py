@@ -20,8 +20,10 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 
 from dims_hf._output import holding
+from dims_hf.benchmark.translators import vocabulary_mapping
 from dims_hf.data import corpus_fingerprint, load_corpus
 from dims_hf.data.beam_search import BeamTranslator
+from dims_hf.data.beam_search_ctranslate2 import vocabulary
 from dims_hf.evaluation.bleu import paired_bootstrap, usable_tokenizer
 from dims_hf.evaluation.evaluator import measure
 from dims_hf.evaluation.metrics import SystemOutput
@@ -41,10 +43,15 @@ from dims_hf.translation.torch_runtime import TorchRuntime
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from dims_hf.export.shortlist import Shortlist
+
 logger = logging.getLogger(__name__)
 
 Translate = Callable[[Sequence[str]], "list[Translation]"]
 """Texts in, one translation each out."""
+
+Learn = Callable[["PreTrainedModel", "PreTrainedTokenizerBase"], "Shortlist"]
+"""The lexical shortlist of a model and its tokenizer."""
 
 # Sentences whose latency is measured one by one, and per call of 32; each several times, the systems in turns.
 _NUM_TIMED = {1: 48, 32: 128}
@@ -121,6 +128,7 @@ def run_leaderboard(
     bleu_tokenizer: str | None = None,
     rounds: int = _ROUNDS,
     seed: int = 12345,
+    shortlist: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
     """
     Translates every test set with every model, in every runtime at hand, and times them in turns.
@@ -143,6 +151,8 @@ def run_leaderboard(
         bleu_tokenizer (`str`, *optional*): sacreBLEU's tokenizer; that of the target language when `None`.
         rounds (`int`, *optional*, defaults to 5): times that latency is measured; the median counts.
         seed (`int`, *optional*, defaults to 12345): of the bootstrap.
+        shortlist (`str` or `os.PathLike`, *optional*): corpus whose training split a lexical shortlist is learnt from,
+            for each model; the int8 runtimes then come once more, with it.
 
     Returns:
         `dict[str, Any]`: `task`, `systems` (each with `scores` by test set and `milliseconds` per sentence from text
@@ -158,11 +168,12 @@ def run_leaderboard(
     sets = [_load_set(name, data, source_lang, target_lang, split, max_examples) for name, data in test_sets.items()]
     tokenizer = usable_tokenizer(sets[0].references, target_lang, bleu_tokenizer)
     places = {name: resolve_model(place) for name, place in models.items()}
+    learn = None if shortlist is None else partial(_learn, Path(shortlist), source_lang, target_lang)
     with nullcontext() if output_dir is None else holding(output_dir), TemporaryDirectory() as scratch:
         contestants = [
             each
             for number, (name, place) in enumerate(places.items())
-            for each in _contestants(name, place, Path(scratch, str(number)))
+            for each in _contestants(name, place, Path(scratch, str(number)), learn)
         ]
         milliseconds = _latencies(contestants, sets[0].sources, rounds)
         systems = [
@@ -176,6 +187,7 @@ def run_leaderboard(
                 "split": split,
                 "rounds": rounds,
                 "threads": torch.get_num_threads(),
+                "shortlist": None if shortlist is None else public_name(os.fspath(shortlist)),
                 "test_sets": [
                     {"name": each.name, "num_sentences": len(each.sources), "fingerprint": each.fingerprint}
                     for each in sets
@@ -199,12 +211,21 @@ def _load_set(
     return TestSet(name, list(rows["source"]), list(rows["target"]), subsets, corpus_fingerprint(rows))
 
 
-def _contestants(name: str, place: str, scratch: Path) -> Iterator[Contestant]:
+def _learn(
+    corpus: Path, source_lang: str, target_lang: str, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+) -> Shortlist:
+    from dims_hf.export import corpus_shortlist
+
+    return corpus_shortlist(model, tokenizer, corpus, source_lang, target_lang)
+
+
+def _contestants(name: str, place: str, scratch: Path, learn: Learn | None) -> Iterator[Contestant]:
     model, tokenizer = load_model(place, device="cpu")
+    shortlists = [None] if learn is None else [None, learn(model, tokenizer)]
     num_parameters = sum(parameter.numel() for parameter in model.parameters())
     make = partial(Contestant, name, place, num_parameters=num_parameters)
     if not is_non_autoregressive(model.config):
-        yield from _peers(partial(make, is_peer=True), model, tokenizer)
+        yield from _peers(partial(make, is_peer=True), model, tokenizer, shortlists, scratch)
         return
     make = partial(make, is_peer=False)
     passes = cast(Any, model.generation_config).num_iterations
@@ -212,45 +233,72 @@ def _contestants(name: str, place: str, scratch: Path) -> Iterator[Contestant]:
         decoding = f"{count} pass{'es' * (count > 1)}"
         runtime = TorchRuntime(model, tokenizer)
         yield make("torch fp32", decoding, open=lambda runtime=runtime, count=count: _ours(runtime, count))
-    exported = _export(model, tokenizer, scratch)
-    if exported is not None:
-        label, folder = exported
-        yield make(label, "1 pass", open=lambda: _ours(open_runtime(folder, threads=torch.get_num_threads()), None))
+    for shortlist in shortlists:
+        exported = _export(model, tokenizer, scratch / _short("export", shortlist), shortlist)
+        if exported is not None:
+            label, folder = exported
+            yield make(_short(label, shortlist), "1 pass", open=partial(_open_export, folder))
+
+
+def _short(label: str, shortlist: Shortlist | None) -> str:
+    return label if shortlist is None else f"{label}, shortlist"
+
+
+def _open_export(folder: Path) -> Translate:
+    return _ours(open_runtime(folder, threads=torch.get_num_threads()), None)
 
 
 def _ours(runtime: Any, num_iterations: int | None) -> Translate:
     return lambda sources: translate_texts(runtime, sources, num_iterations=num_iterations, on_long="split")
 
 
-def _export(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path) -> tuple[str, Path] | None:
+def _export(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, folder: Path, shortlist: Shortlist | None
+) -> tuple[str, Path] | None:
     """The fastest export that can be made here, and its name; `None` where there is none."""
     from dims_hf.export import export_native, export_onnx
     from dims_hf.native import is_available
 
     if is_available():
         try:
-            export_native(model, tokenizer, folder / "native", num_iterations=1)
+            export_native(model, tokenizer, folder / "native", num_iterations=1, shortlist=shortlist)
             return "native int8", folder / "native"
         except ValueError as error:
             # such as a family without a native form
             logger.info("%s has no native export, and is exported to ONNX: %s", folder.name, error)
     if not all(map(find_spec, ("onnx", "onnxruntime"))):
         return None
-    export_onnx(model, tokenizer, folder / "onnx", int8=True, num_iterations=1)
+    export_onnx(model, tokenizer, folder / "onnx", int8=True, num_iterations=1, shortlist=shortlist)
     return "ONNX int8", folder / "onnx"
 
 
 def _peers(
-    make: Callable[..., Contestant], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase
+    make: Callable[..., Contestant],
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    shortlists: Sequence[Shortlist | None],
+    scratch: Path,
 ) -> Iterator[Contestant]:
     yield make("torch fp32", "greedy", open=lambda: _peer(model, tokenizer, num_beams=1))
     # several times as fast, with the same search: a beam in torch takes minutes for a test set
     runtime, search = "torch fp32", {}
     if model.config.model_type == "marian" and find_spec("ctranslate2") is not None:
         runtime, search = "CTranslate2 fp32", {"runtime": "ctranslate2", "precision": "float32"}
-        fast: dict[str, Any] = {"runtime": "ctranslate2", "precision": "int8"}
-        yield make("CTranslate2 int8", "greedy", open=lambda: _peer(model, tokenizer, num_beams=1, **fast))
+        for shortlist in shortlists:
+            fast = {"runtime": "ctranslate2", "precision": "int8"} | _mapped(shortlist, model, tokenizer, scratch)
+            label = _short("CTranslate2 int8", shortlist)
+            yield make(label, "greedy", open=partial(_peer, model, tokenizer, num_beams=1, **fast))
     yield make(runtime, f"beam {_PEER_BEAMS}", open=lambda: _peer(model, tokenizer, num_beams=_PEER_BEAMS, **search))
+
+
+def _mapped(
+    shortlist: Shortlist | None, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, scratch: Path
+) -> dict[str, Any]:
+    """The argument that gives CTranslate2 a shortlist, in a file as it reads them."""
+    if shortlist is None:
+        return {}
+    text = vocabulary_mapping(shortlist, vocabulary(model, tokenizer))
+    return {"vocabulary_mapping": write_text(text, scratch / "vocabulary_mapping.txt")}
 
 
 def _peer(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, **search: Any) -> Translate:

@@ -13,7 +13,7 @@ from typing import Any
 from dims_hf.cli.parsing import CommandParser
 
 
-_FOR_LEADERBOARDS = ("source_lang", "target_lang", "split", "max_examples", "output_dir", "bleu_tokenizer")
+_FOR_LEADERBOARDS = "source_lang target_lang split max_examples output_dir bleu_tokenizer shortlist".split()
 
 
 def main(argv: Sequence[str]) -> None:
@@ -28,6 +28,8 @@ def main(argv: Sequence[str]) -> None:
         return
     if arguments["data"] is None or test_sets:
         raise ValueError("Give the corpus with --data. --test-set belongs to --leaderboard.")
+    if arguments.pop("shortlist") is not None:
+        raise ValueError("--shortlist belongs to --leaderboard. Export the model with --shortlist to evaluate that.")
     teacher, student = ([(name, path)] if (path := arguments.pop(name)) else [] for name in ("teacher", "student"))
     # The first and the last are compared, so others stand between the two.
     models = dict([*teacher, *_unique(map(_named_path, arguments.pop("system")), "--system"), *student])
@@ -124,6 +126,11 @@ def _make_parser() -> CommandParser:
     )
     parser.add_argument(
         "--test-set", action="append", default=[], metavar="NAME=CORPUS", help="of a leaderboard; may be repeated"
+    )
+    parser.add_argument(
+        "--shortlist",
+        metavar="CORPUS",
+        help="of a leaderboard: the int8 runtimes once more, with a lexical shortlist learnt from this corpus",
     )
     parser.add_argument("--source-lang", required=True, help="language code, for example en")
     parser.add_argument("--target-lang", required=True, help="language code, for example de")

@@ -10,9 +10,11 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
@@ -139,10 +141,12 @@ class BeamTranslator:
             Marian models, and breaks ties and stops its search by rules of its own.
         precision (`str`, *optional*): what CTranslate2 computes in (`float32`, `int8`, `float16`, …), its weights
             converted; default: the model's own. Torch computes in the model's own.
+        vocabulary_mapping (`str` or `os.PathLike`, *optional*): a lexical shortlist as CTranslate2 reads it, which
+            chooses words among those that the file lists for the source's tokens.
 
     Raises:
         ValueError: a model that cannot generate, a tokenizer without end or padding token, an unknown language, a
-            runtime that is not there or does not take the model.
+            runtime that is not there or does not take the model or the mapping.
     """
 
     def __init__(
@@ -159,6 +163,7 @@ class BeamTranslator:
         source_prefix: str = "",
         runtime: str = "torch",
         precision: str | None = None,
+        vocabulary_mapping: str | os.PathLike[str] | None = None,
     ):
         check_teacher(model, tokenizer)
         _check_numbers(num_beams, num_hypotheses, max_tokens_per_batch)
@@ -168,7 +173,10 @@ class BeamTranslator:
         self.generation_config = self._beam_search(num_beams, length_penalty, num_hypotheses)
         self.max_source_tokens = _max_positions(model, tokenizer)
         self._special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-        self._search: BeamSearch = _runtime_class(runtime)(model, tokenizer, self.generation_config, precision)
+        self.vocabulary_mapping = None if vocabulary_mapping is None else Path(vocabulary_mapping)
+        self._search: BeamSearch = _runtime_class(runtime)(
+            model, tokenizer, self.generation_config, precision, self.vocabulary_mapping
+        )
 
     def _beam_search(self, num_beams: int, length_penalty: float, num_hypotheses: int) -> GenerationConfig:
         """The teacher's own settings (tokens it must not write, say) with our search in place of its search."""
@@ -198,6 +206,8 @@ class BeamTranslator:
             model_fingerprint=model_fingerprint(self.model),
             tokenizer_fingerprint=tokenizer_fingerprint(self.tokenizer),
         )
+        if self.vocabulary_mapping is not None:
+            own["vocabulary_mapping"] = hashlib.sha256(self.vocabulary_mapping.read_bytes()).hexdigest()
         return json.loads(json.dumps(own, default=str))
 
     def __call__(self, sources: Sequence[str], on_batch: Callable[[int], object] | None = None) -> list[TranslatedRow]:
@@ -266,6 +276,7 @@ class TorchBeamSearch:
         model, tokenizer: as [`BeamTranslator`].
         generation_config (`GenerationConfig`): the search; the limit on the length is set for each batch.
         precision (`str`, *optional*): the model's own, or `None`.
+        vocabulary_mapping (`Path`, *optional*): none; of CTranslate2 alone.
     """
 
     def __init__(
@@ -274,7 +285,12 @@ class TorchBeamSearch:
         tokenizer: PreTrainedTokenizerBase,
         generation_config: GenerationConfig,
         precision: str | None = None,
+        vocabulary_mapping: Path | None = None,
     ):
+        if vocabulary_mapping is not None:
+            raise ValueError(
+                "The torch runtime has no vocabulary mapping. Leave it out, or use the ctranslate2 runtime."
+            )
         # transformers types `generate` as a tensor, which torch's modules return for what they do not know
         self.model: Any = model
         self.pad_token_id, self.generation_config = tokenizer.pad_token_id, generation_config

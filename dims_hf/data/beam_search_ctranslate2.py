@@ -39,6 +39,7 @@ class CTranslate2BeamSearch:
         generation_config (`GenerationConfig`): the search.
         precision (`str`, *optional*): `float32`, `int8`, `float16`, … as CTranslate2 calls its compute types; default:
             the model's own.
+        vocabulary_mapping (`Path`, *optional*): a lexical shortlist; see [`BeamTranslator`].
 
     Raises:
         ValueError: CTranslate2 is not installed, the model is not Marian, a setting of its search or a precision that
@@ -51,6 +52,7 @@ class CTranslate2BeamSearch:
         tokenizer: PreTrainedTokenizerBase,
         generation_config: GenerationConfig,
         precision: str | None = None,
+        vocabulary_mapping: Path | None = None,
     ):
         _check_settings(generation_config)
         self.generation_config = generation_config
@@ -58,8 +60,9 @@ class CTranslate2BeamSearch:
         check_precision(self.precision, model.device)
         with TemporaryDirectory() as scratch:
             folder = Path(scratch) / "model"
-            convert_marian(model, tokenizer, folder, self.precision)
+            convert_marian(model, tokenizer, folder, self.precision, vocabulary_mapping=vocabulary_mapping)
             self._translator = open_translator(folder, model.device, self.precision)
+        self._has_mapping = vocabulary_mapping is not None
         self._tokens = vocabulary(model, tokenizer)
         self._ids = {token: index for index, token in enumerate(self._tokens)}
         self._end = self._tokens[model.config.eos_token_id]
@@ -88,6 +91,7 @@ class CTranslate2BeamSearch:
             max_decoding_length=most_tokens,
             max_input_length=0,
             return_end_token=True,
+            use_vmap=self._has_mapping,
         )
 
     def _hypotheses(self, result: Any, most_tokens: int) -> list[Hypothesis]:

@@ -12,9 +12,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
+
+from dims_hf.models.capabilities import is_non_autoregressive
 
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ def corpus_shortlist(
     Shortlist of a model from the `train` split of a corpus.
 
     Args:
-        model (`PreTrainedModel`): decides which special tokens can be written, and how long a sentence may be.
+        model (`PreTrainedModel`): decides which special tokens can be written, and how long a sentence may be; ours
+            or an autoregressive one.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
         data (`str` or `Path`): a corpus as [`load_corpus`] takes it; pairs that are too long are left out.
         source_lang, target_lang (`str`): its languages.
@@ -95,7 +98,7 @@ def corpus_shortlist(
         list(rows["labels"]),
         vocab_size=size,
         special_ids=_special_ids(model, tokenizer),
-        suppressed_ids=model.suppressed_token_ids(),
+        suppressed_ids=_suppressed_ids(model),
         per_token=per_token,
         frequent=frequent,
     )
@@ -211,6 +214,13 @@ def _check_sizes(per_token: int, frequent: int) -> None:
     for name, value, least in (("per_token", per_token, 1), ("frequent", frequent, 0)):
         if value < least:
             raise ValueError(f"A shortlist needs {name} >= {least}, got {value}. Leave it out for the default.")
+
+
+def _suppressed_ids(model: PreTrainedModel) -> list[int]:
+    """Ids that decoding never predicts: of an autoregressive model, padding."""
+    if is_non_autoregressive(model.config):
+        return cast(Any, model).suppressed_token_ids()
+    return [model.config.pad_token_id]
 
 
 def _special_ids(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> list[int]:

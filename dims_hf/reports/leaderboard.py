@@ -80,6 +80,8 @@ def _latency_table(results: Mapping[str, Any]) -> str:
 def _notes(results: Mapping[str, Any]) -> str:
     task, made = results["task"], results["provenance"]
     notes = [f"Median of {task['rounds']} rounds in turns, {task['threads']} threads, on {made['hardware']}."]
+    if task.get("shortlist") is not None:
+        notes.append(f"Shortlists were learnt from the training split of {code(task['shortlist'])}.")
     for first in results["comparisons"][:1]:
         notes.append(
             f"“Against”: BLEU less that of {escape(first['baseline'])}; p by paired bootstrap, "

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -61,6 +62,28 @@ def test_scores_are_those_of_the_translations_and_the_peer_is_the_baseline(place
     assert (board / "leaderboard.png").stat().st_size > 1000
 
 
+@pytest.mark.skipif(find_spec("ctranslate2") is None, reason="needs ctranslate2")
+def test_shortlists_are_learnt_from_the_corpus_and_come_beside_the_whole_vocabulary(
+    place: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+
+    def export(model, tokenizer, folder, shortlist):
+        seen.append(shortlist)
+        return "graph int8", place.folder / "ours"
+
+    monkeypatch.setattr(leaderboard, "_export", export)
+    for suffix in ("en", "de"):
+        (place.corpus / f"train.{suffix}").write_text("\n".join(SOURCES) + "\n", encoding="utf-8")
+    models = {"mine": place.folder / "ours", "peer": place.folder / "peer"}
+    results = run_leaderboard(models, {"small": place.corpus}, "en", "de", rounds=1, shortlist=place.corpus)
+    runtimes = [(system["name"], system["runtime"]) for system in results["systems"]]
+    for system in (("mine", "graph int8"), ("peer", "CTranslate2 int8")):
+        assert runtimes.index((system[0], f"{system[1]}, shortlist")) == runtimes.index(system) + 1
+    assert seen[0] is None and seen[1].settings["num_pairs"] == len(SOURCES)
+    assert "learnt from the training split of `corpus`" in leaderboard_markdown(results)
+
+
 @pytest.fixture
 def made(place: SimpleNamespace) -> dict:
     models = {"mine": place.folder / "ours", "peer": place.folder / "peer"}
@@ -108,6 +131,7 @@ def test_weights_that_were_not_measured_and_examples_that_are_not_there_are_refu
         (["--leaderboard", "--decoding", "a:num_iterations=1"], "does not take --decoding"),
         (["--student", "a"], "Give the corpus with --data"),
         (["--student", "a", "--data", "b", "--test-set", "a=b"], "belongs to --leaderboard"),
+        (["--student", "a", "--data", "b", "--shortlist", "c"], "--shortlist belongs to --leaderboard"),
     ],
 )
 def test_command_says_what_does_not_belong_together(words: list[str], message: str, capsys):

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -126,6 +127,24 @@ def test_int8_is_another_precision_in_the_settings(teacher: MarianMTModel, tiny_
     assert [row.source_tokens for row in translator(make_sources(3))] == [
         row.source_tokens for row in BeamTranslator(teacher, tiny_tokenizer)(make_sources(3))
     ]
+
+
+def test_words_are_chosen_among_those_that_the_mapping_lists(
+    teacher: MarianMTModel, tiny_tokenizer: Any, tmp_path: Path
+):
+    mapping = tmp_path / "mapping.txt"
+    letters = [token for token in tiny_tokenizer.get_vocab() if len(token) == 1 and token.isalpha()][:4]
+    mapping.write_text(f"\t</s> {' '.join(letters)}\n", encoding="utf-8")
+    mapped = BeamTranslator(teacher, tiny_tokenizer, runtime="ctranslate2", vocabulary_mapping=mapping)
+    free = BeamTranslator(teacher, tiny_tokenizer, runtime="ctranslate2")
+    with_mapping, without = (
+        set("".join(row.text or "" for row in translator(make_sources(20)))) for translator in (mapped, free)
+    )
+    assert with_mapping and with_mapping <= set(letters) and not without <= set(letters)
+    assert len(mapped.settings().pop("vocabulary_mapping")) == 64
+    assert "vocabulary_mapping" not in free.settings()
+    with pytest.raises(ValueError, match="The torch runtime has no vocabulary mapping"):
+        BeamTranslator(teacher, tiny_tokenizer, vocabulary_mapping=mapping)
 
 
 def test_what_ctranslate2_does_not_take_is_refused(
