@@ -139,7 +139,12 @@ class StopEarly(EarlyStoppingCallback):
             control.should_training_stop = True
 
     def on_evaluate(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, metrics: dict[str, float], **kwargs
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        metrics: dict[str, float],
+        **kwargs,
     ) -> None:
         """Counts evaluations of the training; that of the final model has names of its own, and stops nothing."""
         if any(name.startswith("eval_") for name in metrics):
