@@ -268,7 +268,14 @@ def _export(
             logger.info("%s has no native export, and is exported to ONNX: %s", folder.name, error)
     if not all(map(find_spec, ("onnx", "onnxruntime"))):
         return None
-    export_onnx(model, tokenizer, folder / "onnx", int8=True, num_iterations=1, shortlist=shortlist)
+    try:
+        export_onnx(model, tokenizer, folder / "onnx", int8=True, num_iterations=1, shortlist=shortlist)
+    except ValueError as error:
+        if shortlist is None:
+            raise
+        # such as a family that is traced
+        logger.info("%s has no shortlist in ONNX: %s", folder.parent.name, error)
+        return None
     return "ONNX int8", folder / "onnx"
 
 
