@@ -79,7 +79,8 @@ def _latency_table(results: Mapping[str, Any]) -> str:
 
 def _notes(results: Mapping[str, Any]) -> str:
     task, made = results["task"], results["provenance"]
-    notes = [f"Median of {task['rounds']} rounds in turns, {task['threads']} threads, on {made['hardware']}."]
+    threads = f"{task['threads']} thread{'s' * (task['threads'] != 1)}"
+    notes = [f"Median of {task['rounds']} rounds in turns, {threads}, on {made['hardware']}."]
     if task.get("shortlist") is not None:
         notes.append(f"Shortlists were learnt from the training split of {code(task['shortlist'])}.")
     for first in results["comparisons"][:1]:
