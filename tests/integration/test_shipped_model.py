@@ -15,6 +15,8 @@ from transformers import AutoModelForSeq2SeqLM, pipeline
 
 import dims_hf.models
 from dims_hf.evaluation.everyday import EverydayReport, check_everyday
+from dims_hf.export import export_native
+from dims_hf.translation.loading import load_model
 
 
 MODELS = Path(dims_hf.models.__file__).parent
@@ -68,6 +70,14 @@ def test_onepass_model_keeps_numbers_and_addresses_and_does_not_stammer(reposito
 
 def test_onepass_model_leaves_nothing_out(everyday_report):
     assert everyday_report.num_short == 0, everyday_report.faults
+
+
+@pytest.mark.usefixtures("native_library")
+@pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "en-de-onepass", "de-en-onepass"])
+def test_onepass_model_has_a_native_form_that_gives_its_tokens(repository, name, tmp_path):
+    model, tokenizer = load_model(str(repository / "model_cards" / name), device="cpu")
+    description = export_native(model, tokenizer, tmp_path / "native", num_iterations=1)
+    assert description["verification"]["tokens"] > 0.97
 
 
 @pytest.mark.parametrize("name", ["tatoeba-en-de-dims", "tatoeba-en-de-cmlm", "en-de-onepass", "de-en-onepass"])

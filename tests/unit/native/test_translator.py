@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from dims_hf.export import Shortlist, export_native
-from dims_hf.export.native_export import rounded_model, write_native_folder
+from dims_hf.export.native_export import _Comparison, rounded_model, write_native_folder
 from dims_hf.native import NativeTranslator
 
 
@@ -223,6 +223,23 @@ def test_an_export_is_verified_and_translates(make_model, tiny_tokenizer, tmp_pa
         export_native(model, tiny_tokenizer, folder, num_iterations=1)
     export_native(model, tiny_tokenizer, folder, num_iterations=1, overwrite=True)
     assert len(NativeTranslator(folder).translate(SENTENCES)) == len(SENTENCES)
+
+
+@pytest.mark.parametrize(
+    ("found", "score", "share"),
+    [
+        ([0, 7, 8, 9, 10, 11, 2], 1.0, 1.0),
+        # a near tie that adds a token here and leaves one out there: those between are the same
+        ([0, 5, 7, 8, 9, 10, 2], 1.01, 6 / 7),
+        # no tie: place by place
+        ([0, 5, 7, 8, 9, 10, 2], 1.1, 2 / 7),
+        ([0, 7, 8, 9, 10, 2], 1.1, 0.0),
+    ],
+)
+def test_comparison_counts_tokens_that_are_the_same(found: list[int], score: float, share: float):
+    comparison = _Comparison()
+    comparison.add([0, 7, 8, 9, 10, 11, 2], 1.0, found, score)
+    assert comparison.describe()["tokens"] == pytest.approx(share) and comparison.other_lengths == 0
 
 
 def test_models_without_a_native_form_are_refused(make_model, tiny_tokenizer, tmp_path):
