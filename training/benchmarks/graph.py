@@ -12,10 +12,13 @@ import os
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
 from dims_hf.models.graph import graph_nll
+from dims_hf.reports import write_json
+from dims_hf.reports.provenance import provenance
 
 
 # sentences, vertices and tokens
@@ -90,20 +93,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=9, help="interleaved runs of each call")
     parser.add_argument("--threads", type=int, default=1, help="torch threads")
+    parser.add_argument("--output", type=Path, help="JSON file with the medians")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     calls = {"log-sum-exp": loop_of_logsumexp, "exponentials": loop_of_exponentials, "dims_hf": graph_nll}
     before = os.getloadavg()[0]
     print("| sentences | vertices | tokens | lengths | dims_hf, ms | log-sum-exp / dims_hf | exponentials / dims_hf |")
     print("|--:|--:|--:|---|--:|--:|--:|")
+    records = []
     for size in SIZES:
         for is_ragged in (False, True):
             found = measure(calls, make_case(*size, is_ragged=is_ragged), args.repeats)
+            records.append({"sizes": size, "lengths_differ": is_ragged, "seconds": dict(found)})
             own = found.pop("dims_hf")
             ratios = " | ".join(f"{seconds / own:.1f}" for seconds in found.values())
             lengths = "half to all" if is_ragged else "all"
             print(f"| {' | '.join(map(str, size))} | {lengths} | {1000 * own:.1f} | {ratios} |", flush=True)
     print(f"torch {torch.__version__}, {os.cpu_count()} cores, load average before {before:.1f}")
+    if args.output is not None:
+        write_json(
+            {"records": records, "threads": args.threads, "provenance": provenance(seed=0)}, args.output, indent=1
+        )
 
 
 if __name__ == "__main__":
