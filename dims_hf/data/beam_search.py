@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import import_module
@@ -139,10 +138,10 @@ class BeamTranslator:
             into several languages, `"translate English to German: "` for T5).
         runtime (`str`, *optional*, defaults to `"torch"`): `"ctranslate2"` is several times as fast on a CPU, takes
             Marian models, and breaks ties and stops its search by rules of its own.
-        precision (`str`, *optional*): what CTranslate2 computes in (`float32`, `int8`, `float16`, …), its weights
-            converted; default: the model's own. Torch computes in the model's own.
-        vocabulary_mapping (`str` or `os.PathLike`, *optional*): a lexical shortlist as CTranslate2 reads it, which
-            chooses words among those that the file lists for the source's tokens.
+        runtime_options (`Any`): of CTranslate2 alone. `precision` (`str`) is what it computes in (`float32`, `int8`,
+            `float16`, …), its weights converted; default: the model's own, as in torch. `vocabulary_mapping` (`Path`)
+            is a lexical shortlist as CTranslate2 reads it: words are chosen among those that the file lists for the
+            source's tokens.
 
     Raises:
         ValueError: a model that cannot generate, a tokenizer without end or padding token, an unknown language, a
@@ -162,8 +161,7 @@ class BeamTranslator:
         target_code: str | None = None,
         source_prefix: str = "",
         runtime: str = "torch",
-        precision: str | None = None,
-        vocabulary_mapping: str | os.PathLike[str] | None = None,
+        **runtime_options: Any,
     ):
         check_teacher(model, tokenizer)
         _check_numbers(num_beams, num_hypotheses, max_tokens_per_batch)
@@ -173,10 +171,8 @@ class BeamTranslator:
         self.generation_config = self._beam_search(num_beams, length_penalty, num_hypotheses)
         self.max_source_tokens = _max_positions(model, tokenizer)
         self._special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
-        self.vocabulary_mapping = None if vocabulary_mapping is None else Path(vocabulary_mapping)
-        self._search: BeamSearch = _runtime_class(runtime)(
-            model, tokenizer, self.generation_config, precision, self.vocabulary_mapping
-        )
+        self.vocabulary_mapping: Path | None = runtime_options.get("vocabulary_mapping")
+        self._search: BeamSearch = _runtime_class(runtime)(model, tokenizer, self.generation_config, **runtime_options)
 
     def _beam_search(self, num_beams: int, length_penalty: float, num_hypotheses: int) -> GenerationConfig:
         """The teacher's own settings (tokens it must not write, say) with our search in place of its search."""
