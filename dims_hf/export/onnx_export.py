@@ -85,7 +85,7 @@ def export_onnx(
 
     Graphs of any family are traced: an encoder, and the start, a step and the finish of its strategy (see
     [`trace_graphs`](export.onnx_tracing.trace_graphs)). Those of CMLM, CMLMC and Imputer are also built by hand, and
-    1.2 to 2.5 times as fast (figures: `docs/onnx.md`): one graph for one pass (`model.onnx`), an encoder and a
+    1.3 to 2.8 times as fast (figures: `docs/onnx.md`): one graph for one pass (`model.onnx`), an encoder and a
     decoder (`encoder.onnx`, `decoder.onnx`) for several. With `int8`, the fp32 graphs are verified first, and the int8
     ones compared with them.
 
