@@ -128,7 +128,8 @@ def _cached_folder(model_id: str) -> Path | None:
 
 def hardware() -> str:
     """The processor, its core count, and the accelerators in one line."""
-    parts, torch = [f"{processor_name()}, {usable_cores()} cores"], _torch()
+    cores = usable_cores()
+    parts, torch = [f"{processor_name()}, {cores} core{'s' * (cores != 1)}"], _torch()
     if torch is not None and torch.cuda.is_available():
         parts += [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return " + ".join(parts)
