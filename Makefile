@@ -12,6 +12,7 @@ DEMO_ARGS ?=
 SOURCE ?= en
 TARGET ?= de
 TEST_SETS ?=
+# and the corpus that shortlists are learnt from, where they are to be measured too
 SHORTLIST ?=
 LEADERBOARD_MODELS ?= $(patsubst %/config.json,%,$(wildcard model_cards/*$(SOURCE)-$(TARGET)*/config.json))
 # of `make exports`
@@ -66,7 +67,8 @@ test-all: $(STAMP)
 leaderboard: $(STAMP)
 	$(OFFLINE) OMP_NUM_THREADS=1 $(BIN)/dims-hf evaluate --leaderboard --source-lang $(SOURCE) --target-lang $(TARGET) \
 	    $(foreach folder,$(LEADERBOARD_MODELS),--system $(notdir $(folder))=$(folder)) \
-	    $(foreach set,$(TEST_SETS),--test-set $(set)) $(addprefix --shortlist ,$(SHORTLIST)) --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
+	    $(foreach set,$(TEST_SETS),--test-set $(set)) $(addprefix --shortlist ,$(SHORTLIST)) \
+	    --output-dir model_cards/results/leaderboard-$(SOURCE)-$(TARGET)
 
 exports: $(foreach name,$(EXPORTED),exports/$(name)-onnx-int8 exports/$(name)-native)
 

@@ -392,7 +392,7 @@ def verify(
     """
     from dims_hf.models.modes import evaluation_mode
 
-    comparison, exact = _Comparison(), rounded_model(model)
+    comparison, exact = _Comparison(in_order=not translator.predicts_length), rounded_model(model)
     with evaluation_mode(exact), torch.inference_mode():
         for rows in verified_batches(translator, sentences):
             for beam in (1, 3) if translator.predicts_length else (1,):
@@ -404,8 +404,15 @@ def verify(
 
 @dataclass
 class _Comparison:
-    """What sequences of PyTorch and of the native runtime have in common."""
+    """
+    What sequences of PyTorch and of the native runtime have in common.
 
+    Args:
+        in_order (`bool`): count tokens in their order where scores are nearly equal, not place by place. Of two near
+            ties in an alignment, one may add a token and the other leave one out: all tokens between have moved.
+    """
+
+    in_order: bool = False
     num_sequences: int = 0
     num_tokens: int = 0
     num_same: int = 0
@@ -422,9 +429,8 @@ class _Comparison:
             return
         self.num_tokens += len(wanted)
         if len(wanted) == len(found):
-            in_place = sum(a == b for a, b in zip(wanted, found))
-            # of two near ties in an alignment, one may add a token and the other leave one out: all between have moved
-            self.num_same += max(in_place, _count_in_order(wanted, found)) if difference <= _NEAR_TIE else in_place
+            is_moved = self.in_order and difference <= _NEAR_TIE
+            self.num_same += _count_in_order(wanted, found) if is_moved else sum(a == b for a, b in zip(wanted, found))
 
     def check(self, least_agreement: float) -> None:
         """Refuses too many differences."""

@@ -49,7 +49,11 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     records = [record for name in args.models for record in measure_model(name, args)]
     columns = list(dict.fromkeys((each["passes"], each["batch"]) for each in records))
-    header = ["model", "precision", *(f"{passes} passes, batch {batch}" for passes, batch in columns)]
+    header = [
+        "model",
+        "precision",
+        *(f"{passes} pass{'es' * (passes > 1)}, batch {batch}" for passes, batch in columns),
+    ]
     rows: dict[tuple[str, str], list[str]] = {}
     for each in records:
         rows.setdefault((each["model"], each["precision"]), []).append(f"{each['ratio']:.2f}")

@@ -226,18 +226,19 @@ def test_an_export_is_verified_and_translates(make_model, tiny_tokenizer, tmp_pa
 
 
 @pytest.mark.parametrize(
-    ("found", "score", "share"),
+    ("found", "score", "in_order", "share"),
     [
-        ([0, 7, 8, 9, 10, 11, 2], 1.0, 1.0),
+        ([0, 7, 8, 9, 10, 11, 2], 1.0, True, 1.0),
         # a near tie that adds a token here and leaves one out there: those between are the same
-        ([0, 5, 7, 8, 9, 10, 2], 1.01, 6 / 7),
-        # no tie: place by place
-        ([0, 5, 7, 8, 9, 10, 2], 1.1, 2 / 7),
-        ([0, 7, 8, 9, 10, 2], 1.1, 0.0),
+        ([0, 5, 7, 8, 9, 10, 2], 1.01, True, 6 / 7),
+        # no alignment, or no tie: place by place
+        ([0, 5, 7, 8, 9, 10, 2], 1.01, False, 2 / 7),
+        ([0, 5, 7, 8, 9, 10, 2], 1.1, True, 2 / 7),
+        ([0, 7, 8, 9, 10, 2], 1.1, True, 0.0),
     ],
 )
-def test_comparison_counts_tokens_that_are_the_same(found: list[int], score: float, share: float):
-    comparison = _Comparison()
+def test_comparison_counts_tokens_that_are_the_same(found: list[int], score: float, in_order: bool, share: float):
+    comparison = _Comparison(in_order=in_order)
     comparison.add([0, 7, 8, 9, 10, 11, 2], 1.0, found, score)
     assert comparison.describe()["tokens"] == pytest.approx(share) and comparison.other_lengths == 0
 
