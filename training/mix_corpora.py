@@ -7,7 +7,8 @@
 the first corpus. What translating copies (addresses, numbers) is a placeholder on both sides; pairs whose sides have
 different ones are left out. English has its detached apostrophes joined ("the Commission' s", as a teacher learns from
 Europarl). `--long_copies 3` writes pairs whose target has at least `--long_words` words three times: where most pairs
-are short, a model is slow to learn long ones.
+are short, a model is slow to learn long ones. `--without data/tatoeba-de-en/test.de …` leaves out pairs with a
+sentence of these files: translations of training sentences may be held-out ones by chance.
 """
 
 import argparse
@@ -33,6 +34,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--output_dir", type=Path, required=True, help="folder for train, valid (and test) files")
     parser.add_argument("--long_copies", type=positive, default=1, help="times that a long pair is written")
     parser.add_argument("--long_words", type=positive, default=20, help="words from which on a target is long")
+    parser.add_argument(
+        "--without", nargs="*", type=Path, default=[], help="text files; pairs with one of their lines are left out"
+    )
     parser.add_argument("--seed", type=int, default=1, help="of the order")
     args = parser.parse_args(argv)
     corpora = [
@@ -42,7 +46,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     languages = (args.source_lang, args.target_lang)
     kept = [mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora]
     whole, copies = (chain.from_iterable(some) for some in (kept[: len(args.data)], kept[len(args.data) :]))
-    different = dict.fromkeys(chain(whole, filter(has_placeholder, copies)))
+    held_out_lines = {line for path in args.without for line in path.read_text(encoding="utf-8").split("\n")}
+    different = dict.fromkeys(
+        pair for pair in chain(whole, filter(has_placeholder, copies)) if held_out_lines.isdisjoint(pair)
+    )
     pairs = [pair for pair in different for _ in range(args.long_copies if is_long(pair, args.long_words) else 1)]
     held_out = {name: pairs_of(part) for name, part in corpora[0].items() if name != "train"}
     splits = {"train": random.Random(args.seed).sample(pairs, len(pairs)), **held_out}

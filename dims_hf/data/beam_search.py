@@ -39,6 +39,34 @@ _NOT_SETTINGS = ("transformers_version", "max_length", "max_new_tokens", "_from_
 
 
 @dataclass(frozen=True)
+class Sampling:
+    """
+    Drawing each token instead of searching for the best translation.
+
+    Args:
+        top_k (`int`): a token is drawn among the so many likeliest.
+        temperature (`float`, *optional*, defaults to 1.0): logits are divided by it; below 1 likely tokens are drawn
+            more often.
+        seed (`int`, *optional*, defaults to 1): the same sources with the same seed give the same translations.
+    """
+
+    top_k: int
+    temperature: float = 1.0
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        if self.top_k < 1:
+            raise ValueError(f"top_k must be >= 1, got {self.top_k}.")
+        if not 0 < self.temperature < float("inf"):
+            raise ValueError(f"temperature must be above 0, got {self.temperature}.")
+
+    def seed_of(self, rows: Iterable[Sequence[int]]) -> int:
+        """Seed for one set of sources, 0 to 2^31 - 1: other sources draw other numbers, whatever was drawn before."""
+        text = json.dumps([self.seed, *(list(row) for row in rows)])
+        return int.from_bytes(hashlib.sha256(text.encode()).digest()[:4], "big") >> 1
+
+
+@dataclass(frozen=True)
 class Alternative:
     """
     A translation that is not the best one.
@@ -136,6 +164,8 @@ class BeamTranslator:
             (`eng_Latn`, `deu_Latn` for NLLB, `en_XX`, `de_DE` for mBART, `en`, `de` for M2M-100).
         source_prefix (`str`, *optional*, defaults to `""`): put before every source (`">>deu<< "` for Marian models
             into several languages, `"translate English to German: "` for T5).
+        sampling (`Sampling`, *optional*): tokens are drawn instead, which gives varied sources for back-translation
+            (Edunov et al. 2018). Needs `num_beams=1`.
         runtime (`str`, *optional*, defaults to `"torch"`): `"ctranslate2"` is several times as fast on a CPU, takes
             Marian models, and breaks ties and stops its search by rules of its own.
         runtime_options (`Any`): of CTranslate2 alone. `precision` (`str`) is what it computes in (`float32`, `int8`,
@@ -160,30 +190,45 @@ class BeamTranslator:
         source_code: str | None = None,
         target_code: str | None = None,
         source_prefix: str = "",
+        sampling: Sampling | None = None,
         runtime: str = "torch",
         **runtime_options: Any,
     ):
         check_teacher(model, tokenizer)
         _check_numbers(num_beams, num_hypotheses, max_tokens_per_batch)
+        if sampling is not None and num_beams > 1:
+            raise ValueError(
+                f"Sampling with top_k={sampling.top_k} has no beam, got num_beams={num_beams}. Set it to 1."
+            )
         self.model, self.tokenizer, self.source_prefix = model.eval(), tokenizer, source_prefix
         self.max_tokens_per_batch, self.runtime = max_tokens_per_batch, runtime
         self.languages = set_languages(tokenizer, source_code, target_code)
+        self.sampling = sampling
         self.generation_config = self._beam_search(num_beams, length_penalty, num_hypotheses)
         self.max_source_tokens = _max_positions(model, tokenizer)
         self._special = set(tokenizer.all_special_ids) - {tokenizer.unk_token_id}
         self.vocabulary_mapping: Path | None = runtime_options.get("vocabulary_mapping")
-        self._search: BeamSearch = _runtime_class(runtime)(model, tokenizer, self.generation_config, **runtime_options)
+        self._search: BeamSearch = _runtime_class(runtime)(
+            model, tokenizer, self.generation_config, sampling=sampling, **runtime_options
+        )
 
     def _beam_search(self, num_beams: int, length_penalty: float, num_hypotheses: int) -> GenerationConfig:
         """The teacher's own settings (tokens it must not write, say) with our search in place of its search."""
         # a copy: the model may be in other hands too
         config = copy.deepcopy(self.model.generation_config)
+        if self.sampling is not None:
+            config.update(top_k=self.sampling.top_k, temperature=self.sampling.temperature)
         config.update(
             num_beams=num_beams,
             length_penalty=length_penalty if num_beams > 1 else 1.0,
             num_return_sequences=num_hypotheses,
-            do_sample=False,
             use_cache=True,
+            do_sample=self.sampling is not None,
+            **(
+                {}
+                if self.sampling is None
+                else {"top_k": self.sampling.top_k, "temperature": self.sampling.temperature}
+            ),
             **_first_token(self.tokenizer, self.model, self.languages),
         )
         return config
@@ -202,6 +247,8 @@ class BeamTranslator:
             model_fingerprint=model_fingerprint(self.model),
             tokenizer_fingerprint=tokenizer_fingerprint(self.tokenizer),
         )
+        if self.sampling is not None:
+            own.update(vars(self.sampling))
         if self.vocabulary_mapping is not None:
             own["vocabulary_mapping"] = hashlib.sha256(self.vocabulary_mapping.read_bytes()).hexdigest()
         return json.loads(json.dumps(own, default=str))
@@ -273,6 +320,7 @@ class TorchBeamSearch:
         generation_config (`GenerationConfig`): the search; the limit on the length is set for each batch.
         precision (`str`, *optional*): the model's own, or `None`.
         vocabulary_mapping (`Path`, *optional*): none; of CTranslate2 alone.
+        sampling (`Sampling`, *optional*): the seed, where tokens are drawn.
     """
 
     def __init__(
@@ -282,6 +330,7 @@ class TorchBeamSearch:
         generation_config: GenerationConfig,
         precision: str | None = None,
         vocabulary_mapping: Path | None = None,
+        sampling: Sampling | None = None,
     ):
         if vocabulary_mapping is not None:
             raise ValueError(
@@ -289,6 +338,7 @@ class TorchBeamSearch:
             )
         # transformers types `generate` as a tensor, which torch's modules return for what they do not know
         self.model: Any = model
+        self.sampling = sampling
         self.pad_token_id, self.generation_config = tokenizer.pad_token_id, generation_config
         self.precision = str(model.dtype).removeprefix("torch.")
         if precision not in (None, self.precision):
@@ -312,11 +362,15 @@ class TorchBeamSearch:
             config.max_length = most_tokens + 1
         else:
             config.max_new_tokens = most_tokens
-        output = self.model.generate(
-            input_ids=ids.to(device),
-            attention_mask=mask.to(device),
-            generation_config=config,
-        )
+        # the caller's random numbers stay as they are
+        with torch.random.fork_rng(enabled=self.sampling is not None):
+            if self.sampling is not None:
+                torch.manual_seed(self.sampling.seed_of(rows))
+            output = self.model.generate(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                generation_config=config,
+            )
         found = [self._hypothesis(sequence, most_tokens) for sequence in output.tolist()]
         count = config.num_return_sequences
         return [found[start : start + count] for start in range(0, len(found), count)]

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from .beam_search import Hypothesis
+from .beam_search import Hypothesis, Sampling
 
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ _KNOWN_SETTINGS = frozenset(
     "num_beams length_penalty num_return_sequences do_sample use_cache early_stopping renormalize_logits "
     "suppress_tokens bad_words_ids transformers_version _from_model_config".split()
 )
+_SAMPLING_SETTINGS = frozenset({"top_k", "temperature"})
 
 
 class CTranslate2BeamSearch:
@@ -40,6 +42,7 @@ class CTranslate2BeamSearch:
         precision (`str`, *optional*): `float32`, `int8`, `float16`, … as CTranslate2 calls its compute types; default:
             the model's own.
         vocabulary_mapping (`Path`, *optional*): a lexical shortlist; see [`BeamTranslator`].
+        sampling (`Sampling`, *optional*): tokens are drawn, on one thread.
 
     Raises:
         ValueError: CTranslate2 is not installed, the model is not Marian, a setting of its search or a precision that
@@ -53,15 +56,22 @@ class CTranslate2BeamSearch:
         generation_config: GenerationConfig,
         precision: str | None = None,
         vocabulary_mapping: Path | None = None,
+        sampling: Sampling | None = None,
     ):
         _check_settings(generation_config)
         self.generation_config = generation_config
         self.precision = precision or str(model.dtype).removeprefix("torch.")
         check_precision(self.precision, model.device)
-        with TemporaryDirectory() as scratch:
-            folder = Path(scratch) / "model"
-            convert_marian(model, tokenizer, folder, self.precision, vocabulary_mapping=vocabulary_mapping)
-            self._translator = open_translator(folder, model.device, self.precision)
+        self.sampling = sampling
+        # kept as long as the search: sampling opens the model anew
+        self._scratch = TemporaryDirectory()
+        folder = Path(self._scratch.name) / "model"
+        convert_marian(model, tokenizer, folder, self.precision, vocabulary_mapping=vocabulary_mapping)
+        self._open = partial(open_translator, folder, model.device, self.precision)
+        self._translator = self._open()
+        self._drawn: dict[str, Any] = (
+            {} if sampling is None else {"sampling_topk": sampling.top_k, "sampling_temperature": sampling.temperature}
+        )
         self._has_mapping = vocabulary_mapping is not None
         self._tokens = vocabulary(model, tokenizer)
         self._ids = {token: index for index, token in enumerate(self._tokens)}
@@ -75,9 +85,20 @@ class CTranslate2BeamSearch:
 
     def __call__(self, batches: Iterable[tuple[list[list[int]], int]]) -> Iterator[list[list[Hypothesis]]]:
         """Hypotheses of batch after batch, as [`BeamSearch`]; all batches are handed over before the first is read."""
+        if self.sampling is not None:
+            batches = list(batches)
+            self._draw_anew(self.sampling.seed_of(row for rows, _ in batches for row in rows))
         running = [(self._start(rows, most_tokens), most_tokens) for rows, most_tokens in batches]
         for results, most_tokens in running:
             yield [self._hypotheses(each.result(), most_tokens) for each in results]
+
+    def _draw_anew(self, seed: int) -> None:
+        """
+        A generator of random numbers belongs to the thread of a worker, and takes its seed when it is first used. New
+        threads take the new one; with more than one, draws would depend on which thread gets which batch.
+        """
+        _import_ctranslate2().set_random_seed(seed)
+        self._translator = self._open(num_workers=1)
 
     def _start(self, rows: list[list[int]], most_tokens: int) -> list[Any]:
         return self._translator.translate_batch(
@@ -91,6 +112,7 @@ class CTranslate2BeamSearch:
             max_decoding_length=most_tokens,
             max_input_length=0,
             return_end_token=True,
+            **self._drawn,
             use_vmap=self._has_mapping,
         )
 
@@ -159,14 +181,16 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def open_translator(folder: Path, device: torch.device, precision: str) -> Any:
-    """The translator of a converted model; on a CPU with one worker for each of torch's threads."""
+def open_translator(folder: Path, device: torch.device, precision: str, *, num_workers: int | None = None) -> Any:
+    """The translator of a converted model; on a CPU with one worker for each of torch's threads unless told."""
+    if num_workers is None:
+        num_workers = torch.get_num_threads() if device.type == "cpu" else 1
     return _import_ctranslate2().Translator(
         str(folder),
         device=device.type,
         device_index=device.index or 0,
         compute_type=precision,
-        inter_threads=torch.get_num_threads() if device.type == "cpu" else 1,
+        inter_threads=num_workers,
         intra_threads=1,
     )
 
@@ -193,7 +217,7 @@ def _import_ctranslate2() -> Any:
 def _check_settings(config: GenerationConfig) -> None:
     """Refuses what would change translations and is not handed on."""
     chosen = {name for name, value in config.to_diff_dict().items() if value not in (None, False)}
-    unknown = sorted(chosen - _KNOWN_SETTINGS)
+    unknown = sorted(chosen - _KNOWN_SETTINGS - (_SAMPLING_SETTINGS if config.do_sample else set()))
     if unknown:
         raise ValueError(
             f"The teacher's generation config has {', '.join(unknown)}, which the ctranslate2 runtime does not know. "

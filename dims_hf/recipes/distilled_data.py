@@ -22,7 +22,7 @@ from dims_hf._output import holding
 from dims_hf.bulk.shards import MANIFEST, Content, Job, Shards, check_settings, save_settings
 from dims_hf.bulk.workers import Place, Pool, Translate, places
 from dims_hf.data import corpus_fingerprint
-from dims_hf.data.beam_search import RUNTIMES, BeamTranslator, TranslatedRow
+from dims_hf.data.beam_search import RUNTIMES, BeamTranslator, Sampling, TranslatedRow
 from dims_hf.data.corpora import SIDE_COLUMNS, SPLITS
 from dims_hf.data.distilled import (
     PairFilter,
@@ -97,6 +97,11 @@ class DistilledDataArguments:
         default=None,
         metadata={"help": "Folder or Hub id of a one-pass model that chooses among the hypotheses (EM)."},
     )
+    top_k: int | None = option(
+        None, ge=1, help="Draw each token among the so many likeliest instead of searching; num_beams is 1 then."
+    )
+    temperature: float = option(1.0, gt=0, le=1000, help="Divides the logits that top_k draws from.")
+    seed: int = option(1, ge=0, le=2**31 - 1, help="Of what top_k draws.")
     num_iterations: int | None = option(
         None, ge=1, help="Decoder passes of a teacher that is a model of this package; U-DiMS has 2."
     )
@@ -117,6 +122,8 @@ class DistilledDataArguments:
 
     def __post_init__(self) -> None:
         check_ranges(self)
+        if self.top_k is None and (self.temperature, self.seed) != (1.0, 1):
+            raise ValueError("temperature and seed are of sampling. Set top_k, or leave them out.")
 
 
 def make_distilled_data(argv: Sequence[str] | None = None) -> Path:
@@ -197,8 +204,10 @@ def load_translator(args: DistilledDataArguments, device: torch.device) -> Teach
 
 
 def _load_own_teacher(args: DistilledDataArguments, device: torch.device) -> OwnTeacher:
-    if args.runtime != "torch" or args.num_hypotheses > 1:
-        raise ValueError("num_iterations is for the torch runtime and one hypothesis. Leave out the others.")
+    if args.runtime != "torch" or args.num_hypotheses > 1 or args.top_k is not None:
+        raise ValueError(
+            "num_iterations is for the torch runtime and one hypothesis, without sampling. Leave out the others."
+        )
     if args.dtype == "int8":
         raise ValueError("dtype int8 is one of the ctranslate2 runtime. Choose another dtype.")
     model, tokenizer = load_model(args.teacher, str(device), args.dtype)
@@ -238,6 +247,7 @@ def _load_beam_search(args: DistilledDataArguments, device: torch.device) -> Bea
         source_code=args.teacher_source_lang,
         target_code=args.teacher_target_lang,
         source_prefix=args.source_prefix,
+        sampling=None if args.top_k is None else Sampling(args.top_k, args.temperature, args.seed),
         runtime=args.runtime,
         precision=args.dtype,
     )

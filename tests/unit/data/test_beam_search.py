@@ -16,6 +16,7 @@ from transformers import M2M100Config, M2M100ForConditionalGeneration, MarianCon
 from dims_hf.data.beam_search import (
     Alternative,
     BeamTranslator,
+    Sampling,
     TranslatedRow,
     model_fingerprint,
     one_line,
@@ -183,6 +184,59 @@ def test_search_that_does_not_exist_is_refused(
 ):
     with pytest.raises(ValueError, match=message):
         BeamTranslator(random_marian, tiny_tokenizer, **options)
+
+
+# ---- sampling -----------------------------------------------------------------------------------------------------
+
+
+def test_draws_depend_on_seed_and_sources_alone(random_marian: MarianMTModel, tiny_tokenizer: Any):
+    sources = make_sources(20)
+
+    def draw(texts: list[str] = sources, **options: Any) -> list[str | None]:
+        sampling = Sampling(**{"top_k": 8, **options})
+        translator = BeamTranslator(random_marian, tiny_tokenizer, num_beams=1, sampling=sampling)
+        return [row.text for row in translator(texts)]
+
+    first = draw()
+    state = torch.random.get_rng_state()
+    assert draw() == first
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert draw(seed=2) != first
+    assert draw(sources[:10]) != first[:10]
+    greedy = BeamTranslator(random_marian, tiny_tokenizer, num_beams=1)
+    assert draw(top_k=1) == [row.text for row in greedy(sources)] != first
+
+
+def test_settings_of_sampling_say_all_that_draws_depend_on(random_marian: MarianMTModel, tiny_tokenizer: Any):
+    def settings(**options: Any) -> dict[str, Any]:
+        return BeamTranslator(random_marian, tiny_tokenizer, num_beams=1, **options).settings()
+
+    drawn = settings(sampling=Sampling(8, 0.7, 3))
+    assert {key: drawn[key] for key in ("do_sample", "top_k", "temperature", "seed")} == {
+        "do_sample": True,
+        "top_k": 8,
+        "temperature": 0.7,
+        "seed": 3,
+    }
+    assert not {"top_k", "temperature", "seed"} & set(settings())
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"top_k": 0}, "top_k must be >= 1, got 0"),
+        ({"top_k": 5, "temperature": 0.0}, "temperature must be above 0"),
+        ({"top_k": 5, "temperature": float("nan")}, "temperature must be above 0"),
+    ],
+)
+def test_sampling_out_of_range_is_refused(options: dict, message: str):
+    with pytest.raises(ValueError, match=message):
+        Sampling(**options)
+
+
+def test_sampling_with_a_beam_is_refused(random_marian: MarianMTModel, tiny_tokenizer: Any):
+    with pytest.raises(ValueError, match=r"Sampling with top_k=5 has no beam, got num_beams=5\. Set it to 1"):
+        BeamTranslator(random_marian, tiny_tokenizer, sampling=Sampling(5))
 
 
 # ---- languages ----------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ import pytest
 import torch
 from transformers import M2M100Config, M2M100ForConditionalGeneration, MarianConfig, MarianMTModel
 
-from dims_hf.data.beam_search import BeamTranslator
+from dims_hf.data.beam_search import BeamTranslator, Sampling
 from tests.fixtures.teachers import make_sources
 
 
@@ -58,6 +58,32 @@ def test_translations_do_not_change_with_the_number_of_threads(teacher: MarianMT
         assert translate(1) == translate(3)
     finally:
         torch.set_num_threads(threads)
+
+
+def test_draws_depend_on_seed_and_sources_alone(teacher: MarianMTModel, tiny_tokenizer: Any):
+    def draw(seed: int = 1, *, top_k: int = 8, threads: int = 1, texts: tuple[str, ...] = ()) -> list[str | None]:
+        torch.set_num_threads(threads)
+        translator = BeamTranslator(
+            teacher,
+            tiny_tokenizer,
+            num_beams=1,
+            sampling=Sampling(top_k, seed=seed),
+            runtime="ctranslate2",
+            max_tokens_per_batch=100,
+        )
+        for text in texts:  # what was drawn before is of no account
+            translator([text])
+        return [row.text for row in translator(sources)]
+
+    sources, threads = make_sources(30), torch.get_num_threads()
+    try:
+        first = draw()
+        assert draw() == draw(threads=3) == draw(texts=("the dog", "an old cat")) == first
+        assert draw(2) != first
+    finally:
+        torch.set_num_threads(threads)
+    greedy = BeamTranslator(teacher, tiny_tokenizer, num_beams=1, runtime="ctranslate2", max_tokens_per_batch=100)
+    assert draw(top_k=1) == [row.text for row in greedy(sources)] != first
 
 
 def test_model_that_starts_with_padding_is_converted_as_marian_made_it(tiny_tokenizer: Any):

@@ -164,6 +164,23 @@ def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
         mix([*command, "--output_dir", str(tmp_path / "mixed"), "--long_copies", "0"])
 
 
+def test_pairs_with_a_sentence_of_certain_files_are_left_out(tmp_path):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    pairs = [("A cat.", "Eine Katze."), ("A dog.", "Ein Hund."), ("One cat.", "Genau eine Katze.")]
+    for split in ("train", "valid"):
+        for side, language in enumerate(("en", "de")):
+            text = "".join(f"{pair[side]}\n" for pair in pairs)
+            (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
+    files = [tmp_path / "held_out.en", tmp_path / "held_out.de"]
+    for path, text in zip(files, ["One cat.\nA\n", "Eine Katze.\n"], strict=True):
+        path.write_text(text, encoding="utf-8")
+    command = ["--data", str(tmp_path), "--source_lang", "en", "--target_lang", "de"]
+    mix([*command, "--output_dir", str(tmp_path / "mixed"), "--without", *map(str, files)])
+    mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
+    assert list(mixed["train"]["source"]) == ["A dog."]
+    assert len(mixed["valid"]) == 3
+
+
 def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_copies_badly(tmp_path):
     mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
     sides = {

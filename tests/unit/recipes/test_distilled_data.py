@@ -237,6 +237,9 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
         (["--num_hypotheses", "3"], "num_hypotheses=3 needs a beam at least as wide, got num_beams=2"),
         (["--runtime", "ctranslate2"], "holds translations with runtime=torch, this command says runtime=ctranslate2"),
         (["--teacher", "./absent"], "Model folder ./absent does not exist"),
+        (["--top_k", "5"], r"Sampling with top_k=5 has no beam, got num_beams=2\. Set it to 1"),
+        (["--temperature", "0.8"], r"temperature and seed are of sampling\. Set top_k"),
+        (["--num_iterations", "2", "--top_k", "5"], "one hypothesis, without sampling"),
         (["--monolingual", "x.txt"], "Leave it out: the sources of data are distilled"),
     ],
 )
@@ -350,6 +353,22 @@ def test_model_of_ours_makes_a_corpus_of_sources_alone(
 def test_processes_of_its_own_make_the_same_corpus(place: SimpleNamespace, make: Callable, tmp_path: Path):
     folder = make(tmp_path / "two", "--processes", "2")
     assert contents(folder) == contents(place.made)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("runtime", ["torch", "ctranslate2"])
+def test_sampled_corpus_does_not_depend_on_processes(
+    place: SimpleNamespace, make: Callable, tmp_path: Path, runtime: str
+):
+    if runtime == "ctranslate2":
+        pytest.importorskip("ctranslate2")
+    words = ("--num_beams", "1", "--top_k", "8", "--runtime", runtime)
+    one, two, other = (
+        make(tmp_path / name, *words, *more)
+        for name, more in (("one", ()), ("two", ("--processes", "2")), ("other", ("--seed", "2")))
+    )
+    assert contents(one) == contents(two)
+    assert contents(one)["train.jsonl"] != contents(other)["train.jsonl"]
 
 
 def make_until_killed(words: list[str], records: Path) -> None:
