@@ -6,18 +6,20 @@ Trains several recipes for the same processor time each, one after the other, an
     python training/equal_time.py tatoeba_en_de_ctc_teacher tatoeba_en_de_warm_ctc_teacher --minutes 60
 
 How many updates fit is measured first, on two short runs. The schedule is a tenth of warm-up and three tenths of
-decay. Words that are not known here are settings of all runs (`--data data/tatoeba-de-en`).
+decay. Words that are not known here are settings of all runs (`--data data/tatoeba-de-en`). The same command goes on
+where it was interrupted.
 """
 
 import argparse
 import json
+import shutil
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from dims_hf.recipes.runs import train_teacher
-from dims_hf.reports import write_json, write_text
+from dims_hf.reports import provenance, write_json, write_text
 from dims_hf.reports.markup import markdown_rows
 
 
@@ -33,31 +35,55 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, required=True, help="processor time of each run's updates")
     parser.add_argument("--output", type=Path, default=Path("runs/equal_time"), help="folder of runs and table")
     args, settings = parser.parse_known_args(argv)
-    records = [run_for(recipe, 60 * args.minutes, args.output, settings) for recipe in args.recipes]
-    write_json(records, args.output / "equal_time.json", indent=2)
-    write_text(table(records), args.output / "equal_time.md")
-    print(table(records))
+    runs = []
+    for recipe in args.recipes:
+        runs.append(run_for(recipe, 60 * args.minutes, args.output, settings))
+        # after every run: the others may take hours
+        write_json({"runs": runs, "provenance": provenance()}, args.output / "equal_time.json", indent=2)
+        write_text(table(runs), args.output / "equal_time.md")
+    print(table(runs))
 
 
 def run_for(recipe: str, seconds: float, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
-    """Trains one recipe for so many seconds of processor time, and says how it ended."""
+    """Trains one recipe for so many seconds of processor time, and says how it ended; a finished run is read."""
     name = Path(recipe).stem
+    task = {"recipe": name, "seconds": seconds, "settings": list(settings)}
+    record = _read(folder / f"{name}.json") or {"task": task}
+    if record["task"] != task:
+        raise ValueError(f"{folder / name} was trained for {record['task']}. Choose another --output for {task}.")
+    if "updates" not in record:
+        record.update(_measure(recipe, seconds, folder, settings))
+        write_json(record, folder / f"{name}.json", indent=2)
+    if "metrics" not in record:
+        was_begun = any((folder / name).glob("checkpoint-*"))
+        taken, summary = train(recipe, record["updates"], folder / name, settings)
+        record.update(
+            # of a run that was interrupted, the time before is not known
+            processor_seconds=None if was_begun else taken - record["seconds_of_reading"],
+            metrics=summary["metrics"],
+            training_loss=summary["training_loss"],
+        )
+        write_json(record, folder / f"{name}.json", indent=2)
+    return record
+
+
+def _measure(recipe: str, seconds: float, folder: Path, settings: Sequence[str]) -> dict[str, Any]:
+    """Updates that fit, seconds of processor time for each, and those of reading and the last evaluation."""
     times = {}
     for updates in (_SHORT, _LONG):
-        times[updates], _ = train(recipe, updates, folder / f"{name}-{updates}", settings)
+        scratch = folder / f"{Path(recipe).stem}-{updates}"
+        shutil.rmtree(scratch, ignore_errors=True)
+        times[updates], _ = train(recipe, updates, scratch, settings)
     per_update = (times[_LONG] - times[_SHORT]) / (_LONG - _SHORT)
-    updates = max(10, round(seconds / per_update))
-    taken, summary = train(recipe, updates, folder / name, settings)
-    shared = times[_SHORT] - _SHORT * per_update
     return {
-        "recipe": name,
-        "updates": updates,
+        "updates": max(10, round(seconds / per_update)),
         "seconds_per_update": per_update,
-        "processor_seconds": taken,
-        "processor_seconds_without_reading": taken - shared,
-        "metrics": summary["metrics"],
-        "training_loss": summary["training_loss"],
+        "seconds_of_reading": times[_SHORT] - _SHORT * per_update,
     }
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
 
 
 def train(recipe: str, updates: int, folder: Path, settings: Sequence[str]) -> tuple[float, dict[str, Any]]:
@@ -68,7 +94,9 @@ def train(recipe: str, updates: int, folder: Path, settings: Sequence[str]) -> t
         "lr_scheduler_type": "warmup_stable_decay",
         "lr_scheduler_kwargs": json.dumps({"num_decay_steps": max(1, 3 * updates // 10), "min_lr_ratio": 0.02}),
         "eval_strategy": "no",
-        "save_strategy": "no",
+        "save_strategy": "steps",
+        "save_steps": max(50, updates // 20),
+        "save_total_limit": 1,
         "num_best_checkpoints": 0,
         "output_dir": folder,
     }
@@ -87,10 +115,10 @@ def table(records: Sequence[dict[str, Any]]) -> str:
     columns = ["recipe", "updates", "s per update", "processor minutes", *(name[len("final_") :] for name in scores)]
     rows = [
         [
-            record["recipe"],
+            record["task"]["recipe"],
             str(record["updates"]),
             f"{record['seconds_per_update']:.2f}",
-            f"{record['processor_seconds'] / 60:.1f}",
+            "–" if record["processor_seconds"] is None else f"{record['processor_seconds'] / 60:.1f}",
             *(f"{record['metrics'][name]:.2f}" if name in record["metrics"] else "–" for name in scores),
         ]
         for record in records

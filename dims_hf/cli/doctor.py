@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dims_hf._machine import installed_version
+from dims_hf._machine import installed_version, multiplies_bf16
 from dims_hf.cli.parsing import CommandParser
 
 
@@ -105,7 +105,7 @@ def examine() -> dict[str, Any]:
         "cpu": {"name": hardware().split(" + ")[0], "threads": torch.get_num_threads(), "features": cpu_features()},
         "gpus": gpus,
         "runtimes": _runtimes(),
-        "bf16": {"cpu": _cpu_multiplies_bf16(), "gpu": bool(gpus) and torch.cuda.is_bf16_supported()},
+        "bf16": {"cpu": multiplies_bf16(), "gpu": bool(gpus) and torch.cuda.is_bf16_supported()},
         "huge_pages": huge_pages(),
         "extras": {name: _extra(name) for name in EXTRAS},
     }
@@ -170,12 +170,6 @@ def _native() -> str:
     except BuildError as error:
         return f"not built: {error}"
     return "not built: python -m dims_hf.native.build"
-
-
-def _cpu_multiplies_bf16() -> bool:
-    import torch
-
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 def _advice(found: dict[str, Any]) -> list[str]:

@@ -10,16 +10,12 @@ from functools import cache
 import torch
 from transformers import TrainingArguments
 
+from dims_hf._machine import multiplies_bf16
 from dims_hf.objectives.multiplication import can_multiply_with_onednn
 from dims_hf.reports.provenance import processor_name
 
 
 logger = logging.getLogger(__name__)
-
-
-def multiplies_bf16() -> bool:
-    """Whether this CPU multiplies matrices in bf16; without, torch takes tens of times as long as in fp32."""
-    return torch.backends.mkldnn.is_available() and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 
 
 @cache
