@@ -34,7 +34,8 @@ def score_targets(
 
     Args:
         model (`NATForConditionalGeneration`): of a family with a length predictor, or with a blank.
-        sources, targets (`Sequence[Sequence[int]]`): ids `<s> … </s>`, one batch of them.
+        sources, targets (`Sequence[Sequence[int]]`): ids `<s> … </s>`, one batch of them. A source that stands there
+            several times is read once; alignments of its targets then cost little more than those of one.
 
     Returns:
         `list[float]`: natural logarithms; -inf for a source or a target that is longer than the model takes.
@@ -53,12 +54,14 @@ def score_targets(
     scores = [-float("inf")] * len(fits)
     if not kept:
         return scores
-    input_ids, is_source = _pad([sources[row] for row in kept], config.pad_token_id, device)
+    places: dict[tuple[int, ...], int] = {}
+    owners = torch.tensor([places.setdefault(tuple(sources[row]), len(places)) for row in kept], device=device)
+    input_ids, is_source = _pad(list(places), config.pad_token_id, device)
     # without `<s>` and `</s>`, which no family predicts
     content, is_token = _pad([targets[row][1:-1] for row in kept], config.pad_token_id, device)
     score = _score_masked if config.predicts_length else _score_alignments
     with evaluation_mode(model):
-        found = score(model, input_ids, is_source, content, is_token).tolist()
+        found = score(model, input_ids, is_source, owners, content, is_token).tolist()
     for row, value in zip(kept, found, strict=True):
         scores[row] = value
     return scores
@@ -78,10 +81,11 @@ def _score_masked(
     model: NATForConditionalGeneration,
     input_ids: torch.Tensor,
     is_source: torch.Tensor,
+    owners: torch.Tensor,
     content: torch.Tensor,
     is_token: torch.Tensor,
 ) -> torch.Tensor:
-    """Log-likelihoods (B,) of tokens (B, T − 2) and of their number."""
+    """Log-likelihoods (B,) of tokens (B, T − 2) and of their number, given the rows `owners` (B,) of sources (U, S)."""
     config, (batch, width) = model.config, content.shape
     column = torch.arange(width + 2, device=content.device)
     lengths = is_token.sum(dim=1, keepdim=True) + 2
@@ -90,8 +94,8 @@ def _score_masked(
     tokens = tokens.masked_fill(column == lengths - 1, config.eos_token_id)
     tokens[:, 0] = config.bos_token_id
     outputs = model(
-        input_ids=input_ids,
-        attention_mask=is_source,
+        input_ids=input_ids[owners],
+        attention_mask=is_source[owners],
         decoder_input_ids=tokens,
         decoder_attention_mask=column < lengths,
         # no logits at all: a token's log-probability is picked from the states
@@ -110,10 +114,14 @@ def _score_alignments(
     model: NATForConditionalGeneration,
     input_ids: torch.Tensor,
     is_source: torch.Tensor,
+    owners: torch.Tensor,
     content: torch.Tensor,
     is_token: torch.Tensor,
 ) -> torch.Tensor:
-    """Log-likelihoods (B,) of tokens (B, T − 2) over all alignments."""
+    """
+    Log-likelihoods (B,) of tokens (B, T − 2) over all alignments, of sources (U, S) whose rows are `owners` (B,). What
+    the model writes depends on the source alone, so that all its targets are picked from the same frames.
+    """
     config = model.config
     # not `template_lengths`, which refuses what is too long: such a source was left out above
     num_frames = is_source.sum(dim=1) * config.upsample_ratio
@@ -129,5 +137,17 @@ def _score_alignments(
     ).decoder_last_hidden_state
     lengths = is_token.sum(dim=1)
     labels = find_path_labels(content, lengths, blank_token_id=config.blank_token_id, vocab_size=config.vocab_size)
-    picked = pick_positions(ProjectedVocabulary.of(model, states), labels.ids, is_frame)
-    return -constrained_ctc_nll(picked, labels.targets, num_frames, lengths, blank_token_id=labels.blank)
+    picked = _pick_shared(ProjectedVocabulary.of(model, states), labels.ids, owners, is_frame)
+    return -constrained_ctc_nll(picked, labels.targets, num_frames[owners], lengths, blank_token_id=labels.blank)
+
+
+def _pick_shared(
+    vocabulary: ProjectedVocabulary, ids: torch.Tensor, owners: torch.Tensor, is_frame: torch.Tensor
+) -> torch.Tensor:
+    """Log-probabilities (B, A, K) of ids (B, K) at the frames (U, A) of their owners (B,), all of an owner at once."""
+    # how many before it have the same owner
+    slots = (owners.unsqueeze(1) == owners).tril(-1).sum(dim=1)
+    side_by_side = ids.new_zeros(len(is_frame), int(slots.max()) + 1, ids.shape[1])
+    side_by_side[owners, slots] = ids
+    picked = pick_positions(vocabulary, side_by_side.flatten(1), is_frame)
+    return picked.unflatten(2, side_by_side.shape[1:])[owners, :, slots]

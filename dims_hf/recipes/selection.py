@@ -69,11 +69,17 @@ class SelectingTranslator:
             return []
         input_ids = self.tokenizer(list(sources), truncation=False, verbose=False)["input_ids"]
         labels = self.tokenizer(text_target=list(targets), truncation=False, verbose=False)["input_ids"]
-        sizes = [max(len(source), len(target)) for source, target in zip(input_ids, labels, strict=True)]
-        scores = [0.0] * len(sizes)
+        # all targets of a source in one batch, where the model reads the source once
+        rows: dict[tuple[int, ...], list[int]] = {}
+        for row, source in enumerate(input_ids):
+            rows.setdefault(tuple(source), []).append(row)
+        groups = list(rows.values())
+        sizes = [len(group) * max(len(each[row]) for row in group for each in (input_ids, labels)) for group in groups]
+        scores = [0.0] * len(labels)
         for batch in batches_by_budget(sizes, self.translator.max_tokens_per_batch):
-            found = score_targets(self.model, [input_ids[row] for row in batch], [labels[row] for row in batch])
-            for row, score in zip(batch, found, strict=True):
+            places = [row for number in batch for row in groups[number]]
+            found = score_targets(self.model, [input_ids[row] for row in places], [labels[row] for row in places])
+            for row, score in zip(places, found, strict=True):
                 scores[row] = score
         return scores
 

@@ -62,6 +62,20 @@ def test_alignments_are_summed_over():
     assert score_targets(model, [[0, 9, 2]], [[0, *range(5, 12), 2]]) == [-math.inf]
 
 
+@pytest.mark.parametrize(
+    ("family", "fields"), [("imputer", {"blank_token_id": 13}), ("cmlm", {"max_target_length": 16})]
+)
+def test_targets_of_one_source_score_as_they_do_alone(family, fields):
+    model = make(family, **fields)
+    targets = [[0, 11, 12, 2], [0, 12, 2], [0, 5, 5, 2], [0, 2]]
+    pairs = [(source, target) for target in targets for source in SOURCES]  # not side by side
+    pairs.append(([0, 8, 7, 2], [0, 6, 11, 5, 2]))
+    found = score_targets(model, *map(list, zip(*pairs, strict=True)))
+    alone = [score_targets(model, [source], [target])[0] for source, target in pairs]
+    assert found == pytest.approx(alone, rel=1e-5)
+    assert len({round(score, 4) for score in found}) > 9
+
+
 def test_what_is_too_long_is_never_chosen_and_other_families_are_refused():
     model = make("cmlm", max_target_length=16)
     long = [0, *[7] * 20, 2]
