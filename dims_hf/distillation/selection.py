@@ -85,7 +85,7 @@ def _score_masked(
     content: torch.Tensor,
     is_token: torch.Tensor,
 ) -> torch.Tensor:
-    """Log-likelihoods (B,) of tokens (B, T − 2) and of their number, given the rows `owners` (B,) of sources (U, S)."""
+    """Log-likelihoods (B,) of tokens (B, T − 2) and of their number, of the rows `owners` (B,) of sources (U, S)."""
     config, (batch, width) = model.config, content.shape
     column = torch.arange(width + 2, device=content.device)
     lengths = is_token.sum(dim=1, keepdim=True) + 2
