@@ -19,6 +19,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
+import dims_hf
 from dims_hf.serving.batching import Batcher, QueueFull
 from dims_hf.serving.detection import LanguageDetector
 from dims_hf.serving.metrics import ServerMetrics
@@ -64,7 +65,12 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
         settings ([`ServerSettings`], *optional*): default: those in the environment, as worker processes have them.
     """
     server = Server(settings or ServerSettings.from_json(os.environ[SETTINGS_VARIABLE]))
-    app = FastAPI(title="dims_hf", description="Translation in one decoder pass.", lifespan=server.lifespan)
+    app = FastAPI(
+        title="dims_hf",
+        description="Translation in one decoder pass.",
+        version=dims_hf.__version__,
+        lifespan=server.lifespan,
+    )
     app.state.server = server
     app.exception_handler(Refused)(_answer_refusal)
     app.exception_handler(404)(_answer_status)

@@ -80,6 +80,13 @@ def test_text_list_and_form_are_translated(monkeypatch):
     assert [answer.json()["translatedText"] for answer in answers] == ["cba", ["cba", "", "ed"], "b a", "yx", []]
 
 
+def test_description_of_the_interface_has_the_package_s_version(monkeypatch):
+    import dims_hf
+
+    (answer,) = _ask(monkeypatch, ("GET", "/openapi.json", {}))
+    assert answer.json()["info"]["version"] == dims_hf.__version__
+
+
 def test_sentences_and_lines_are_translated_one_by_one_and_white_space_stays(monkeypatch):
     (answer,) = _ask(monkeypatch, _post(json={"q": "Abc.  Def.\n\n Fg\n", "source": "en", "target": "de"}))
     assert answer.json()["translatedText"] == ".cbA  .feD\n\n gF\n"
