@@ -147,13 +147,18 @@ def test_mixed_corpora_have_every_pair_once_and_the_first_ones_held_out_pairs(se
     assert list(mixed["valid"]["target"]) == list(raw["valid"]["target"])
 
 
-def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
-    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
-    pairs = [("A cat.", "Eine Katze."), ("A cat sat here.", "Da saß eine Katze."), ("One cat.", "Genau eine Katze.")]
+def write_pairs(folder: Path, pairs: list[tuple[str, str]]) -> None:
+    """The same pairs as a corpus's train and valid files."""
     for split in ("train", "valid"):
         for side, language in enumerate(("en", "de")):
             text = "".join(f"{pair[side]}\n" for pair in pairs)
-            (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
+            (folder / f"{split}.{language}").write_text(text, encoding="utf-8")
+
+
+def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    pairs = [("A cat.", "Eine Katze."), ("A cat sat here.", "Da saß eine Katze."), ("One cat.", "Genau eine Katze.")]
+    write_pairs(tmp_path, pairs)
     command = ["--data", str(tmp_path), "--source_lang", "en", "--target_lang", "de"]
     mix([*command, "--output_dir", str(tmp_path / "mixed"), "--long_copies", "3", "--long_words", "3"])
     mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
@@ -167,10 +172,7 @@ def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
 def test_pairs_with_a_sentence_of_certain_files_are_left_out(tmp_path):
     mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
     pairs = [("A cat.", "Eine Katze."), ("A dog.", "Ein Hund."), ("One cat.", "Genau eine Katze.")]
-    for split in ("train", "valid"):
-        for side, language in enumerate(("en", "de")):
-            text = "".join(f"{pair[side]}\n" for pair in pairs)
-            (tmp_path / f"{split}.{language}").write_text(text, encoding="utf-8")
+    write_pairs(tmp_path, pairs)
     files = [tmp_path / "held_out.en", tmp_path / "held_out.de"]
     for path, text in zip(files, ["One cat.\nA\n", "Eine Katze.\n"], strict=True):
         path.write_text(text, encoding="utf-8")
@@ -189,10 +191,7 @@ def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_co
     }
     for name, pairs in sides.items():
         (tmp_path / name).mkdir()
-        for split in ("train", "valid"):
-            for side, language in enumerate(("en", "de")):
-                text = "".join(f"{pair[side]}\n" for pair in pairs)
-                (tmp_path / name / f"{split}.{language}").write_text(text, encoding="utf-8")
+        write_pairs(tmp_path / name, pairs)
     corpora = ["--data", str(tmp_path / "distilled"), "--copies", str(tmp_path / "raw")]
     mix([*corpora, "--source_lang", "en", "--target_lang", "de", "--output_dir", str(tmp_path / "mixed")])
     mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
