@@ -19,6 +19,7 @@ from pathlib import Path
 
 from dims_hf.data import load_corpus
 from dims_hf.data.augmentation import mask_copied
+from dims_hf.data.beam_search import one_line
 from dims_hf.data.filters import mend_apostrophes
 from dims_hf.models.copied_text import PLACEHOLDERS
 
@@ -44,12 +45,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         for number, data in enumerate([*args.data, *args.copies])
     ]
     languages = (args.source_lang, args.target_lang)
-    kept = [mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"])) for corpus in corpora]
+    without = {line for path in args.without for line in path.read_text(encoding="utf-8").split("\n")}
+    kept = [
+        # looked for before numbers become placeholders, which held-out sentences do not have
+        mask_copied(mended(pair, languages) for pair in pairs_of(corpus["train"]) if without.isdisjoint(pair))
+        for corpus in corpora
+    ]
     whole, copies = (chain.from_iterable(some) for some in (kept[: len(args.data)], kept[len(args.data) :]))
-    held_out_lines = {line for path in args.without for line in path.read_text(encoding="utf-8").split("\n")}
-    different = dict.fromkeys(
-        pair for pair in chain(whole, filter(has_placeholder, copies)) if held_out_lines.isdisjoint(pair)
-    )
+    different = dict.fromkeys(chain(whole, filter(has_placeholder, copies)))
     pairs = [pair for pair in different for _ in range(args.long_copies if is_long(pair, args.long_words) else 1)]
     held_out = {name: pairs_of(part) for name, part in corpora[0].items() if name != "train"}
     splits = {"train": random.Random(args.seed).sample(pairs, len(pairs)), **held_out}
@@ -62,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 
 def pairs_of(split) -> list[tuple[str, str]]:  # noqa: ANN001  (a data set, whose library is slow to import)
-    return list(zip(split["source"], split["target"], strict=True))
+    # a line break inside a text would end its line
+    return [
+        (one_line(source), one_line(target)) for source, target in zip(split["source"], split["target"], strict=True)
+    ]
 
 
 def is_long(pair: tuple[str, str], words: int) -> bool:

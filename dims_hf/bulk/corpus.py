@@ -75,7 +75,8 @@ class CorpusSettings:
             max_tokens_per_batch (*optional*): decoding, as of [`translate`]; the model's own settings when `None`.
 
     Raises:
-        ValueError: an unknown policy, one language without the other, or a count below 1.
+        ValueError: an unknown policy, one language without the other, a kept column that the output has of its own, or
+            a count below 1.
     """
 
     input_format: str | None = None
@@ -111,6 +112,11 @@ class CorpusSettings:
             raise ValueError(f"source_lang and target_lang are both {self.source_lang!r}. Give two languages.")
         if self.output_format == "text" and (self.keep_columns or self.source_lang):
             raise ValueError("Text has one translation on a line and nothing else. Write jsonl or parquet.")
+        taken = sorted(_OWN_COLUMNS & set(self.keep_columns))
+        if taken:
+            raise ValueError(
+                f"keep_columns names {', '.join(taken)}, which the output has itself. Rename it in the input."
+            )
         if self.max_rows is not None and self.max_rows < 1:
             raise ValueError(f"max_rows must be >= 1, got {self.max_rows}. Leave it out for all rows.")
         object.__setattr__(self, "keep_columns", tuple(self.keep_columns))
@@ -268,6 +274,10 @@ def open_translator(model: str, settings: CorpusSettings, place: Place) -> Trans
         return _content(job, translations, settings)
 
     return translate
+
+
+# What a row of the output has of its own: a record of a translation.
+_OWN_COLUMNS = frozenset({"source", "translation", "score", "confidence", "flags", "pieces", "left_out"})
 
 
 def _content(job: Job, translations: list[Any], settings: CorpusSettings) -> Content:

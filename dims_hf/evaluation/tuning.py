@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import filling, holding
 from dims_hf.evaluation.bleu import bleu, score
+from dims_hf.models.capabilities import is_non_autoregressive
 from dims_hf.translation import translate
 
 
@@ -173,9 +174,14 @@ def tune_decoding(
         `list[TuningTrial]`.
 
     Raises:
-        ValueError: for another metric, no values to try, an impossible one, or a language model for a model without a
-            beam.
+        ValueError: for an autoregressive model, another metric, no values to try, an impossible one, or a language
+            model for a model without a beam.
     """
+    if not is_non_autoregressive(model.config):
+        raise ValueError(
+            f"{type(model).__name__} is autoregressive, and has no decoding rules to tune. Give a model of this "
+            "package."
+        )
     if metric not in ("bleu", "chrf"):
         raise ValueError(f"metric must be bleu or chrf, got {metric!r}.")
     if not margin >= 0:

@@ -125,6 +125,8 @@ def _search(settings: Mapping[str, Any]) -> str:
         return f"a non-autoregressive teacher's translation (in {settings['num_iterations']} passes) as its target"
     beams = settings["num_beams"]
     search = "greedy search" if beams == 1 else f"the best of a beam of {beams}"
+    if settings.get("do_sample"):
+        search = f"drawn among the {settings['top_k']} likeliest tokens at temperature {settings['temperature']}"
     return f"an autoregressive teacher's translation ({search}) in place of its reference"
 
 

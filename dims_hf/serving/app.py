@@ -19,7 +19,7 @@ from urllib.parse import parse_qs
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
 
-import dims_hf
+from dims_hf._machine import installed_version
 from dims_hf.serving.batching import Batcher, QueueFull
 from dims_hf.serving.detection import LanguageDetector
 from dims_hf.serving.metrics import ServerMetrics
@@ -68,7 +68,7 @@ def create_app(settings: ServerSettings | None = None) -> FastAPI:
     app = FastAPI(
         title="dims_hf",
         description="Translation in one decoder pass.",
-        version=dims_hf.__version__,
+        version=installed_version("dims_hf") or "unknown",
         lifespan=server.lifespan,
     )
     app.state.server = server

@@ -40,6 +40,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, sentences:
     return folder / "out"
 
 
+def test_kept_columns_never_hide_the_output_s_own():
+    with pytest.raises(ValueError, match="keep_columns names score, source, which the output has itself. Rename"):
+        CorpusSettings(keep_columns=("id", "source", "score"))
+
+
 def test_shards_hold_what_translate_gives_in_the_order_of_the_sources(
     made: Path, sentences: list[str], expected: list[str]
 ):

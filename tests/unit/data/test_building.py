@@ -172,15 +172,40 @@ def test_pairs_with_long_targets_are_written_as_often_as_is_said(tmp_path):
 def test_pairs_with_a_sentence_of_certain_files_are_left_out(tmp_path):
     mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
     pairs = [("A cat.", "Eine Katze."), ("A dog.", "Ein Hund."), ("One cat.", "Genau eine Katze.")]
-    write_pairs(tmp_path, pairs)
+    write_pairs(tmp_path, [*pairs, ("At 14:35.", "Um 14:35 Uhr.")])
     files = [tmp_path / "held_out.en", tmp_path / "held_out.de"]
-    for path, text in zip(files, ["One cat.\nA\n", "Eine Katze.\n"], strict=True):
+    for path, text in zip(files, ["One cat.\nA\nAt 14:35.\n", "Eine Katze.\n"], strict=True):
         path.write_text(text, encoding="utf-8")
     command = ["--data", str(tmp_path), "--source_lang", "en", "--target_lang", "de"]
     mix([*command, "--output_dir", str(tmp_path / "mixed"), "--without", *map(str, files)])
     mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
     assert list(mixed["train"]["source"]) == ["A dog."]
-    assert len(mixed["valid"]) == 3
+    assert len(mixed["valid"]) == 4
+
+
+def test_line_breaks_inside_sentences_do_not_shift_the_sides(tmp_path):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    lines = [
+        {"translation": {"en": "One.\nTwo.", "de": "Eins.\nZwei."}},
+        {"translation": {"en": "A.\nB.", "de": "A. B."}},
+    ]
+    for split in ("train", "valid"):
+        (tmp_path / f"{split}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    mix(
+        [
+            "--data",
+            str(tmp_path),
+            "--source_lang",
+            "en",
+            "--target_lang",
+            "de",
+            "--output_dir",
+            str(tmp_path / "mixed"),
+        ]
+    )
+    mixed = load_corpus(tmp_path / "mixed", "en", "de", splits=("train", "valid"))
+    assert sorted(mixed["train"]["target"]) == ["A. B.", "Eins. Zwei."]
+    assert list(mixed["valid"]["source"]) == ["One. Two.", "A. B."]
 
 
 def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_copies_badly(tmp_path):

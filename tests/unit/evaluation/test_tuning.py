@@ -58,6 +58,11 @@ def test_alignments_are_tuned_by_their_own_rule(tiny_imputer, tiny_tokenizer):
     assert {trial.settings["blank_penalty"] for trial in trials} == {0.0, 0.5, 1.0, 2.0}
 
 
+def test_autoregressive_model_is_refused(random_marian, tiny_tokenizer):
+    with pytest.raises(ValueError, match="MarianMTModel is autoregressive, and has no decoding rules to tune"):
+        tune_decoding(random_marian, tiny_tokenizer, SOURCES, REFERENCES)
+
+
 def test_impossible_tuning_is_refused(tiny_model, tiny_tokenizer):
     with pytest.raises(ValueError, match="metric must be bleu or chrf, got 'ter'"):
         tune_decoding(tiny_model, tiny_tokenizer, SOURCES, REFERENCES, metric="ter")
