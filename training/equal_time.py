@@ -35,6 +35,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--minutes", type=float, required=True, help="processor time of each run's updates")
     parser.add_argument("--output", type=Path, default=Path("runs/equal_time"), help="folder of runs and table")
     args, settings = parser.parse_known_args(argv)
+    names = [Path(recipe).stem for recipe in args.recipes]
+    if len(set(names)) < len(names):
+        raise ValueError(f"Recipes need different file names, got {', '.join(names)}: a run's folder has its name.")
     runs = []
     for recipe in args.recipes:
         runs.append(run_for(recipe, 60 * args.minutes, args.output, settings))

@@ -70,3 +70,9 @@ def test_other_settings_in_the_same_folder_are_refused(script: Callable, tmp_pat
     script(words)
     with pytest.raises(ValueError, match="Choose another --output"):
         script([*words, "--seed", "3"])
+
+
+def test_recipes_of_one_name_are_refused(script: Callable, tmp_path: Path):
+    with pytest.raises(ValueError, match="Recipes need different file names, got ctc, ctc"):
+        script(["a/ctc.yaml", "b/ctc.yaml", "--minutes", "0.1", "--output", str(tmp_path)])
+    assert script.trained == []
