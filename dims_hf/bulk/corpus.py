@@ -35,6 +35,9 @@ logger = logging.getLogger(__name__)
 REPORT = "report.json"
 SHARD_NAME = "shard"
 
+# What a row of the output has of its own (a pair has no `source`).
+OWN_COLUMNS = frozenset({"source", "translation", "score", "confidence", "flags", "pieces", "left_out"})
+
 LONGEST_WAIT = timedelta(days=7)
 """Processes wait for the slowest at the end; those that are done early must not give up."""
 
@@ -112,7 +115,8 @@ class CorpusSettings:
             raise ValueError(f"source_lang and target_lang are both {self.source_lang!r}. Give two languages.")
         if self.output_format == "text" and (self.keep_columns or self.source_lang):
             raise ValueError("Text has one translation on a line and nothing else. Write jsonl or parquet.")
-        taken = sorted(_OWN_COLUMNS & set(self.keep_columns))
+        own = OWN_COLUMNS - ({"source"} if self.source_lang else set())
+        taken = sorted(own & set(self.keep_columns))
         if taken:
             raise ValueError(
                 f"keep_columns names {', '.join(taken)}, which the output has itself. Rename it in the input."
@@ -274,10 +278,6 @@ def open_translator(model: str, settings: CorpusSettings, place: Place) -> Trans
         return _content(job, translations, settings)
 
     return translate
-
-
-# What a row of the output has of its own: a record of a translation.
-_OWN_COLUMNS = frozenset({"source", "translation", "score", "confidence", "flags", "pieces", "left_out"})
 
 
 def _content(job: Job, translations: list[Any], settings: CorpusSettings) -> Content:

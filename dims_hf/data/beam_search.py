@@ -216,19 +216,16 @@ class BeamTranslator:
         """The teacher's own settings (tokens it must not write, say) with our search in place of its search."""
         # a copy: the model may be in other hands too
         config = copy.deepcopy(self.model.generation_config)
+        drawn: dict[str, float] = {}
         if self.sampling is not None:
-            config.update(top_k=self.sampling.top_k, temperature=self.sampling.temperature)
+            drawn = {"top_k": self.sampling.top_k, "temperature": self.sampling.temperature}
         config.update(
             num_beams=num_beams,
             length_penalty=length_penalty if num_beams > 1 else 1.0,
             num_return_sequences=num_hypotheses,
             use_cache=True,
             do_sample=self.sampling is not None,
-            **(
-                {}
-                if self.sampling is None
-                else {"top_k": self.sampling.top_k, "temperature": self.sampling.temperature}
-            ),
+            **drawn,
             **_first_token(self.tokenizer, self.model, self.languages),
         )
         return config

@@ -63,12 +63,15 @@ class CTranslate2BeamSearch:
         self.precision = precision or str(model.dtype).removeprefix("torch.")
         check_precision(self.precision, model.device)
         self.sampling = sampling
-        # kept as long as the search: sampling opens the model anew
         self._scratch = TemporaryDirectory()
         folder = Path(self._scratch.name) / "model"
         convert_marian(model, tokenizer, folder, self.precision, vocabulary_mapping=vocabulary_mapping)
         self._open = partial(open_translator, folder, model.device, self.precision)
-        self._translator = self._open()
+        # sampling opens the model for every call, from files that stay as long as the search
+        self._translator: Any = None
+        if sampling is None:
+            self._translator = self._open()
+            self._scratch.cleanup()
         self._drawn: dict[str, Any] = (
             {} if sampling is None else {"sampling_topk": sampling.top_k, "sampling_temperature": sampling.temperature}
         )

@@ -40,9 +40,11 @@ def made(tmp_path_factory: pytest.TempPathFactory, tiny_folder: Path, sentences:
     return folder / "out"
 
 
-def test_kept_columns_never_hide_the_output_s_own():
+def test_kept_columns_never_hide_the_output_s_own(made: Path):
+    assert {name for row in rows_of(made) for name in row} == corpus_module.OWN_COLUMNS
     with pytest.raises(ValueError, match="keep_columns names score, source, which the output has itself. Rename"):
         CorpusSettings(keep_columns=("id", "source", "score"))
+    assert CorpusSettings(keep_columns=("source",), source_lang="en", target_lang="de").keep_columns == ("source",)
 
 
 def test_shards_hold_what_translate_gives_in_the_order_of_the_sources(
