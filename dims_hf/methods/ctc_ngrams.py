@@ -84,21 +84,25 @@ class CTCNgrams(Alignments):
 
     def loss(self, run: Run, batch: Batch, items: Items) -> Loss:
         """n-gram loss of one batch and, with a weight, its CTC loss."""
-        blank, references = self.config.blank_token_id, batch["references"]
         hidden_states = forward_alignment(run.model, batch, batch["decoder_input_ids"])
-        is_token = references != -100
         with run.autocast():
             vocabulary = run.vocabulary(hidden_states)
-            loss = ctc_ngram_loss(
-                vocabulary,
-                references.masked_fill(~is_token, self.config.pad_token_id),
-                batch["decoder_attention_mask"].sum(dim=1),
-                is_token.sum(dim=2),
-                blank_token_id=blank,
-                n=self.options.ngram_size,
-                num_items=items["sentences"],
-            )
+            loss = self.match_ngrams(vocabulary, batch, items)
             return loss if not self.options.ctc_weight else self.add_ctc(loss, vocabulary, batch, items)
+
+    def match_ngrams(self, vocabulary: Vocabulary, batch: ReferenceBatch, items: Items) -> Loss:
+        """n-gram loss of fully masked frames (B, A) for the targets of each source."""
+        references = batch["references"]
+        is_token = references != -100
+        return ctc_ngram_loss(
+            vocabulary,
+            references.masked_fill(~is_token, self.config.pad_token_id),
+            batch["decoder_attention_mask"].sum(dim=1),
+            is_token.sum(dim=2),
+            blank_token_id=self.config.blank_token_id,
+            n=self.options.ngram_size,
+            num_items=items["sentences"],
+        )
 
     def add_ctc(self, loss: Loss, vocabulary: Vocabulary, batch: AlignmentBatch, items: Items) -> Loss:
         """The loss plus the weighted one of the alignments of the first target."""

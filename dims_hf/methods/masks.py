@@ -29,7 +29,7 @@ _COUNT_STREAM, _POSITION_STREAM, _REPLACED_STREAM, _SOURCE_COUNT_STREAM, _SOURCE
 # (numbers from 20 on, of draws that some families alone make)
 _CONTEXT_STREAM, _KEPT_COUNT_STREAM, _KEPT_POSITION_STREAM, _EVENT_STREAM, _CORRUPTION_STREAM = range(20, 25)
 _BLOCK_SIZE_STREAM, _BLOCK_COUNT_STREAM, _BLOCK_POSITION_STREAM, _GLANCE_STREAM = range(6, 10)
-_SECOND_MASK_STREAM, _REVEAL_STREAM = range(10, 12)
+_SECOND_MASK_STREAM, _REVEAL_STREAM, _TRANSLATION_STREAM = range(10, 13)
 
 # Blocks of the Imputer are 2, 4, 8 or 16 positions long.
 _LARGEST_BLOCK_EXPONENT = 4
@@ -247,9 +247,26 @@ def sample_reveal_scores(is_content: torch.Tensor, keys: torch.Tensor) -> torch.
         is_content (`torch.BoolTensor` of shape `(B, T)`): positions that have an order.
         keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
     """
-    noise = mix_keys(keys.unsqueeze(1), _REVEAL_STREAM, is_content.long().cumsum(dim=1))
-    # 24 bits are whole numbers in fp32
-    return ((noise & (2**24 - 1)) - 2**24).float() / 2**24
+    return _to_unit(mix_keys(keys.unsqueeze(1), _REVEAL_STREAM, is_content.long().cumsum(dim=1))) - 1
+
+
+def _to_unit(noise: torch.Tensor) -> torch.Tensor:
+    """Uniform numbers in [0, 1) of well-mixed integers: 24 bits are whole numbers in fp32."""
+    return (noise & (2**24 - 1)).float() / 2**24
+
+
+def sample_uniforms(is_content: torch.Tensor, keys: torch.Tensor, count: int) -> torch.Tensor:
+    """
+    `count` uniform numbers for each position, in [0, 1): (B, T, count), multiples of 2⁻²⁴.
+
+    Args:
+        is_content (`torch.BoolTensor` of shape `(B, T)`): positions that are numbered; padding changes nothing.
+        keys (`torch.LongTensor` of shape `(B,)`): one random key per sentence (see [`mix_keys`]).
+        count (`int`): numbers of a position.
+    """
+    position, draw = is_content.long().cumsum(dim=1), torch.arange(count, device=keys.device)
+    noise = mix_keys(keys.view(-1, 1, 1), _TRANSLATION_STREAM, position.unsqueeze(2), draw)
+    return _to_unit(noise)
 
 
 def sample_block_sizes(keys: torch.Tensor, *, fewest: int = 1) -> torch.Tensor:

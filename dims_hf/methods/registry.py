@@ -22,6 +22,7 @@ METHODS: dict[str, str] = {
     "ctc": "dims_hf.methods.ctc:CTC",
     "ctc_glancing": "dims_hf.methods.ctc_glancing:GlancingCTC",
     "ctc_ngrams": "dims_hf.methods.ctc_ngrams:CTCNgrams",
+    "minimum_risk": "dims_hf.methods.minimum_risk:MinimumRisk",
     "multi_reference": "dims_hf.methods.multi_reference:MultiReference",
     "glat": "dims_hf.methods.glat:GLAT",
     "smart": "dims_hf.methods.smart:SMART",

@@ -19,6 +19,7 @@ from dims_hf.objectives.ngrams import bag_of_ngrams_loss, ctc_ngram_loss
 from dims_hf.objectives.oaxe import oaxe_loss
 from dims_hf.objectives.projection import VocabularyProjection
 from dims_hf.objectives.reduction import Loss, masked_accuracy
+from dims_hf.objectives.risk import gleu, minimum_risk_loss
 from dims_hf.objectives.smart import make_smart_inputs, smart_loss
 from dims_hf.objectives.vocabulary import DenseVocabulary, ProjectedVocabulary, Vocabulary, as_vocabulary
 
@@ -45,6 +46,7 @@ __all__ = [
     "encoder_prediction_loss",
     "engine_loss",
     "expected_embeddings",
+    "gleu",
     "graph_dims_loss",
     "graph_loss",
     "graph_ngram_loss",
@@ -56,6 +58,7 @@ __all__ = [
     "length_loss",
     "make_smart_inputs",
     "masked_accuracy",
+    "minimum_risk_loss",
     "multi_reference_loss",
     "oaxe_loss",
     "similarity_loss",

@@ -38,7 +38,8 @@ def words(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("start", ["", "-student"])
 @pytest.mark.parametrize(
-    ("method", "family"), [("oaxe", "cmlm"), ("bag_of_ngrams", "cmlm"), ("ctc_ngrams", "imputer")]
+    ("method", "family"),
+    [("oaxe", "cmlm"), ("bag_of_ngrams", "cmlm"), ("ctc_ngrams", "imputer"), ("minimum_risk", "imputer")],
 )
 def test_stage_goes_on_from_a_model_and_leaves_one_for_one_pass(place: Path, tmp_path: Path, method, family, start):
     options = ["--model_type", family, "--method", method, "--init", str(place / f"{family}{start}")]

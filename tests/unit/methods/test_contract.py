@@ -127,7 +127,9 @@ def test_nothing_to_learn_is_exactly_zero_with_a_gradient(make, name: str, famil
     batch, ids = _batch(trainer, range(3)), trainer.model.config
     if name == "ctc_ngrams":  # learns what no alignment fits, too: a target of one token has no bigram
         batch["labels"] = torch.tensor([[ids.bos_token_id, 7, ids.eos_token_id]]).expand(3, -1)
-    elif hasattr(ids, "upsample_ratio"):  # targets that no alignment of these sources is long enough for
+    elif (
+        hasattr(ids, "upsample_ratio") and name != "minimum_risk"
+    ):  # targets that no alignment of these sources is long enough for
         batch["labels"] = torch.full((3, 90), 7)
     else:  # sentences without a word
         batch["labels"] = torch.tensor([[ids.bos_token_id, ids.eos_token_id]]).expand(3, -1)
