@@ -13,11 +13,13 @@ where it was interrupted.
 import argparse
 import json
 import shutil
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dims_hf._commands import run_command
 from dims_hf.recipes.runs import train_teacher
 from dims_hf.reports import provenance, write_json, write_text
 from dims_hf.reports.markup import markdown_rows
@@ -135,4 +137,4 @@ def _is_score(name: str, value: object) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -13,10 +13,12 @@ sentence of these files: translations of training sentences may be held-out ones
 
 import argparse
 import random
+import sys
 from collections.abc import Sequence
 from itertools import chain
 from pathlib import Path
 
+from dims_hf._commands import run_command
 from dims_hf.data import load_corpus
 from dims_hf.data.augmentation import mask_copied
 from dims_hf.data.beam_search import one_line
@@ -40,6 +42,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--seed", type=int, default=1, help="of the order")
     args = parser.parse_args(argv)
+    if odd := [str(path) for path in args.without if path.suffix in (".jsonl", ".json", ".parquet")]:
+        parser.error(f"--without takes text files with a sentence on each line, got {', '.join(odd)}")
     corpora = [
         load_corpus(data, args.source_lang, args.target_lang, required=("train",) if number else ("train", "valid"))
         for number, data in enumerate([*args.data, *args.copies])
@@ -95,4 +99,4 @@ def mended(pair: tuple[str, str], languages: tuple[str, str]) -> tuple[str, str]
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -12,11 +12,13 @@ of a training sentence.
 
 import argparse
 import csv
+import sys
 import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
+from dims_hf._commands import run_command
 from dims_hf.data.augmentation import Pair
 from dims_hf.data.filters import near_copies
 from dims_hf.data.splitting import split_linked, split_listed
@@ -82,4 +84,4 @@ def write_corpus(folder: Path, splits: dict[str, list[Pair]], languages: Sequenc
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run_command(main))

@@ -128,7 +128,7 @@ class CorpusSettings:
     @property
     def columns(self) -> Columns:
         """What of a row is read."""
-        return Columns(self.column, self.keep_columns, self.source_lang)
+        return Columns(self.column, self.keep_columns, self.source_lang, as_json=self.output_format == "jsonl")
 
     @property
     def decoding(self) -> dict[str, Any]:

@@ -11,9 +11,12 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass
+from datetime import date, time, timedelta
+from decimal import Decimal
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
+from uuid import UUID
 
 from dims_hf._files import expand_home, stream_lines
 
@@ -60,18 +63,20 @@ class Columns:
         source (`str`, *optional*): column of the sources; the usual names are tried when `None`.
         kept (`Sequence[str]`, *optional*): columns that are copied into the output.
         language (`str`, *optional*): key of the source in a column `translation`, as parallel data sets have it.
+        as_json (`bool`): make kept values what JSON has: dates, times and decimals become text.
     """
 
     source: str | None = None
     kept: Sequence[str] = ()
     language: str | None = None
+    as_json: bool = False
 
     def split(self, row: Any, where: str) -> tuple[str, dict[str, Any]]:
         """
         Text and kept columns of a row.
 
         Raises:
-            ValueError: a column that is not there, or a source that is no text.
+            ValueError: a column that is not there, a source that is no text, or a value that JSON has not.
         """
         if isinstance(row, str):
             for option, name in (("column", self.source), ("keep_columns", next(iter(self.kept), None))):
@@ -90,7 +95,8 @@ class Columns:
         absent = [name for name in self.kept if name not in row]
         if absent:
             raise ValueError(f"{where} has no column {absent[0]!r}; it has {', '.join(row)}. Correct keep_columns.")
-        return text, {name: row[name] for name in self.kept}
+        kept = {name: row[name] for name in self.kept}
+        return text, {name: _as_json(value, name, where) for name, value in kept.items()} if self.as_json else kept
 
     def _source_of(self, row: Mapping[str, Any], where: str) -> Any:
         if self.source is not None:
@@ -109,6 +115,24 @@ class Columns:
             f"{where} has no {wanted}; it has {', '.join(map(str, row)) or 'nothing'}. Name it with column, or of a "
             "parallel corpus give source_lang."
         )
+
+
+def _as_json(value: Any, name: str, where: str) -> Any:
+    """A value of a kept column as JSON has it."""
+    try:
+        return json.loads(json.dumps(value, default=_as_text))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{where}: column {name!r} holds {error}, which JSON has not. Do not keep it, or write parquet."
+        ) from None
+
+
+def _as_text(value: Any) -> str:
+    if isinstance(value, (date, time)):
+        return value.isoformat()
+    if isinstance(value, (Decimal, UUID, timedelta)):
+        return str(value)
+    raise TypeError(f"a value of type {type(value).__name__}")
 
 
 @dataclass(frozen=True)

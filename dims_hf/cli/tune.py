@@ -22,19 +22,14 @@ def main(argv: Sequence[str]) -> None:
             "--language-model-unit has no effect without --language-model FILE. Give it, or leave it out."
         )
 
-    from dims_hf.data import load_corpus
     from dims_hf.evaluation.tuning import store_decoding, tune_decoding
+    from dims_hf.reports.evaluation import load_evaluated, references_of
     from dims_hf.translation import NgramLanguageModel, load_model
     from dims_hf.translation.torch_runtime import TorchRuntime
 
-    split = arguments.split
-    corpus = load_corpus(
-        arguments.data,
-        arguments.source_lang,
-        arguments.target_lang,
-        splits=(split,),
-        max_examples={split: arguments.max_examples} if arguments.max_examples is not None else None,
-    )[split]
+    corpus = load_evaluated(
+        arguments.data, arguments.source_lang, arguments.target_lang, arguments.split, arguments.max_examples
+    )
     model, tokenizer = load_model(arguments.model)
     language_model = None
     if arguments.language_model is not None:
@@ -44,7 +39,7 @@ def main(argv: Sequence[str]) -> None:
         model,
         tokenizer,
         list(corpus["source"]),
-        list(corpus["target"]),
+        references_of(corpus),
         metric=arguments.metric,
         margin=arguments.margin,
         length_beam_size=arguments.length_beam_size,
@@ -84,7 +79,9 @@ def _make_parser() -> CommandParser:
         default=0.1,
         help="points that two scores must lie apart to count as different; the other score decides among equals",
     )
-    parser.add_argument("--length-beam-size", type=int, default=1, help="length candidates")
+    parser.add_argument(
+        "--length-beam-size", type=int, help="length candidates; as many as the model has when not given"
+    )
     parser.add_argument(
         "--language-model",
         metavar="FILE",

@@ -38,6 +38,8 @@ SIDE_COLUMNS = ("near",)
 """Extra 0/1 columns taken along when a corpus has them (`test.near`, or the same name as a key or column)."""
 
 ALTERNATIVES = "alternatives"
+# Row of a file that a pair is from, where one row may have several targets.
+_ROW = "row"
 """Column of further translations of a source, which a distilled corpus may have."""
 
 # Names under which other people's files and data sets keep our splits; the first is ours.
@@ -73,6 +75,7 @@ def load_corpus(
     data_config: str | None = None,
     drop_bad_rows: bool = False,
     max_references: int | None = None,
+    joins_targets: bool = False,
 ) -> DatasetDict:
     """
     Reads and checks a parallel corpus.
@@ -105,6 +108,9 @@ def load_corpus(
         max_references (`int`, *optional*):
             Training pairs of the same source become one row with so many different targets at most, the first ones;
             `alternatives` of a distilled corpus are among them.
+        joins_targets (`bool`, *optional*, defaults to `False`):
+            A row whose target is a list stays one, for evaluation: splits with such rows have the column `references`
+            (list of str), the first of which is the target.
 
     Returns:
         `datasets.DatasetDict`: per split the columns `source` and `target` (str, without blanks at either end), and
@@ -124,8 +130,12 @@ def load_corpus(
     found: dict[str, _Split] = {}
     for split, rows in _read(data, source_lang, target_lang, splits, limits, data_config).items():
         _check_not_swapped(rows, source_lang, target_lang)
-        rows = rows.first(limits.get(split))
-        found[split] = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
+        if joins_targets:
+            rows = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
+            found[split] = rows.joined().first(limits.get(split))
+        else:
+            rows = rows.first(limits.get(split))
+            found[split] = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
     for split in required:
         if split in splits and split not in found:
             raise ValueError(
@@ -136,7 +146,7 @@ def load_corpus(
     if max_references is not None and "train" in datasets:
         datasets["train"] = join_references(datasets["train"], max_references)
     for split, rows in datasets.items():
-        datasets[split] = rows.select_columns([name for name in rows.column_names if name != ALTERNATIVES])
+        datasets[split] = rows.remove_columns([name for name in (ALTERNATIVES, _ROW) if name in rows.column_names])
     return datasets
 
 
@@ -237,6 +247,18 @@ class _Split:
         """The first `limit` rows (all when `None`)."""
         size = len(self.source.texts)
         return self if limit is None or limit >= size else self.rows(range(limit))
+
+    def joined(self) -> _Split:
+        """The first pair of each row of the file, with all its targets, if rows have several."""
+        if _ROW not in self.extra:
+            return self
+        first: dict[int, int] = {}
+        targets: dict[int, list[str | None]] = {}
+        for place, (row, text) in enumerate(zip(self.extra[_ROW], self.target.texts, strict=True)):
+            first.setdefault(row, place)
+            targets.setdefault(row, []).append(text)
+        kept = self.rows([*first.values()])
+        return replace(kept, extra={**kept.extra, "references": [*targets.values()]})
 
 
 def _default_required(splits: Sequence[str]) -> list[str]:
@@ -554,7 +576,7 @@ def _split_from_records(
             (target_lang, [text for several in targets for text in several]),
         )
     ]
-    extra = {}
+    extra: dict[str, list] = {} if len(owners) == len(targets) else {_ROW: owners}
     for column in SIDE_COLUMNS:
         # Data sets fill up a column that only some of their splits have.
         if any(record.get(column) is not None for record in records):

@@ -17,7 +17,7 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 # One reference per sentence, or several.
-References = Sequence[str] | Sequence[Sequence[str]]
+References = Sequence[str] | Sequence[Sequence[str | None]]
 
 _WORD_OR_MARK = re.compile(r"\w+|[^\w\s]")
 
@@ -74,7 +74,8 @@ def score(
 
     Args:
         hypotheses (`Sequence[str]`): one translation per sentence, detokenised; an empty one is allowed.
-        references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per sentence, or a list of them.
+        references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per sentence, or a list of them;
+            `None` fills up lists of sentences that have fewer than others.
         target_lang (`str`, *optional*): language of the translations, by which BLEU's tokenizer is chosen
             ([`tokenizer_of_language`]); the script of the references decides when `None`.
         tokenize (`str`, *optional*): one of `BLEU_TOKENIZERS` instead. The signature names it.
@@ -160,7 +161,10 @@ def legacy_bleu(
     _check_lists(hypotheses, references)
     if not already_tokenized:
         hypotheses = [split_words(text) for text in hypotheses]
-        references = [split_words(ref) if isinstance(ref, str) else list(map(split_words, ref)) for ref in references]
+        references = [
+            split_words(ref) if isinstance(ref, str) else [text and split_words(text) for text in ref]
+            for ref in references
+        ]
     metric = BLEU(tokenize="none", smooth_method="none", force=True)
     result = _corpus_score("legacy_bleu", metric, hypotheses, references)
     tokenization = "given" if already_tokenized else "words-and-marks"
@@ -301,7 +305,8 @@ def _check_lists(hypotheses: Sequence[str], references: References) -> None:
     if several and len(several) < len(references):
         raise ValueError("Some references are texts, others lists of texts. Pass one kind.")
     for row, each in enumerate(several):
-        _check_texts(f"references[{row}]", each)
+        # the first is asked for its length and its script
+        _check_texts(f"references[{row}]", [text for place, text in enumerate(each) if text is not None or not place])
     if not several:
         _check_texts("references", references)
 
@@ -312,8 +317,8 @@ def _check_texts(name: str, texts: Sequence[Any]) -> None:
         raise ValueError(f"{name}[{bad}] is no text but {type(texts[bad]).__name__}. Pass str.")
 
 
-def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str]]:
-    """sacreBLEU's form of references: one list per reference number, checked against the hypotheses."""
+def _reference_streams(hypotheses: Sequence[str], references: References) -> list[list[str | None]]:
+    """sacreBLEU's form of references: one list per reference number, `None` where a sentence has no more of them."""
     _check_lists(hypotheses, references)
     if not len(hypotheses):
         raise ValueError("There are no hypotheses. Score at least one sentence.")
@@ -325,7 +330,10 @@ def _reference_streams(hypotheses: Sequence[str], references: References) -> lis
         return [list(references)]
     counts = {len(group) for group in references}
     if len(counts) > 1 or 0 in counts:
-        raise ValueError(f"Sentences have {sorted(counts)} references. Give every sentence the same number, >= 1.")
+        raise ValueError(
+            f"Sentences have {sorted(counts)} references. Give every sentence the same number, >= 1, with None where "
+            "it has no more."
+        )
     return [list(stream) for stream in zip(*references, strict=True)]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .bleu import paired_bootstrap
+from .bleu import References, paired_bootstrap
 
 
 # What a gap is made of, in the order of its records.
@@ -79,7 +79,7 @@ def gap_closed(
 def compare_with_bootstrap(
     baseline: Mapping[int, Sequence[str]],
     system: Mapping[int, Sequence[str]],
-    references: Sequence[str],
+    references: References,
     *,
     names: tuple[str, str] = ("teacher", "student"),
     num_samples: int = 1000,
@@ -91,7 +91,7 @@ def compare_with_bootstrap(
     Args:
         baseline (`Mapping[int, Sequence[str]]`): number of iterations to hypotheses.
         system (`Mapping[int, Sequence[str]]`): the same for the system under test.
-        references (`Sequence[str]`): one reference per hypothesis.
+        references (`Sequence[str]` or `Sequence[Sequence[str]]`): as in `score`.
         names (`tuple[str, str]`, *optional*): names of baseline and system.
         num_samples (`int`, *optional*, defaults to 1000): resamples.
         seed (`int`, *optional*, defaults to 12345): seed of the resampling.
@@ -110,7 +110,7 @@ def compare_with_bootstrap(
 
 def compare_decodings(
     texts: Mapping[str, Sequence[str]],
-    references: Sequence[str],
+    references: References,
     *,
     num_samples: int = 1000,
     seed: int = 12345,
@@ -120,7 +120,7 @@ def compare_decodings(
 
     Args:
         texts (`Mapping[str, Sequence[str]]`): name to hypotheses; the first is the baseline.
-        references (`Sequence[str]`): one reference per hypothesis.
+        references (`Sequence[str]` or `Sequence[Sequence[str]]`): as in `score`.
         num_samples, seed, tokenize: as for [`compare_with_bootstrap`].
 
     Returns:

@@ -12,6 +12,7 @@ from dims_hf.models.capabilities import is_non_autoregressive, makes_one_pass, p
 from dims_hf.translation.results import Timing, Translation
 from dims_hf.translation.sentences import collapses_repeats, translate_texts_timed, translate_timed
 
+from .bleu import References
 from .length import (
     Bucket,
     equal_length_buckets,
@@ -63,7 +64,7 @@ def evaluate_model(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     sources: Sequence[str],
-    references: Sequence[str],
+    references: References,
     *,
     iterations: Sequence[int] | None = None,
     length_beams: Sequence[int] = (1,),
@@ -80,7 +81,8 @@ def evaluate_model(
         model (`PreTrainedModel`): the model.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
         sources (`Sequence[str]`): source sentences, none blank.
-        references (`Sequence[str]`): one reference per source.
+        references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per source, or a list of them, the
+            first of which is that of all that is measured in lengths.
         iterations (`Sequence[int]`, *optional*): decoder passes; by default what the family has: 1, 2, 4 and 10, or 1
             where there is one pass by construction, or none of an autoregressive model.
         length_beams (`Sequence[int]`, *optional*, defaults to `(1,)`): length candidates, combined with `iterations`.
@@ -112,7 +114,8 @@ def evaluate_model(
             length beam or reference lengths for a model that decodes without fixing a length.
     """
     _check_sizes(sources, references, scoring.get("subsets") or {})
-    lengths = reference_lengths(tokenizer, references)
+    first = [each if isinstance(each, str) else each[0] or "" for each in references]
+    lengths = reference_lengths(tokenizer, first)
     scorer = _Scorer(sources, references, lengths, **scoring)
     named = _named_settings(model, decodings or {}, iterations)
     _check_length_settings(model, length_beams, oracle_length)
@@ -158,7 +161,7 @@ class _Scorer:
     def __init__(
         self,
         sources: Sequence[str],
-        references: Sequence[str],
+        references: References,
         lengths: Sequence[int],
         *,
         judge: Judge | None = None,
@@ -314,7 +317,7 @@ def _decodable(lengths: Sequence[int], model: PreTrainedModel) -> list[int]:
     return [min(max(1, length), longest) for length in lengths]
 
 
-def _check_sizes(sources: Sequence[str], references: Sequence[str], subsets: Mapping[str, Sequence[bool]]) -> None:
+def _check_sizes(sources: Sequence[str], references: References, subsets: Mapping[str, Sequence[bool]]) -> None:
     """Before an hour of decoding, not after it."""
     if not len(sources) or len(sources) != len(references):
         raise ValueError(f"{len(sources)} sources for {len(references)} references. Give one of each, at least one.")

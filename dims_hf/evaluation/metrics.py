@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 from dims_hf.translation.results import Translation
 
-from .bleu import bleu, chrf, legacy_bleu
+from .bleu import References, bleu, chrf, legacy_bleu
 from .repetition import repetition_rate
 from .validity import Judge, verdict_shares
 
@@ -20,14 +20,14 @@ class SystemOutput:
 
     Args:
         sources (`Sequence[str]`): source sentences.
-        references (`Sequence[str]`): one reference per source.
+        references (`Sequence[str]` or `Sequence[Sequence[str]]`): one reference per source, or a list of them.
         translations (`Sequence[Translation]`): one translation per source.
         judge (`Callable[[str, str], str]`, *optional*): verdicts on a corpus that knows all its targets.
         bleu_tokenizer (`str`, *optional*): sacreBLEU's tokenizer; chosen by the references' script when `None`.
     """
 
     sources: Sequence[str]
-    references: Sequence[str]
+    references: References
     translations: Sequence[Translation]
     judge: Judge | None = None
     bleu_tokenizer: str | None = None

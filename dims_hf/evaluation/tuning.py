@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import filling, holding
-from dims_hf.evaluation.bleu import bleu, score
+from dims_hf.evaluation.bleu import References, bleu, score
 from dims_hf.models.capabilities import is_non_autoregressive
 from dims_hf.translation import translate
 
@@ -58,7 +58,8 @@ class TuningGrid:
     Values to try; a model's family decides which of them.
 
     Args:
-        length_beam_size (`int`): length candidates of all combinations; with 1 there is nothing to weigh.
+        length_beam_size (`int`, *optional*): length candidates of all combinations; as many as the model has when
+            `None`. With 1 there is nothing to weigh.
         repeat_penalties, length_score_weights (`Sequence[float]`): of models that predict a length.
         prefix_beam_sizes (`Sequence[int]`): of models that write alignments; the largest, with a language model.
         blank_penalties (`Sequence[float]`): of the same, without a language model, whose `token_bonuses` lengthen too.
@@ -68,7 +69,7 @@ class TuningGrid:
             beam of a graph has α, and `path_length_penalties` in the place of β.
     """
 
-    length_beam_size: int = 1
+    length_beam_size: int | None = None
     repeat_penalties: Sequence[float] = REPEAT_PENALTIES
     length_score_weights: Sequence[float] = LENGTH_SCORE_WEIGHTS
     prefix_beam_sizes: Sequence[int] = PREFIX_BEAM_SIZES
@@ -80,13 +81,14 @@ class TuningGrid:
 
     def combinations(self, model: PreTrainedModel, *, has_language_model: bool) -> list[dict[str, Any]]:
         """
-        Keyword arguments of `generate()` to try.
+        Keyword arguments of `generate()` to try; the model's own come first, whether or not they are in the grid.
 
         Raises:
             ValueError: nothing to try, a family without such rules, or a language model for one without a beam.
         """
-        known = model.decoding_settings().names()  # type: ignore[operator]
-        if self.length_beam_size != 1 and not model.config.predicts_length:
+        settings = model.decoding_settings()  # type: ignore[operator]
+        known = settings.names()
+        if self.length_beam_size not in (None, 1) and not model.config.predicts_length:
             raise ValueError(
                 f"{type(model).__name__} predicts no length, got length_beam_size={self.length_beam_size}. Leave it "
                 "out."
@@ -101,18 +103,22 @@ class TuningGrid:
                 "(CTC) or graphs (DA-Transformer) have one. Leave out the language model."
             )
         elif "repeat_penalty" in known:
-            is_refused = "repeat_penalty" in model.decoding_settings().refused  # type: ignore[operator]
-            found = self._of_lengths((0.0,) if is_refused else self.repeat_penalties)
+            beam = settings.length_beam_size if self.length_beam_size is None else self.length_beam_size
+            found = self._of_lengths(beam, (0.0,) if "repeat_penalty" in settings.refused else self.repeat_penalties)
         else:
             raise ValueError(f"{type(model).__name__} has no decoding rules to choose among: it decodes in one way.")
         if not found:
             raise ValueError("There are no values to try. Give at least one of each.")
-        return found
+        if has_language_model:
+            # its weights mean nothing for another language model
+            return found
+        current = _current_settings(settings, found)
+        return [current, *(combination for combination in found if combination != current)]
 
-    def _of_lengths(self, repeat_penalties: Sequence[float]) -> list[dict[str, Any]]:
-        weights = self.length_score_weights if self.length_beam_size > 1 else (0.0,)
+    def _of_lengths(self, beam: int, repeat_penalties: Sequence[float]) -> list[dict[str, Any]]:
+        weights = self.length_score_weights if beam > 1 else (0.0,)
         return [
-            {"length_beam_size": self.length_beam_size, "length_score_weight": weight, "repeat_penalty": penalty}
+            {"length_beam_size": beam, "length_score_weight": weight, "repeat_penalty": penalty}
             for penalty, weight in product(repeat_penalties, weights)
         ]
 
@@ -143,11 +149,20 @@ class TuningGrid:
         return found + [{"graph_search": search, "path_length_penalty": penalty} for search, penalty in pairs]
 
 
+def _current_settings(settings: Any, found: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """A model's own values of what its combinations set; the number of length candidates is not among the choices."""
+    search = getattr(settings, "graph_search", None)
+    # only some searches in graphs have a penalty
+    alike = next((each for each in found if each.get("graph_search") == search), found[0])
+    fixed = {name: value for name, value in alike.items() if name == "length_beam_size"}
+    return {name: getattr(settings, name) for name in alike} | fixed
+
+
 def tune_decoding(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     sources: Sequence[str],
-    references: Sequence[str],
+    references: References,
     *,
     metric: str = "bleu",
     margin: float = 0.0,
@@ -156,12 +171,15 @@ def tune_decoding(
     **values: Any,
 ) -> list[TuningTrial]:
     """
-    Scores every combination of decoding rules that the model has, best first; `generation_config` is not changed.
+    Scores every combination of decoding rules that the model has, its own among them, best first.
+
+    `generation_config` is not changed.
 
     Args:
         model (`PreTrainedModel`): a translation model of this package.
         tokenizer (`PreTrainedTokenizerBase`): its tokenizer.
-        sources, references (`Sequence[str]`): validation set; never the test set.
+        sources, references (`Sequence[str]`): validation set, never the test set; of references one per source, or a
+            list of them.
         metric (`str`): `bleu` or `chrf`, decides what is best.
         margin (`float`): of combinations that are at most so far below the highest score, the one best by the other
             metric is the best; of equals, the first combination tried.

@@ -392,7 +392,9 @@ def verify(
     """
     from dims_hf.models.modes import evaluation_mode
 
-    comparison, exact = _Comparison(in_order=not translator.predicts_length), rounded_model(model)
+    # one decision more or less moves what follows: in alignments, and where repeats have a price
+    in_order = not translator.predicts_length or bool(translator.settings["repeat_penalty"])
+    comparison, exact = _Comparison(in_order), rounded_model(model)
     with evaluation_mode(exact), torch.inference_mode():
         for rows in verified_batches(translator, sentences):
             for beam in (1, 3) if translator.predicts_length else (1,):
@@ -409,7 +411,8 @@ class _Comparison:
 
     Args:
         in_order (`bool`): count tokens in their order where scores are nearly equal, not place by place. Of two near
-            ties in an alignment, one may add a token and the other leave one out: all tokens between have moved.
+            ties in an alignment, one may add a token and the other leave one out: all tokens between have moved. The
+            search for the best sequence without repeats shifts tokens alike.
     """
 
     in_order: bool = False

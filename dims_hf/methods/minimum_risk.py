@@ -19,7 +19,7 @@ from dims_hf.objectives import Loss, Vocabulary, gleu, minimum_risk_loss
 if TYPE_CHECKING:
     import torch
 
-_DDRS_PAPER = "Shao et al. 2022 (arXiv 2205.14333), §4.4"
+_DDRS_RECIPE = "released DDRS-NAT code, reinforcement learning"
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,12 @@ class MinimumRisk(CTCNgrams):
     Options = MinimumRiskOptions
     published = {
         "minimum_risk_teacher": {
-            "model_type": Sourced("imputer", _DDRS_PAPER),
-            "method": Sourced("minimum_risk", _DDRS_PAPER),
-            "num_references": Sourced(3, _DDRS_PAPER),
+            "model_type": Sourced("imputer", _DDRS_RECIPE),
+            "method": Sourced("minimum_risk", _DDRS_RECIPE),
+            "num_references": Sourced(3, _DDRS_RECIPE),
+            "num_samples": Sourced(20, f"{_DDRS_RECIPE}; only the best is learnt there"),
+            "learning_rate": Sourced(2e-5, _DDRS_RECIPE),
+            "max_steps": Sourced(3_000, _DDRS_RECIPE),
         }
     }
 

@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,9 @@ SHARDS = "shards"
 
 # Processes wait for the slowest at the end; those that are done early must not give up.
 _LONGEST_WAIT = timedelta(days=7)
+
+# What a teacher that is a model of this package does not have.
+_OF_BEAM_SEARCH = ("length_penalty", "num_beams", "source_prefix", "teacher_source_lang", "teacher_target_lang")
 
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 
@@ -124,6 +127,19 @@ class DistilledDataArguments:
         check_ranges(self)
         if self.top_k is None and (self.temperature, self.seed) != (1.0, 1):
             raise ValueError("temperature and seed are of sampling. Set top_k, or leave them out.")
+        if self.top_k is not None:
+            self._refuse("top_k samples", "length_penalty")
+        if self.num_iterations is not None:
+            self._refuse("num_iterations is for models of this package", *_OF_BEAM_SEARCH)
+        else:
+            self._refuse("an autoregressive teacher has a beam", "length_beam_size")
+
+    def _refuse(self, reason: str, *names: str) -> None:
+        """Refuses settings that would be read and ignored."""
+        defaults = {declared.name: declared.default for declared in fields(self)}
+        for name in names:
+            if getattr(self, name) != defaults[name]:
+                raise ValueError(f"{name}={getattr(self, name)!r} has no effect: {reason}. Leave one of them out.")
 
 
 def make_distilled_data(argv: Sequence[str] | None = None) -> Path:

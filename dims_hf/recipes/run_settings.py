@@ -204,6 +204,9 @@ def finished_summary(args: TrainingArguments) -> dict[str, Any] | None:
     Summary of the run in the output folder if it has come to the end that these settings ask for, else `None`.
 
     Whose run it is, [`check_run_settings`] has told.
+
+    Raises:
+        ValueError: it has gone further than that.
     """
     folder = Path(args.output_dir)
     if args.resume_from_checkpoint:  # whoever names a checkpoint wants it to be gone on from
@@ -215,6 +218,11 @@ def finished_summary(args: TrainingArguments) -> dict[str, Any] | None:
         return None
     ours = args.to_sanitized_dict()
     is_reached = all(theirs.get(name) == ours.get(name) for name in _GOALS)
+    if 0 < args.max_steps < summary.get("steps", 0) and not ours.get("rounds"):
+        raise ValueError(
+            f"The run in {folder} has done {summary['steps']} updates, and max_steps={args.max_steps} asks for fewer. "
+            "Updates cannot be taken back: name another output_dir, or one of its checkpoints as init of a new run."
+        )
     weights = [*folder.glob("model*.safetensors")]
     return summary if is_reached and weights and not any(map(weights_fault, weights)) else None
 

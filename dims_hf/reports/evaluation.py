@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import holding, remove_debris
 from dims_hf.data import corpus_fingerprint, load_corpus
-from dims_hf.evaluation.bleu import usable_tokenizer
+from dims_hf.evaluation.bleu import References, usable_tokenizer
 from dims_hf.evaluation.comparison import compare_decodings, compare_with_bootstrap, gap_closed, plain_records
 from dims_hf.evaluation.evaluator import evaluate_model
 from dims_hf.evaluation.validity import Judge
@@ -92,7 +92,7 @@ def run_evaluation(
         raise ValueError("There is no model to evaluate. Pass at least one, for example {'student': 'path'}.")
     places = {name: resolve_model(path) for name, path in models.items()}
     trust = options.pop("trust_remote_code", False)
-    corpus = _load_split(data, source_lang, target_lang, split, max_examples)
+    corpus = load_evaluated(data, source_lang, target_lang, split, max_examples)
     options["bleu_tokenizer"] = usable_tokenizer(list(corpus["target"]), target_lang, options.get("bleu_tokenizer"))
     settings = dict(options, iterations=iterations, length_beams=length_beams, decodings=decodings)
     settings.update(judge=_judge_of(data, source_lang, target_lang), subsets=subsets_from_columns(corpus))
@@ -116,7 +116,7 @@ def run_evaluation(
             "num_sentences": len(corpus),
             "fingerprint": corpus_fingerprint(corpus),
         }
-        rows = (list(corpus["target"]), min(length_beams, default=1), options["bleu_tokenizer"])
+        rows = (references_of(corpus), min(length_beams, default=1), options["bleu_tokenizer"])
         comparison = _compare(systems, decoded, *rows)
         results = make_results(task, systems, provenance=provenance(), **comparison)
         if output_dir is not None:
@@ -151,10 +151,10 @@ def write_translations(texts: Sequence[str], folder: Path, *parts: str) -> Path:
 
 
 def subsets_from_columns(corpus: Dataset) -> dict[str, list[bool]]:
-    """Subsets `{column}={value}` from every column beside `source` and `target` that has few distinct values."""
+    """Subsets `{column}={value}` from every column beside the texts that has few distinct values."""
     subsets = {}
     for column in corpus.column_names:
-        values = list(corpus[column]) if column not in ("source", "target") else []
+        values = list(corpus[column]) if column not in ("source", "target", "references") else []
         if 1 < len(set(values)) <= _MAX_SUBSETS_PER_COLUMN:
             for wanted in sorted(set(values)):
                 subsets[f"{column}={wanted}"] = [value == wanted for value in values]
@@ -218,14 +218,15 @@ def _evaluate_checkpoint(
     decoded: _Decoded,
     settings: dict[str, Any],
 ) -> dict[str, Any]:
-    sources, references = list(corpus["source"]), list(corpus["target"])
-    return evaluate_model(model, tokenizer, sources, references, callback=decoded, **settings)
+    return evaluate_model(
+        model, tokenizer, list(corpus["source"]), references_of(corpus), callback=decoded, **settings
+    )
 
 
 def _compare(
     systems: Sequence[Mapping[str, Any]],
     decoded: _Decoded,
-    references: list[str],
+    references: References,
     length_beam_size: int,
     tokenizer: str,
 ) -> dict[str, Any]:
@@ -245,9 +246,21 @@ def _compare(
     return {**compared, "comparisons": comparisons}
 
 
-def _load_split(data: str, source_lang: str, target_lang: str, split: str, max_examples: int | None) -> Dataset:
+def load_evaluated(
+    data: str, source_lang: str, target_lang: str, split: str, max_examples: int | None = None
+) -> Dataset:
+    """A split as it is scored: a row for each source, with `references` where some have several targets."""
     limits = {split: max_examples} if max_examples is not None else None
-    return load_corpus(data, source_lang, target_lang, splits=(split,), max_examples=limits)[split]
+    return load_corpus(data, source_lang, target_lang, splits=(split,), max_examples=limits, joins_targets=True)[split]
+
+
+def references_of(corpus: Dataset) -> References:
+    """The references of a split from [`load_evaluated`]: one per source, or lists as long as the longest."""
+    if "references" not in corpus.column_names:
+        return list(corpus["target"])
+    groups = list(corpus["references"])
+    longest = max(map(len, groups), default=0)
+    return [[*group, *[None] * (longest - len(group))] for group in groups]
 
 
 def _judge_of(data: str, source_lang: str, target_lang: str) -> Judge | None:

@@ -153,6 +153,7 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
         raise ValueError("num_train_epochs=0 would train nothing. Set it, or max_steps.")
     if not str(args.output_dir).strip() or "\0" in str(args.output_dir):
         raise ValueError(f"output_dir={args.output_dir!r} is no folder. Name one.")
+    _check_reporting(args)
     _check_optimizer(args)
     check_schedule(_name(args.lr_scheduler_type), args.lr_scheduler_kwargs)
     for name, variable in (("fsdp", "ACCELERATE_USE_FSDP"), ("deepspeed", "ACCELERATE_USE_DEEPSPEED")):
@@ -161,6 +162,21 @@ def check_bounds(args: Seq2SeqTrainingArguments) -> None:
                 f"{name} is not supported: losses are divided by what all processes count, and the teacher follows "
                 "whole weights. Use plain data parallelism, with `accelerate launch` and no such configuration."
             )
+
+
+def _check_reporting(args: Seq2SeqTrainingArguments) -> None:
+    """Refuses dashboards that are not installed before a corpus is read, and not after it."""
+    from transformers.integrations import get_available_reporting_integrations
+
+    available = get_available_reporting_integrations()
+    names = [args.report_to] if isinstance(args.report_to, str) else args.report_to or ()
+    missing = [name for name in names if name not in (*available, "none", "all")]
+    if missing:
+        there = f"; here there are {', '.join(available)}" if available else ""
+        raise ValueError(
+            f"report_to={missing[0]} is not installed, or no dashboard that transformers knows{there}. Install it "
+            f"(pip install {missing[0]}), or set report_to: none."
+        )
 
 
 def _check_optimizer(args: Seq2SeqTrainingArguments) -> None:

@@ -157,32 +157,75 @@ _HTML_MARKUP = re.compile(
     |</?[A-Za-z](?:[^<>"']|"[^"]*"|'[^']*')*>""",
     re.VERBOSE | re.DOTALL,
 )
-_OPENING_TAG = re.compile(r"<([A-Za-z][\w:-]*)")
+_TAG_NAME = re.compile(r"<(/?)([A-Za-z][\w:-]*)")
 _CLOSED_BY_ITSELF = frozenset("area base br col embed hr img input link meta source track wbr".split())
-# Elements whose content is no text for readers of another language.
-_CODE = frozenset("script style code pre kbd samp var textarea template svg math".split())
+# Elements whose content is no text for readers of another language; in the first, nothing is markup but their end.
+_RAW = frozenset("script style textarea".split())
+_CODE = _RAW | frozenset("code pre kbd samp var template svg math".split())
 _UNTRANSLATED = re.compile(r"""\stranslate\s*=\s*["']?no\b""", re.IGNORECASE)
+# Elements that may do without their own end: name -> tags that end them.
+_BLOCKS = frozenset(
+    "address article aside blockquote details div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav "
+    "ol p pre section table ul".split()
+)
+_ENDED_BY = {
+    "li": {"li"},
+    "p": _BLOCKS,
+    **dict.fromkeys(("dt", "dd"), {"dt", "dd"}),
+    **dict.fromkeys(("td", "th"), {"td", "th", "tr", "tbody", "tfoot"}),
+    "tr": {"tr", "tbody", "tfoot"},
+    **dict.fromkeys(("option", "optgroup"), {"option", "optgroup"}),
+}
 
 
 def _read_html(source: str) -> Iterator[Slot]:
     """Texts between tags, outside of code and of elements with `translate="no"`."""
-    end, closing, depth = 0, "", 0
-    for markup in _HTML_MARKUP.finditer(source):
-        if not closing and markup.start() > end:
+    end, elements = 0, _OpenElements()
+    while markup := _HTML_MARKUP.search(source, end):
+        if not elements.is_kept and markup.start() > end:
             yield _html_slot(source, end, markup.start())
         end = markup.end()
-        opened = _OPENING_TAG.match(markup[0])
-        name = opened[1].lower() if opened else ""
-        # inside code: only its own tags count, until as many are closed as were opened
-        if closing:
-            depth += name == closing and not markup[0].endswith("/>")
-            depth -= markup[0].lower().startswith(f"</{closing}")
-            closing = closing if depth else ""
-        elif name and not markup[0].endswith("/>") and name not in _CLOSED_BY_ITSELF:
-            if name in _CODE or _UNTRANSLATED.search(markup[0]):
-                closing, depth = name, 1
-    if not closing and end < len(source):
+        if raw := elements.step(markup[0]):
+            closing = re.compile(f"</{raw}(?=[\\s/>])", re.IGNORECASE).search(source, end)
+            end = closing.start() if closing else len(source)
+    if not elements.is_kept and end < len(source):
         yield _html_slot(source, end, len(source))
+
+
+class _OpenElements:
+    """The elements around a place in HTML."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._kept: list[bool] = []
+
+    @property
+    def is_kept(self) -> bool:
+        """Whether what stands here stays as it is."""
+        return bool(self._kept) and self._kept[-1]
+
+    def step(self, markup: str) -> str | None:
+        """Takes the next markup; the name of an element in which nothing else is markup, where it opens one."""
+        tag = _TAG_NAME.match(markup)
+        if tag is None:
+            return None
+        name = tag[2].lower()
+        if tag[1]:
+            self._close(name)
+            return None
+        while self._names and name in _ENDED_BY.get(self._names[-1], ()):
+            self._close(self._names[-1])
+        if name in _CLOSED_BY_ITSELF or markup.endswith("/>"):
+            return None
+        self._kept.append(self.is_kept or name in _CODE or bool(_UNTRANSLATED.search(markup)))
+        self._names.append(name)
+        return name if name in _RAW else None
+
+    def _close(self, name: str) -> None:
+        """Closes an element, and all that was opened in it; an end without a beginning is nothing."""
+        if name in self._names:
+            last = len(self._names) - 1 - self._names[::-1].index(name)
+            del self._names[last:], self._kept[last:]
 
 
 _LETTER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;")
@@ -209,6 +252,10 @@ _FRONT_MATTER = re.compile(r"\ufeff?---\r?\n.*?\n(?:---|\.\.\.)\s*?\n", re.DOTAL
 # From the bracket that closes a link's text to the end of the link.
 _LINK_END = re.compile(r"\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
 _IMAGE = re.compile(r"!\[(?:[^\[\]\\]|\\.|\[[^\]]*\])*\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
+# Beyond CommonMark: boxes of task lists, footnotes, GitHub's alerts, formulas (pandoc's rule for single dollars).
+_MARKDOWN_KEPT = re.compile(
+    r"\[[ xX]\](?=[ \t])|\[\^[^\]\s]+\]:?|\[![A-Z]+\]|\$\$[^$]+\$\$|(?<![\\$\w])\$(?=\S)[^$\n]*(?<=[^\s\\])\$(?!\d)"
+)
 _MARKDOWN_SIGNS = re.compile(r"([*_`\[\]<])")
 
 
@@ -243,6 +290,7 @@ class _InlineWalk:
 
     def __init__(self, source: str, cursor: int, limit: int) -> None:
         self.source, self.cursor, self.limit = source, cursor, limit
+        self._kept = [match.span() for match in _MARKDOWN_KEPT.finditer(source, cursor, limit)]
         self._slots: list[Slot] = []
         self._run: list[tuple[int, int, str]] = []
         self._is_autolink = False
@@ -264,9 +312,21 @@ class _InlineWalk:
 
     def _add_text(self, content: str) -> None:
         start = self.source.find(content, self.cursor, self.limit) if content else -1
-        if start >= 0:
-            self._run.append((start, start + len(content), content))
-            self.cursor = start + len(content)
+        if start < 0:
+            return
+        end = start + len(content)
+        for kept_start, kept_end in self._kept:
+            # what is kept may begin or end in another token
+            if start < kept_end and kept_start < end:
+                self._append(start, kept_start)
+                self._end_run()
+                start = max(start, kept_end)
+        self._append(start, end)
+        self.cursor = end
+
+    def _append(self, start: int, end: int) -> None:
+        if start < end:
+            self._run.append((start, end, self.source[start:end]))
 
     def _skip(self, kind: str, content: str, markup: str) -> None:
         if kind == "link_open":

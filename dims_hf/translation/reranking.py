@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -61,11 +61,6 @@ class Reranker:
         """Loads the model, as [`load_model`] does."""
         trust = options.pop("trust_remote_code", False)
         return cls(*load_model(name, device, dtype, trust_remote_code=trust), **options)
-
-    def candidate_options(self, options: Mapping[str, Any], length_beam_size: int) -> dict[str, Any]:
-        """Arguments of `generate` that give the candidates: as many lengths as are wanted, where fewer were asked."""
-        beam = max(self.num_candidates, options.get("length_beam_size") or length_beam_size)
-        return {**options, "length_beam_size": beam, "num_return_sequences": self.num_candidates}
 
     def choose(self, sources: Sequence[str], candidates: Sequence[Translation]) -> list[Translation]:
         """

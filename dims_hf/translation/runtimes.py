@@ -53,6 +53,10 @@ class Runtime(Protocol):
         """Length candidates that are decoded when nothing is said."""
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """What the model decodes by when nothing is said, by the names of `generate`; an export has more there."""
+
+    @property
     def collapses_repeats(self) -> bool:
         """Whether a token that equals its right neighbour is dropped when nothing is said."""
 
@@ -78,6 +82,27 @@ class Runtime(Protocol):
 
     def spell(self, token_ids: Sequence[int]) -> list[str]:
         """Token ids as the tokenizer's vocabulary writes them."""
+
+
+def candidate_options(runtime: Runtime, count: int, options: Mapping[str, Any]) -> dict[str, Any]:
+    """
+    Options by which a model gives `count` translations of each source: as many lengths, or hypotheses of its beam.
+
+    Args:
+        runtime ([`Runtime`]): the model.
+        count (`int`): translations of a source.
+        options (`Mapping[str, Any]`): what was asked for besides; a larger beam stays.
+    """
+    settings, search = runtime.settings, {}
+    if "graph_search" in settings:
+        beam = "beam_size"
+        # one path is all that these follow
+        if options.get("graph_search", settings["graph_search"]) in ("greedy", "lookahead"):
+            search = {"graph_search": "beam"}
+    else:
+        beam = "prefix_beam_size" if {"prefix_beam_size", "blank_token_id"} & set(settings) else "length_beam_size"
+    size = max(count, options.get(beam) or settings.get(beam) or 1)
+    return {**options, **search, beam: size, "num_return_sequences": count}
 
 
 def open_runtime(

@@ -15,7 +15,7 @@ from dims_hf.models.source_text import PreparedSources, join_pieces as join_text
 
 from .batching import batches_by_budget
 from .results import Timing, Translation
-from .runtimes import Runtime
+from .runtimes import Runtime, candidate_options
 
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def translate_texts_timed(
     lengths = _lengths_of_pieces(target_lengths, len(sources), prepared)
     options = {key: value for key, value in generate_kwargs.items() if value is not None}
     if reranker is not None:
-        options = reranker.candidate_options(options, runtime.length_beam_size)
+        options = candidate_options(runtime, reranker.num_candidates, options)
     if collapse_repeats is not None:
         # asked for: of interest to searches in which paths meet that read the same
         options["collapse_repeats"] = collapse_repeats

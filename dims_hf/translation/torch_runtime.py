@@ -84,6 +84,7 @@ class TorchRuntime(_ModelRuntime):
         super().__init__(model, tokenizer)
         self.model = cast("NATForConditionalGeneration", model)
         self._settings = settings = self.model.decoding_settings()
+        self.settings: dict[str, Any] = {name: getattr(settings, name) for name in settings.names()}
         self.length_beam_size, self.collapses_repeats = settings.length_beam_size, settings.collapse_repeats
         self.empty_token_id = empty_token_id(model.config)
 
@@ -144,6 +145,7 @@ class AutoregressiveRuntime(_ModelRuntime):
         super().__init__(model, tokenizer)
         self.model = model
         self.length_beam_size, self.collapses_repeats = self.NUM_BEAMS, False
+        self.settings: dict[str, Any] = {"num_beams": self.NUM_BEAMS}
         self.empty_token_id: int | None = None
 
     def generate(self, rows: Sequence[Sequence[int]], **options: Any) -> tuple[list[list[int]], list[float]]:

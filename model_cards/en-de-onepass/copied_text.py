@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 # Copyright 2026 The dims_hf authors
-"""What is copied instead of translated: URLs, e-mail addresses, host names, @names, numbers. Travels with a model.
+"""What is copied instead of translated: URLs, e-mail addresses, host names, @names, numbers, variables, emoji.
+
+Travels with a model.
 
 They give way to placeholders before a text is translated, and come back letter by letter afterwards; a model has
 learnt where they belong from a corpus with placeholders for names and numbers.
@@ -24,11 +26,22 @@ _HANDLE = r"(?<![\w@])@\w+"
 _BETWEEN = r"[.,:'’/-]"
 _NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*(?!\w|{_BETWEEN}\d)"
 
+# Directives of format strings and names in braces, which stand for words. Tags do not: they enclose some.
+_DIRECTIVE = r"(?-i:%(?:\([\w.]+\)|\d+\$)?[-+#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%)"
+_VARIABLE = r"\$?\{\{?[ ]?[\w.:!-]*[ ]?\}?\}"
+# One picture may be several characters: skin tones, joiners, variation selectors, flags.
+_PICTURE = r"[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff]"
+_EMOJI = rf"{_PICTURE}(?:[\ufe0f\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]|(?<=\u200d){_PICTURE})*"
+
 ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
 """URLs, e-mail addresses, host names and @names."""
 
-COPIED = re.compile(f"{ADDRESS.pattern}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
-"""What is copied letter by letter: addresses, numbers of three digits or more, placeholders that a user has typed."""
+COPIED = re.compile(f"{ADDRESS.pattern}|{_DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+"""What is copied: addresses, variables, emoji, numbers of three digits or more, placeholders that were typed."""
+
+
+_EMOJI_ONLY = re.compile(_EMOJI)
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def knows_placeholders(tokenizer: Any) -> bool:
@@ -44,7 +57,7 @@ def knows_placeholders(tokenizer: Any) -> bool:
 
 def hide_copied(text: str) -> tuple[str, list[str]]:
     """
-    Puts placeholders in the place of what is copied.
+    Puts placeholders in the place of what is copied, and nothing in that of emoji at either end of a text.
 
     Args:
         text (`str`): source text.
@@ -54,10 +67,13 @@ def hide_copied(text: str) -> tuple[str, list[str]]:
         what they stand for.
     """
     copied: list[str] = []
+    letters = [match.start() for match in _LETTER.finditer(text)]
 
     def hide(match: re.Match[str]) -> str:
         copied.append(match[0])
-        return _sign(len(copied) - 1)
+        # before or after all words, a picture is no part of a sentence
+        is_outside = bool(letters) and not letters[0] < match.start() < letters[-1] and _EMOJI_ONLY.match(match[0])
+        return "" if is_outside else _sign(len(copied) - 1)
 
     return COPIED.sub(hide, text), copied
 

@@ -73,6 +73,12 @@ def check_phrases(request: DecodingRequest, num_sentences: int, config: NATConfi
             f"forced_phrases has {len(request.forced_phrases)} entries for {num_sentences} sentences. Give every "
             "sentence a list of phrases, which may be empty."
         )
+    texts = [each for phrases in request.forced_phrases for each in (phrases, *phrases) if isinstance(each, str)]
+    if texts:
+        raise ValueError(
+            f"forced_phrases holds the text {texts[0]!r}. Give each phrase as token ids: "
+            'tokenizer(text_target=phrase, add_special_tokens=False)["input_ids"].'
+        )
     sentences = [[list(map(int, phrase)) for phrase in phrases] for phrases in request.forced_phrases]
     for number, phrases in enumerate(sentences):
         if len(phrases) > _MOST_PHRASES or not all(phrases):

@@ -43,6 +43,7 @@ SYSTEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "ctc": ("ctc", "imputer", {}),
     "ctc_glancing": ("ctc_glancing", "imputer", {}),
     "ctc_ngrams": ("ctc_ngrams", "imputer", {}),
+    "minimum_risk, eight draws": ("minimum_risk", "imputer", {}),
     "multi_reference, three targets": ("multi_reference", "imputer", {}),
     "dims, two teacher passes": ("dims", "cmlm", {}),
     "dims, mask_policy: glance": ("dims", "cmlm", {"mask_policy": "glance"}),

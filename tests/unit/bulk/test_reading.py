@@ -8,6 +8,8 @@ import io
 import json
 import sys
 from collections.abc import Callable
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -109,6 +111,17 @@ def test_columns_are_chosen_kept_and_taken_out_of_pairs(tmp_path: Path):
         assert job.texts == expected
     (job,) = open_corpus(iter([{"x": "a", "y": "b"}])).jobs(9, Columns("y"))
     assert job.texts == ["b"]
+
+
+def test_kept_values_are_what_json_has_or_named(tmp_path: Path):
+    rows = [{"text": "a", "on": datetime(2026, 11, 30, 12), "price": Decimal("1.50"), "tags": ("x", date(2026, 1, 2))}]
+    columns = Columns(kept=("on", "price", "tags"), as_json=True)
+    (job,) = open_corpus(iter(rows)).jobs(9, columns)
+    assert job.kept == [{"on": "2026-11-30T12:00:00", "price": "1.50", "tags": ["x", "2026-01-02"]}]
+    (job,) = open_corpus(iter(rows)).jobs(9, Columns(kept=("price",)))
+    assert job.kept == [{"price": Decimal("1.50")}]  # Parquet has such values
+    with pytest.raises(ValueError, match="row 0: column 'raw' holds a value of type bytes, which JSON has not"):
+        list(open_corpus(iter([{"text": "a", "raw": b"x"}])).jobs(9, Columns(kept=("raw",), as_json=True)))
 
 
 @pytest.mark.parametrize(

@@ -208,6 +208,23 @@ def test_line_breaks_inside_sentences_do_not_shift_the_sides(tmp_path):
     assert list(mixed["valid"]["source"]) == ["One. Two.", "A. B."]
 
 
+def test_held_out_files_that_are_no_text_are_refused(tmp_path, capsys):
+    mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
+    words = [
+        "--data",
+        str(tmp_path),
+        "--source_lang",
+        "en",
+        "--target_lang",
+        "de",
+        "--output_dir",
+        str(tmp_path / "x"),
+    ]
+    with pytest.raises(SystemExit):
+        mix([*words, "--without", "held_out.jsonl"])
+    assert "--without takes text files with a sentence on each line, got held_out.jsonl" in capsys.readouterr().err
+
+
 def test_copies_are_mixed_in_where_placeholders_show_a_model_what_its_teacher_copies_badly(tmp_path):
     mix = runpy.run_path(str(Path(__file__).parents[3] / "training/mix_corpora.py"))["main"]
     sides = {

@@ -58,6 +58,19 @@ def test_alignments_are_tuned_by_their_own_rule(tiny_imputer, tiny_tokenizer):
     assert {trial.settings["blank_penalty"] for trial in trials} == {0.0, 0.5, 1.0, 2.0}
 
 
+def test_rules_that_a_model_has_already_are_tried_first_and_win_ties(tiny_imputer, tiny_model, tiny_tokenizer):
+    tiny_imputer.generation_config.blank_penalty = 3.0
+    grid = TuningGrid().combinations(tiny_imputer, has_language_model=False)
+    assert grid[0] == {"prefix_beam_size": 1, "blank_penalty": 3.0} and grid.count(grid[0]) == 1
+    tiny_model.generation_config.update(length_beam_size=2, length_score_weight=0.1, repeat_penalty=1.0)
+    grid = TuningGrid().combinations(tiny_model, has_language_model=False)
+    assert grid[0] == {"length_beam_size": 2, "length_score_weight": 0.1, "repeat_penalty": 1.0}
+    assert {each["length_beam_size"] for each in grid} == {2}
+    # nothing scores above 0 where no word is right
+    trials = tune_decoding(tiny_model, tiny_tokenizer, SOURCES, ["x"] * 3, repeat_penalties=(0.0,))
+    assert trials[0].settings == grid[0] and len({trial.bleu for trial in trials}) == 1
+
+
 def test_autoregressive_model_is_refused(random_marian, tiny_tokenizer):
     with pytest.raises(ValueError, match="MarianMTModel is autoregressive, and has no decoding rules to tune"):
         tune_decoding(random_marian, tiny_tokenizer, SOURCES, REFERENCES)

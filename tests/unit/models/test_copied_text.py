@@ -34,6 +34,10 @@ from dims_hf.translation.sentences import Translation, join_pieces
         ("3 5 7, 12:5 and 1.5", ["12:5"]),
         ("e.g. this, i.e. that.", []),
         ("50 @ 3 each", []),
+        ("Hello {name}, {{ count }} of ${MAX} in {0}", ["{name}", "{{ count }}", "${MAX}", "{0}"]),
+        ("%s has %(count)d files, %2$s %.2f", ["%s", "%(count)d", "%2$s", "%.2f"]),
+        ("100 % sure, 5%, {see below}, 5%d", ["100", "%d"]),
+        ("You ❤️ me 👍🏽 and 👩‍👩‍👧 or 🇩🇪 now", ["❤️", "👍🏽", "👩‍👩‍👧", "🇩🇪"]),
     ],
 )
 def test_addresses_are_hidden_and_shown_again(text, copied):
@@ -42,6 +46,21 @@ def test_addresses_are_hidden_and_shown_again(text, copied):
     assert not COPIED.search("".join(sign for sign in hidden if sign not in PLACEHOLDERS))
     assert sum(sign in PLACEHOLDERS for sign in hidden) == len(copied)
     assert show_copied(hidden, found) == text
+
+
+@pytest.mark.parametrize(
+    ("text", "hidden", "shown"),
+    [
+        ("Good morning! 😀", "Good morning! ", "Good morning! 😀"),
+        ("😀 Hi, {name} 👍🏽👍🏽", " Hi, ◱ ", "Hi, {name} 😀 👍🏽 👍🏽"),
+        ("I ❤️ you.", "I ◰ you.", "I ❤️ you."),
+        ("😀", "◰", "😀"),
+        ("12 😀", "12 ◰", "12 😀"),
+    ],
+)
+def test_emoji_outside_of_a_sentence_are_no_part_of_it(text, hidden, shown):
+    assert hide_copied(text)[0] == hidden
+    assert show_copied(*hide_copied(text)) == shown
 
 
 @pytest.mark.parametrize(

@@ -334,6 +334,8 @@ SOURCE = torch.tensor([[0, 7, 8, 2], [0, 9, 2, 1]])
             r"target_lengths\[0\]=1 cannot hold what is forced, which needs 2",
         ),
         ({"forced_phrases": [[[7]]]}, r"forced_phrases has 1 entries for 2 sentences"),
+        ({"forced_phrases": [["cat"], []]}, r"forced_phrases holds the text 'cat'. Give each phrase as token ids"),
+        ({"forced_phrases": ["cat", "dog"]}, r"forced_phrases holds the text 'cat'"),
         ({"forced_phrases": [[[]], []]}, r"forced_phrases\[0\] has 1 phrases, 1 of them empty"),
         ({"forced_phrases": [[], [[2]]]}, r"forced_phrases\[1\] holds the id 2, which is no word"),
         ({"forced_phrases": [[], []], "forced_tokens": torch.full((2, 3), -100)}, r"exclude each other"),

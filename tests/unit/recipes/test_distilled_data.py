@@ -239,7 +239,11 @@ def test_alternatives_of_ctranslate2_are_a_column_of_the_data_set(
         (["--teacher", "./absent"], "Model folder ./absent does not exist"),
         (["--top_k", "5"], r"Sampling with top_k=5 has no beam, got num_beams=2\. Set it to 1"),
         (["--temperature", "0.8"], r"temperature and seed are of sampling\. Set top_k"),
-        (["--num_iterations", "2", "--top_k", "5"], "one hypothesis, without sampling"),
+        (["--num_iterations", "2", "--num_beams", "5", "--top_k", "5"], "one hypothesis, without sampling"),
+        (["--num_iterations", "2"], "num_beams=2 has no effect: num_iterations is for models of this package"),
+        (["--num_iterations", "2", "--num_beams", "5", "--source_prefix", "x"], "source_prefix='x' has no effect"),
+        (["--length_beam_size", "3"], "length_beam_size=3 has no effect: an autoregressive teacher has a beam"),
+        (["--top_k", "5", "--length_penalty", "0.6"], "length_penalty=0.6 has no effect: top_k samples"),
         (["--monolingual", "x.txt"], "Leave it out: the sources of data are distilled"),
     ],
 )

@@ -158,6 +158,8 @@ def test_run_is_finished_when_its_goals_are_these_and_its_weights_can_be_read(tm
     ):
         assert finished_summary(settings(tmp_path, **{"max_steps": 40, **more})[0]) is None, more
     assert finished_summary(settings(tmp_path, max_steps=40, resume_from_checkpoint="checkpoint-5")[0]) is None
+    with pytest.raises(ValueError, match="has done 40 updates, and max_steps=30 asks for fewer"):
+        finished_summary(settings(tmp_path, max_steps=30)[0])
     content = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(content[:-7])
     assert finished_summary(args) is None

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -11,8 +12,11 @@ from pathlib import Path
 import pytest
 from datasets import Dataset
 
-from dims_hf.data import save_tokenizer
+from dims_hf.data import load_corpus, save_tokenizer
+from dims_hf.evaluation import score
 from dims_hf.reports import load_results, run_evaluation, subsets_from_columns
+from dims_hf.reports.evaluation import load_evaluated, references_of
+from dims_hf.translation import translate
 
 
 SOURCES = ["the small dog sees the old cat .", "a cat sleeps in the house today .", "the dog sees a cat ."]
@@ -66,6 +70,25 @@ def test_run_evaluation_two_checkpoints_writes_all_files(checkpoint, corpus, tmp
     assert {name: subset["num_sentences"] for name, subset in record["subsets"].items()} == {"near=0": 2, "near=1": 1}
     assert results["task"]["data"] == "corpus" and results["task"]["num_sentences"] == 3
     assert str(tmp_path) not in (output / "results.md").read_text(encoding="utf-8")
+
+
+def test_rows_with_several_targets_are_scored_against_all_of_them(checkpoint, tiny_model, tiny_tokenizer, tmp_path):
+    targets = [[TARGETS[0], "die Katze"], TARGETS[1], ["ein Hund .", TARGETS[2], "ein Haus"]]
+    path = tmp_path / "test.jsonl"
+    rows = [{"translation": {"en": en, "de": de}} for en, de in zip(SOURCES, targets, strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    results = run_evaluation({"a": checkpoint}, str(path), "en", "de", iterations=(1,), device="cpu")
+    (record,) = results["systems"][0]["records"]
+    texts = [each.text for each in translate(tiny_model, tiny_tokenizer, SOURCES, num_iterations=1)]
+    padded = [[*targets[0], None], [targets[1], None, None], targets[2]]
+    wanted = score(texts, padded)
+    assert results["task"]["num_sentences"] == 3
+    assert (record["bleu"], record["chrf"]) == (wanted["bleu"], wanted["chrf"])
+    assert "nrefs:var" in record["bleu_signature"] and record["subsets"] == {}
+    corpus = load_evaluated(str(path), "en", "de", "test", 2)
+    assert references_of(corpus) == [targets[0], [targets[1], None]] and list(corpus["source"]) == SOURCES[:2]
+    # training takes each target as a pair
+    assert len(load_corpus(str(path), "en", "de", splits=("test",))["test"]) == 6
 
 
 def test_run_evaluation_one_checkpoint_compares_nothing_and_writes_nothing(checkpoint, corpus, tmp_path):

@@ -5,11 +5,13 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from dims_hf.translation import Adaptive, Reranker, Translation, quality_flags, translate_adaptively
+from dims_hf.translation.runtimes import candidate_options
 from dims_hf.translation.sentences import translate_texts
 from dims_hf.translation.torch_runtime import TorchRuntime
 
@@ -111,6 +113,36 @@ def test_translate_reranked_takes_the_candidate_that_scores_best(marian, tiny_mo
         texts = [text.strip() for text in tiny_tokenizer.batch_decode(output, skip_special_tokens=True)]
         scores = reranker.score([source] * 3, texts)
         assert each.text == texts[scores.index(max(scores))]
+
+
+def test_alignments_are_reranked_by_their_prefix_beam(marian, tiny_imputer, tiny_tokenizer, sources):
+    reranker = Reranker(marian, tiny_tokenizer, num_candidates=3)
+    runtime = TorchRuntime(tiny_imputer, tiny_tokenizer)
+    for options, size in (({}, 3), ({"prefix_beam_size": 5}, 5)):
+        got = translate_texts(runtime, sources, reranker=reranker, **options)
+        for source, each in zip(sources, got, strict=True):
+            inputs = tiny_tokenizer(source, return_tensors="pt")
+            output = tiny_imputer.generate(**inputs, prefix_beam_size=size, num_return_sequences=3)
+            texts = [text.strip() for text in tiny_tokenizer.batch_decode(output, skip_special_tokens=True)]
+            scores = reranker.score([source] * 3, texts)
+            assert each.text == texts[scores.index(max(scores))]
+
+
+@pytest.mark.parametrize(
+    ("settings", "options", "wanted"),
+    [
+        ({"length_beam_size": 5}, {}, {"length_beam_size": 5}),
+        ({"length_beam_size": 1}, {"length_beam_size": 2}, {"length_beam_size": 3}),
+        ({"prefix_beam_size": 1}, {}, {"prefix_beam_size": 3}),
+        ({"blank_token_id": 4}, {}, {"prefix_beam_size": 3}),  # the native runtime has none, and says so
+        ({"graph_search": "lookahead", "beam_size": 20}, {}, {"graph_search": "beam", "beam_size": 20}),
+        ({"graph_search": "beam", "beam_size": 2}, {}, {"beam_size": 3}),
+        ({"graph_search": "beam"}, {"graph_search": "viterbi"}, {"graph_search": "viterbi", "beam_size": 3}),
+    ],
+)
+def test_candidates_are_asked_for_in_the_way_of_each_family(settings, options, wanted):
+    asked = candidate_options(SimpleNamespace(settings=settings), 3, options)
+    assert asked == {**wanted, "num_return_sequences": 3}
 
 
 def test_reranker_refuses_what_cannot_choose(marian, tiny_model, tiny_tokenizer):

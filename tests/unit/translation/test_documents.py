@@ -114,6 +114,21 @@ def test_markdown_signs_that_a_translation_brings_are_escaped():
     assert written == rb"a\_b \*c\* \[d\]"
 
 
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("- [ ] buy milk\n- [x] sleep\n", "- [ ] BUY MILK\n- [x] SLEEP\n"),
+        ("A word[^1] and more.[^note]\n\n[^1]: two words\n", "A WORD[^1] AND MORE.[^note]\n\n[^1]: TWO WORDS\n"),
+        ("> [!NOTE]\n> read this\n", "> [!NOTE]\n> READ THIS\n"),
+        ("so $a_1 * b_1$ is big\n\n$$\nx_1\n$$\n", "SO $a_1 * b_1$ IS BIG\n\n$$\nx_1\n$$\n"),
+        ("from $5 to $6, or $a$.\n", "FROM $5 TO $6, OR $a$.\n"),
+        ("see `$x$ and` this\n", "SEE `$x$ and` THIS\n"),
+    ],
+)
+def test_markdown_beyond_the_standard_stays(source, expected):
+    assert _translated(source, "markdown") == expected
+
+
 def test_html_translates_texts_and_nothing_else():
     source = (
         '<!DOCTYPE html>\n<html lang="en"><head><title>a title</title><style>p {color: red}</style>\n'
@@ -127,6 +142,24 @@ def test_html_translates_texts_and_nothing_else():
         '<p class="x > y">ONE <b>BOLD</b> WORD &amp; TWO.<br>GRÜN &lt;TAG&gt;</p>\n'
         '<pre>keep <b>this</b></pre><span translate="no">Name <i>x</i></span> END</body></html>\n'
     )
+    assert _translated(source, "html") == expected
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ('<script>x = "<script>"; a<b</script><p>one</p>', '<script>x = "<script>"; a<b</script><p>ONE</p>'),
+        ("<STYLE>a > b {}</style>one<script>'</p>'", "<STYLE>a > b {}</style>ONE<script>'</p>'"),
+        ('<ul><li translate="no">a<li>b</ul>c', '<ul><li translate="no">a<li>B</ul>C'),
+        ('<ul><li>a<li translate="no">b</ul>c', '<ul><li>A<li translate="no">b</ul>C'),
+        ('<p translate="no">a<p>b<td>c', '<p translate="no">a<p>B<td>C'),
+        ('<tr><td translate="no">a<td>b<tr><th>c', '<tr><td translate="no">a<td>B<tr><th>C'),
+        ('<div translate="no"><p>a</div>b</div>c', '<div translate="no"><p>a</div>B</div>C'),
+        ("<code>a<code>b</code>c</code>d", "<code>a<code>b</code>c</code>D"),
+        ("<b>a</i>b</b>", "<b>A</i>B</b>"),
+    ],
+)
+def test_html_of_hasty_authors_and_scripts_leaves_nothing_out(source, expected):
     assert _translated(source, "html") == expected
 
 
