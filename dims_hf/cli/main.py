@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "serve": ("dims_hf.cli.serve", "translate over HTTP, for clients of LibreTranslate"),
     "evaluate": ("dims_hf.cli.evaluate", "score models on a test set"),
     "tune": ("dims_hf.cli.tune", "choose decoding rules on a validation set and store them with the model"),
+    "average": ("dims_hf.cli.average", "average the weights of models that began with the same ones"),
     "benchmark": ("dims_hf.cli.benchmark", "measure speed against autoregressive peers"),
     "reproduce": ("dims_hf.cli.reproduce", "regenerate the paper's tables and figures on a corpus"),
     "export": ("dims_hf.cli.export", "write a folder that translates without torch"),

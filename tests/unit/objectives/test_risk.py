@@ -81,7 +81,7 @@ def test_gradient_is_that_of_the_expected_reward_on_average():
             torch.tensor([frames]),
         )
         (gradient,) = torch.autograd.grad(loss.total, logits)
-        total += gradient * float(probs[first] * probs[second])
+        total += gradient * float((probs[first] * probs[second]).detach())
         assert float(loss.total.detach()) == pytest.approx(-float(rewards[[first, second]].mean()))
     torch.testing.assert_close(total, wanted)
 
