@@ -208,5 +208,5 @@ def _lines(found: dict[str, Any]) -> list[str]:
     ]
     for name, extra in extras.items():
         state = "missing " + ", ".join(extra["missing"]) if extra["missing"] else "complete"
-        lines.append(f"  {name:<11}{extra['adds']}: {state}")
+        lines.append(f"  {name:<13}{extra['adds']}: {state}")
     return [*lines, "", *(f"- {text}" for text in found["advice"] or ["Nothing to mend."])]

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Sequence
 
 from dims_hf.cli.parsing import CommandParser
-from dims_hf.serving.settings import ServerSettings, parse_pair
+from dims_hf.serving.settings import ServerSettings, check_address, parse_pair
 from dims_hf.translation.runtimes import MOST_THREADS
 
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
         from uvicorn.supervisors import Multiprocess
     except ModuleNotFoundError as error:
         raise ValueError(f'The server needs {error.name}. Install it: pip install "dims-hf[serve]"') from None
+    check_address(host, port)
     os.environ["DIMS_HF_SERVER"] = settings.to_json()
     with tempfile.TemporaryDirectory(prefix="dims_hf_metrics.") as folder:
         if workers > 1:

@@ -305,7 +305,7 @@ def _one_line(text: str) -> str:
 
 def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.Namespace) -> Iterator[list[str]]:
     """One block per sentence: a line for each pass, with the tokens it will predict again in square brackets."""
-    from dims_hf.models.source_text import prepare_sources
+    from dims_hf.models.source_text import join_pieces, prepare_sources
     from dims_hf.translation.torch_runtime import TorchRuntime
 
     if not isinstance(runtime, TorchRuntime):
@@ -319,20 +319,26 @@ def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.
             prepared = prepare_sources(
                 [line], runtime.tokenizer, runtime.max_source_length, *policies, name=lambda _, name=name: name
             )
+            results = []
             for piece in prepared.pieces:
-                source = _one_line(line) if len(prepared.pieces) == 1 else runtime.decode(piece)
-                yield [f"source   {source}", *_steps_of(runtime, piece, options)]
+                is_whole = len(prepared.pieces) == 1
+                *steps, result = _steps_of(runtime, piece, options)
+                results.append(result)
+                # what was copied belongs to the whole text
+                shown = join_pieces(prepared, results, 1)[0] if is_whole else result
+                source = line if is_whole else runtime.decode(piece)
+                yield [f"source   {_one_line(source)}", *steps, f"result   {_one_line(shown)}"]
 
 
 def _steps_of(runtime: TorchRuntime, piece: list[int], options: dict[str, Any]) -> Iterator[str]:
-    """A line for each pass over one source, and the result."""
+    """A line for each pass over one source, and its translation."""
     tokenizer = runtime.text_tokenizer
     output = runtime.model.generate(
         **runtime.pad([piece]), return_dict_in_generate=True, output_history=True, **options
     )
     for number, step in enumerate(output.history, start=1):
         yield f"pass {number:<3} {_format_step(tokenizer, step.token_ids[0].tolist(), step.state[0].tolist())}"
-    yield f"result   {_one_line(tokenizer.decode(output.sequences[0], skip_special_tokens=True))}"
+    yield str(tokenizer.decode(output.sequences[0], skip_special_tokens=True))
 
 
 def _format_step(tokenizer: Any, token_ids: Sequence[int], states: Sequence[int]) -> str:

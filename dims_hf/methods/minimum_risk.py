@@ -26,6 +26,13 @@ _DDRS_RECIPE = "released DDRS-NAT code, reinforcement learning"
 class MinimumRiskOptions(CTCNgramOptions):
     """Settings of minimum risk training."""
 
+    num_references: int = option(
+        1,
+        ge=1,
+        le=100,
+        help="Targets of a source that are looked at, at most; the one that a translation matches best counts.",
+        advice="DDRS uses 3.",
+    )
     num_samples: int = option(
         8,
         ge=2,

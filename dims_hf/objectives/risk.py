@@ -104,10 +104,21 @@ def gleu(
         `torch.Tensor` of shape `(B, K)`, in fp32, 0 … 1. Two empty sentences are 0.
 
     Raises:
-        ValueError: for n < 1.
+        ValueError: for shapes that do not fit, lengths out of range, no references, or n < 1.
     """
     if isinstance(n, bool) or not isinstance(n, int) or n < 1:
         raise ValueError(f"n must be a whole number >= 1, got {n}. GLEU uses 4.")
+    for name, tokens, lengths in (
+        ("hypothes", hypotheses, hypothesis_lengths),
+        ("referenc", references, reference_lengths),
+    ):
+        if tokens.dim() != 3 or lengths.shape != tokens.shape[:2] or not tokens.shape[1]:
+            raise ValueError(
+                f"{name}es must be of shape (B, K, N) with K >= 1 and lengths (B, K), got {tuple(tokens.shape)} and "
+                f"{tuple(lengths.shape)}."
+            )
+        if bool(((lengths < 0) | (lengths > tokens.shape[2])).any()):
+            raise ValueError(f"Lengths of {name}es must be in 0 … {tokens.shape[2]}. Count their tokens.")
     is_token = find_real(hypothesis_lengths.flatten(), hypotheses.shape[2]).view(hypotheses.shape)
     # which places of a translation have the n-gram that begins at another
     own = _equal_tokens(hypotheses, is_token, hypotheses, is_token)

@@ -133,7 +133,8 @@ class CorpusArguments:
     max_references: int | None = option(
         None,
         ge=1,
-        help="Join training pairs of one source, with so many targets at most (method: multi_reference, ctc_ngrams).",
+        help="Join training pairs of one source, with so many targets at most (method: multi_reference, ctc_ngrams, "
+        "minimum_risk).",
     )
     drop_bad_rows: bool = field(default=False, metadata={"help": "Drop (and count) pairs with an empty side."})
     drop_too_long: bool = field(default=True, metadata={"help": "Drop (and count) pairs too long for the model."})
@@ -340,7 +341,7 @@ def refuse_references(args: CorpusArguments, reader: str) -> None:
     if args.max_references is not None:
         raise ValueError(
             f"max_references={args.max_references} joins the pairs of a source, and {reader} looks at one target. "
-            "Leave it out, or use method: multi_reference or ctc_ngrams."
+            "Leave it out, or use method: multi_reference, ctc_ngrams or minimum_risk."
         )
 
 

@@ -18,6 +18,7 @@ from urllib.parse import parse_qs
 
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response
+from starlette.requests import ClientDisconnect
 
 from dims_hf._machine import installed_version
 from dims_hf.serving.batching import Batcher, QueueFull
@@ -185,10 +186,14 @@ class Server:
     async def _read(self, request: Request) -> dict[str, Any]:
         """The values of a body in JSON or as a form, or of the query."""
         body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > self.settings.max_bytes:
-                raise Refused(f"The body exceeds {self.settings.max_bytes} bytes", 413)
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > self.settings.max_bytes:
+                    raise Refused(f"The body exceeds {self.settings.max_bytes} bytes", 413)
+        except ClientDisconnect:
+            # nobody reads the answer, and the log is for what went wrong here
+            raise Refused("The connection was closed before the end of the body") from None
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             if kind == "multipart/form-data":

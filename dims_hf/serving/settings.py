@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
@@ -127,3 +128,26 @@ def _languages_of_card(folder: Path) -> list[str]:
         return []
     metadata = re.match(r"---\n.*?^language:\n((?:- \S+\n)+).*?^---\n", path.read_text(encoding="utf-8"), re.S | re.M)
     return re.findall(r"- (\S+)", metadata[1]) if metadata else []
+
+
+def check_address(host: str, port: int) -> None:
+    """
+    Refuses an address that nobody can listen on, before a model is loaded.
+
+    Args:
+        host (`str`): name or address of this machine.
+        port (`int`): 0 for any that is free.
+
+    Raises:
+        ValueError: the port is taken, or the address is not this machine's.
+    """
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # as servers do: an address that was let go a moment ago is free
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ValueError(
+            f"Cannot listen on {host}:{port}: {error.strerror}. Choose another --port, or another --host."
+        ) from None

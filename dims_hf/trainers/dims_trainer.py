@@ -19,7 +19,7 @@ from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.objectives import Loss
 from dims_hf.trainers.checkpoints import load_weights
 from dims_hf.trainers.config import DiMSConfig
-from dims_hf.trainers.nat_trainer import NATTrainer
+from dims_hf.trainers.nat_trainer import NATTrainer, check_settings
 from dims_hf.trainers.rounds import distill_in_rounds, round_folder
 from dims_hf.translation import translate
 from dims_hf.translation.loading import load_checkpoint, resolve_model
@@ -72,6 +72,7 @@ class DiMSTrainer(NATTrainer):
     def __init__(
         self, model: PreTrainedModel, teacher: PreTrainedModel | str | None = None, args: DiMSConfig = None, **kwargs
     ):
+        check_settings(args, DiMSConfig)
         if isinstance(teacher, str | Path):
             teacher = load_teacher(teacher)
         teacher = model if teacher is None else teacher

@@ -90,6 +90,8 @@ class NATTrainer(TokenBudgetTrainer):
         **kwargs,
     ):
         check_trainer_arguments(model, kwargs)
+        check_settings(args, NATTrainingArguments)
+        check_encoded(train_dataset)
         choice = args.choose(model.config.model_type)
         args = args.settled(choice)
         train_dataset, eval_dataset = as_dataset(train_dataset), as_dataset(eval_dataset)
@@ -386,6 +388,35 @@ def check_trainer_arguments(model: object, options: Mapping[str, object]) -> Non
                 f"{name} would never be called: the loss is the method's, and evaluation translates. Leave it out; "
                 "override evaluate() to measure something else."
             )
+
+
+def check_settings(args: object, kind: type) -> None:
+    """
+    Refuses settings of another trainer, which have nothing to choose a method by.
+
+    Raises:
+        ValueError: naming the kind that is needed.
+    """
+    if not isinstance(args, kind):
+        given = "none" if args is None else type(args).__name__
+        raise ValueError(
+            f"args must be {kind.__name__}, got {given}. Pass args=dims_hf.{kind.__name__}(output_dir=…)."
+        )
+
+
+def check_encoded(rows: Any) -> None:
+    """
+    Refuses a corpus of texts.
+
+    Raises:
+        ValueError: saying how it is encoded.
+    """
+    names = list(getattr(rows, "column_names", None) or [])
+    if names and "input_ids" not in names:
+        raise ValueError(
+            f"train_dataset has the columns {', '.join(names)}, and no input_ids. Encode it: "
+            "dims_hf.encode_corpus(corpus, tokenizer)."
+        )
 
 
 def as_dataset(rows: Any) -> Any:

@@ -153,7 +153,7 @@ def _read_paragraphs(source: str) -> Iterator[Slot]:
 
 
 _HTML_MARKUP = re.compile(
-    r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<[!?][^>]*>
+    r"""<!--.*?(?:-->|\Z)|<!\[CDATA\[.*?(?:\]\]>|\Z)|<\?.*?(?:\?>|\Z)|<![^>]*>
     |</?[A-Za-z](?:[^<>"']|"[^"]*"|'[^']*')*>""",
     re.VERBOSE | re.DOTALL,
 )
@@ -162,7 +162,7 @@ _CLOSED_BY_ITSELF = frozenset("area base br col embed hr img input link meta sou
 # Elements whose content is no text for readers of another language; in the first, nothing is markup but their end.
 _RAW = frozenset("script style textarea".split())
 _CODE = _RAW | frozenset("code pre kbd samp var template svg math".split())
-_UNTRANSLATED = re.compile(r"""\stranslate\s*=\s*["']?no\b""", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"""([^\s=<>"'/]+)(?:\s*=\s*("[^"]*"|'[^']*'|[^\s"'>]+))?""")
 # Elements that may do without their own end: name -> tags that end them.
 _BLOCKS = frozenset(
     "address article aside blockquote details div dl fieldset figure footer form h1 h2 h3 h4 h5 h6 header hr main nav "
@@ -174,6 +174,8 @@ _ENDED_BY = {
     **dict.fromkeys(("dt", "dd"), {"dt", "dd"}),
     **dict.fromkeys(("td", "th"), {"td", "th", "tr", "tbody", "tfoot"}),
     "tr": {"tr", "tbody", "tfoot"},
+    **dict.fromkeys(("thead", "tbody", "tfoot"), {"tbody", "tfoot"}),
+    **dict.fromkeys(("caption", "colgroup"), {"colgroup", "thead", "tbody", "tfoot", "tr"}),
     **dict.fromkeys(("option", "optgroup"), {"option", "optgroup"}),
 }
 
@@ -217,7 +219,7 @@ class _OpenElements:
             self._close(self._names[-1])
         if name in _CLOSED_BY_ITSELF or markup.endswith("/>"):
             return None
-        self._kept.append(self.is_kept or name in _CODE or bool(_UNTRANSLATED.search(markup)))
+        self._kept.append(self.is_kept or name in _CODE or _is_untranslated(markup))
         self._names.append(name)
         return name if name in _RAW else None
 
@@ -226,6 +228,12 @@ class _OpenElements:
         if name in self._names:
             last = len(self._names) - 1 - self._names[::-1].index(name)
             del self._names[last:], self._kept[last:]
+
+
+def _is_untranslated(tag: str) -> bool:
+    """Whether an element says `translate="no"` of itself."""
+    attributes = _ATTRIBUTE.findall(tag)
+    return any(name.lower() == "translate" and value.strip("\"'").lower() == "no" for name, value in attributes)
 
 
 _LETTER_ENTITY = re.compile(r"&(?!(?:amp|lt|gt|quot|apos|nbsp|#39|#34);)#?\w+;")
@@ -248,13 +256,20 @@ def _escape_html(text: str) -> str:
 
 # ---- Markdown ----------------------------------------------------------------------------------------------------
 
-_FRONT_MATTER = re.compile(r"\ufeff?---\r?\n.*?\n(?:---|\.\.\.)\s*?\n", re.DOTALL)
+# YAML, which does not begin with a blank line as what follows a rule does, or TOML
+_FRONT_MATTER = re.compile(
+    r"\ufeff?(?:---\r?\n(?![ \t]*\r?\n).*?\n(?:---|\.\.\.)|\+\+\+\r?\n.*?\n\+\+\+)\s*?\n", re.DOTALL
+)
 # From the bracket that closes a link's text to the end of the link.
 _LINK_END = re.compile(r"\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
+# A link that names its target by its own text: the bracket, or one with an empty one behind it.
+_SELF_NAMED_LINK = re.compile(r"\[(?:[^\[\]\\]|\\.|\[[^\]]*\])*\](?![(\[])|\[(?:[^\[\]\\]|\\.)*\](?=\[\])")
 _IMAGE = re.compile(r"!\[(?:[^\[\]\\]|\\.|\[[^\]]*\])*\](?:\((?:[^()\\]|\\.|\((?:[^()\\]|\\.)*\))*\)|\[[^\]]*\])?")
-# Beyond CommonMark: boxes of task lists, footnotes, GitHub's alerts, formulas (pandoc's rule for single dollars).
+# Beyond CommonMark: boxes of task lists, footnotes, alerts of GitHub, containers, bars in table cells, formulas (by
+# the rule of pandoc for single dollars).
 _MARKDOWN_KEPT = re.compile(
-    r"\[[ xX]\](?=[ \t])|\[\^[^\]\s]+\]:?|\[![A-Z]+\]|\$\$[^$]+\$\$|(?<![\\$\w])\$(?=\S)[^$\n]*(?<=[^\s\\])\$(?!\d)"
+    r"\[[ xX]\](?=[ \t])|\[\^[^\]\s]+\]:?|\[!\w+\]|(?m:^[ \t]*:::[^\n]*)|\\\||"
+    r"\$\$[^$]+\$\$|(?<![\\$\w])\$(?=\S)[^$\n]*(?<=[^\s\\])\$(?!\d)"
 )
 _MARKDOWN_SIGNS = re.compile(r"([*_`\[\]<])")
 
@@ -312,6 +327,10 @@ class _InlineWalk:
 
     def _add_text(self, content: str) -> None:
         start = self.source.find(content, self.cursor, self.limit) if content else -1
+        if start < 0 and "|" in content:
+            # the parser has taken the backslashes from the bars of a table's cell
+            content = content.replace("|", "\\|")
+            start = self.source.find(content, self.cursor, self.limit)
         if start < 0:
             return
         end = start + len(content)
@@ -331,7 +350,11 @@ class _InlineWalk:
     def _skip(self, kind: str, content: str, markup: str) -> None:
         if kind == "link_open":
             self._is_autolink = markup in ("autolink", "linkify")
-            self._pass(self.source.find("<" if self._is_autolink else "[", self.cursor, self.limit), 1)
+            start = self.source.find("<" if self._is_autolink else "[", self.cursor, self.limit)
+            if link := _SELF_NAMED_LINK.match(self.source, max(start, 0), self.limit):
+                # translated, it would name nothing
+                self._kept.append(link.span())
+            self._pass(start, 1)
         elif kind == "link_close":
             self._pass_link_end()
         elif kind == "image":
@@ -444,13 +467,16 @@ def _read_po(source: str) -> Iterator[Slot]:
 
 
 def _unescape_po(text: str) -> str:
-    """Quotes and backslashes as they are read; line breaks and tabs stay escapes, which are placeholders."""
-    return re.sub(r'\\([\\"])', lambda sign: _PO_ESCAPES[sign[1]], text)
+    """
+    Quotes and backslashes as they are read; line breaks and tabs stay escapes, which are placeholders, and so do
+    backslashes before a letter that would make one of them.
+    """
+    return re.sub(r'\\\\(?=[nrt])|\\([\\"])', lambda sign: _PO_ESCAPES[sign[1]] if sign[1] else sign[0], text)
 
 
 def _quote_po(text: str) -> str:
-    # line breaks and tabs are escapes still, and stay so
-    escaped = re.sub(r'\\(?![nrt])|"', lambda sign: "\\" + sign[0], text)
+    # line breaks, tabs and backslashes before their letters are escapes still, and stay so
+    escaped = re.sub(r'(\\{1,2}[nrt])|\\|"', lambda sign: sign[1] or "\\" + sign[0], text)
     return f'"{escaped}"'
 
 

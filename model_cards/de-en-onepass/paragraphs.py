@@ -13,9 +13,9 @@ from .source_text import split_sentences
 
 # What stays as it is inside any text: tags, entities, addresses, format directives, names in braces.
 PLACEHOLDER = re.compile(
-    r"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:https?|ftp)://[^\s<>"')\]]+|[\w.+-]+@[\w-]+\.[\w.-]+
+    r"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:(?:https?|ftp)://|www\.)[^\s<>"')\]]*[^\s<>"')\].,;:!?]|[\w.+-]+@[\w-]+\.[\w.-]+
     |%(?:\([\w.]+\)|\d+\$)?[-+\#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%
-    |\$?\{\{?[^{}\n]*\}?\}|\\[nrt]|[\udc80-\udcff]+""",
+    |\$?\{\{?[^{}\n]*\}?\}|\\{1,2}[nrt]|[\udc80-\udcff]+""",
     re.VERBOSE,
 )
 

@@ -29,9 +29,11 @@ _NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}
 # Directives of format strings and names in braces, which stand for words. Tags do not: they enclose some.
 _DIRECTIVE = r"(?-i:%(?:\([\w.]+\)|\d+\$)?[-+#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%)"
 _VARIABLE = r"\$?\{\{?[ ]?[\w.:!-]*[ ]?\}?\}"
-# One picture may be several characters: skin tones, joiners, variation selectors, flags.
+# One picture may be several characters: skin tones, joiners, selectors, two letters or tags of a flag, keycaps.
 _PICTURE = r"[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff]"
-_EMOJI = rf"{_PICTURE}(?:[\ufe0f\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff]|(?<=\u200d){_PICTURE})*"
+_MODIFIER = r"[\ufe0f\u200d\U0001f3fb-\U0001f3ff\U0001f1e6-\U0001f1ff\U000e0020-\U000e007f]"
+_ONE_EMOJI = rf"(?:[\d#*]\ufe0f?\u20e3|{_PICTURE}(?:{_MODIFIER}|(?<=\u200d){_PICTURE})*)"
+_EMOJI = rf"{_ONE_EMOJI}(?:\s*{_ONE_EMOJI})*"
 
 ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
 """URLs, e-mail addresses, host names and @names."""
@@ -40,8 +42,20 @@ COPIED = re.compile(f"{ADDRESS.pattern}|{_DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_NUMB
 """What is copied: addresses, variables, emoji, numbers of three digits or more, placeholders that were typed."""
 
 
-_EMOJI_ONLY = re.compile(_EMOJI)
-_LETTER = re.compile(r"[^\W\d_]")
+_OUTER_EMOJI = re.compile(rf"(\s*{_EMOJI}\s*)?(.*?)(\s*{_EMOJI}\s*)?", re.DOTALL)
+
+
+def split_emoji(text: str) -> tuple[str, str, str]:
+    """
+    Emoji before and after a text, which are no part of its sentences, with the white space beside them.
+
+    Returns:
+        `tuple[str, str, str]`: what stands before the text, the text, what stands after it. Emoji alone are a text.
+    """
+    match = _OUTER_EMOJI.fullmatch(text)
+    if match is None or not any(map(str.isalpha, match[2])):
+        return "", text, ""
+    return match[1] or "", match[2], match[3] or ""
 
 
 def knows_placeholders(tokenizer: Any) -> bool:
@@ -57,7 +71,7 @@ def knows_placeholders(tokenizer: Any) -> bool:
 
 def hide_copied(text: str) -> tuple[str, list[str]]:
     """
-    Puts placeholders in the place of what is copied, and nothing in that of emoji at either end of a text.
+    Puts placeholders in the place of what is copied.
 
     Args:
         text (`str`): source text.
@@ -67,13 +81,10 @@ def hide_copied(text: str) -> tuple[str, list[str]]:
         what they stand for.
     """
     copied: list[str] = []
-    letters = [match.start() for match in _LETTER.finditer(text)]
 
     def hide(match: re.Match[str]) -> str:
         copied.append(match[0])
-        # before or after all words, a picture is no part of a sentence
-        is_outside = bool(letters) and not letters[0] < match.start() < letters[-1] and _EMOJI_ONLY.match(match[0])
-        return "" if is_outside else _sign(len(copied) - 1)
+        return _sign(len(copied) - 1)
 
     return COPIED.sub(hide, text), copied
 
@@ -105,4 +116,4 @@ def _sign(index: int) -> str:
     return PLACEHOLDERS[index % len(PLACEHOLDERS)]
 
 
-__all__ = ["ADDRESS", "COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied"]
+__all__ = ["ADDRESS", "COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied", "split_emoji"]

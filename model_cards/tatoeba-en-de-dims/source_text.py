@@ -5,9 +5,10 @@
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from .copied_text import hide_copied, knows_placeholders, show_copied
+from .copied_text import hide_copied, knows_placeholders, show_copied, split_emoji
 
 
 ON_BLANK = ("keep", "error")
@@ -49,6 +50,7 @@ class PreparedSources(NamedTuple):
         copied (`dict[int, list[str]]`): number of a text -> what placeholders stand for in it, if there are any; see
             [`show_copied`](models.copied_text.show_copied).
         shouted (`frozenset[int]`): numbers of the texts in capitals, which are translated in lower case.
+        around (`dict[int, tuple[str, str]]`): number of a text -> emoji before and after it, if there are any.
     """
 
     pieces: list[list[int]]
@@ -56,6 +58,7 @@ class PreparedSources(NamedTuple):
     left_out: dict[int, str]
     copied: dict[int, list[str]]
     shouted: frozenset[int] = frozenset()
+    around: Mapping[int, tuple[str, str]] = MappingProxyType({})
 
 
 def is_blank(text: str) -> bool:
@@ -167,7 +170,7 @@ def prepare_sources(
         raise ValueError("The texts are one string. Pass a list of texts, [text] for a single one.")
     texts = list(texts)
     _check_texts(texts, name)
-    texts, copied = _without_copied(texts, tokenizer)
+    texts, copied, around = _without_copied(texts, tokenizer)
     shouted = frozenset(number for number, text in enumerate(texts) if is_shouted(text))
     texts = [lower_sentences(text) if number in shouted else text for number, text in enumerate(texts)]
     pieces, owners, left_out = [], [], {}
@@ -184,7 +187,7 @@ def prepare_sources(
             fitting = [ids] if len(ids) <= max_length else _fit(text, tokenizer, max_length, on_long, name(number))
             pieces += fitting
             owners += [number] * len(fitting)
-    return PreparedSources(pieces, owners, left_out, copied, shouted)
+    return PreparedSources(pieces, owners, left_out, copied, shouted, around)
 
 
 def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_texts: int) -> list[str]:
@@ -203,6 +206,9 @@ def join_pieces(prepared: PreparedSources, translations: Sequence[str], num_text
     for owner, copied in prepared.copied.items():
         if owned[owner]:
             joined[owner] = show_copied(joined[owner], copied)
+    for owner, (before, after) in prepared.around.items():
+        if owned[owner]:
+            joined[owner] = f"{before}{joined[owner]}{after}"
     return joined
 
 
@@ -222,12 +228,17 @@ def encode_rows(
     return {"input_ids": rows}
 
 
-def _without_copied(texts: list[str], tokenizer: Any) -> tuple[list[str], dict[int, list[str]]]:
-    """Texts with placeholders for what is copied, where the model has learnt them; number -> what they stand for."""
-    hidden = [hide_copied(text) for text in texts]
-    if not any(found for _, found in hidden) or not knows_placeholders(tokenizer):
-        return texts, {}
-    return [text for text, _ in hidden], {number: found for number, (_, found) in enumerate(hidden) if found}
+def _without_copied(
+    texts: list[str], tokenizer: Any
+) -> tuple[list[str], dict[int, list[str]], dict[int, tuple[str, str]]]:
+    """Texts with placeholders for what is copied, where the model has learnt them, and without emoji around them."""
+    parts = [split_emoji(text) for text in texts]
+    hidden = [hide_copied(text) for _, text, _ in parts]
+    around = {number: (before, after) for number, (before, _, after) in enumerate(parts) if before or after}
+    copied = {number: found for number, (_, found) in enumerate(hidden) if found}
+    if not (copied or around) or not knows_placeholders(tokenizer):
+        return texts, {}, {}
+    return [text for text, _ in hidden], copied, around
 
 
 def _check_texts(texts: Sequence[str], name: Callable[[int], str]) -> None:

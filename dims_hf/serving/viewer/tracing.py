@@ -17,7 +17,7 @@ import torch
 from dims_hf.models.decoding_grid import KEPT, REMASKED, REVEALED
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.models.quality_flags import find_flags
-from dims_hf.models.source_text import is_blank
+from dims_hf.models.source_text import PreparedSources, is_blank, join_pieces, prepare_sources
 from dims_hf.translation.runtimes import open_runtime
 from dims_hf.translation.sentences import collapse
 from dims_hf.translation.torch_runtime import TorchRuntime
@@ -170,7 +170,8 @@ class TracedModel:
         Raises:
             ValueError: a blank or overlong sentence, or what the model refuses.
         """
-        inputs = self._encode(source)
+        prepared = self._prepare(source)
+        inputs = self.runtime.pad(prepared.pieces)
         forced = dict(forced or {})
         # Repeats are collapsed afterwards, so that the lengths of all candidates are known.
         options: dict[str, Any] = {"num_iterations": num_iterations, "collapse_repeats": False if not forced else None}
@@ -188,9 +189,10 @@ class TracedModel:
         steps = [
             Step(self._tokens(step, set(forced)), seconds) for step, seconds in zip(output.history, times, strict=True)
         ]
-        candidates = self._candidates(inputs, output, collapses=not forced)
+        candidates = self._candidates(prepared, inputs, output, collapses=not forced)
         best = candidates[0]
-        flags = find_flags(source, best.text, [token.token_id for token in steps[-1].tokens])
+        # not of the last step, which of alignments are frames
+        flags = find_flags(source, best.text, self._content(output.sequences[0].tolist()))
         return TracedTranslation(
             source, best.text, steps, candidates, min(1.0, math.exp(best.score)), flags, forced
         )  # fmt: skip
@@ -225,7 +227,7 @@ class TracedModel:
         pairs = zip(is_open, tokens, strict=True)
         content = [config.mask_token_id if is_masked else token.token_id for is_masked, token in pairs]
         target = torch.tensor([[config.bos_token_id, *content, config.eos_token_id]], device=self.model.device)
-        inputs = self._encode(translation.source)
+        inputs = self.runtime.pad(self._prepare(translation.source).pieces)
         with evaluation_mode(self.model), torch.inference_mode():
             logits = self.model(**inputs, decoder_input_ids=target).logits[0, position + 1].float()
             logits[self.model.suppressed_token_ids()] = float("-inf")
@@ -235,16 +237,20 @@ class TracedModel:
             for token_id, probability in zip(best.indices.tolist(), best.values.tolist(), strict=True)
         ]
 
-    def _encode(self, source: str) -> dict[str, torch.Tensor]:
+    def _prepare(self, source: str) -> PreparedSources:
+        """The sentence as one piece, as every other way to translate prepares it."""
         if is_blank(source):
             raise ValueError("There is nothing to translate. Type a sentence.")
         if len(source) > MOST_CHARACTERS:
             raise ValueError(f"The sentence has {len(source)} characters. Type at most {MOST_CHARACTERS}.")
-        inputs = self.tokenizer(source, return_tensors="pt").to(self.model.device)
-        size, limit = inputs["input_ids"].shape[1], self.runtime.max_source_length
-        if size > limit:
+        limit = self.runtime.max_source_length
+        prepared = prepare_sources([source], self.runtime.tokenizer, limit, on_long="skip")
+        if "long" in prepared.left_out.values():
+            size = len(self.runtime.tokenizer([source])["input_ids"][0])
             raise ValueError(f"The sentence has {size} tokens, the model takes {limit}. Type a shorter one.")
-        return {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        if not prepared.pieces:
+            raise ValueError("There is nothing to translate. Type a sentence.")
+        return prepared
 
     def _generate(self, inputs: dict[str, torch.Tensor], callback: Callable, options: dict[str, Any]) -> Any:
         with evaluation_mode(self.model), torch.inference_mode():
@@ -289,7 +295,14 @@ class TracedModel:
     def _starts_word(self, token_id: int) -> bool:
         return self.tokenizer.convert_ids_to_tokens(token_id).startswith(_WORD_STARTS)
 
-    def _candidates(self, inputs: dict[str, torch.Tensor], output: Any, *, collapses: bool) -> list[Candidate]:
+    def _content(self, sequence: list[int]) -> list[int]:
+        config = self.model.config
+        outside = {config.bos_token_id, config.eos_token_id, config.pad_token_id}
+        return [token_id for token_id in sequence if token_id not in outside]
+
+    def _candidates(
+        self, prepared: PreparedSources, inputs: dict[str, torch.Tensor], output: Any, *, collapses: bool
+    ) -> list[Candidate]:
         """Each length once: near the ends of the range, the same one may have been tried twice."""
         likelihoods = self._length_probabilities(inputs) if self.predicts_length else None
         found: dict[int, Candidate] = {}
@@ -298,7 +311,8 @@ class TracedModel:
             length = len(ids) - 2
             kept = collapse(ids) if collapses and self.runtime.collapses_repeats else ids
             probability = None if likelihoods is None else float(likelihoods[length + 2])
-            found.setdefault(length, Candidate(length, probability, score, self.runtime.decode(kept).strip()))
+            (text,) = join_pieces(prepared, [self.runtime.decode(kept)], 1)
+            found.setdefault(length, Candidate(length, probability, score, text))
         return list(found.values())
 
     def _length_probabilities(self, inputs: dict[str, torch.Tensor]) -> torch.FloatTensor:

@@ -9,8 +9,15 @@ import time
 import pytest
 
 from dims_hf.data import train_tokenizer
-from dims_hf.models.copied_text import COPIED, PLACEHOLDERS, hide_copied, knows_placeholders, show_copied
-from dims_hf.models.source_text import prepare_sources
+from dims_hf.models.copied_text import (
+    COPIED,
+    PLACEHOLDERS,
+    hide_copied,
+    knows_placeholders,
+    show_copied,
+    split_emoji,
+)
+from dims_hf.models.source_text import join_pieces as join_texts, prepare_sources
 from dims_hf.translation.sentences import Translation, join_pieces
 
 
@@ -38,6 +45,7 @@ from dims_hf.translation.sentences import Translation, join_pieces
         ("%s has %(count)d files, %2$s %.2f", ["%s", "%(count)d", "%2$s", "%.2f"]),
         ("100 % sure, 5%, {see below}, 5%d", ["100", "%d"]),
         ("You ❤️ me 👍🏽 and 👩‍👩‍👧 or 🇩🇪 now", ["❤️", "👍🏽", "👩‍👩‍👧", "🇩🇪"]),
+        ("Party 🎉🎉 🎉, press 2️⃣ or #⃣, 🏴󠁧󠁢󠁥󠁮󠁧󠁿 England", ["🎉🎉 🎉", "2️⃣", "#⃣", "🏴󠁧󠁢󠁥󠁮󠁧󠁿"]),
     ],
 )
 def test_addresses_are_hidden_and_shown_again(text, copied):
@@ -49,18 +57,29 @@ def test_addresses_are_hidden_and_shown_again(text, copied):
 
 
 @pytest.mark.parametrize(
-    ("text", "hidden", "shown"),
+    ("text", "parts"),
     [
-        ("Good morning! 😀", "Good morning! ", "Good morning! 😀"),
-        ("😀 Hi, {name} 👍🏽👍🏽", " Hi, ◱ ", "Hi, {name} 😀 👍🏽 👍🏽"),
-        ("I ❤️ you.", "I ◰ you.", "I ❤️ you."),
-        ("😀", "◰", "😀"),
-        ("12 😀", "12 ◰", "12 😀"),
+        ("Good morning! 😀", ("", "Good morning!", " 😀")),
+        ("😀 Hi, {name} 👍🏽👍🏽 \n", ("😀 ", "Hi, {name}", " 👍🏽👍🏽 \n")),
+        ("★★★★★ Good.", ("★★★★★ ", "Good.", "")),
+        ("I ❤️ you.", ("", "I ❤️ you.", "")),
+        ("😀", ("", "😀", "")),
+        ("12 😀", ("", "12 😀", "")),
+        ("", ("", "", "")),
     ],
 )
-def test_emoji_outside_of_a_sentence_are_no_part_of_it(text, hidden, shown):
-    assert hide_copied(text)[0] == hidden
-    assert show_copied(*hide_copied(text)) == shown
+def test_emoji_outside_of_a_sentence_are_no_part_of_it(text, parts):
+    assert split_emoji(text) == parts and "".join(parts) == text
+
+
+def test_emoji_come_back_on_their_side_and_runs_stay_together(taught):
+    texts = ["😀 Go to a 🎉🎉!", "Go 🎉🎉 to a", "12 😀"]
+    prepared = prepare_sources(texts, taught[0], 50)
+    assert prepared.around == {0: ("😀 ", "")} and prepared.copied == {0: ["🎉🎉"], 1: ["🎉🎉"], 2: ["😀"]}
+    written = join_texts(prepared, ["Geh zu a ◰!", "Geh zu a", "◰"], 3)
+    assert written == ["😀 Geh zu a 🎉🎉!", "Geh zu a 🎉🎉", "😀"]
+    # a model without placeholders reads them as they are
+    assert prepare_sources(texts, taught[1], 50).around == {}
 
 
 @pytest.mark.parametrize(

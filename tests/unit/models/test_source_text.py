@@ -83,7 +83,7 @@ def test_texts_that_fit_are_one_piece_each_and_blank_ones_are_left_out():
     assert texts_of(prepared.pieces) == ["abc", "de"]
     assert prepared.owners == [0, 2]
     assert prepared.left_out == {1: "blank", 3: "blank"}  # the last is nothing to the tokenizer
-    assert prepare_sources([], LetterTokenizer(), 5) == ([], [], {}, {}, frozenset())
+    assert prepare_sources([], LetterTokenizer(), 5) == ([], [], {}, {}, frozenset(), {})
 
 
 def test_policies_for_long_texts():

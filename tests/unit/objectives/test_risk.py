@@ -137,6 +137,10 @@ def test_what_cannot_be_meant_is_refused(samples: tuple[int, ...], rewards: tupl
     with pytest.raises(ValueError, match="n must be a whole number >= 1"):
         ones = torch.ones(1, 1, 1, dtype=torch.long)
         gleu(ones, ones[0], ones, ones[0], n=0)
+    with pytest.raises(ValueError, match=r"Lengths of hypotheses must be in 0 … 1"):
+        gleu(ones, 2 * ones[0], ones, ones[0])
+    with pytest.raises(ValueError, match=r"references must be of shape \(B, K, N\) with K >= 1"):
+        gleu(ones, ones[0], ones[:, :0], ones[0, :, :0])
 
 
 def test_samples_are_as_frequent_as_they_are_probable_and_never_impossible():

@@ -14,6 +14,7 @@ from dims_hf.serving.viewer import TracedModel
 from dims_hf.serving.viewer.hosts import OwnHostOnly, without_outside_hosts
 from dims_hf.serving.viewer.page import Settings, Viewer
 from dims_hf.serving.viewer.rendering import render_translation
+from dims_hf.translation import quality_flags
 
 
 SOURCE = "the small dog sees the old cat ."
@@ -54,6 +55,17 @@ def test_trace_is_the_history_of_generate(traced, passes, lengths):
         probabilities = torch.tensor([token.probability for token in step.tokens])
         torch.testing.assert_close(probabilities, expected.log_probs[0, inside].exp(), atol=1e-5, rtol=1e-4)
     assert trace.candidates[0].length == trace.length
+
+
+def test_alignments_are_shown_as_every_other_way_translates_them(repository):
+    from dims_hf.translation import translate_texts
+
+    traced = TracedModel(str(repository / "model_cards/en-de-onepass"))
+    for source in ("Hello {name}, how are you? 😀", "KEEP OUT OF HERE.", "I am happy."):
+        shown = traced.translate(source, num_iterations=1)
+        (wanted,) = translate_texts(traced.runtime, [source])
+        assert shown.text == wanted.text
+        assert shown.flags == quality_flags(source, wanted)
 
 
 def test_alternatives_of_a_single_pass_are_what_it_saw(traced):

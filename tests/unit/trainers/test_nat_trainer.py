@@ -10,7 +10,7 @@ import math
 import pytest
 import torch
 
-from dims_hf import NATTrainer, NATTrainingArguments
+from dims_hf import DiMSTrainer, NATTrainer, NATTrainingArguments
 from dims_hf.methods.masks import EVALUATION_STEP
 from dims_hf.objectives import fusion
 from dims_hf.recipes.runs import warn_of_worse_average
@@ -22,6 +22,27 @@ from dims_hf.trainers.token_budget_trainer import limit_primitive_caches
 
 def losses_of(trainer):
     return [entry["loss"] for entry in trainer.state.log_history if "loss" in entry]
+
+
+def test_commonest_slips_in_python_are_named(toy, tmp_path):
+    from datasets import Dataset
+    from transformers import TrainingArguments
+
+    model = copy.deepcopy(toy.models["cmlm"])
+    with pytest.raises(
+        ValueError, match=r"args must be NATTrainingArguments, got TrainingArguments\. Pass args=dims_hf"
+    ):
+        NATTrainer(model, TrainingArguments(output_dir=tmp_path, report_to="none"), toy.train)
+    with pytest.raises(ValueError, match="args must be DiMSConfig, got none"):
+        DiMSTrainer(model, train_dataset=toy.train)
+    args = NATTrainingArguments(output_dir=tmp_path)
+    with pytest.raises(ValueError, match="args must be DiMSConfig, got NATTrainingArguments"):
+        DiMSTrainer(model, None, args, train_dataset=toy.train)
+    texts = Dataset.from_dict({"source": ["a"], "target": ["b"]})
+    with pytest.raises(
+        ValueError, match=r"has the columns source, target, and no input_ids\. Encode it: dims_hf\.encode"
+    ):
+        NATTrainer(model, args, texts)
 
 
 def test_training_lowers_the_loss_and_moves_every_parameter(make_teacher_trainer):

@@ -123,6 +123,14 @@ def test_markdown_signs_that_a_translation_brings_are_escaped():
         ("so $a_1 * b_1$ is big\n\n$$\nx_1\n$$\n", "SO $a_1 * b_1$ IS BIG\n\n$$\nx_1\n$$\n"),
         ("from $5 to $6, or $a$.\n", "FROM $5 TO $6, OR $a$.\n"),
         ("see `$x$ and` this\n", "SEE `$x$ and` THIS\n"),
+        (
+            "see [the cat] and [a dog][] in [b][c]\n\n[the cat]: x\n[a dog]: y\n[c]: z\n",
+            "SEE [the cat] AND [a dog][] IN [B][c]\n\n[the cat]: x\n[a dog]: y\n[c]: z\n",
+        ),
+        ("---\n\nfirst part\n\n---\n\nthe rest\n", "---\n\nFIRST PART\n\n---\n\nTHE REST\n"),
+        ('+++\ntitle = "a"\n+++\n\nthe rest\n', '+++\ntitle = "a"\n+++\n\nTHE REST\n'),
+        ("| a \\| b | c |\n|---|---|\n| d | e |\n", "| A \\| B | C |\n|---|---|\n| D | E |\n"),
+        ("> [!warning]\n> read\n\n:::note\nthis\n:::\n", "> [!warning]\n> READ\n\n:::note\nTHIS\n:::\n"),
     ],
 )
 def test_markdown_beyond_the_standard_stays(source, expected):
@@ -157,6 +165,10 @@ def test_html_translates_texts_and_nothing_else():
         ('<div translate="no"><p>a</div>b</div>c', '<div translate="no"><p>a</div>B</div>C'),
         ("<code>a<code>b</code>c</code>d", "<code>a<code>b</code>c</code>D"),
         ("<b>a</i>b</b>", "<b>A</i>B</b>"),
+        ("<?php if ($a > 3) { echo 'x'; } ?><p>a", "<?php if ($a > 3) { echo 'x'; } ?><p>A"),
+        ("<thead translate=no><tr><th>a<tbody><tr><td>b", "<thead translate=no><tr><th>a<tbody><tr><td>B"),
+        ("<colgroup translate='no'><col><tr><td>a", "<colgroup translate='no'><col><tr><td>A"),
+        ("<p title='do not translate=no'>a</p>", "<p title='do not translate=no'>A</p>"),
     ],
 )
 def test_html_of_hasty_authors_and_scripts_leaves_nothing_out(source, expected):
