@@ -2,6 +2,7 @@
 # Copyright 2026 The dims_hf authors
 """Trainers: teachers on masked references, students on their teacher's iterations."""
 
+from dims_hf.trainers.averaging import average_models
 from dims_hf.trainers.batching import TokenBudgetBatchSampler
 from dims_hf.trainers.callbacks import CollapseError
 from dims_hf.trainers.checkpoints import BestCheckpoints
@@ -19,6 +20,7 @@ __all__ = [
     "NATTrainer",
     "NATTrainingArguments",
     "TokenBudgetBatchSampler",
+    "average_models",
     "load_encoder_tokenizer",
     "start_from_autoregressive",
     "warm_start_encoder",
