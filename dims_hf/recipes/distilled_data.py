@@ -64,7 +64,7 @@ SHARDS = "shards"
 _LONGEST_WAIT = timedelta(days=7)
 
 # What a teacher that is a model of this package does not have.
-_OF_BEAM_SEARCH = ("length_penalty", "num_beams", "source_prefix", "teacher_source_lang", "teacher_target_lang")
+_OF_BEAM_SEARCH = ("length_penalty", "source_prefix", "teacher_source_lang", "teacher_target_lang")
 
 _DTYPES = ("float32", "bfloat16", "float16", "int8")
 
