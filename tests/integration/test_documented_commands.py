@@ -45,7 +45,7 @@ ONLY_OPTIONS = (
     r"training/prepare_\w+\.py|training/mix_corpora\.py|training/equal_time\.py|training/benchmarks/",
     r"--monolingual mono\.en|--data synthetic|phrasebook_(oaxe|bag_of_ngrams|nmla|minimum_risk)_teacher",
     r"--leaderboard|wmt14|\b(en_de|de_en)_((peer_)?autoregressive|distilled_data|\w+_teacher|dims)\b|opus-mt",
-    r"dims-hf tune |evaluate .*--decoding |--language-model |benchmark .*--peers ",
+    r"dims-hf (tune|average) |evaluate .*--decoding |--language-model |benchmark .*--peers ",
 )
 
 # script or subcommand -> the recipe that `RECIPE.yaml` stands for
