@@ -8,6 +8,7 @@ import difflib
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -206,10 +207,10 @@ def _from_pretrained(kind: Any, place: str, trust_remote_code: bool, **options: 
         if not Path(place).is_dir():
             raise ValueError(
                 f"There is no such folder as {place!r}, and no model of that name could be loaded from the Hub "
-                f"({text[:200]}). Correct the path or the model id."
+                f"({shorten(text, 200, placeholder=' …')}). Correct the path or the model id."
             ) from error
         raise ValueError(
-            f"{place} cannot be loaded: {type(error).__name__}: {text[:300]}. Its files are damaged or do not belong "
+            f"{place} cannot be loaded: {type(error).__name__}: {shorten(text, 300, placeholder=' …')}. Its files are damaged or do not belong "
             "together: copy or export the checkpoint again."
         ) from error
 
