@@ -195,6 +195,7 @@ def _from_pretrained(kind: Any, place: str, trust_remote_code: bool, **options: 
         return kind.from_pretrained(place, trust_remote_code=trust_remote_code, **options)
     except Exception as error:  # each library below has exceptions of its own, for the same few faults
         text = " ".join(str(error).split())
+        reason = shorten(text, 250, placeholder=" …")
         if "trust_remote_code" in text:
             raise ValueError(
                 f"{place} comes with Python code of its own, which is not run without consent. Read it; if you trust "
@@ -207,10 +208,10 @@ def _from_pretrained(kind: Any, place: str, trust_remote_code: bool, **options: 
         if not Path(place).is_dir():
             raise ValueError(
                 f"There is no such folder as {place!r}, and no model of that name could be loaded from the Hub "
-                f"({shorten(text, 200, placeholder=' …')}). Correct the path or the model id."
+                f"({reason}). Correct the path or the model id."
             ) from error
         raise ValueError(
-            f"{place} cannot be loaded: {type(error).__name__}: {shorten(text, 300, placeholder=' …')}. Its files are damaged or do not belong "
+            f"{place} cannot be loaded: {type(error).__name__}: {reason}. Its files are damaged or do not belong "
             "together: copy or export the checkpoint again."
         ) from error
 
