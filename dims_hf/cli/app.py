@@ -31,9 +31,9 @@ def main(argv: Sequence[str]) -> None:
     from dims_hf.serving.viewer.page import create_viewer
     from dims_hf.serving.viewer.tracing import TracedModel
 
+    check_address(arguments.host, arguments.port)
     traced = TracedModel(str(student), threads=arguments.threads)
     other = None if teacher is None else TracedModel(str(teacher), threads=arguments.threads)
-    check_address(arguments.host, arguments.port)
     app = create_viewer(traced, other, host=arguments.host, port=arguments.port)
     sys.stderr.write(f"Open http://{arguments.host}:{arguments.port} in a browser; Ctrl-C ends it.\n")
     uvicorn.run(app, host=arguments.host, port=arguments.port, log_level="warning", timeout_graceful_shutdown=5)

@@ -319,13 +319,11 @@ def _show_steps(runtime: Runtime, groups: Iterable[_Group], arguments: argparse.
             prepared = prepare_sources(
                 [line], runtime.tokenizer, runtime.max_source_length, *policies, name=lambda _, name=name: name
             )
-            results = []
+            is_whole = len(prepared.pieces) == 1
             for piece in prepared.pieces:
-                is_whole = len(prepared.pieces) == 1
                 *steps, result = _steps_of(runtime, piece, options)
-                results.append(result)
                 # what was copied belongs to the whole text
-                shown = join_pieces(prepared, results, 1)[0] if is_whole else result
+                shown = join_pieces(prepared, [result], 1)[0] if is_whole else result
                 source = line if is_whole else runtime.decode(piece)
                 yield [f"source   {_one_line(source)}", *steps, f"result   {_one_line(shown)}"]
 

@@ -130,12 +130,9 @@ def load_corpus(
     found: dict[str, _Split] = {}
     for split, rows in _read(data, source_lang, target_lang, splits, limits, data_config).items():
         _check_not_swapped(rows, source_lang, target_lang)
-        if joins_targets:
-            rows = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
-            found[split] = rows.joined().first(limits.get(split))
-        else:
-            rows = rows.first(limits.get(split))
-            found[split] = _without_bad_rows(rows) if drop_bad_rows else _checked(rows)
+        check, limit = _without_bad_rows if drop_bad_rows else _checked, limits.get(split)
+        # a limit counts rows of the file where their targets stay together
+        found[split] = check(rows).joined().first(limit) if joins_targets else check(rows.first(limit))
     for split in required:
         if split in splits and split not in found:
             raise ValueError(

@@ -8,14 +8,16 @@ A text is a list of parts, each with whether it is a sentence; joined, the parts
 import re
 from collections.abc import Iterator
 
+from .copied_text import DIRECTIVE
 from .source_text import split_sentences
 
 
-# What stays as it is inside any text: tags, entities, addresses, format directives, names in braces.
+# What stays as it is inside any text: tags, entities, addresses, format directives, names in braces. An e-mail address
+# begins where no letter is before it, or an escape: a long word is read once.
 PLACEHOLDER = re.compile(
-    r"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:(?:https?|ftp)://|www\.)[^\s<>"')\]]*[^\s<>"')\].,;:!?]|[\w.+-]+@[\w-]+\.[\w.-]+
-    |%(?:\([\w.]+\)|\d+\$)?[-+\#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%
-    |\$?\{\{?[^{}\n]*\}?\}|\\{1,2}[nrt]|[\udc80-\udcff]+""",
+    rf"""</?[A-Za-z][^<>]*>|&\#?\w+;|(?:(?:https?|ftp)://|www\.)[^\s<>"')\]]*[^\s<>"')\].,;:!?]
+    |(?:(?<![\w.+-])|(?<=\\[nrt]))[\w.+-]+@[\w-]+\.[\w.-]+
+    |{DIRECTIVE}|\$?\{{\{{?[^{{}}\n]*\}}?\}}|\\{{1,2}}[nrt]|[\udc80-\udcff]+""",
     re.VERBOSE,
 )
 

@@ -122,16 +122,16 @@ def gleu(
     is_token = find_real(hypothesis_lengths.flatten(), hypotheses.shape[2]).view(hypotheses.shape)
     # which places of a translation have the n-gram that begins at another
     own = _equal_tokens(hypotheses, is_token, hypotheses, is_token)
+    counts = [_equal_ngrams(own, size).sum(dim=3) for size in range(1, n + 1)]
     scores = []
     for tokens, lengths in zip(references.unbind(1), reference_lengths.unbind(1), strict=True):
         is_reference = find_real(lengths, references.shape[2]).unsqueeze(1)
         other = _equal_tokens(hypotheses, is_token, tokens.unsqueeze(1), is_reference)
-        match = _count_ngrams(hypothesis_lengths, 0).float()
-        for size in range(1, n + 1):
+        match = torch.zeros_like(hypothesis_lengths, dtype=torch.float32)
+        for size, written in enumerate(counts, start=1):
             # both counts at each place of a translation; every place of an n-gram adds its share
-            counts = _equal_ngrams(own, size).sum(dim=3)
             found = _equal_ngrams(other, size).sum(dim=3)
-            match = match + (torch.minimum(counts, found) / counts.clamp(min=1)).sum(dim=2)
+            match = match + (torch.minimum(written, found) / written.clamp(min=1)).sum(dim=2)
         totals = torch.maximum(_count_ngrams(hypothesis_lengths, n), _count_ngrams(lengths, n).unsqueeze(1))
         scores.append((match / totals.clamp(min=1)).masked_fill((lengths == 0).unsqueeze(1), 0.0))
     return torch.stack(scores).amax(dim=0)

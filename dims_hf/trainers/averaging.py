@@ -4,13 +4,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dims_hf._output import filling, holding
 from dims_hf.data import save_tokenizer
 from dims_hf.data.tokenizer import tokenizer_fingerprint
+from dims_hf.trainers.checkpoints import mean_weights
 from dims_hf.translation.loading import load_model
 
 
@@ -50,19 +51,25 @@ def average_models(models: Sequence[str | Path], output_dir: str | Path) -> Path
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is there already. Name a new folder for the mean.")
     mean, tokenizer = load_model(str(models[0]), "cpu", "float32")
-    # in double precision: the mean does not depend on the order
-    sums = {name: value.double() for name, value in mean.state_dict().items() if value.is_floating_point()}
-    for place in models[1:]:
-        other, its_tokenizer = load_model(str(place), "cpu", "float32")
-        _check_alike(str(models[0]), (mean, tokenizer), str(place), (other, its_tokenizer))
-        weights = other.state_dict()
-        sums = {name: value + weights[name].double() for name, value in sums.items()}
-    mean.load_state_dict({name: value / len(models) for name, value in sums.items()}, strict=False)
+
+    def weights() -> Iterator[dict[str, Any]]:
+        # one model at a time besides the first
+        yield _floating(mean)
+        for place in models[1:]:
+            other, its_tokenizer = load_model(str(place), "cpu", "float32")
+            _check_alike(str(models[0]), (mean, tokenizer), str(place), (other, its_tokenizer))
+            yield _floating(other)
+
+    mean.load_state_dict(mean_weights(weights()), strict=False)
     with holding(folder):
         save_tokenizer(tokenizer, folder)
         with filling(folder, ".model.", last="model.safetensors") as partial:
             mean.save_pretrained(partial)
     return folder
+
+
+def _floating(model: PreTrainedModel) -> dict[str, Any]:
+    return {name: value for name, value in model.state_dict().items() if value.is_floating_point()}
 
 
 def _check_alike(

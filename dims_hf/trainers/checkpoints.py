@@ -10,6 +10,7 @@ import re
 import shutil
 import zipfile
 import zlib
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -130,14 +131,19 @@ class BestCheckpoints:
         if not records:
             return []
         parameters = dict(model.named_parameters())
-        sums: dict[str, torch.Tensor] = {}
-        for record in records:
-            for name, value in load_file(record["path"] / "model.safetensors").items():
-                # in double precision: the mean does not depend on the order
-                sums[name] = sums[name] + value.double() if name in sums else value.double()
-        for name, value in sums.items():
-            parameters[name].copy_(value / len(records))
+        for name, value in mean_weights(load_file(record["path"] / "model.safetensors") for record in records).items():
+            parameters[name].copy_(value)
         return records
+
+
+def mean_weights(models: Iterable[Mapping[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """The mean of each weight over models that have the same; in double precision, so that no order matters."""
+    sums: dict[str, torch.Tensor] = {}
+    count = 0
+    for count, weights in enumerate(models, start=1):  # noqa: B007  (the last one is how many there were)
+        for name, value in weights.items():
+            sums[name] = sums[name] + value.double() if name in sums else value.double()
+    return {name: value / count for name, value in sums.items()}
 
 
 def unique_parameters(model: torch.nn.Module) -> dict[str, torch.Tensor]:

@@ -27,7 +27,10 @@ _BETWEEN = r"[.,:'’/-]"
 _NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*(?!\w|{_BETWEEN}\d)"
 
 # Directives of format strings and names in braces, which stand for words. Tags do not: they enclose some.
-_DIRECTIVE = r"(?-i:%(?:\([\w.]+\)|\d+\$)?[-+#0]*\d*(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%)"
+# A width begins with another digit than the flag 0: a long run of zeros is read in one way, and once.
+DIRECTIVE = r"(?-i:%(?:\([\w.]+\)|\d+\$)?[-+#0]*(?:[1-9]\d*)?(?:\.\d+)?[hlLqz]*[diouxXeEfFgGcrsa](?!\w)|%%)"
+"""Pattern of a directive of a format string, in its own case."""
+
 _VARIABLE = r"\$?\{\{?[ ]?[\w.:!-]*[ ]?\}?\}"
 # One picture may be several characters: skin tones, joiners, selectors, two letters or tags of a flag, keycaps.
 _PICTURE = r"[\U0001f000-\U0001faff\u2600-\u27bf\u2b00-\u2bff]"
@@ -38,11 +41,10 @@ _EMOJI = rf"{_ONE_EMOJI}(?:\s*{_ONE_EMOJI})*"
 ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
 """URLs, e-mail addresses, host names and @names."""
 
-COPIED = re.compile(f"{ADDRESS.pattern}|{_DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+COPIED = re.compile(f"{ADDRESS.pattern}|{DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
 """What is copied: addresses, variables, emoji, numbers of three digits or more, placeholders that were typed."""
 
-
-_OUTER_EMOJI = re.compile(rf"(\s*{_EMOJI}\s*)?(.*?)(\s*{_EMOJI}\s*)?", re.DOTALL)
+_EMOJI_RUN = re.compile(_EMOJI)
 
 
 def split_emoji(text: str) -> tuple[str, str, str]:
@@ -52,10 +54,16 @@ def split_emoji(text: str) -> tuple[str, str, str]:
     Returns:
         `tuple[str, str, str]`: what stands before the text, the text, what stands after it. Emoji alone are a text.
     """
-    match = _OUTER_EMOJI.fullmatch(text)
-    if match is None or not any(map(str.isalpha, match[2])):
+    runs = [match.span() for match in _EMOJI_RUN.finditer(text)]
+    start, end = 0, len(text)
+    if runs and not text[: runs[0][0]].strip():
+        start = runs[0][1]
+        start += len(text[start:]) - len(text[start:].lstrip())
+    if runs and not text[runs[-1][1] :].strip():
+        end = len(text[: runs[-1][0]].rstrip())
+    if not any(map(str.isalpha, text[start:end])):
         return "", text, ""
-    return match[1] or "", match[2], match[3] or ""
+    return text[:start], text[start:end], text[end:]
 
 
 def knows_placeholders(tokenizer: Any) -> bool:
@@ -116,4 +124,13 @@ def _sign(index: int) -> str:
     return PLACEHOLDERS[index % len(PLACEHOLDERS)]
 
 
-__all__ = ["ADDRESS", "COPIED", "PLACEHOLDERS", "hide_copied", "knows_placeholders", "show_copied", "split_emoji"]
+__all__ = [
+    "ADDRESS",
+    "COPIED",
+    "DIRECTIVE",
+    "PLACEHOLDERS",
+    "hide_copied",
+    "knows_placeholders",
+    "show_copied",
+    "split_emoji",
+]

@@ -17,7 +17,7 @@ import torch
 from dims_hf.models.decoding_grid import KEPT, REMASKED, REVEALED
 from dims_hf.models.modes import evaluation_mode
 from dims_hf.models.quality_flags import find_flags
-from dims_hf.models.source_text import PreparedSources, is_blank, join_pieces, prepare_sources
+from dims_hf.models.source_text import PreparedSources, join_pieces, prepare_sources
 from dims_hf.translation.runtimes import open_runtime
 from dims_hf.translation.sentences import collapse
 from dims_hf.translation.torch_runtime import TorchRuntime
@@ -192,7 +192,7 @@ class TracedModel:
         candidates = self._candidates(prepared, inputs, output, collapses=not forced)
         best = candidates[0]
         # not of the last step, which of alignments are frames
-        flags = find_flags(source, best.text, self._content(output.sequences[0].tolist()))
+        flags = find_flags(source, best.text, [*filter(self._is_content, output.sequences[0].tolist())])
         return TracedTranslation(
             source, best.text, steps, candidates, min(1.0, math.exp(best.score)), flags, forced
         )  # fmt: skip
@@ -239,8 +239,6 @@ class TracedModel:
 
     def _prepare(self, source: str) -> PreparedSources:
         """The sentence as one piece, as every other way to translate prepares it."""
-        if is_blank(source):
-            raise ValueError("There is nothing to translate. Type a sentence.")
         if len(source) > MOST_CHARACTERS:
             raise ValueError(f"The sentence has {len(source)} characters. Type at most {MOST_CHARACTERS}.")
         limit = self.runtime.max_source_length
@@ -274,10 +272,8 @@ class TracedModel:
         return options | ({"forced_tokens": torch.tensor([row], device=device)} if forced else {})
 
     def _tokens(self, step: Any, forced: set[int]) -> list[TracedToken]:
-        config = self.model.config
-        outside = {config.bos_token_id, config.eos_token_id, config.pad_token_id}
         rows = zip(*(part[0].tolist() for part in step), strict=True)
-        inside = [row for row in rows if row[0] not in outside]
+        inside = [row for row in rows if self._is_content(row[0])]
         return [
             TracedToken(
                 token_id,
@@ -295,10 +291,9 @@ class TracedModel:
     def _starts_word(self, token_id: int) -> bool:
         return self.tokenizer.convert_ids_to_tokens(token_id).startswith(_WORD_STARTS)
 
-    def _content(self, sequence: list[int]) -> list[int]:
+    def _is_content(self, token_id: int) -> bool:
         config = self.model.config
-        outside = {config.bos_token_id, config.eos_token_id, config.pad_token_id}
-        return [token_id for token_id in sequence if token_id not in outside]
+        return token_id not in (config.bos_token_id, config.eos_token_id, config.pad_token_id)
 
     def _candidates(
         self, prepared: PreparedSources, inputs: dict[str, torch.Tensor], output: Any, *, collapses: bool

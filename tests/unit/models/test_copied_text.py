@@ -17,6 +17,7 @@ from dims_hf.models.copied_text import (
     show_copied,
     split_emoji,
 )
+from dims_hf.models.paragraphs import cut_paragraphs
 from dims_hf.models.source_text import join_pieces as join_texts, prepare_sources
 from dims_hf.translation.sentences import Translation, join_pieces
 
@@ -70,6 +71,17 @@ def test_addresses_are_hidden_and_shown_again(text, copied):
 )
 def test_emoji_outside_of_a_sentence_are_no_part_of_it(text, parts):
     assert split_emoji(text) == parts and "".join(parts) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["a" + " " * 200_000 + "b", "😀" + " " * 200_000 + "a", "%" + "0" * 200_000, "😀" * 50_000]
+)
+def test_long_runs_are_read_once(text):
+    start = time.process_time()
+    assert "".join(split_emoji(text)) == text
+    hide_copied(text)
+    cut_paragraphs(text)
+    assert time.process_time() - start < 5  # hours, where every place of a run is looked at from every other
 
 
 def test_emoji_come_back_on_their_side_and_runs_stay_together(taught):
