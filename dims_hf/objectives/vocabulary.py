@@ -163,20 +163,17 @@ class Vocabulary(ABC):
         return torch.cat(ids).view(*self.shape, count)
 
     @torch.no_grad()
-    def sample(self, uniforms: torch.Tensor, suppressed_ids: Sequence[int] = ()) -> torch.Tensor:
+    def sample(self, uniforms: torch.Tensor) -> torch.Tensor:
         """
         Ids (…, K) drawn from each row, by inversion: the first whose cumulative probability exceeds a uniform number.
 
         Args:
             uniforms (`torch.Tensor` of shape `(…, K)`): in [0, 1), K draws for each row.
-            suppressed_ids (`Sequence[int]`): ids that are never drawn.
         """
         read, ids = self.read(), []
         points = uniforms.reshape(-1, uniforms.shape[-1])
         for rows in chunk_rows(self.shape.numel(), self.vocab_size, self.device.type):
-            logits = read(rows)
-            logits[:, list(suppressed_ids)] = -torch.inf
-            sums = logits.softmax(dim=-1).cumsum(dim=-1)
+            sums = read(rows).softmax(dim=-1).cumsum(dim=-1)
             # "right": of equal sums the first after them, so that an id of probability 0 is never drawn
             drawn = torch.searchsorted(sums, points[rows].to(sums.dtype) * sums[:, -1:], right=True)
             # rounding may carry a point up to the last sum

@@ -217,8 +217,22 @@ def build_page(viewer: Viewer) -> gr.Blocks:
         )
         with gr.Row():
             passes = gr.Slider(1, MOST_PASSES, value=4, step=1, label="Passes of the left side", elem_id="passes")
-            lengths = gr.Slider(1, MOST_LENGTHS, value=3, step=1, label="Lengths that are tried", elem_id="lengths")
-        words = gr.Textbox(label="Words it must have, separated by commas", max_length=200, elem_id="words")
+            lengths = gr.Slider(
+                1,
+                MOST_LENGTHS,
+                value=3,
+                step=1,
+                label="Lengths that are tried",
+                elem_id="lengths",
+                visible=any(model.predicts_length for model in viewer.models.values()),
+            )
+        words = gr.Textbox(
+            label="Words it must have, separated by commas",
+            max_length=200,
+            elem_id="words",
+            # models that write alignments cannot be given any
+            visible=all(model.predicts_length for model in viewer.models.values()),
+        )
         with gr.Row():
             go = gr.Button("Translate", variant="primary", elem_id="translate")
             clear = gr.Button("Clear forced words", elem_id="clear")

@@ -154,4 +154,3 @@ def test_samples_are_as_frequent_as_they_are_probable_and_never_impossible():
         shares = torch.stack([(drawn == token).float().mean(dim=1) for token in range(4)], dim=1)
         torch.testing.assert_close(shares, logits.softmax(dim=-1), atol=2e-3, rtol=0)
         assert not (drawn[0] == 1).any() and not (drawn[1] == 3).any()
-        assert not (vocabulary.sample(points, [2]) == 2).any()
