@@ -36,7 +36,7 @@ from dims_hf.translation.loading import load_checkpoint, load_tokenizer
 # are, the sentences are a sample.
 _SHORT, _LONG, _MEASURED_PAIRS = 5, 25, 20_000
 
-_FIELDS = {"minutes", "last_stage_share", "settings", "first_stage", "systems"}
+_FIELDS = {"minutes", "last_stage_share", "settings", "first_stage", "evaluation", "systems"}
 _SCORES = {
     "bleu": "BLEU",
     "brevity_penalty": "brevity penalty",
@@ -52,6 +52,14 @@ class Stage:
     recipe: str
     settings: Mapping[str, Any]
     seconds: float
+
+
+@dataclass(frozen=True)
+class System:
+    """Stages, and what of the settings differs where the last one's model is scored."""
+
+    stages: Sequence[Stage]
+    evaluation: Mapping[str, Any]
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -76,9 +84,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(table(records))
 
 
-def read_study(path: Path, minutes: float | None, overrides: Mapping[str, Any]) -> dict[str, list[Stage]]:
+def read_study(path: Path, minutes: float | None, overrides: Mapping[str, Any]) -> dict[str, System]:
     """
-    System to stages.
+    The systems by name.
 
     Raises:
         ValueError: an unknown or missing name, or no time.
@@ -94,21 +102,23 @@ def read_study(path: Path, minutes: float | None, overrides: Mapping[str, Any]) 
     if not (seconds > 0 and 0 < share < 1):
         raise ValueError(f"{path}: minutes must be above 0 and last_stage_share between 0 and 1.")
     shared = {**study["settings"], **overrides}
-    found: dict[str, list[Stage]] = {}
+    found: dict[str, System] = {}
     for name, recipes in study["systems"].items():
         shares = [1.0] if len(recipes) == 1 else [(1 - share) / (len(recipes) - 1)] * (len(recipes) - 1) + [share]
-        found[name] = []
+        stages: list[Stage] = []
         for recipe, part in zip(recipes, shares, strict=True):
             own = {"recipe": recipe} if isinstance(recipe, str) else dict(recipe)
-            begin = {} if found[name] else study.get("first_stage", {})
+            begin = {} if stages else study.get("first_stage", {})
             place = own.pop("recipe")
             find_recipe(place)  # an unknown one is an error before anything is trained
-            found[name].append(Stage(place, {**shared, **begin, **own}, part * seconds))
+            stages.append(Stage(place, {**shared, **begin, **own}, part * seconds))
+        found[name] = System(stages, {**shared, **study.get("evaluation", {})})
     return found
 
 
-def run_system(name: str, stages: Sequence[Stage], folder: Path) -> dict[str, Any]:
+def run_system(name: str, system: System, folder: Path) -> dict[str, Any]:
     """Trains the stages of one system and scores the last; what is finished is read."""
+    stages = system.stages
     place = folder / re.sub(r"\W+", "-", name).strip("-").lower()
     task = {"system": name, "stages": [{**vars(stage), "settings": dict(stage.settings)} for stage in stages]}
     record = _read(place.with_suffix(".json")) or {"task": task, "stages": []}
@@ -130,7 +140,7 @@ def run_system(name: str, stages: Sequence[Stage], folder: Path) -> dict[str, An
             write_json(record, place.with_suffix(".json"), indent=2)
         before = out
     if "scores" not in record:
-        record["scores"] = evaluate(before, stages[0].settings)
+        record["scores"] = evaluate(before, system.evaluation)
         write_json(record, place.with_suffix(".json"), indent=2)
     return record
 
@@ -193,7 +203,8 @@ def train(stage: Stage, before: Path | None, updates: int, folder: Path) -> tupl
         "num_best_checkpoints": 0,
         "output_dir": str(folder),
     }
-    settings = {**stage.settings, **begin, **schedule}
+    # models are scored by `evaluate`; what a run translates at its end is no part of the time
+    settings = {**stage.settings, **begin, **schedule, "max_valid_examples": 10}
     words = [word for field, value in settings.items() for word in (f"--{field}", _word(value))]
     started = time.process_time()
     (distill if distils else train_teacher)([stage.recipe, *words])

@@ -116,7 +116,7 @@ def test_other_settings_in_the_same_folder_are_refused(script: Callable, tmp_pat
         ({"systems": {"a": ["no_such_recipe"]}}, "no_such_recipe"),
         ({"minutes": 0}, "minutes must be above 0"),
         ({"last_stage_share": 1.0}, "last_stage_share between 0 and 1"),
-        ({"hours": 1}, "may have first_stage, last_stage_share, minutes, settings, systems"),
+        ({"hours": 1}, "may have evaluation, first_stage, last_stage_share, minutes, settings, systems"),
     ],
 )
 def test_bad_studies_are_refused_before_any_training(
@@ -132,5 +132,6 @@ def test_bad_studies_are_refused_before_any_training(
 def test_shipped_studies_are_read():
     read_study = runpy.run_path(str(ROOT / "training/equal_time.py"))["read_study"]
     for path in (ROOT / "training/studies").glob("*.yaml"):
-        for stages in read_study(path, None, {}).values():
-            assert stages[0].settings["data"].startswith("data/")
+        for system in read_study(path, None, {}).values():
+            assert system.stages[0].settings["data"].startswith("data/")
+            assert system.evaluation["max_valid_examples"] == 2000
