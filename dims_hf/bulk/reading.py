@@ -88,6 +88,10 @@ class Columns:
                 f"{where} is {type(row).__name__}, not a row. Give texts, or mappings from column to value."
             )
         text = self._source_of(row, where)
+        if isinstance(text, Mapping):
+            raise ValueError(
+                f"{where} has a text in each of {', '.join(map(str, text))}. Say which is the source: source_lang."
+            )
         if not isinstance(text, str):
             raise ValueError(
                 f"{where}: the source is {type(text).__name__}, not text. Correct it, or name another column."

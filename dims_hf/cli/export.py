@@ -137,10 +137,15 @@ def _read_sentences(arguments: argparse.Namespace) -> tuple[list[str], list[str]
         return list(corpus["source"]), list(corpus["target"])
     if arguments.verify_data is None:
         return [], None
+    from dims_hf.models.source_text import is_blank
+
     path = Path(arguments.verify_data)
     if not path.is_file():
         raise FileNotFoundError(f"{path} does not exist. Give a text file with one source sentence per line.")
-    return [line for line in path.read_text(encoding="utf-8").split("\n") if line.strip()], None
+    sentences = [line for line in path.read_text(encoding="utf-8-sig").split("\n") if not is_blank(line)]
+    if not sentences:
+        raise ValueError(f"{path} holds no sentence. Give a text file with one source sentence per line.")
+    return sentences, None
 
 
 def _report(description: dict, output_dir: Path) -> None:

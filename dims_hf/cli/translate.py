@@ -370,12 +370,12 @@ def _open_output(target: str) -> Iterator[TextIO]:
         with path.open("w", encoding="utf-8", newline="\n") as output:
             yield output
         return
-    # not a temporary name: after an error, this is what the user is told of
-    partial = path.with_name(f"{path.name}.partial")
-    if not path.parent.is_dir():
-        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it, or correct the path.")
     if path.is_dir():
         raise ValueError(f"{path} is a folder. Give a file to write.")
+    if not path.parent.is_dir():
+        raise ValueError(f"There is no folder {path.parent} to write {path.name} into. Make it, or correct the path.")
+    # not a temporary name: after an error, this is what the user is told of
+    partial = path.with_name(f"{path.name}.partial")
     try:
         with partial.open("w", encoding="utf-8", newline="\n") as output:
             yield output

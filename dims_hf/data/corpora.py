@@ -298,7 +298,9 @@ def _checked(rows: _Split) -> _Split:
     if not rows.source.texts:
         raise ValueError(f"{rows.source.name} has no sentences. Put at least one pair into every split.")
     for side in (rows.source, rows.target):
-        _check_sentences(side, "Correct it, remove the pair on both sides, or load with drop_bad_rows=True.")
+        _check_sentences(
+            side, "Correct it, or remove the pair on both sides, as drop_bad_rows does where there is such an option."
+        )
     return rows
 
 

@@ -241,7 +241,7 @@ def _named_settings(
         if iterations or not decodings:
             raise ValueError(
                 f"{type(model).__name__} is autoregressive, and has no passes to vary. Name how it is decoded, for "
-                'example decodings={"beam": {"num_beams": 5}}, and leave out iterations.'
+                'example decodings={"beam": {"num_beams": 5}} (--decoding beam:num_beams=5), and leave out iterations.'
             )
         resolved = dict.fromkeys(decodings, (None, None))
     else:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from dims_hf._output import move
+from dims_hf.models.capabilities import is_non_autoregressive
 
 
 if TYPE_CHECKING:
@@ -46,6 +47,21 @@ _RANDOM_LENGTHS = (3, 4, 7, 12, 25, 40, 96)
 
 # Sentences per batch of a comparison.
 _BATCH_SIZE = 32
+
+
+def check_model(model: PreTrainedModel) -> None:
+    """
+    Refuses what no export is made of.
+
+    Raises:
+        ValueError: an autoregressive model, or one that is not in fp32 on the CPU.
+    """
+    if not is_non_autoregressive(model.config):
+        raise ValueError(
+            f"{type(model).__name__} is autoregressive, and these exports are for one-pass models. Use Optimum's."
+        )
+    if model.device.type != "cpu" or str(model.dtype) != "torch.float32":
+        raise ValueError(f"The model is {model.dtype} on {model.device}. Export it in float32 from the CPU.")
 
 
 def check_output_dir(output_dir: Path, *, overwrite: bool) -> None:

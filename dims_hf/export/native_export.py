@@ -33,6 +33,7 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     blank_penalty,
+    check_model,
     check_output_dir,
     fitting,
     making_folder,
@@ -110,8 +111,7 @@ def export_native(
     load_library()
     output_dir = Path(output_dir)
     check_output_dir(output_dir, overwrite=overwrite)
-    if model.device.type != "cpu" or model.dtype != torch.float32:
-        raise ValueError(f"The model is {model.dtype} on {model.device}. Export it in float32 from the CPU.")
+    check_model(model)
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a single pass.")

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from dims_hf._output import holding
 from dims_hf.models.capabilities import has_pretrained_encoder
@@ -23,6 +22,7 @@ from .folders import (
     SAMPLE_SENTENCES,
     add_tokenizer,
     blank_penalty,
+    check_model,
     check_output_dir,
     fitting,
     making_folder,
@@ -113,8 +113,7 @@ def export_onnx(
     """
     output_dir = Path(output_dir)
     check_output_dir(output_dir, overwrite=overwrite)
-    if model.device.type != "cpu" or model.dtype != torch.float32:
-        raise ValueError(f"The model is {model.dtype} on {model.device}. Export it in float32 from the CPU.")
+    check_model(model)
     passes = model.generation_config.num_iterations if num_iterations is None else num_iterations
     if passes < 1:
         raise ValueError(f"num_iterations must be >= 1, got {passes}. Use 1 for a graph of a single pass.")

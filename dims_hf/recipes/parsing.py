@@ -258,11 +258,19 @@ def _load_recipe(path: Path) -> dict[str, Any]:
 def _read_recipe(recipe: Mapping[str, Any], path: Path | None, fields: dict[str, _Field]) -> dict[str, Any]:
     values: dict[str, Any] = {}
     for key, value in recipe.items():
+        if key not in fields and path is not None and path.parent == LIBRARY:
+            raise ValueError(f"{path.stem} is a recipe of {_command_of(path.stem)}, and {key} is no setting here.")
         field = fields.get(key) or _refuse_unknown(str(key), fields, f"in {path}")
         if field.name in values:
             raise ValueError(f"{path}: {key} and {field.name} are two names of one setting. Keep {field.name}.")
         values[field.name] = _checked(field, value, f"{path}: {field.name}", from_text=False)
     return values
+
+
+def _command_of(recipe: str) -> str:
+    """The command that a recipe of the library is for."""
+    ends = {"_dims": "distill", "_distilled_data": "make-data", "autoregressive": "train-autoregressive", "": "train"}
+    return f"dims-hf {next(command for end, command in ends.items() if recipe.endswith(end))}"
 
 
 def _read_overrides(options: Sequence[tuple[str, list[str]]], fields: dict[str, _Field]) -> dict[str, Any]:

@@ -237,6 +237,8 @@ def resolve_model(name: str | os.PathLike[str]) -> str:
     is_path = is_path or text.endswith("/") or text.count("/") > 1 or ("/" in text and path.parent.is_dir())
     if path.is_dir():
         if not (path / "config.json").is_file():
+            if (path / "export.json").is_file():
+                raise ValueError(f"{text} is an export. Give the checkpoint that it was made from.")
             raise ValueError(f"{text} holds no config.json. Give the folder that training or export wrote.")
         return str(path)
     neighbour = _neighbour(path)

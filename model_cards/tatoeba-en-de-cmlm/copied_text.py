@@ -20,11 +20,20 @@ PLACEHOLDERS = "◰◱◲◳◴◵◶◷"
 _PATH = r"[^\s<>\"«»]*[^\s<>\"«».,;:!?)\]}'’“”…]"
 _URL = rf"(?<!\w)(?:https?://|ftp://|www\.){_PATH}"
 _EMAIL = r"(?<![\w.+-])[\w.+-]+@[\w-]+(?:\.[\w-]+)+"
-_HOST = rf"(?<![\w.-])(?:[a-z0-9-]+\.)+(?:com|org|net|de|eu|io|gov|edu|uk|at|ch|info)\b(?:/{_PATH})?"
+# Of one case, so that a sentence that begins without a blank before it ("Berlin.At noon") is no host.
+_DOMAINS = "com|org|net|de|eu|io|gov|edu|uk|at|ch|info"
+_HOST = rf"(?<![\w.-])(?:[a-z0-9-]+\.)+(?-i:{_DOMAINS}|{_DOMAINS.upper()})\b(?:/{_PATH})?"
 _HANDLE = r"(?<![\w@])@\w+"
-# Three digits or more, with what may stand between them. Fewer are words: a plural, an article, a day of the month.
+# Three digits or more, with what may stand between them, a sign, and a currency that few vocabularies have. Fewer are
+# words: a plural, an article, a day of the month.
 _BETWEEN = r"[.,:'’/-]"
-_NUMBER = rf"(?<![\w.,:'’/])(?<!\w-)(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*(?!\w|{_BETWEEN}\d)"
+_CURRENCY = "[€£¥₹₽]"
+_NUMBER = (
+    rf"(?<![\w.,:'’/])(?<!\w-)[-+−]?{_CURRENCY}?(?=(?:{_BETWEEN}?\d){{3}})\d+(?:{_BETWEEN}\d+)*"
+    rf"(?!\w|{_BETWEEN}\d)(?:\s?{_CURRENCY})?"
+)
+# An international telephone number: a country's digits and at least one more group.
+_PHONE = r"(?<!\w)\+\d+(?:[ ./-]?\(\d+\)|[ ./-]\d+)+(?!\w)"
 
 # Directives of format strings and names in braces, which stand for words. Tags do not: they enclose some.
 # A width begins with another digit than the flag 0: a long run of zeros is read in one way, and once.
@@ -41,7 +50,9 @@ _EMOJI = rf"{_ONE_EMOJI}(?:\s*{_ONE_EMOJI})*"
 ADDRESS = re.compile(f"{_URL}|{_EMAIL}|{_HOST}|{_HANDLE}", re.IGNORECASE)
 """URLs, e-mail addresses, host names and @names."""
 
-COPIED = re.compile(f"{ADDRESS.pattern}|{DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE)
+COPIED = re.compile(
+    f"{ADDRESS.pattern}|{DIRECTIVE}|{_VARIABLE}|{_EMOJI}|{_PHONE}|{_NUMBER}|[{PLACEHOLDERS}]", re.IGNORECASE
+)
 """What is copied: addresses, variables, emoji, numbers of three digits or more, placeholders that were typed."""
 
 _EMOJI_RUN = re.compile(_EMOJI)

@@ -130,6 +130,7 @@ def test_kept_values_are_what_json_has_or_named(tmp_path: Path):
         ([{"x": "a", "y": "b"}], Columns(), "row 0 has no column that is known to hold the sources; it has x, y"),
         ([{"text": "a"}, {"texd": "b", "z": 1}], Columns("text"), "row 1 has no column 'text'; it has texd, z"),
         ([{"text": 5}], Columns(), "row 0: the source is int, not text"),
+        ([{"text": {"en": "a", "de": "b"}}], Columns(), "row 0 has a text in each of en, de. Say which is the source"),
         (["a", 5], Columns(), "row 1 is int, not a row"),
         (["a"], Columns(kept=("id",)), "row 0 is plain text, which has no column 'id'"),
         (["a"], Columns(source="text"), "row 0 is plain text, which has no column 'text'. Leave out column"),

@@ -99,6 +99,7 @@ def test_translate_show_steps_keeps_to_the_policies(folder, capsys: pytest.Captu
         (["--device", "meta"], "Device 'meta' computes nothing here"),
         (["--num-iterations", "1000000000"], "num_iterations must be <= 1000"),
         (["--length-beam-size", "1000000000"], "length_beam_size must be <= 1000"),
+        (["--output", "."], ". is a folder. Give a file to write."),
         (["--threshold", "0.5", "--fallback-iterations", "0"], "Passes of the second try must be between 1 and 1000"),
     ],
 )

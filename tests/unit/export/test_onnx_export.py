@@ -6,13 +6,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from transformers import PreTrainedConfig
 
 from dims_hf import MODELS
 from dims_hf.export import OnnxTranslator, export_onnx, onnx_translator, write_graphs
+from dims_hf.export.folders import check_model
 from dims_hf.export.onnx_graphs import TABLE, TranslationGraph
 from dims_hf.export.standalone import standalone_source
 
@@ -238,3 +241,13 @@ def test_settings_a_graph_cannot_follow_are_refused(tiny_tokenizer, tmp_path):
         with pytest.raises(ValueError, match=message):
             translator.translate(sources, on_blank="error")
     assert translator.translate([]) == []
+
+
+def test_autoregressive_models_and_other_precisions_are_refused(tiny_model):
+    with pytest.raises(
+        ValueError, match="SimpleNamespace is autoregressive, and these exports are for one-pass models"
+    ):
+        check_model(SimpleNamespace(config=PreTrainedConfig()))
+    check_model(tiny_model)
+    with pytest.raises(ValueError, match="Export it in float32 from the CPU"):
+        check_model(tiny_model.half())

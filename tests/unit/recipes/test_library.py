@@ -146,6 +146,19 @@ def test_recipe_is_found_by_name_and_a_file_of_that_name_wins(tmp_path: Path, mo
         find_recipe("phrasbook_dim")
 
 
+@pytest.mark.parametrize(
+    ("recipe", "command"),
+    [
+        ("phrasebook_teacher", "train"),
+        ("phrasebook_autoregressive", "train-autoregressive"),
+        ("phrasebook_distilled_data", "make-data"),
+    ],
+)
+def test_a_recipe_of_another_command_is_refused_with_that_command(recipe, command):
+    with pytest.raises(ValueError, match=f"{recipe} is a recipe of dims-hf {command}, and"):
+        parse_recipe(KINDS["_dims"], [recipe], preset_values=preset_values)
+
+
 def test_settings_of_a_recipe_are_those_of_its_method():
     _, _, args = parse(FOLDER / "phrasebook_imputer_dims.yaml", [])
     assert args.method == "dims_imputer" and args.choose("imputer").options.imputer_labels == "hard"

@@ -42,6 +42,9 @@ def test_resolve_model_path_that_does_not_exist_is_refused(home: Path, name: str
 def test_resolve_model_folder_without_a_checkpoint_is_refused(home: Path):
     with pytest.raises(ValueError, match="runs/empty holds no config.json. Give the folder"):
         resolve_model("runs/empty")
+    (home / "runs/empty/export.json").write_text("{}")
+    with pytest.raises(ValueError, match="runs/empty is an export. Give the checkpoint that it was made from"):
+        resolve_model("runs/empty")
 
 
 def test_load_model_widens_half_precision_on_the_cpu(tiny_model, tiny_tokenizer, tmp_path: Path):
