@@ -299,7 +299,7 @@ def _checked(rows: _Split) -> _Split:
         raise ValueError(f"{rows.source.name} has no sentences. Put at least one pair into every split.")
     for side in (rows.source, rows.target):
         _check_sentences(
-            side, "Correct it, or remove the pair on both sides, as drop_bad_rows does where there is such an option."
+            side, "Correct it, remove the pair on both sides, or set drop_bad_rows where there is such an option."
         )
     return rows
 
