@@ -47,11 +47,6 @@ class BuildNative(build_ext):
         except builder.BuildError as error:
             sys.stderr.write(f"warning: dims-hf is installed without its native runtime. {error}\n")
 
-    def copy_extensions_to_source(self) -> None:
-        """An editable installation finds the library where it was built, if it was."""
-        if all(Path(self.get_ext_fullpath(ext.name)).is_file() for ext in self.extensions):
-            super().copy_extensions_to_source()
-
 
 class NativeWheel(bdist_wheel):
     """A wheel of this platform for every Python 3 where it holds the library, else of all platforms."""
